@@ -1,0 +1,99 @@
+"""The one exception tree, and the exit codes that are an interface.
+
+Every expected failure is a `Problem`: a stable kebab-case name, one line of cause, one line of remedy, and optionally what
+was run and what came back. Anything else that reaches the boundary in `cli.main` is a defect (exit 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+DONE = 0
+REFUSED = 1
+USAGE = 2
+DEFECT = 3
+LOGIN = 4
+STOPPED = 5
+SKIPPED = 6
+HELD = 7
+TRY_LATER = 75
+NO_GLOBUS = 127
+
+#: Of several outcomes, the first of these that occurs is the exit code of the whole.
+PRECEDENCE = (DEFECT, LOGIN, REFUSED, STOPPED, HELD, TRY_LATER, SKIPPED, DONE)
+
+
+class Problem(Exception):
+    """An expected failure.
+
+    `name` is stable and documented in docs/exit-codes.md; `cause` and `remedy` are one line each; `ran` is the command that
+    failed (secrets already masked), `detail` what it printed.
+    """
+
+    exit_code = REFUSED
+
+    def __init__(self, name: str, cause: str, remedy: str, *, ran: tuple[str, ...] = (), detail: str = "") -> None:
+        super().__init__(cause)
+        self.name = name
+        self.cause = cause
+        self.remedy = remedy
+        self.ran = ran
+        self.detail = detail
+
+
+class Refused(Problem):
+    """Globus or the scheduler said no; or the task failed, expired or is gone."""
+
+
+class UsageProblem(Problem):
+    """Bad usage or input: nothing was submitted."""
+
+    exit_code = USAGE
+
+
+class LoginNeeded(Problem):
+    """Login, consent or session: `remedy` is the exact `globus ...` command."""
+
+    exit_code = LOGIN
+
+
+class StoppedEarly(Problem):
+    """Cancelled, by us for a permanent fault or by someone."""
+
+    exit_code = STOPPED
+
+
+class FinishedWithSkips(Problem):
+    """Finished, but files were skipped, under --strict."""
+
+    exit_code = SKIPPED
+
+
+class Held(Problem):
+    """Paused or inactive for longer than the grace, or at the timeout."""
+
+    exit_code = HELD
+
+
+class TryLater(Problem):
+    """Another run has it, the task still runs at the timeout, or Globus cannot be reached."""
+
+    exit_code = TRY_LATER
+
+
+class NoGlobus(Problem):
+    """There is no `globus` command, or it cannot be started."""
+
+    exit_code = NO_GLOBUS
+
+
+def combined(codes: Iterable[int]) -> int:
+    """The exit code of several outcomes: the first of PRECEDENCE that occurs; 0 of none.
+
+    A code that is not in the table (a signal, 2, 127) wins over all of them: it says the run itself did not go through.
+    """
+    seen = set(codes)
+    for code in sorted(seen):
+        if code not in PRECEDENCE:
+            return code
+    return next((code for code in PRECEDENCE if code in seen), DONE)

@@ -1,0 +1,158 @@
+"""Run programs: the only module that imports `sh`.
+
+Positional strings only, never a shell; no terminal, no standard input unless given; output goes to unlinked temporary
+files and is decoded once, after the end. A failing program is not an exception here: the caller looks at `code`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from globuswrap.errors import Problem, Refused
+from globuswrap.system import log
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended. `code` is its exit status, negative for the signal that ended it; `seconds` is wall time."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class ProgramMissing(Problem):
+    """The program is not there or cannot be executed; callers turn this into what it means to them."""
+
+    exit_code = 127
+
+
+class ProgramTimedOut(Refused):
+    """The program did not end within its time and was sent TERM, then KILL."""
+
+
+def find_program(name: str, path: str | None = None) -> str | None:
+    """Absolute path of an executable: as given when it has a slash, else looked up on `path` (default: PATH)."""
+    found = shutil.which(name, path=path)
+    return os.path.abspath(found) if found else None
+
+
+def child_environment(overrides: Mapping[str, str | None] | None) -> dict[str, str]:
+    """This process's environment with `overrides` laid over it; None deletes a variable."""
+    env = dict(os.environ)
+    for name, value in (overrides or {}).items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = value
+    return env
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str | None] | None = None,
+    stdin: bytes | Path | None = None,
+    timeout: float | None = None,
+    cwd: str | None = None,
+    stdout: IO[bytes] | None = None,
+) -> Completed:
+    """Run one program to its end.
+
+    `argv[0]` is a name on PATH or a path. `env` is laid over this process's environment. `stdin` is bytes or a file to read
+    (None: /dev/null). `timeout` is seconds of wall time. With `stdout` the output goes to that open file, and
+    `Completed.stdout` is empty. Undecodable output bytes become surrogate escapes.
+
+    Raises ProgramMissing and ProgramTimedOut.
+    """
+    program = find_program(argv[0])
+    if program is None:
+        raise ProgramMissing(
+            "program-missing", f"{argv[0]}: no such program", "install it, or put it on PATH", ran=tuple(argv)
+        )
+    import sh  # 60 ms: only when a program is really run
+
+    log.command(tuple(argv))
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file, _input(stdin) as in_file:
+        target = stdout if stdout is not None else out_file
+        options: dict[str, Any] = {
+            "_in": in_file,
+            "_out": target,
+            "_err": err_file,
+            "_tty_out": False,
+            "_truncate_exc": False,
+            "_env": child_environment(env),
+            "_cwd": cwd,
+            "_return_cmd": True,
+            "_ok_code": _EVERY_CODE,
+            "_new_session": False,
+        }
+        if timeout is not None:
+            options.update(_timeout=timeout, _timeout_signal=signal.SIGTERM)
+        try:
+            code = sh.Command(program)(*argv[1:], **options).exit_code
+        except sh.TimeoutException:
+            raise ProgramTimedOut(
+                "program-timed-out",
+                f"{argv[0]}: no end within {timeout:g} s",
+                "try again, or allow more time",
+                ran=tuple(argv),
+                detail=_text(err_file),
+            ) from None
+        except sh.ForkException as error:
+            raise ProgramMissing(
+                "program-missing",
+                f"{argv[0]}: cannot be started",
+                "look at the message below",
+                ran=tuple(argv),
+                detail=str(error).strip().splitlines()[-1],
+            ) from None
+        done = Completed(
+            tuple(argv),
+            code,
+            "" if stdout is not None else _text(out_file),
+            _text(err_file),
+            time.monotonic() - started,
+        )
+    log.command_ended(done.argv, done.code, done.seconds, done.stderr)
+    return done
+
+
+def _input(stdin: bytes | Path | None) -> IO[bytes]:
+    if stdin is None:
+        return open(os.devnull, "rb")
+    if isinstance(stdin, Path):
+        return stdin.open("rb")
+    file = tempfile.TemporaryFile()
+    file.write(stdin)
+    file.seek(0)
+    return file
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "surrogateescape")
+
+
+class _Everything:
+    """A container that holds every exit code, signals included: `run` never raises for one."""
+
+    def __contains__(self, code: object) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        return iter(range(256))
+
+
+_EVERY_CODE = _Everything()
