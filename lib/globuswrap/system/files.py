@@ -1,0 +1,86 @@
+"""Files that must not be half written, and where they live (XDG base directories).
+
+State is private: directories 0700, files 0600. A file is written beside its target, fsynced, renamed over it, and the
+directory fsynced, so that after a crash a reader sees the old or the new content whole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def config_dir() -> Path:
+    """`$XDG_CONFIG_HOME/globuswrap`, default `~/.config/globuswrap`."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
+def state_dir() -> Path:
+    """`$XDG_STATE_HOME/globuswrap`, default `~/.local/state/globuswrap`."""
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/globuswrap`, default `~/.cache/globuswrap`: everything in it can be made again."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def site_config_files() -> list[Path]:
+    """The site's config files, first one wins: `$XDG_CONFIG_DIRS`, default `/etc/xdg`."""
+    directories = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+    return [Path(directory) / "globuswrap" / "config.toml" for directory in directories.split(":") if directory]
+
+
+def _xdg(variable: str, default: str) -> Path:
+    base = os.environ.get(variable, "")
+    # The XDG specification says a relative path there is to be ignored.
+    root = Path(base) if os.path.isabs(base) else Path.home() / default
+    return root / "globuswrap"
+
+
+def private_directory(path: Path) -> Path:
+    """Make the directory, and those above it that are missing, with mode 0700; return it."""
+    missing = path
+    above = []
+    while not missing.exists():
+        above.append(missing)
+        missing = missing.parent
+    for directory in reversed(above):
+        directory.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o600) -> None:
+    """Replace the file's content as a whole and durably; OSError leaves the old content in place."""
+    temporary = write_temporary(path.parent, data, mode)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    sync_directory(path.parent)
+
+
+def write_temporary(directory: Path, data: bytes | str, mode: int = 0o600) -> str:
+    """Write and fsync a new hidden temporary file in the directory; return its path."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and links in the directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

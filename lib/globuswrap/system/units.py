@@ -1,0 +1,49 @@
+"""Durations and sizes as people write them: `30s`, `5m`, `2h`, `1d`, a bare number is seconds; `10M`, `1G` are binary."""
+
+from __future__ import annotations
+
+import re
+
+from globuswrap.errors import UsageProblem
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BYTES = {unit: 1024**power for power, unit in enumerate(["", "K", "M", "G", "T", "P"])}
+
+
+def duration(text: str | float) -> float:
+    """Seconds of `90`, `1.5h`, `1h30m`; UsageProblem otherwise."""
+    written = str(text).strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", written)
+    if not parts or "".join(number + unit for number, unit in parts) != written.replace(" ", ""):
+        raise UsageProblem("bad-duration", f"{text!r} is not a duration", "write 30s, 5m, 2h, 1d, or seconds as a number")
+    return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+
+
+def size(text: str | int) -> int:
+    """Bytes of `10M`, `1.5G`, `4096`, `1GiB`; UsageProblem otherwise."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageProblem("bad-size", f"{text!r} is not a size", "write 500K, 10M, 1G, or bytes as a number")
+    return int(float(match[1]) * _BYTES[match[2].upper()])
+
+
+def human_duration(seconds: float) -> str:
+    """Two leading units: `42 s`, `3 min 5 s`, `2 h 10 min`, `1 d 4 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for big, small, big_name, small_name in ((86400, 3600, "d", "h"), (3600, 60, "h", "min"), (60, 1, "min", "s")):
+        if whole >= big:
+            return f"{whole // big} {big_name} {whole % big // small} {small_name}"
+    raise AssertionError(whole)
+
+
+def human_size(count: float) -> str:
+    """`512 B`, `4.0 KiB`, `1.2 GiB`."""
+    if count < 1024:
+        return f"{round(count)} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} PiB"
