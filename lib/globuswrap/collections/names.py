@@ -1,0 +1,115 @@
+"""Names for collections: from config files (site, user, project), and from a file that `collection add` writes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from globuswrap import config
+from globuswrap.errors import UsageProblem
+from globuswrap.system import files
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A named collection. `mounted` maps local directories to collection paths; `origin` is the file that names it."""
+
+    name: str
+    id: str
+    mounted: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+
+
+def own_file() -> Path:
+    """The file that globuswrap writes itself, beside config.toml, so that no user's file is ever rewritten."""
+    return files.config_dir() / "collections.json"
+
+
+@cache
+def known() -> dict[str, Collection]:
+    """Every named collection; a name in a config file wins over one that was added."""
+    found: dict[str, Collection] = {}
+    for name, entry in _added().items():
+        found[name] = _collection(name, entry, str(own_file()))
+    for name, entry in config.load().table("collections").items():
+        found[name] = _collection(name, entry, "config.toml")
+    return found
+
+
+def lookup(name: str) -> Collection | None:
+    return known().get(name)
+
+
+def name_of(collection_id: str) -> str | None:
+    """The first name of a UUID."""
+    return next((each.name for each in known().values() if each.id == collection_id), None)
+
+
+def remedy_for(name: str) -> str:
+    near = difflib.get_close_matches(name, known(), 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"name it once: globuswrap collection add {name} UUID"
+
+
+def add(name: str, collection_id: str, mounted: Mapping[str, str]) -> None:
+    """Write a name into the own file. UsageProblem if a config file already names another collection so."""
+    existing = known().get(name)
+    if existing is not None and existing.origin == "config.toml" and existing.id != collection_id:
+        raise UsageProblem("name-taken", f"{name} is {existing.id} in config.toml", "choose another name, or edit the file")
+    entry: dict[str, object] = {"id": collection_id}
+    if mounted:
+        entry["mounted"] = dict(mounted)
+    _write({**_added(), name: entry})
+
+
+def remove(name: str) -> None:
+    """Take an added name away. UsageProblem if there is none, or a config file holds it."""
+    added = _added()
+    if name not in added:
+        held = known().get(name)
+        remedy = f"edit {files.config_dir() / 'config.toml'}" if held else "see: globuswrap collection list"
+        raise UsageProblem("unknown-collection", f"no added collection is called {name!r}", remedy)
+    _write({other: entry for other, entry in added.items() if other != name})
+
+
+def _write(entries: Mapping[str, Any]) -> None:
+    files.private_directory(own_file().parent)
+    files.write_atomic(own_file(), json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    known.cache_clear()
+
+
+def _added() -> dict[str, Any]:
+    try:
+        found = json.loads(own_file().read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageProblem("bad-config", f"{own_file()}: {error}", "mend or remove the file") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _collection(name: str, entry: object, origin: str) -> Collection:
+    from globuswrap.collections.address import NAME, _UUID
+
+    table = {"id": entry} if isinstance(entry, str) else entry
+    identifier = table.get("id") if isinstance(table, Mapping) else None
+    if not isinstance(table, Mapping) or not isinstance(identifier, str) or not _UUID.fullmatch(identifier):
+        raise UsageProblem("bad-uuid", f"{origin}: collection {name} has no valid id", 'write NAME = "UUID", or { id = "UUID" }')
+    if not NAME.fullmatch(name):
+        raise UsageProblem("bad-name", f"{origin}: {name!r} cannot name a collection", "letters, digits, _ . @ - only")
+    mounted = table.get("mounted", {})
+    unknown = set(table) - {"id", "mounted"}
+    if unknown:
+        raise UsageProblem("unknown-config-key", f"{origin}: collection {name}: unknown key {min(unknown)}", "known: id, mounted")
+    if not isinstance(mounted, Mapping):
+        raise UsageProblem("bad-config", f"{origin}: collection {name}: mounted is no table", 'write { "/local" = "/path" }')
+    for local, remote in mounted.items():
+        if not local.startswith("/") or not str(remote).startswith("/"):
+            raise UsageProblem("bad-config", f"{origin}: collection {name}: mounts need absolute paths", "begin both with /")
+    return Collection(name, identifier.lower(), dict(mounted), origin)

@@ -1,0 +1,177 @@
+"""Settings in layers, read once: option > environment > project file > user file > site file > default.
+
+Files are TOML and only read, never executed. The project file is `globuswrap.toml` in the current directory; it cannot
+choose the `globus` command, so that entering a directory never changes which program runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from globuswrap.errors import UsageProblem
+from globuswrap.system import files, units
+
+PROJECT_FILE = "globuswrap.toml"
+
+#: Nice statuses of an ACTIVE task that do not mend themselves (Transfer API documentation, "nice_status").
+PERMANENT_FAULTS = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH", "QUOTA_EXCEEDED", "INVALID_PATH")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `[defaults]` and the GLOBUSWRAP_* variables can set. Durations are seconds."""
+
+    globus_command: str | None = None
+    globus_timeout: float = 300.0
+    poll: float = 60.0
+    timeout: float | None = None
+    retry_for: float = 600.0
+    fault_grace: float = 300.0
+    max_faults: int | None = None
+    permanent: tuple[str, ...] = PERMANENT_FAULTS
+    notify: str = "off"
+    json: bool = False
+    verbosity: int = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings, the other tables of the files (outermost layer wins by key), and the files that were read."""
+
+    settings: Settings = field(default_factory=Settings)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        return self.tables.get(name, {})
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise UsageProblem("bad-setting", f"{value!r} is neither true nor false", "write true or false")
+
+
+def _whole(value: object) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise UsageProblem("bad-setting", f"{value!r} is not a whole number", "write a number such as 3") from None
+
+
+def _codes(value: object) -> tuple[str, ...]:
+    parts = value if isinstance(value, list) else str(value).split(",")
+    return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "globus_command": str,
+    "globus_timeout": units.duration,
+    "poll": units.duration,
+    "timeout": units.duration,
+    "retry_for": units.duration,
+    "fault_grace": units.duration,
+    "max_faults": _whole,
+    "permanent": _codes,
+    "notify": str,
+    "json": _boolean,
+    "verbosity": _whole,
+}
+
+#: Environment twins. None for key, once, yes, prune or deletion: jobs inherit the caller's environment.
+VARIABLES = {"globus_command": "GLOBUSWRAP_GLOBUS"} | {
+    name: f"GLOBUSWRAP_{name.upper()}" for name in _READ if name != "globus_command"
+}
+
+TABLES = ("collections", "defaults", "sync", "staging", "share", "watch")
+
+
+@cache
+def load() -> Config:
+    """The configuration of this process. UsageProblem names the file and key that is wrong."""
+    read = [(path, _parse(path)) for path in _paths() if path.is_file()]
+    settings = Settings()
+    tables: dict[str, dict[str, Any]] = {}
+    for path, document in reversed(read):
+        for name, table in document.items():
+            if name not in TABLES:
+                raise _unknown(path, name, TABLES, "table")
+            if not isinstance(table, dict):
+                raise UsageProblem("bad-config", f"{path}: {name} is not a table", f"write it as [{name}]")
+            tables.setdefault(name, {}).update(table)
+        settings = _with_defaults(settings, document.get("defaults", {}), path)
+    return Config(_with_environment(settings), tables, tuple(path for path, _ in read))
+
+
+def _paths() -> list[Path]:
+    chosen = os.environ.get("GLOBUSWRAP_CONFIG")
+    if chosen:
+        path = Path(chosen)
+        if not path.is_file():
+            raise UsageProblem("no-config-file", f"{chosen}: no such file", "mend or unset GLOBUSWRAP_CONFIG")
+        return [path]
+    return [Path(PROJECT_FILE), files.config_dir() / "config.toml", *files.site_config_files()]
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageProblem("bad-config", f"{path}: {error}", "mend the file; it is TOML") from None
+    except OSError as error:
+        raise UsageProblem("bad-config", f"{path}: {error.strerror}", "make the file readable") from None
+
+
+def _with_defaults(settings: Settings, table: Mapping[str, Any], path: Path) -> Settings:
+    known = {name.replace("_", "-"): name for name in _READ}
+    for key, value in table.items():
+        if key not in known:
+            raise _unknown(path, key, tuple(known), "key in [defaults]")
+        if key == "globus-command" and path.name == PROJECT_FILE and not path.is_absolute():
+            raise UsageProblem(
+                "bad-config",
+                f"{path}: globus-command cannot be set by a project file",
+                f"put it into {files.config_dir() / 'config.toml'}",
+            )
+        settings = _with_value(settings, known[key], value, f"{path}: {key}")
+    return settings
+
+
+def _with_environment(settings: Settings) -> Settings:
+    for name, variable in VARIABLES.items():
+        value = os.environ.get(variable)
+        if value:
+            settings = _with_value(settings, name, value, variable)
+    return settings
+
+
+def _with_value(settings: Settings, name: str, value: object, where: str) -> Settings:
+    try:
+        return replace(settings, **{name: _READ[name](value)})
+    except UsageProblem as problem:
+        raise UsageProblem(problem.name, f"{where}: {problem.cause}", problem.remedy) from None
+
+
+def _unknown(path: Path, key: str, known: tuple[str, ...], what: str) -> UsageProblem:
+    near = difflib.get_close_matches(key, known, 1)
+    remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+    return UsageProblem("unknown-config-key", f"{path}: unknown {what}: {key}", remedy)
+
+
+assert {item.name for item in fields(Settings)} == set(_READ)

@@ -1,0 +1,61 @@
+"""Argument lists of the `globus` command: pure builders that return tuples of strings.
+
+An option is left out on None only. Every submission carries its submission id, the notification choice and
+`--skip-activation-check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Accepted by every CLI that was run, 1.3 to 3.44, hidden since 3.31 and without effect since 3.37 (globus-cli changelog).
+SKIP_ACTIVATION = "--skip-activation-check"
+
+UNFINISHED = ("--filter-status", "ACTIVE", "--filter-status", "INACTIVE")
+
+
+def submission_id() -> tuple[str, ...]:
+    return ("task", "generate-submission-id")
+
+
+def option(name: str, value: object | None) -> tuple[str, ...]:
+    """`--name value`, or nothing for None."""
+    return () if value is None else (f"--{name}", str(value))
+
+
+def switch(name: str, value: bool | None) -> tuple[str, ...]:
+    """`--name` for True, nothing for False or None."""
+    return (f"--{name}",) if value else ()
+
+
+def toggle(name: str, value: bool | None) -> tuple[str, ...]:
+    """`--name` for True, `--no-name` for False, nothing for None (the service decides)."""
+    return () if value is None else (f"--{name}" if value else f"--no-{name}",)
+
+
+def submission(submission_id: str, label: str, notify: str, deadline: str | None) -> tuple[str, ...]:
+    """The options that every transfer and delete carries."""
+    return (
+        *("--submission-id", submission_id, "--label", label, "--notify", notify, SKIP_ACTIVATION),
+        *option("deadline", deadline),
+    )
+
+
+def task_list(task_ids: Sequence[str]) -> tuple[str, ...]:
+    """The documents of these tasks in one process; `--limit` because the default shows 10."""
+    filters = [part for task_id in task_ids for part in ("--filter-task-id", task_id)]
+    return ("task", "list", *filters, "--limit", str(len(task_ids)))
+
+
+def unfinished_tasks(label_pattern: str | None, limit: int = 100) -> tuple[str, ...]:
+    """Unfinished tasks of the user, of a label pattern (`*` stands for any text) where one is given."""
+    return ("task", "list", *UNFINISHED, *option("filter-label", label_pattern), "--limit", str(limit))
+
+
+def tasks_labelled(label_pattern: str, limit: int = 10) -> tuple[str, ...]:
+    """Tasks in any state whose label matches."""
+    return ("task", "list", "--filter-label", label_pattern, "--limit", str(limit))
+
+
+def events(task_id: str, limit: int = 20, errors_only: bool = False) -> tuple[str, ...]:
+    return ("task", "event-list", task_id, "--limit", str(limit), *switch("filter-errors", errors_only))

@@ -1,0 +1,32 @@
+"""Every JMESPath expression, compiled and named in one place.
+
+Fields are those of the Transfer API's documents as `globus --format json` prints them (3.27 to 3.44).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+VALUE = "value"
+TASK_ID = "task_id"
+CODE = "code"
+ROWS = "DATA[]"
+LABELLED = "DATA[].{task_id: task_id, status: status, label: label, source: source_endpoint_id, destination: destination_endpoint_id}"
+EVENTS = "DATA[].{time: time, code: code, is_error: is_error, description: description, details: details}"
+EVENT_CODES = "DATA[].code"
+SKIPPED = "DATA[].{source: source_path, destination: destination_path, code: error_code, details: error_details}"
+COPIED = "DATA[].{source: source_path, destination: destination_path}"
+WEBAPP = "https://app.globus.org/activity/{task_id}"
+
+
+@cache
+def _compiled(expression: str) -> Any:
+    import jmespath
+
+    return jmespath.compile(expression)
+
+
+def search(expression: str, document: object) -> Any:
+    """The part of a document that a named expression picks; None where it is absent."""
+    return _compiled(expression).search(document)
