@@ -1,0 +1,94 @@
+# Every target works on a fresh clone with bash, make and Python 3.10 or newer. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+# Test processes side by side. 0: one after the other, in this process.
+JOBS ?= auto
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+bin := .venv/bin
+ready := .venv/.ready
+pytest := $(bin)/python -m pytest -n $(JOBS) --dist loadgroup
+bats := PATH="$(CURDIR)/$(bin):$$PATH" bats --recursive
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+
+# The environment: made when missing, renewed when the pins or the project change.
+$(ready): requirements/dev.txt pyproject.toml
+	@if ! [[ -x $(bin)/python ]] || ! $(bin)/python -m pip --version >/dev/null 2>&1; then \
+	  python=$$(tools/find-python); \
+	  printf 'making .venv with %s\n' "$$python"; \
+	  "$$python" -m venv --clear .venv; \
+	fi
+	@printf 'installing the pinned packages\n'
+	@$(bin)/python -m pip install --quiet --requirement requirements/dev.txt
+	@$(bin)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: venv
+venv: $(ready) ## make .venv, with everything that development needs
+
+.PHONY: demo
+demo: $(ready) ## run the main job against a local Globus: stage in, compute, stage out (VERBOSE=1 shows each command)
+	@bash recipes/demo/run.sh $(if $(VERBOSE),--verbose) $(DEMO_FLAGS)
+
+.PHONY: test
+test: check ## everything: check, pytest, bats
+	@tools/need bats slurmctld munged cron csh ip
+	@$(bats) tests/bats
+	@$(pytest)
+
+.PHONY: test-fast
+test-fast: $(ready) ## pytest and bats without Slurm, chaos and what is slow
+	@tools/need bats
+	@$(bats) --filter-tags '!slow,!slurm,!chaos' tests/bats
+	@$(pytest) -m 'not slow and not slurm and not chaos and not versions'
+
+.PHONY: test-versions
+test-versions: $(ready) ## the main paths with every supported globus-cli
+	@GLOBUSWRAP_TEST_VERSIONS=all $(pytest) -m versions
+
+.PHONY: check
+check: $(ready) ## formats, lints, types, and the arrows between rooms
+	@tools/need shellcheck shfmt
+	@$(bin)/ruff check --quiet
+	@$(bin)/ruff format --check --quiet
+	@$(bin)/mypy --no-error-summary
+	@$(bin)/lint-imports --no-logo >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	@tools/lint-shell
+
+.PHONY: format
+format: $(ready) ## rewrite to the house format what can be
+	@$(bin)/ruff check --quiet --fix-only
+	@$(bin)/ruff format --quiet
+	@tools/lint-shell --fix
+
+.PHONY: bench
+bench: $(ready) ## every measurement, one after the other
+	@for file in tests/bench/bench_*.py; do [[ -e $$file ]] || continue; printf '== %s\n' "$$file"; $(bin)/python "$$file"; done
+
+.PHONY: install
+install: ## install under PREFIX, with an environment of its own
+	@tools/install "$(DESTDIR)$(PREFIX)"
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` put under PREFIX
+	@tools/install --remove "$(DESTDIR)$(PREFIX)"
+
+# Needs uv (https://docs.astral.sh/uv/), the one tool that pins for several Pythons at once.
+.PHONY: lock
+lock: ## pin requirements/dev.txt again from dev.in
+	uv pip compile --universal --python-version 3.10 --no-emit-index-url --no-header --no-annotate -q requirements/dev.in -o requirements/dev.txt
+	sed -i '1i # Pinned from dev.in for Python 3.10 and newer (make lock). Edit dev.in, not this file.' requirements/dev.txt
+
+.PHONY: clean
+clean: ## remove the environment and everything built
+	@rm -rf .venv build dist lib/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find bin lib tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +

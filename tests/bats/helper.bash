@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# What every bats file shares: `load helper`, then `isolate` in setup().
+# shellcheck disable=SC2154 # status, output, lines and stderr are set by run
+
+bats_require_minimum_version 1.7.0
+
+REPOSITORY=$(cd "${BATS_TEST_DIRNAME%/tests/bats*}" && pwd)
+LAUNCHER=$REPOSITORY/bin/globuswrap
+PYTHON=$REPOSITORY/.venv/bin/python
+export REPOSITORY LAUNCHER PYTHON
+
+# A home directory of its own, a PATH of the system alone, and nothing inherited that steers globuswrap, the globus
+# command, a scheduler or the shell.
+isolate() {
+  local name
+  for name in $(compgen -v); do
+    case $name in
+      GLOBUS* | XDG_* | SLURM_* | SBATCH_* | PBS_* | BASH_ENV | CDPATH | PS1 | PYTHON?*) unset "$name" ;;
+    esac
+  done
+  export HOME=$BATS_TEST_TMPDIR/home
+  export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+  export LC_ALL=C.UTF-8
+  export NO_PROXY=127.0.0.1,localhost
+  mkdir -p "$HOME"
+  cd "$BATS_TEST_TMPDIR" || return
+}
+
+# need PROGRAM [WHY]: without it the test is skipped with its reason, and fails where CI=true.
+need() {
+  command -v "$1" >/dev/null && return
+  if [[ ${CI-} == true ]]; then
+    printf 'CI=true, and no %s here%s\n' "$1" "${2:+: $2}" >&2
+    return 1
+  fi
+  skip "no $1 here${2:+: $2}"
+}
+
+# A directory with links to these programs only, to be a whole PATH.
+only_programs() {
+  local directory=$BATS_TEST_TMPDIR/only-programs program
+  mkdir -p "$directory"
+  for program in "$@"; do
+    ln -sf "$(command -v "$program")" "$directory/$program"
+  done
+  printf '%s\n' "$directory"
+}
+
+# The assertions print what they saw: bats shows it when they fail.
+assert_status() {
+  [[ $status == "$1" ]] && return
+  printf 'status %s, not %s; output:\n%s\n%s\n' "$status" "$1" "$output" "${stderr-}" >&2
+  return 1
+}
+
+assert_line() {
+  local line
+  for line in ${lines[@]+"${lines[@]}"}; do
+    [[ $line != "$1" ]] || return 0
+  done
+  printf 'no line is "%s" in:\n%s\n' "$1" "$output" >&2
+  return 1
+}
+
+assert_contains() {
+  [[ $1 == *"$2"* ]] && return
+  printf 'no "%s" in:\n%s\n' "$2" "$1" >&2
+  return 1
+}
