@@ -58,7 +58,7 @@ test-versions: $(ready) ## the main paths with every supported globus-cli
 .PHONY: check
 check: $(ready) ## formats, lints, types, and the arrows between rooms
 	@tools/need shellcheck shfmt
-	@$(bin)/ruff check --quiet
+	@$(bin)/ruff check --quiet --output-format concise
 	@$(bin)/ruff format --check --quiet
 	@$(bin)/mypy --no-error-summary
 	@$(bin)/lint-imports --no-logo >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
