@@ -42,14 +42,13 @@ demo: $(ready) ## run the main job against a local Globus: stage in, compute, st
 .PHONY: test
 test: check ## everything: check, pytest, bats
 	@tools/need bats slurmctld munged cron csh ip
-	@$(bats) tests/bats
-	@$(pytest)
+	@failed=0; $(bats) tests/bats || failed=1; $(pytest) || failed=1; exit $$failed
 
 .PHONY: test-fast
 test-fast: $(ready) ## pytest and bats without Slurm, chaos and what is slow
 	@tools/need bats
-	@$(bats) --filter-tags '!slow,!slurm,!chaos' tests/bats
-	@$(pytest) -m 'not slow and not slurm and not chaos and not versions'
+	@failed=0; $(bats) --filter-tags '!slow,!slurm,!chaos' tests/bats || failed=1; \
+	  $(pytest) -m 'not slow and not slurm and not chaos and not versions' || failed=1; exit $$failed
 
 .PHONY: test-versions
 test-versions: $(ready) ## the main paths with every supported globus-cli
