@@ -6,8 +6,8 @@ bats_require_minimum_version 1.7.0
 
 REPOSITORY=$(cd "${BATS_TEST_DIRNAME%/tests/bats*}" && pwd)
 LAUNCHER=$REPOSITORY/bin/globuswrap
-PYTHON=$REPOSITORY/.venv/bin/python
-export REPOSITORY LAUNCHER PYTHON
+PYTHON=$REPOSITORY/.venv/bin/python # not exported: the tools of `make` listen to it
+export REPOSITORY LAUNCHER
 
 # A home directory of its own, a PATH of the system alone, and nothing inherited that steers globuswrap, the globus
 # command, a scheduler or the shell.
