@@ -6,7 +6,8 @@ bats_require_minimum_version 1.7.0
 
 REPOSITORY=$(cd "${BATS_TEST_DIRNAME%/tests/bats*}" && pwd)
 LAUNCHER=$REPOSITORY/bin/globuswrap
-PYTHON=$REPOSITORY/.venv/bin/python # not exported: the tools of `make` listen to it
+# shellcheck disable=SC2034 # for the tests; not exported, since the tools of `make` listen to it
+PYTHON=$REPOSITORY/.venv/bin/python
 export REPOSITORY LAUNCHER
 
 # A home directory of its own, a PATH of the system alone, and nothing inherited that steers globuswrap, the globus
