@@ -131,7 +131,8 @@ def _parse(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        document: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return document
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageProblem("bad-config", f"{path}: {error}", "mend the file; it is TOML") from None
     except OSError as error:

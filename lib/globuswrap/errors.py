@@ -6,7 +6,8 @@ was run and what came back. Anything else that reaches the boundary in `cli.main
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 DONE = 0
 REFUSED = 1
@@ -27,10 +28,11 @@ class Problem(Exception):
     """An expected failure.
 
     `name` is stable and documented in docs/exit-codes.md; `cause` and `remedy` are one line each; `ran` is the command that
-    failed (secrets already masked), `detail` what it printed.
+    failed (secrets already masked), `detail` what it printed, `data` what is known all the same (a receipt, say).
     """
 
     exit_code = REFUSED
+    data: Mapping[str, Any] | None = None
 
     def __init__(self, name: str, cause: str, remedy: str, *, ran: tuple[str, ...] = (), detail: str = "") -> None:
         super().__init__(cause)
@@ -85,6 +87,16 @@ class NoGlobus(Problem):
     """There is no `globus` command, or it cannot be started."""
 
     exit_code = NO_GLOBUS
+
+
+class Interrupted(Problem):
+    """A signal ended the run: 128 + its number. What runs at Globus is left running, the next run takes it up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            "interrupted", f"stopped by signal {number}", "run the same command again: it goes on from here"
+        )
+        self.exit_code = 128 + number
 
 
 def combined(codes: Iterable[int]) -> int:

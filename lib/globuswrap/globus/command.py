@@ -94,9 +94,12 @@ def call(*args: str, stdin: bytes | Path | None = None, timeout: float | None = 
         raise faults.no_globus(cli.path, problem.detail or problem.cause) from None
     except process.ProgramTimedOut as problem:
         raise Transient(
-            "globus-timeout", problem.cause, "check the network; run the same command again",
-            ran=problem.ran, detail=problem.detail,
-        ) from None  # fmt: skip
+            "globus-timeout",
+            problem.cause,
+            "check the network; run the same command again",
+            ran=problem.ran,
+            detail=problem.detail,
+        ) from None
     if done.code == 2 and _refuses(done.stderr, arguments.SKIP_ACTIVATION) and arguments.SKIP_ACTIVATION in argv:
         versions.remember(cli.path, refused=[*cli.refused, arguments.SKIP_ACTIVATION])
         find.cache_clear()
@@ -109,9 +112,12 @@ def call(*args: str, stdin: bytes | Path | None = None, timeout: float | None = 
         return json.loads(done.stdout)
     except ValueError:
         raise Refused(
-            "globus-not-json", f"globus printed something that is not JSON: {done.stdout.strip()[:80]!r}",
-            "run it yourself and look: " + log.shell_line(argv), ran=argv, detail=done.stdout[:2000],
-        ) from None  # fmt: skip
+            "globus-not-json",
+            f"globus printed something that is not JSON: {done.stdout.strip()[:80]!r}",
+            "run it yourself and look: " + log.shell_line(argv),
+            ran=argv,
+            detail=done.stdout[:2000],
+        ) from None
 
 
 def retrying(work: Callable[[], Result], retry_for: float | None = None) -> Result:

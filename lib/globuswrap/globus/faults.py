@@ -82,14 +82,20 @@ def problem_of(done: Completed) -> Problem:
         return login
     if body.get("error_type") in ("GlobusConnectionError", "GlobusTimeoutError", "GlobusConnectionTimeoutError"):
         return Transient(
-            "globus-unreachable", f"Globus cannot be reached: {told}", "check the network; run the same command again",
-            ran=ran, detail=detail,
-        )  # fmt: skip
+            "globus-unreachable",
+            f"Globus cannot be reached: {told}",
+            "check the network; run the same command again",
+            ran=ran,
+            detail=detail,
+        )
     if status in _TRANSIENT_STATUS or code.startswith(_TRANSIENT) or "GlobusAPINullDataError" in done.stderr:
         return Transient(
-            "globus-busy", f"Globus did not answer properly: {told or f'HTTP {status or 500}'}",
-            "run the same command again later", ran=ran, detail=detail,
-        )  # fmt: skip
+            "globus-busy",
+            f"Globus did not answer properly: {told or f'HTTP {status or 500}'}",
+            "run the same command again later",
+            ran=ran,
+            detail=detail,
+        )
     if status == 409 or code == "ClientError.Conflict":
         return Conflict("conflict", told, "wait for the other task, then run again", ran=ran, detail=detail)
     if status == 404 or code in ("EndpointNotFound", "NotFound", "ClientError.NotFound", "TaskNotFound"):
@@ -97,16 +103,22 @@ def problem_of(done: Completed) -> Problem:
         return Absent("not-found", told or "not found", remedy, ran=ran, detail=detail)
     if done.code == 2 and not body:
         return UsageProblem(
-            "globus-usage", f"globus refused its arguments: {_last_line(done.stderr)}", "look at: globus --help",
-            ran=ran, detail=detail,
-        )  # fmt: skip
+            "globus-usage",
+            f"globus refused its arguments: {_last_line(done.stderr)}",
+            "look at: globus --help",
+            ran=ran,
+            detail=detail,
+        )
     if done.code in (126, 127):
         return no_globus(done.argv[0], _last_line(done.stderr))
     if done.code < 0:
         return Transient(
-            "globus-killed", f"globus was ended by signal {-done.code}", "run the same command again",
-            ran=ran, detail=detail,
-        )  # fmt: skip
+            "globus-killed",
+            f"globus was ended by signal {-done.code}",
+            "run the same command again",
+            ran=ran,
+            detail=detail,
+        )
     remedy = _REMEDIES.get(code, "read the message above; the same command can be run again once it is mended")
     return Refused(
         "globus-refused", told or _last_line(done.stderr) or f"globus exit {done.code}", remedy, ran=ran, detail=detail
@@ -135,7 +147,9 @@ def _login_problem(
         if service:
             remedy = "a service account has no session to update: ask the collection's manager to admit it"
         why = parameters.get("session_message") or body.get("message") or "the resource asks for it"
-        return LoginNeeded("session-needed", f"the login session does not satisfy: {why}", remedy, ran=ran, detail=detail)
+        return LoginNeeded(
+            "session-needed", f"the login session does not satisfy: {why}", remedy, ran=ran, detail=detail
+        )
     if code == "ConsentRequired" or scopes:
         remedy = "globus session consent " + " ".join(shlex.quote(str(scope)) for scope in scopes)
         if service:
@@ -143,7 +157,11 @@ def _login_problem(
         return LoginNeeded(
             "consent-needed", f"consent is missing: {body.get('message', code)}", remedy, ran=ran, detail=detail
         )
-    unauthenticated = status == 401 or code in ("ClientError.AuthenticationFailed", "AuthenticationFailed", "UNAUTHORIZED")
+    unauthenticated = status == 401 or code in (
+        "ClientError.AuthenticationFailed",
+        "AuthenticationFailed",
+        "UNAUTHORIZED",
+    )
     if "MissingLoginError" in done.stderr or unauthenticated or "invalid_grant" in done.stderr:
         told = re.search(r"(?m)^\s+(globus login.*)$", done.stderr)
         remedy = told[1].strip() if told else ("globus login --force" if unauthenticated else "globus login")
@@ -153,11 +171,16 @@ def _login_problem(
         return LoginNeeded("login-needed", cause, remedy, ran=ran, detail=detail)
     if "GLOBUS_CLI_CLIENT_ID" in done.stderr and done.code != 0 and not body:
         return LoginNeeded(
-            "login-needed", _last_line(done.stderr), "set both GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET, or none",
-            ran=ran, detail=detail,
-        )  # fmt: skip
+            "login-needed",
+            _last_line(done.stderr),
+            "set both GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET, or none",
+            ran=ran,
+            detail=detail,
+        )
     if done.code == 4:
-        return LoginNeeded("login-needed", _last_line(done.stderr + done.stdout), "globus login", ran=ran, detail=detail)
+        return LoginNeeded(
+            "login-needed", _last_line(done.stderr + done.stdout), "globus login", ran=ran, detail=detail
+        )
     return None
 
 
@@ -175,7 +198,7 @@ def _session_command(parameters: dict[str, Any]) -> str:
 
 def _status_in(body: dict[str, Any]) -> int | None:
     found = body.get("HTTP status") or body.get("status") or body.get("http_status")
-    return int(found) if str(found).isdigit() else None
+    return int(str(found)) if str(found).isdigit() else None
 
 
 def _last_line(text: str) -> str:

@@ -12,7 +12,10 @@ VALUE = "value"
 TASK_ID = "task_id"
 CODE = "code"
 ROWS = "DATA[]"
-LABELLED = "DATA[].{task_id: task_id, status: status, label: label, source: source_endpoint_id, destination: destination_endpoint_id}"
+LABELLED = (
+    "DATA[].{task_id: task_id, status: status, label: label,"
+    " source: source_endpoint_id, destination: destination_endpoint_id}"
+)
 EVENTS = "DATA[].{time: time, code: code, is_error: is_error, description: description, details: details}"
 EVENT_CODES = "DATA[].code"
 SKIPPED = "DATA[].{source: source_path, destination: destination_path, code: error_code, details: error_details}"

@@ -12,7 +12,9 @@ import sys
 _level = 1
 
 #: Names whose values are never shown, whatever prints them.
-_SECRET = re.compile(r"(?i)((?:[\w-]*(?:secret|token|password)|authorization)[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+)?[^\s\"',}]+")
+_SECRET = re.compile(
+    r"(?i)((?:[\w-]*(?:secret|token|password)|authorization)[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+)?[^\s\"',}]+"
+)
 
 
 def set_level(level: int) -> None:

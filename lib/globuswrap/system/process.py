@@ -134,7 +134,7 @@ def _input(stdin: bytes | Path | None) -> IO[bytes]:
         return open(os.devnull, "rb")
     if isinstance(stdin, Path):
         return stdin.open("rb")
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     file.write(stdin)
     file.seek(0)
     return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 
 from globuswrap.errors import UsageProblem
 
@@ -15,7 +16,9 @@ def duration(text: str | float) -> float:
     written = str(text).strip().lower()
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", written)
     if not parts or "".join(number + unit for number, unit in parts) != written.replace(" ", ""):
-        raise UsageProblem("bad-duration", f"{text!r} is not a duration", "write 30s, 5m, 2h, 1d, or seconds as a number")
+        raise UsageProblem(
+            "bad-duration", f"{text!r} is not a duration", "write 30s, 5m, 2h, 1d, or seconds as a number"
+        )
     return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 
@@ -47,3 +50,23 @@ def human_size(count: float) -> str:
         if count < 1024:
             return f"{count:.1f} {unit}"
     return f"{count / 1024:.1f} PiB"
+
+
+def moment(text: str, now: datetime | None = None) -> datetime:
+    """A point in time with its zone: `+2h` from now, or ISO 8601 (local time unless it names a zone)."""
+    base = now if now is not None else datetime.now(timezone.utc)
+    written = text.strip()
+    if written.startswith("+"):
+        return base + timedelta(seconds=duration(written[1:]))
+    try:
+        found = datetime.fromisoformat(written.replace("Z", "+00:00"))
+    except ValueError:
+        raise UsageProblem(
+            "bad-time", f"{text!r} is not a time", "write +2h, 2026-11-20, 2026-11-20T18:00 or 2026-11-20T18:00+01:00"
+        ) from None
+    return found if found.tzinfo is not None else found.astimezone()
+
+
+def utc_text(when: datetime) -> str:
+    """As the CLI sends a deadline: UTC, `YYYY-MM-DD HH:MM:SS` (the service reads a time without zone as UTC)."""
+    return when.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

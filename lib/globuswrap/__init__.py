@@ -1,0 +1,53 @@
+"""Move research data around batch jobs, cron jobs and instruments with the `globus` command.
+
+The functions here are the ones that the commands call: see docs/python.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from globuswrap.errors import Problem
+    from globuswrap.transfers.operations import After, Result, delete, transfer, wait
+    from globuswrap.transfers.outcome import Outcome
+    from globuswrap.transfers.request import Options
+    from globuswrap.transfers.submit import Policy
+    from globuswrap.transfers.wait import Patience
+
+_FROM = {
+    "After": "globuswrap.transfers.operations",
+    "Options": "globuswrap.transfers.request",
+    "Outcome": "globuswrap.transfers.outcome",
+    "Patience": "globuswrap.transfers.wait",
+    "Policy": "globuswrap.transfers.submit",
+    "Problem": "globuswrap.errors",
+    "Result": "globuswrap.transfers.operations",
+    "delete": "globuswrap.transfers.operations",
+    "transfer": "globuswrap.transfers.operations",
+    "wait": "globuswrap.transfers.operations",
+}
+
+__all__ = [
+    "After",
+    "Options",
+    "Outcome",
+    "Patience",
+    "Policy",
+    "Problem",
+    "Result",
+    "__version__",
+    "delete",
+    "transfer",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used: the commands start without them."""
+    if name not in _FROM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_FROM[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m globuswrap`."""
+
+from globuswrap.cli.main import main
+
+main()

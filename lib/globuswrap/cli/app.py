@@ -1,0 +1,120 @@
+"""The table of commands, and a group that imports a command's module only when that command is used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from globuswrap import __version__
+from globuswrap.errors import UsageProblem
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command: the module under globuswrap.cli that has its `app`, and the line that help shows for it."""
+
+    module: str
+    line: str
+
+
+COMMANDS = {
+    "transfer": Entry("transfer", "Transfer a file or directory, exactly once."),
+    "delete": Entry("delete", "Delete paths of a collection, exactly once."),
+    "batch": Entry("batch", "Transfer many items, of any names and any number."),
+    "wait": Entry("wait", "Wait for tasks, and say how each ended."),
+    "status": Entry("status", "Show submissions, chains and their tasks."),
+    "cancel": Entry("cancel", "Cancel tasks, by task id, key or chain."),
+    "stage": Entry("stage", "Stage data in or out, inside a job."),
+    "toolkit": Entry("toolkit", "Print the path of the shell toolkit for job scripts."),
+    "submit": Entry("submit", "Submit a job script with its #GLOBUS lines."),
+    "tend": Entry("tend", "Advance all chains once, or keep on."),
+    "sync": Entry("sync", "Keep directories in step, from cron or by hand."),
+    "share": Entry("share", "Permissions on shared collections."),
+    "cleanup": Entry("cleanup", "Delete what receipts prove delivered."),
+    "watch": Entry("watch", "Run a command line for each new file."),
+    "flow": Entry("flow", "Deploy, start and follow Globus flows."),
+    "search": Entry("search", "Ingest into and query Globus Search."),
+    "collection": Entry("collection", "Names for collections, local and collection paths."),
+    "doctor": Entry("doctor", "Find what is known to go wrong, before it does."),
+    "sandbox": Entry("sandbox", "A local Globus to try things on."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Commands by their table; typer's own look-ups would import all of them for one line of help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(available())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in available():
+            near = difflib.get_close_matches(cmd_name, available(), 1)
+            remedy = f"did you mean {near[0]}?" if near else "see: globuswrap --help"
+            raise UsageProblem("unknown-command", f"no command is called {cmd_name!r}", remedy)
+        return load(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.line) for name, entry in available().items()])
+
+
+def available() -> dict[str, Entry]:
+    return {name: entry for name, entry in COMMANDS.items() if _exists(entry.module)}
+
+
+def _exists(module: str) -> bool:
+    from pathlib import Path
+
+    return (Path(__file__).parent / f"{module}.py").exists()
+
+
+def load(name: str) -> Any:
+    """The click command of one entry of the table."""
+    module = importlib.import_module(f"globuswrap.cli.{COMMANDS[name].module}")
+    command = typer.main.get_command(module.app)
+    command.name = name
+    return command
+
+
+def group() -> Any:
+    """The whole command line as one click group."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        rich_markup_mode=None,
+        add_completion=True,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        help="Move research data around batch jobs, cron jobs and instruments with the globus command.",
+        epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 4 login, 5 stopped, 7 held, 75 try later (docs/exit-codes.md).",
+    )
+
+    @app.callback()
+    def globuswrap(
+        version: bool = typer.Option(False, "--version", "-V", help=f"Print the version ({__version__}) and exit."),
+    ) -> None:
+        """Options before the command."""
+
+    return typer.main.get_command(app)
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run a command line and return its exit code. Usage errors of the parser are UsageProblems."""
+    # Which click typer carries differs between its versions: its exceptions are found through its own.
+    click_exception: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+    try:
+        code = group().main(args=arguments, prog_name="globuswrap", standalone_mode=False)
+    except click_exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 2
+        path = getattr(getattr(error, "ctx", None), "command_path", "globuswrap")
+        cause = " ".join(error.format_message().split())
+        raise UsageProblem("bad-usage", cause, f"see: {path} --help") from None
+    except typer.Abort:
+        return 130
+    return code if isinstance(code, int) else 0

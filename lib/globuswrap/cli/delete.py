@@ -1,0 +1,48 @@
+"""`globuswrap delete`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from globuswrap.cli import progress
+from globuswrap.cli.options import SubmitOptions, WaitOptions, application, command
+from globuswrap.cli.output import Report
+from globuswrap.cli.transfer import Waits, planned, told
+from globuswrap.collections import resolve
+from globuswrap.transfers import operations
+from globuswrap.transfers import request as requests
+
+app = application()
+
+
+@command(app)
+def delete(
+    addresses: Annotated[list[str], typer.Argument(help="What to delete, all on one collection.", metavar="ADDR...")],
+    submitting: SubmitOptions,
+    waiting: WaitOptions,
+    wait: Waits = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with what is in them.")] = False,
+    ignore_missing: Annotated[
+        bool, typer.Option("--ignore-missing", "-f", help="What is not there counts as deleted.")
+    ] = False,
+) -> Report:
+    """Delete paths of one collection as one Globus task, exactly once. Globs are not expanded."""
+    request = requests.delete(
+        [resolve.address(each) for each in addresses],
+        recursive=recursive,
+        options=requests.Options(ignore_missing=ignore_missing),
+        **submitting.rest(),
+    )
+    if submitting.dry_run:
+        return planned(request)
+    with progress.shown() as watcher:
+        result = operations.perform(
+            request,
+            submitting.policy(waiting.retry_seconds),
+            waiting.patience() if wait else False,
+            waiting.after(),
+            watcher,
+        )
+    return told(result)

@@ -1,0 +1,89 @@
+"""The boundary: every command line starts and ends here.
+
+Expected problems leave with their documented exit code; anything else is a defect (3) with a log to report.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from globuswrap import __version__, errors
+from globuswrap.cli import output
+from globuswrap.errors import Interrupted, Problem, UsageProblem
+
+_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone: nothing more to say
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line in this process and return its exit code."""
+    if arguments[:1] in (["--version"], ["-V"]):
+        print(f"globuswrap {__version__}")
+        return errors.DONE
+    output.state.json = "--json" in arguments
+    output.state.command = next((word for word in arguments if not word.startswith("-")), "")
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        from globuswrap.cli import app
+
+        return app.invoke(arguments)
+    except Problem as problem:
+        output.show_problem(problem)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        output.show_problem(Interrupted(signal.SIGINT))
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
+    except (OSError, RecursionError, MemoryError) as error:
+        return _defect(error)
+    except Exception as error:
+        return _defect(error)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise Interrupted(number)
+
+
+def _defect(error: BaseException) -> int:
+    """Write what happened where it can be reported from, and say where."""
+    import errno
+    import time
+    import traceback
+
+    from globuswrap.system import files, log
+
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        where = f"{error.filename}: " if error.filename else ""
+        output.show_problem(
+            UsageProblem("no-place-to-write", f"{where}{error.strerror}", "make room, or set XDG_STATE_HOME elsewhere")
+        )
+        return errors.USAGE
+    text = log.masked(f"globuswrap {__version__}\n{sys.argv}\n{''.join(traceback.format_exception(error))}")
+    place = files.state_dir() / "defects"
+    path = place / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+    try:
+        files.private_directory(place)
+        files.write_atomic(path, text)
+        where = f"report it with {path}"
+    except OSError:
+        print(text, file=sys.stderr)
+        where = "report it with the text above"
+    problem = Problem("defect", f"a defect in globuswrap: {type(error).__name__}: {error}", where)
+    problem.exit_code = errors.DEFECT
+    output.show_problem(problem)
+    return errors.DEFECT

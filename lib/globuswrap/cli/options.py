@@ -1,0 +1,277 @@
+"""Options that several commands share, as dataclasses, and the decorator that turns such a parameter into options.
+
+A command names `waiting: WaitOptions` once and takes every option in it; a new option appears everywhere at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from globuswrap import config
+from globuswrap.cli import output
+from globuswrap.system import log, units
+from globuswrap.transfers.operations import After
+from globuswrap.transfers.request import Options
+from globuswrap.transfers.submit import Policy
+from globuswrap.transfers.wait import Patience
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How a command talks."""
+
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Show the globus commands as they run; -vv their output.")
+    ] = 0
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
+
+    def apply(self) -> None:
+        settings = config.load().settings
+        output.state.json = self.json or settings.json
+        log.set_level(0 if self.quiet else settings.verbosity + self.verbose)
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """Options of `globus transfer`, under its names."""
+
+    recursive: Annotated[
+        bool | None,
+        typer.Option(
+            "--recursive/--no-recursive", "-r", help="It is a directory, or a file; left out, Globus finds out."
+        ),
+    ] = None
+    sync_level: Annotated[
+        str | None, typer.Option("--sync-level", "-s", help="Only what differs: exists, size, mtime or checksum.")
+    ] = None
+    preserve_timestamp: Annotated[
+        bool | None, typer.Option("--preserve-timestamp", "--preserve-mtime", help="Keep modification times.")
+    ] = None
+    verify_checksum: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify-checksum/--no-verify-checksum", help="Compare checksums after the transfer (default: yes)."
+        ),
+    ] = None
+    encrypt_data: Annotated[
+        bool | None, typer.Option("--encrypt-data", "--encrypt", help="Encrypt the data on the network.")
+    ] = None
+    skip_source_errors: Annotated[
+        bool | None, typer.Option("--skip-source-errors", help="Skip missing and unreadable files; see --strict.")
+    ] = None
+    fail_on_quota_errors: Annotated[
+        bool | None, typer.Option("--fail-on-quota-errors", help="Fail at once when a quota is exceeded.")
+    ] = None
+    delete_destination_extra: Annotated[
+        bool | None,
+        typer.Option("--delete-destination-extra", help="Delete at the destination what the source does not have."),
+    ] = None
+    include: Annotated[
+        list[str] | None, typer.Option("--include", help="Include files of this pattern; order with --exclude counts.")
+    ] = None
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Exclude files of this pattern; the first match wins.")
+    ] = None
+    source_local_user: Annotated[
+        str | None, typer.Option("--source-local-user", help="Local account at the source.")
+    ] = None
+    destination_local_user: Annotated[
+        str | None, typer.Option("--destination-local-user", help="Local account at the destination.")
+    ] = None
+
+    def options(self, filters: tuple[tuple[str, str], ...] | None = None) -> Options:
+        """As the transfers room takes them. `filters` in the order they were given (see OrderedFilters)."""
+        ordered = filters if filters is not None else _ordered(self)
+        return Options(
+            sync_level=self.sync_level,
+            preserve_timestamp=self.preserve_timestamp,
+            verify_checksum=self.verify_checksum,
+            encrypt_data=self.encrypt_data,
+            skip_source_errors=self.skip_source_errors,
+            fail_on_quota_errors=self.fail_on_quota_errors,
+            delete_destination_extra=self.delete_destination_extra,
+            filters=ordered,
+            source_local_user=self.source_local_user,
+            destination_local_user=self.destination_local_user,
+        )
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
+    """How a request is submitted."""
+
+    label: Annotated[str | None, typer.Option("--label", help="Label of the task; ` gw-<digest>` is added.")] = None
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            "--notify", help="Mail on: on, off, or a comma list of succeeded, failed, inactive (default: off)."
+        ),
+    ] = None
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline", help="Cancelled if not done by then: +2h, or 2026-11-20T18:00 (local unless it has a zone)."
+        ),
+    ] = None
+    key: Annotated[
+        str | None, typer.Option("--key", help="Name of this request: run again under it, it is adopted.")
+    ] = None
+    once: Annotated[
+        bool, typer.Option("--once", help="When it is done, run again means: repeat the recorded outcome.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; submit nothing.")] = False
+
+    def policy(self, retry_for: float | None = None) -> Policy:
+        return Policy(name=self.key, once=self.once, retry_for=retry_for)
+
+    def rest(self) -> dict[str, Any]:
+        """label, notify and deadline as a request takes them."""
+        return {
+            "label": self.label,
+            "notify": self.notify if self.notify is not None else config.load().settings.notify,
+            "deadline": None if self.deadline is None else units.utc_text(units.moment(self.deadline)),
+        }
+
+
+@dataclass(frozen=True)
+class WaitOptions:
+    """How to wait, and what to do then."""
+
+    timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None
+    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between two looks (default 60s).")] = None
+    fault_grace: Annotated[
+        str | None, typer.Option("--fault-grace", help="How long a permanent fault or a pause may last (default 5m).")
+    ] = None
+    max_faults: Annotated[
+        int | None, typer.Option("--max-faults", help="Cancel when there were more faults than this.")
+    ] = None
+    permanent: Annotated[
+        str | None, typer.Option("--permanent", help="Fault codes that do not mend themselves (comma list).")
+    ] = None
+    keep: Annotated[bool, typer.Option("--keep", help="Do not cancel the task of a permanent fault.")] = False
+    retry_for: Annotated[
+        str | None,
+        typer.Option("--retry-for", help="How long to try again when Globus cannot be reached (default 10m)."),
+    ] = None
+    strict: Annotated[bool, typer.Option("--strict", help="Skipped files are a failure (exit 6).")] = False
+    receipt: Annotated[Path | None, typer.Option("--receipt", help="Write the receipt (JSON) to this file too.")] = None
+    receipt_files: Annotated[bool, typer.Option("--receipt-files", help="List the copied files in the receipt.")] = (
+        False
+    )
+    then: Annotated[str | None, typer.Option("--then", help="Shell command to run when it went well.")] = None
+    on_failure: Annotated[str | None, typer.Option("--on-failure", help="Shell command to run when it did not.")] = None
+
+    def patience(self) -> Patience:
+        return Patience(
+            timeout=_seconds(self.timeout),
+            poll=_seconds(self.poll),
+            fault_grace=_seconds(self.fault_grace),
+            max_faults=self.max_faults,
+            permanent=None if self.permanent is None else tuple(code.strip() for code in self.permanent.split(",")),
+            keep=self.keep,
+            strict=self.strict,
+            receipt_files=self.receipt_files,
+            retry_for=self.retry_seconds,
+        )
+
+    @property
+    def retry_seconds(self) -> float | None:
+        return _seconds(self.retry_for)
+
+    def after(self) -> After:
+        return After(then=self.then, on_failure=self.on_failure, receipt=self.receipt)
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else units.duration(text)
+
+
+def _ordered(chosen: TransferOptions) -> tuple[tuple[str, str], ...]:
+    """Filters in the order of the command line, which decides: the first match wins."""
+    recorded = OrderedFilters.seen
+    if sorted(pattern for _, pattern in recorded) == sorted([*(chosen.include or ()), *(chosen.exclude or ())]):
+        return recorded
+    return (
+        *(("include", each) for each in chosen.include or ()),
+        *(("exclude", each) for each in chosen.exclude or ()),
+    )
+
+
+class OrderedFilters(TyperCommand):
+    """A command that remembers the order of --include and --exclude, which the parser keeps apart."""
+
+    seen: typing.ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        found = []
+        words = args[: args.index("--")] if "--" in args else args
+        for at, word in enumerate(words):
+            name, equals, value = word.partition("=")
+            if name in ("--include", "--exclude") and (equals or at + 1 < len(words)):
+                found.append((name[2:], value if equals else words[at + 1]))
+        OrderedFilters.seen = tuple(found)
+        return super().parse_args(ctx, args)
+
+
+def application(**rest: Any) -> typer.Typer:
+    """A typer application as all commands here have it."""
+    return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT, **rest)
+
+
+def command(
+    app: typer.Typer, name: str | None = None, **rest: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as a command of `app`: dataclass parameters become options, --json and -v come by themselves,
+    and the Report it returns is printed."""
+
+    def register(function: Callable[..., output.Report | None]) -> Callable[..., Any]:
+        hints = typing.get_type_hints(function, include_extras=True)
+        given = inspect.signature(function).parameters
+        groups = {each: hint for each, hint in hints.items() if dataclasses.is_dataclass(hint) and each in given}
+        parameters = [
+            inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=known.default, annotation=hints.get(each))
+            for each, known in given.items()
+            if each not in groups
+        ]
+        for hint in (*groups.values(), OutputOptions):
+            types = typing.get_type_hints(hint, include_extras=True)
+            for field in dataclasses.fields(typing.cast(Any, hint)):
+                parameters.append(
+                    inspect.Parameter(
+                        field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
+                    )
+                )
+
+        @functools.wraps(function)
+        def run(**values: Any) -> int:
+            def taken(hint: Any) -> Any:
+                return hint(**{field.name: values.pop(field.name) for field in dataclasses.fields(hint)})
+
+            taken(OutputOptions).apply()
+            built = {each: taken(hint) for each, hint in groups.items()}
+            report = function(**values, **built)
+            if report is None:
+                return 0
+            output.show(report)
+            return report.exit_code
+
+        del run.__wrapped__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        app.command(name, **rest)(run)
+        return function
+
+    return register

@@ -1,0 +1,102 @@
+"""`globuswrap transfer`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from globuswrap.cli import progress
+from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
+from globuswrap.cli.output import Report
+from globuswrap.collections import resolve
+from globuswrap.system import log
+from globuswrap.transfers import operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.operations import Result
+
+app = application()
+
+Waits = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is finished.")]
+
+
+@command(app, cls=OrderedFilters)
+def transfer(
+    source: Annotated[str, typer.Argument(help="NAME_OR_UUID:/path, or a local path where a mount is known.")],
+    destination: Annotated[str, typer.Argument(help="The same for the destination.")],
+    options: TransferOptions,
+    submitting: SubmitOptions,
+    waiting: WaitOptions,
+    wait: Waits = False,
+    external_checksum: Annotated[
+        str | None, typer.Option("--external-checksum", help="Checksum the source file must have.")
+    ] = None,
+    checksum_algorithm: Annotated[
+        str | None, typer.Option("--checksum-algorithm", help="Its algorithm (default: MD5).")
+    ] = None,
+) -> Report:
+    """Transfer a file or directory as one Globus task, exactly once.
+
+    Run again, it adopts the task that is still unfinished, reports one that has finished meanwhile, and only then begins a
+    new one.
+    """
+    request = requests.transfer(
+        resolve.address(source),
+        resolve.address(destination),
+        recursive=options.recursive,
+        options=options.options(),
+        external_checksum=external_checksum,
+        checksum_algorithm=checksum_algorithm,
+        **submitting.rest(),
+    )
+    if submitting.dry_run:
+        return planned(request)
+    with progress.shown() as watcher:
+        result = operations.perform(
+            request,
+            submitting.policy(waiting.retry_seconds),
+            waiting.patience() if wait else False,
+            waiting.after(),
+            watcher,
+        )
+    return told(result)
+
+
+def planned(request: requests.Request) -> Report:
+    """What a dry run shows: the document that would be sent, and the key under which it would be journalled."""
+    digest = requests.digest_of(requests.content(request))
+    label = requests.tagged_label(request.label, digest, request.kind)
+    if len(request.items) == 1:
+        line = log.shell_line(("globus", *requests.command(request, "SUBMISSION_ID", label, (99,))))
+    else:
+        line = f"globus api transfer POST /{request.kind} --body-file -   # {len(request.items)} items"
+    return Report({"planned": requests.document(request, "SUBMISSION_ID", label), "command": line}, [line])
+
+
+def told(result: Result) -> Report:
+    """A result for people: the task id on the first line, for scripts that read only that."""
+    text = [result.task_id]
+    log.say(summary(result))
+    return Report(result.as_data(), text, result.exit_code)
+
+
+def summary(result: Result) -> str:
+    web = result.as_data()["web"]
+    if result.outcome is None:
+        return f"{'submitted' if result.submitted.how == 'new' else 'already running'}: {web}"
+    return outcome_line(result.outcome.name, result.outcome.receipt or {}, result.outcome.cause)
+
+
+def outcome_line(name: str, receipt: Any, cause: str = "") -> str:
+    from globuswrap.system import units
+
+    parts = []
+    if receipt.get("files_transferred") is not None:
+        parts.append(f"{receipt['files_transferred']} files, {units.human_size(receipt.get('bytes_transferred') or 0)}")
+    if receipt.get("files_skipped"):
+        parts.append(f"{receipt['files_skipped']} already there")
+    if receipt.get("faults"):
+        parts.append(f"{receipt['faults']} faults")
+    if cause:
+        parts.append(cause)
+    return f"{name}: {', '.join(parts)}" if parts else name

@@ -1,0 +1,280 @@
+"""Submissions on disk: which attempt of a request carries which submission id, and what became of it.
+
+An attempt is a claim, `<key>.<attempt>`, and facts beside it that are each written once and only ever added:
+
+    <key>.<attempt>            the claim: request, submission id, label, host, time
+    <key>.<attempt>.task       the task id that Globus answered (or that was found by its label)
+    <key>.<attempt>.refused    the last definite refusal; the claim stays, the same id is sent again
+    <key>.<attempt>.lapsed     an intent too old to be sent again, of which no task was found
+    <key>.<attempt>.receipt    the receipt of the finished task
+    <key>.<attempt>.reported   a caller has been told the outcome
+
+Whoever claims first wins: the claim is written to a temporary file, fsynced, and given its name by link(2), which fails
+if the name is taken. Every process that follows reads the winner's submission id and sends that one, so Globus accepts
+one task. No lock guards this.
+
+What the file system has to guarantee, on one host or on many that share the directory: link(2) and rename(2) are atomic;
+a file that is opened by name after its link was made is read with the content that was fsynced before it (close-to-open,
+as NFS gives); st_nlink of one's own open file is right after a failed link (over NFS a lost reply makes a successful
+link look like EEXIST, and the link count of one's own temporary file tells).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from globuswrap.system import files, log
+
+SCHEMA = "globuswrap.submission/1"
+FACTS = ("task", "refused", "lapsed", "receipt", "reported")
+
+#: How long a submission id is good for resending is not documented: after this an intent is looked for by its label.
+RESEND_WITHIN = 7 * 86400.0
+KEEP_FINISHED = 90 * 86400.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An attempt at a request. `created` is seconds since the epoch; `items` counts them, `examples` shows a few."""
+
+    key: str
+    attempt: int
+    submission_id: str
+    digest: str
+    label: str
+    kind: str
+    source: str
+    destination: str | None
+    items: int
+    examples: tuple[tuple[str, str | None], ...]
+    created: float
+    host: str
+    name: str | None = None
+    once: bool = False
+    chain: str | None = None
+    schema: str = SCHEMA
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim and its facts as they are now; a fact that is not there is None."""
+
+    claim: Claim
+    path: Path
+    task_id: str | None = None
+    refused: dict[str, Any] | None = None
+    lapsed: bool = False
+    receipt: dict[str, Any] | None = None
+    reported: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return self.receipt is not None or (self.lapsed and self.task_id is None)
+
+    @property
+    def state(self) -> str:
+        if self.receipt is not None:
+            return str(self.receipt.get("outcome", "finished"))
+        if self.task_id is not None:
+            return "submitted"
+        if self.lapsed:
+            return "lapsed"
+        return "refused" if self.refused else "intent"
+
+
+def directory() -> Path:
+    return files.state_dir() / "journal"
+
+
+def claim(new: Claim) -> Entry:
+    """Take an attempt, or read who has it: the entry returned is the one whose submission id is to be sent.
+
+    Durable before it returns. Raises OSError if the state directory cannot be written (nothing was submitted then).
+    """
+    shard = files.private_directory(directory() / new.key[:2])
+    final = shard / f"{new.key}.{new.attempt}"
+    temporary = files.write_temporary(shard, json.dumps(asdict(new), indent=1) + "\n")
+    try:
+        try:
+            os.link(temporary, final)
+        except FileExistsError:
+            if os.stat(temporary).st_nlink != 2:
+                return _read_or_claim_next(final, new)
+    finally:
+        os.unlink(temporary)
+    files.sync_directory(shard)
+    return Entry(new, final)
+
+
+def _read_or_claim_next(final: Path, new: Claim) -> Entry:
+    entry = read(final)
+    # Damaged and now set aside: its id is lost, so this attempt cannot be sent again safely; the next number is free.
+    return entry if entry is not None else claim(replace(new, attempt=new.attempt + 1))
+
+
+def new_claim(**known: Any) -> Claim:
+    return Claim(created=time.time(), host=socket.gethostname(), **known)
+
+
+def record(entry: Entry, fact: str, content: dict[str, Any]) -> Entry:
+    """Add a fact, durably, and return the entry as it then is. Two processes that add the same fact agree on it."""
+    if fact not in FACTS:
+        raise ValueError(fact)
+    files.write_atomic(Path(f"{entry.path}.{fact}"), json.dumps(content, indent=1) + "\n")
+    again = read(entry.path)
+    if again is None:
+        raise OSError(f"{entry.path} has vanished")
+    return again
+
+
+def latest(key: str) -> Entry | None:
+    """The highest attempt of a key. Touched, so that pruning leaves it alone while it is looked at."""
+    found = _attempts(key)
+    while found:
+        path = found.pop()
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)
+        entry = read(path)
+        if entry is not None:
+            return entry
+    return None
+
+
+def highest_attempt(key: str) -> int:
+    """The number of the highest attempt, damaged ones included; 0 if there is none."""
+    shard = directory() / key[:2]
+    return max((_number(name) for name in _names(shard) if name.startswith(f"{key}.")), default=0)
+
+
+def _attempts(key: str) -> list[Path]:
+    shard = directory() / key[:2]
+    mine = [name for name in _names(shard) if name.startswith(f"{key}.") and name.count(".") == 1]
+    return [shard / name for name in sorted(mine, key=_number)]
+
+
+def _number(name: str) -> int:
+    number = name.split(".")[1] if "." in name else ""
+    return int(number) if number.isdigit() else 0
+
+
+def _names(shard: Path) -> list[str]:
+    try:
+        return os.listdir(shard)
+    except FileNotFoundError:
+        return []
+
+
+def read(path: Path) -> Entry | None:
+    """The entry of a claim's path; None if it is not there, or damaged: then it is set aside and said so."""
+    document = _load(path)
+    if document is None:
+        return None
+    try:
+        document["examples"] = tuple((source, destination) for source, destination in document["examples"])
+        claimed = Claim(**document)
+        uuid.UUID(claimed.submission_id)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        _set_aside(path, str(error))
+        return None
+    facts = {fact: _load(Path(f"{path}.{fact}")) for fact in FACTS}
+    task = facts["task"] or {}
+    return Entry(
+        claimed,
+        path,
+        task.get("task_id"),
+        facts["refused"],
+        facts["lapsed"] is not None,
+        facts["receipt"],
+        facts["reported"] is not None,
+    )
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        _set_aside(path, str(error))
+        return None
+    return document
+
+
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    with contextlib.suppress(FileNotFoundError):  # another process has just done it
+        os.replace(path, aside)
+        log.say(f"journal: {path.name} is damaged ({why}); set aside as {aside}", 0)
+
+
+def fault_since(path: Path, reason: str | None) -> float:
+    """Since when (epoch seconds) the attempt has had this fault; None forgets it.
+
+    On disk, because a chain is looked at by many short processes. Not a fact: two writers at worst begin the grace anew.
+    """
+    mark = Path(f"{path}.fault")
+    if reason is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(mark)
+        return time.time()
+    known = _load(mark) or {}
+    if known.get("reason") == reason and isinstance(known.get("since"), (int, float)):
+        return float(known["since"])
+    now = time.time()
+    files.write_atomic(mark, json.dumps({"reason": reason, "since": now}))
+    return now
+
+
+def entries() -> Iterator[Entry]:
+    """Every attempt in the journal, in no order."""
+    for shard in sorted(_names(directory())):
+        for name in _names(directory() / shard):
+            key, _, number = name.partition(".")
+            if number.isdigit() and len(key) == 40:
+                entry = read(directory() / shard / name)
+                if entry is not None:
+                    yield entry
+
+
+def by_task(task_id: str) -> Entry | None:
+    return next((entry for entry in entries() if entry.task_id == task_id), None)
+
+
+def damaged() -> list[Path]:
+    """Entries that were set aside."""
+    root = directory()
+    return [root / shard / name for shard in _names(root) for name in _names(root / shard) if name.endswith(".damaged")]
+
+
+def prune(older_than: float = KEEP_FINISHED) -> int:
+    """Remove finished and reported entries last looked at more than `older_than` seconds ago; return how many.
+
+    `--once` records stay for good: they say that something was done, ever. Unfinished ones stay until they are settled.
+    """
+    removed = 0
+    limit = time.time() - older_than
+    for entry in entries():
+        if not entry.finished or not entry.reported or entry.claim.once:
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if entry.path.stat().st_mtime < limit:
+                # The claim first: a reader then sees no attempt at all, never one without its facts.
+                os.unlink(entry.path)
+                for fact in (*FACTS, "fault"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(f"{entry.path}.{fact}")
+                removed += 1
+    return removed

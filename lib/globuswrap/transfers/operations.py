@@ -1,0 +1,219 @@
+"""The functions that commands, notebooks and gateways call: submit exactly once, wait if asked, report, go on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap.collections import resolve
+from globuswrap.errors import Problem, Refused, combined
+from globuswrap.globus import queries
+from globuswrap.system import files, process
+from globuswrap.transfers import journal
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
+from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.request import Request
+from globuswrap.transfers.submit import Policy, Submitted
+from globuswrap.transfers.wait import Patience, Watcher
+
+
+@dataclass(frozen=True)
+class After:
+    """What to do when the outcome is known: shell command lines, and where the receipt goes besides the journal."""
+
+    then: str | None = None
+    on_failure: str | None = None
+    receipt: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a request. `outcome` is None if it was submitted and not waited for."""
+
+    submitted: Submitted
+    outcome: Outcome | None = None
+
+    @property
+    def task_id(self) -> str:
+        return self.submitted.task_id
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.outcome is None else self.outcome.exit_code
+
+    def as_data(self) -> dict[str, Any]:
+        claim = self.submitted.entry.claim
+        return {
+            "task_id": self.task_id,
+            "submission_id": claim.submission_id,
+            "attempt": claim.attempt,
+            "key": claim.name or claim.key,
+            "how": self.submitted.how,
+            "label": claim.label,
+            "web": queries.WEBAPP.format(task_id=self.task_id),
+            "outcome": self.outcome.name if self.outcome else "submitted",
+            "receipt": dict(self.outcome.receipt) if self.outcome and self.outcome.receipt else None,
+        }
+
+
+def transfer(
+    source: str,
+    destination: str,
+    *,
+    recursive: bool | None = None,
+    options: requests.Options | None = None,
+    policy: Policy | None = None,
+    wait: bool | Patience = False,
+    after: After | None = None,
+    watcher: Watcher | None = None,
+    **rest: Any,
+) -> Result:
+    """Transfer one file or directory, exactly once. `rest`: label, notify, deadline.
+
+    Returns the result; raises the Problem of any bad end, whose `data` holds the receipt where there is one.
+    """
+    request = requests.transfer(
+        resolve.address(source),
+        resolve.address(destination),
+        recursive=recursive,
+        options=options or requests.Options(),
+        **rest,
+    )
+    return perform(request, policy, wait, after, watcher)
+
+
+def delete(
+    *addresses: str,
+    recursive: bool | None = None,
+    options: requests.Options | None = None,
+    policy: Policy | None = None,
+    wait: bool | Patience = False,
+    after: After | None = None,
+    watcher: Watcher | None = None,
+    **rest: Any,
+) -> Result:
+    """Delete paths of one collection, exactly once. `rest`: label, notify, deadline. Returns and raises as `transfer`."""
+    request = requests.delete(
+        [resolve.address(each) for each in addresses],
+        recursive=recursive,
+        options=options or requests.Options(),
+        **rest,
+    )
+    return perform(request, policy, wait, after, watcher)
+
+
+def perform(
+    request: Request,
+    policy: Policy | None = None,
+    wait: bool | Patience = False,
+    after: After | None = None,
+    watcher: Watcher | None = None,
+) -> Result:
+    """Submit a request and, if asked, wait for it. Without waiting, an adopted task is looked at once: it may be done."""
+    submitted = submitting.submit(request, policy)
+    return settle(submitted, wait, after, watcher)
+
+
+def settle(
+    submitted: Submitted, wait: bool | Patience = False, after: After | None = None, watcher: Watcher | None = None
+) -> Result:
+    """From a submission to a result: its record, or by waiting; then `after`, then it counts as reported."""
+    patience = wait if isinstance(wait, Patience) else Patience()
+    entry = submitted.entry
+    if entry.receipt is not None:
+        found = waiting.from_receipt(entry, strict=patience.strict)
+    elif wait is not False:
+        found = waiting.wait([entry], patience, watcher)[submitted.task_id]
+    elif submitted.how == "adopted":
+        found = waiting.wait([entry], Patience(timeout=0))[submitted.task_id]
+        if not found.terminal:
+            return Result(submitted)
+    else:
+        return Result(submitted)
+    result = Result(submitted, found)
+    try:
+        if found.terminal and not (entry.claim.once and entry.reported):
+            go_on(found, after or After())
+    finally:
+        if found.terminal:
+            report(entry)
+    problem = found.problem()
+    if problem is not None:
+        problem.data = result.as_data()
+        raise problem
+    return result
+
+
+def report(entry: Entry) -> None:
+    """Note that a caller has been told how this attempt ended."""
+    if not entry.reported:
+        journal.record(entry, "reported", {"host": entry.claim.host})
+
+
+def go_on(ended: Outcome, after: After) -> None:
+    """Write the receipt where it was asked for and run the command line for this outcome.
+
+    The command finds GLOBUSWRAP_RECEIPT (a file), GLOBUSWRAP_OUTCOME and GLOBUSWRAP_TASK_ID in its environment. Raises
+    Refused if it fails.
+    """
+    if after.receipt is not None and ended.receipt is not None:
+        files.write_atomic(after.receipt, json.dumps(ended.receipt, indent=1) + "\n")
+    line = after.then if ended.exit_code == 0 else after.on_failure
+    if line is None or ended.receipt is None:
+        return
+    path = after.receipt or files.private_directory(files.state_dir() / "receipts") / f"{ended.task_id}.json"
+    if after.receipt is None:
+        files.write_atomic(path, json.dumps(ended.receipt, indent=1) + "\n")
+    env = {"GLOBUSWRAP_RECEIPT": str(path), "GLOBUSWRAP_OUTCOME": ended.name, "GLOBUSWRAP_TASK_ID": ended.task_id}
+    done = process.run(("/bin/sh", "-c", line), env=dict(env))
+    for text in (done.stdout, done.stderr):
+        if text:
+            print(text, end="", file=sys.stderr)
+    if done.code != 0:
+        raise Refused(
+            "then-failed",
+            f"the transfer ended ({ended.name}); the command after it failed with {done.code}",
+            f"run it by hand; the receipt is {path}",
+            ran=done.argv,
+        )
+
+
+def wait(tasks: Sequence[str], patience: Patience | None = None, watcher: Watcher | None = None) -> dict[str, Outcome]:
+    """Wait for tasks by id or journal key (as given with `--key`); returns each outcome, whatever it is."""
+    found = [task_or_entry(each) for each in tasks]
+    outcomes = waiting.wait(found, patience, watcher)
+    for each in found:
+        if isinstance(each, Entry) and each.task_id and outcomes[each.task_id].terminal:
+            report(each)
+    return outcomes
+
+
+def task_or_entry(text: str) -> str | Entry:
+    """A task id, or the journal entry that a key names. UsageProblem if it is neither."""
+    from globuswrap.collections.names import UUID
+    from globuswrap.errors import UsageProblem
+
+    if UUID.fullmatch(text):
+        return journal.by_task(text.lower()) or text.lower()
+    entry = journal.latest(requests.key_of("", text)) or (journal.latest(text) if len(text) == 40 else None)
+    if entry is None:
+        raise UsageProblem("unknown-task", f"{text!r} is neither a task id nor a known key", "see: globuswrap status")
+    if entry.task_id is None:
+        raise UsageProblem(
+            "not-submitted", f"{text!r} was not accepted yet", "run its command again: the same id is sent"
+        )
+    return entry
+
+
+def exit_code(outcomes: dict[str, Outcome]) -> int:
+    return combined(each.exit_code for each in outcomes.values())
+
+
+__all__ = ["After", "Patience", "Policy", "Problem", "Result", "delete", "perform", "settle", "transfer", "wait"]
