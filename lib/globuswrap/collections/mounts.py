@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING
 
 from globuswrap.collections import names
+from globuswrap.collections.address import Address, checked_path
 from globuswrap.errors import UsageProblem
-
-if TYPE_CHECKING:
-    from globuswrap.collections.address import Address
 
 
 def to_collection(local: str) -> Address:
     """The address of a local path: of all mounts that hold it, the longest. UsageProblem if none does."""
-    from globuswrap.collections.address import Address, checked_path
-
     absolute = os.path.abspath(os.path.expanduser(local))
     candidates = [
         (prefix, remote, collection)
@@ -49,7 +44,9 @@ def to_local(address: Address) -> str:
     ]
     if not candidates:
         raise UsageProblem(
-            "not-mounted", f"{address.shown} is not mounted here", "add `mounted = { \"/local\" = \"/path\" }` to the collection"
+            "not-mounted",
+            f"{address.shown} is not mounted here",
+            'add `mounted = { "/local" = "/path" }` to the collection',
         )
     remote, prefix = max(candidates, key=lambda each: len(posixpath.normpath(each[0])))
     below = posixpath.relpath(posixpath.normpath(address.path), posixpath.normpath(remote))

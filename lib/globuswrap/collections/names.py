@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +14,10 @@ from typing import Any
 from globuswrap import config
 from globuswrap.errors import UsageProblem
 from globuswrap.system import files
+
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+#: What cannot be mistaken for a path, an option or part of an address.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*")
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,9 @@ def add(name: str, collection_id: str, mounted: Mapping[str, str]) -> None:
     """Write a name into the own file. UsageProblem if a config file already names another collection so."""
     existing = known().get(name)
     if existing is not None and existing.origin == "config.toml" and existing.id != collection_id:
-        raise UsageProblem("name-taken", f"{name} is {existing.id} in config.toml", "choose another name, or edit the file")
+        raise UsageProblem(
+            "name-taken", f"{name} is {existing.id} in config.toml", "choose another name, or edit the file"
+        )
     entry: dict[str, object] = {"id": collection_id}
     if mounted:
         entry["mounted"] = dict(mounted)
@@ -95,21 +102,27 @@ def _added() -> dict[str, Any]:
 
 
 def _collection(name: str, entry: object, origin: str) -> Collection:
-    from globuswrap.collections.address import NAME, _UUID
-
     table = {"id": entry} if isinstance(entry, str) else entry
     identifier = table.get("id") if isinstance(table, Mapping) else None
-    if not isinstance(table, Mapping) or not isinstance(identifier, str) or not _UUID.fullmatch(identifier):
-        raise UsageProblem("bad-uuid", f"{origin}: collection {name} has no valid id", 'write NAME = "UUID", or { id = "UUID" }')
+    if not isinstance(table, Mapping) or not isinstance(identifier, str) or not UUID.fullmatch(identifier):
+        raise UsageProblem(
+            "bad-uuid", f"{origin}: collection {name} has no valid id", 'write NAME = "UUID", or { id = "UUID" }'
+        )
     if not NAME.fullmatch(name):
         raise UsageProblem("bad-name", f"{origin}: {name!r} cannot name a collection", "letters, digits, _ . @ - only")
     mounted = table.get("mounted", {})
     unknown = set(table) - {"id", "mounted"}
     if unknown:
-        raise UsageProblem("unknown-config-key", f"{origin}: collection {name}: unknown key {min(unknown)}", "known: id, mounted")
+        raise UsageProblem(
+            "unknown-config-key", f"{origin}: collection {name}: unknown key {min(unknown)}", "known: id, mounted"
+        )
     if not isinstance(mounted, Mapping):
-        raise UsageProblem("bad-config", f"{origin}: collection {name}: mounted is no table", 'write { "/local" = "/path" }')
+        raise UsageProblem(
+            "bad-config", f"{origin}: collection {name}: mounted is no table", 'write { "/local" = "/path" }'
+        )
     for local, remote in mounted.items():
         if not local.startswith("/") or not str(remote).startswith("/"):
-            raise UsageProblem("bad-config", f"{origin}: collection {name}: mounts need absolute paths", "begin both with /")
+            raise UsageProblem(
+                "bad-config", f"{origin}: collection {name}: mounts need absolute paths", "begin both with /"
+            )
     return Collection(name, identifier.lower(), dict(mounted), origin)

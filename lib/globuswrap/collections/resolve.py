@@ -1,0 +1,47 @@
+"""From what a user wrote to a collection or an address: `NAME_OR_UUID:/path`, or a local path where a mount is known."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from globuswrap.collections import mounts, names
+from globuswrap.collections.address import Address, checked_path
+from globuswrap.errors import UsageProblem
+
+
+def address(text: str) -> Address:
+    """The address a user wrote.
+
+    Raises UsageProblem (2): unknown name, malformed UUID, no path, a local path that no mount covers, bytes that are not
+    UTF-8, `..` or NUL in the path.
+    """
+    if text.startswith(("/", "./", "../", "~/")) or text in (".", ".."):
+        return mounts.to_collection(text)
+    head, colon, path = text.partition(":")
+    if not colon:
+        raise UsageProblem(
+            "bad-address",
+            f"{text!r} is not an address",
+            "write NAME:/path or UUID:/path (names: globuswrap collection list)",
+        )
+    known = collection(head)
+    if not path:
+        raise UsageProblem("bad-address", f"{text!r} has no path", f"write {head}:/ for the top directory")
+    return Address(known, checked_path(path), head if head != known else names.name_of(known) or "")
+
+
+def collection(text: str) -> str:
+    """The UUID of a collection given by UUID or by name; UsageProblem if it is neither."""
+    if names.UUID.fullmatch(text):
+        return str(uuid.UUID(text))
+    known = names.lookup(text)
+    if known is not None:
+        return known.id
+    if re.fullmatch(r"[0-9a-fA-F-]{20,}", text):
+        raise UsageProblem(
+            "bad-uuid",
+            f"{text!r} looks like a UUID and is none",
+            "a UUID has 8-4-4-4-12 hexadecimal digits: check for a lost one",
+        )
+    raise UsageProblem("unknown-collection", f"no collection is called {text!r}", names.remedy_for(text))
