@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import directives
 from globuswrap.staging.directives import Directive, expand, parse
-from hypothesis import given
-from hypothesis import strategies as st
 
 SCRIPT = """#!/bin/bash
 #SBATCH --time=10
