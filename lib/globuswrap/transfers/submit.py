@@ -117,10 +117,12 @@ def submit_intent(intent: Intent, policy: Policy) -> Submitted:
     how = "adopted"
     if entry is None or entry.finished:
         how = "new"
+        highest = journal.highest_attempt(key)
+        lost_claim = entry is None and highest > 0  # damaged: the id it held may have been sent
         fresh = command.retrying(_new_submission_id, policy.retry_for)
         mine = journal.new_claim(
             key=key,
-            attempt=journal.highest_attempt(key) + 1,
+            attempt=highest + 1,
             submission_id=fresh,
             digest=intent.digest,
             label=intent.label,
@@ -138,6 +140,8 @@ def submit_intent(intent: Intent, policy: Policy) -> Submitted:
             raise _key_taken(entry)
         if entry.claim.submission_id != fresh:
             how = "adopted"
+        elif lost_claim:
+            entry = _adopted_by_label(entry)
     if entry.task_id is None:
         entry = _sent(entry, intent, policy)
     log.say(f"{how}: task {entry.task_id}, submission {entry.claim.submission_id}", 2)
@@ -203,16 +207,33 @@ def _found_or_lapsed(entry: Entry) -> Entry:
     return replace(entry, lapsed=True, reported=True)
 
 
+def _adopted_by_label(entry: Entry) -> Entry:
+    """The entry with the unfinished task that carries its digest in its label, if there is one."""
+    row = _unfinished_with_digest(entry, _unfinished_rows())
+    if row is None:
+        return entry
+    log.say(f"task {row['task_id']} already does this; taken up", 1)
+    return journal.record(entry, "task", {"task_id": row["task_id"], "code": "found", "time": time.time()})
+
+
+def _unfinished_rows() -> list[dict[str, Any]]:
+    answer = command.retrying(lambda: command.call(*arguments.unfinished_tasks(None)))
+    return queries.search(queries.LABELLED, answer) or []
+
+
+def _unfinished_with_digest(entry: Entry, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    tag = f" gw-{entry.claim.digest[:12]}"
+    return next((row for row in rows if str(row["label"] or "").endswith(tag) and _same_ends(row, entry)), None)
+
+
 def _adopted_from_conflict(entry: Entry, conflict: Conflict) -> Entry:
     """409 names no task: the unfinished one whose label carries the same digest is ours, whoever submitted it."""
-    tag = f"gw-{entry.claim.digest[:12]}"
-    answer = command.call(*arguments.unfinished_tasks(None))
-    rows = queries.search(queries.LABELLED, answer) or []
-    for row in rows:
-        if str(row["label"] or "").endswith(f" {tag}") and _same_ends(row, entry):
-            log.say(f"task {row['task_id']} already does this; taken up", 1)
-            return journal.record(entry, "task", {"task_id": row["task_id"], "code": "Conflict", "time": time.time()})
-    candidates = [row for row in rows if _same_ends(row, entry)] or rows
+    rows = _unfinished_rows()
+    row = _unfinished_with_digest(entry, rows)
+    if row is not None:
+        log.say(f"task {row['task_id']} already does this; taken up", 1)
+        return journal.record(entry, "task", {"task_id": row["task_id"], "code": "Conflict", "time": time.time()})
+    candidates = [each for each in rows if _same_ends(each, entry)] or rows
     listed = "\n".join(
         f"{row['source']} -> {row['destination']}  {row['label'] or '(no label)'}  "
         + queries.WEBAPP.format(task_id=row["task_id"])
