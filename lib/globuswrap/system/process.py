@@ -129,6 +129,64 @@ def run(
     return done
 
 
+class Started:
+    """A program that was started and goes on by itself; it is not ended with this process."""
+
+    def __init__(self, argv: tuple[str, ...], command: Any) -> None:
+        self.argv = argv
+        self._command = command
+        self.pid: int = command.process.pid
+
+    def running(self) -> bool:
+        return bool(self._command.process.is_alive()[0])
+
+    def send(self, number: int) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        if self.running():
+            self._command.process.signal(number)
+
+    def wait(self, timeout: float) -> int | None:
+        """Its exit status (negative for a signal), or None when it has not ended within `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while self.running():
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.005)
+        return int(self._command.process.exit_code)
+
+
+def start(
+    argv: Sequence[str], *, env: Mapping[str, str | None] | None = None, stdout: IO[bytes], stderr: IO[bytes]
+) -> Started:
+    """Start a program in a session of its own and return at once; its output goes to open files.
+
+    For servers. `env` is laid over this process's environment. Raises ProgramMissing.
+    """
+    program = find_program(argv[0])
+    if program is None:
+        raise ProgramMissing(
+            "program-missing", f"{argv[0]}: no such program", "install it, or put it on PATH", ran=tuple(argv)
+        )
+    import sh
+
+    log.command(tuple(argv))
+    with _input(None) as in_file:
+        command = sh.Command(program)(
+            *argv[1:],
+            _bg=True,
+            _bg_exc=False,
+            _in=in_file,
+            _out=stdout,
+            _err=stderr,
+            _tty_out=False,
+            _env=child_environment(env),
+            _return_cmd=True,
+            _ok_code=_EVERY_CODE,
+            _new_session=True,
+        )
+    return Started(tuple(argv), command)
+
+
 def _input(stdin: bytes | Path | None) -> IO[bytes]:
     if stdin is None:
         return open(os.devnull, "rb")

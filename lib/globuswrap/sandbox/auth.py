@@ -1,0 +1,339 @@
+"""Globus Auth, as far as the `globus` command asks.
+
+Tokens say themselves what they are (`sandbox:access:<resource server>:<identity>:<number>`), so that they survive a
+restart; a token that is not of a sandbox is refused and never written down. Recorded in globus_sdk.testing: tokens,
+introspection, userinfo errors, identities, consents.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import Any
+
+from globuswrap.sandbox.state import id_of
+from globuswrap.sandbox.web import Call, Refusal, Reply, Routes
+
+routes = Routes("auth")
+
+USERNAME = "rehearsal@sandbox.example.org"
+USER = id_of("identity " + USERNAME)
+#: The client of `login="client"`; the secret is long and base64, as the CLI expects of one.
+CLIENT = id_of("client")
+CLIENT_SECRET = base64.b64encode(b"globuswrap sandbox: not a secret").decode()
+#: The instance client that `globus login` would have registered.
+INSTANCE = id_of("instance client")
+INSTANCE_SECRET = base64.b64encode(b"globuswrap sandbox: the instance").decode()
+PROVIDER = id_of("identity provider")
+LIFETIME = 172800
+
+#: Resource servers with the scopes that `globus login` asks for, by the names the CLI uses.
+SCOPES = {
+    "auth.globus.org": "openid profile email urn:globus:auth:scope:auth.globus.org:view_identity_set",
+    "transfer.api.globus.org": "urn:globus:auth:scope:transfer.api.globus.org:all",
+    "groups.api.globus.org": "urn:globus:auth:scope:groups.api.globus.org:all",
+    "search.api.globus.org": "urn:globus:auth:scope:search.api.globus.org:all",
+    "524230d7-ea86-4a52-8312-86065a9e0417": "https://auth.globus.org/scopes/524230d7-ea86-4a52-8312-86065a9e0417/timer",
+    "flows.globus.org": " ".join(
+        f"https://auth.globus.org/scopes/eec9b274-0c81-4334-bdc2-54e90e689b9a/{name}"
+        for name in ("all", "manage_flows", "view_flows", "run", "run_status", "run_manage")
+    ),
+}
+FLOWS_CLIENT = "eec9b274-0c81-4334-bdc2-54e90e689b9a"
+
+
+def token(kind: str, server: str, identity: str) -> str:
+    return f"sandbox:{kind}:{server}:{identity}:{uuid.uuid4().hex[:12]}"
+
+
+def token_parts(text: str) -> tuple[str, str, str] | None:
+    """kind, resource server and identity of a token of a sandbox; None for any other."""
+    parts = text.split(":")
+    if len(parts) != 5 or parts[0] != "sandbox":
+        return None
+    return parts[1], parts[2], parts[3]
+
+
+def server_of(scope: str) -> str:
+    """The resource server of one scope. Raises Refusal for a scope nobody serves."""
+    scope = scope.partition("[")[0].lstrip("*")
+    if scope in ("openid", "profile", "email", "offline_access"):
+        return "auth.globus.org"
+    if scope.startswith("urn:globus:auth:scope:"):
+        return scope.split(":")[4]
+    if scope.startswith("https://auth.globus.org/scopes/"):
+        owner = scope.split("/")[4]
+        return "flows.globus.org" if owner == FLOWS_CLIENT else owner
+    raise Refusal(400, "UNKNOWN_SCOPE_ERROR", f"Unknown scope: {scope}", {"error": "unknown_scope_error"})
+
+
+def split_scopes(text: str) -> list[str]:
+    """Scopes of one string: separated by spaces outside brackets."""
+    found, depth, current = [], 0, ""
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == " " and depth == 0:
+            found.append(current)
+            current = ""
+        else:
+            current += letter
+    return [scope for scope in (*found, current) if scope]
+
+
+def token_reply(identity: str, scopes: list[str], *, refresh: bool) -> dict[str, Any]:
+    """A token response for these scopes: one token per resource server, the first at the top (recorded)."""
+    by_server: dict[str, list[str]] = {}
+    for scope in scopes:
+        by_server.setdefault(server_of(scope), []).append(scope.partition("[")[0])
+    tokens = []
+    for server, names in by_server.items():
+        one = {
+            "access_token": token("access", server, identity),
+            "scope": " ".join(names),
+            "expires_in": LIFETIME,
+            "token_type": "Bearer",
+            "resource_server": server,
+        }
+        if refresh:
+            one["refresh_token"] = token("refresh", server, identity)
+        tokens.append(one)
+    return {**tokens[0], "other_tokens": tokens[1:]}
+
+
+def identity_document(key: str, username: str, status: str = "used") -> dict[str, Any]:
+    return {
+        "email": username if status == "used" else None,
+        "id": key,
+        "identity_provider": PROVIDER,
+        "identity_type": "login",
+        "name": "Rehearsal User" if key == USER else None,
+        "organization": "Sandbox" if key == USER else None,
+        "status": status,
+        "username": username,
+    }
+
+
+def basic(call: Call) -> tuple[str, str] | None:
+    scheme, _, value = call.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        client, _, secret = base64.b64decode(value).decode().partition(":")
+    except ValueError:
+        return None
+    return client, secret
+
+
+def client_of(call: Call) -> str:
+    """The client that asks, by its credentials. Raises Refusal."""
+    given = basic(call)
+    if given in ((CLIENT, CLIENT_SECRET), (INSTANCE, INSTANCE_SECRET)):
+        assert given is not None
+        return given[0]
+    raise Refusal(
+        401, "UNAUTHORIZED", "Call must be authenticated", {"title": "Unauthorized", "error": "invalid_client"}
+    )
+
+
+@routes("GET", "/v2/oauth2/userinfo")
+def userinfo(world: Any, call: Call) -> dict[str, Any]:
+    me = known(world)[call.identity or ""]
+    one = {
+        "sub": me["id"],
+        "name": me["name"],
+        "organization": me["organization"],
+        "preferred_username": me["username"],
+        "identity_provider": me["identity_provider"],
+        "identity_provider_display_name": "Sandbox",
+        "email": me["email"],
+        "last_authentication": int(world.clock.now()) - 60,
+    }
+    linked = {**{name: one[name] for name in one if name != "preferred_username"}, "username": me["username"]}
+    return {**one, "identity_set": [{**linked, "status": "used"}]}
+
+
+@routes("POST", "/v2/oauth2/token/validate", body=("token", "client_id"), login=False)
+def validate(world: Any, call: Call) -> dict[str, Any]:
+    client_of(call)
+    return {"active": is_active(world, str((call.body or {}).get("token", "")))}
+
+
+@routes("POST", "/v2/oauth2/token/introspect", body=("token", "include", "token_type_hint"), login=False)
+def introspect(world: Any, call: Call) -> dict[str, Any]:
+    client = client_of(call)
+    body = call.body or {}
+    text = str(body.get("token", ""))
+    parts = token_parts(text)
+    if parts is None or not is_active(world, text):
+        return {"active": False}
+    me = known(world)[parts[2]]
+    now = int(world.clock.now())
+    reply = {
+        "active": True,
+        "token_type": "Bearer",
+        "scope": SCOPES.get(parts[1], parts[1]),
+        "client_id": client,
+        "username": me["username"],
+        "name": me["name"],
+        "email": me["email"],
+        "exp": now + LIFETIME,
+        "iat": now - 60,
+        "nbf": now - 60,
+        "sub": me["id"],
+        "aud": [parts[1], client],
+        "iss": "https://auth.globus.org",
+    }
+    if "session_info" in str(body.get("include", "")):
+        reply["session_info"] = {
+            "session_id": id_of("session"),
+            "authentications": {
+                me["id"]: {"acr": None, "amr": None, "idp": PROVIDER, "auth_time": now - 60, "custom_claims": {}}
+            },
+        }
+    return reply
+
+
+@routes(
+    "POST",
+    "/v2/oauth2/token",
+    body=(
+        "grant_type",
+        "scope",
+        "refresh_token",
+        "code",
+        "redirect_uri",
+        "code_verifier",
+        "client_id",
+        "client_secret",
+    ),
+    login=False,
+)
+def grant(world: Any, call: Call) -> Any:
+    body = call.body or {}
+    kind = body.get("grant_type")
+    client = client_of(call)
+    if kind == "client_credentials":
+        return token_reply(client, split_scopes(body.get("scope", "")), refresh=False)
+    if kind == "refresh_token":
+        parts = token_parts(body.get("refresh_token", ""))
+        if parts is None or parts[0] != "refresh" or not is_active(world, body["refresh_token"]):
+            raise Refusal(400, "INVALID_GRANT", "The refresh token is not active", {"error": "invalid_grant"})
+        reply = token_reply(parts[2], split_scopes(SCOPES.get(parts[1], "")) or [scope_of(parts[1])], refresh=False)
+        reply["refresh_token"] = body["refresh_token"]
+        return reply
+    if kind == "authorization_code":
+        from globuswrap.sandbox import login
+
+        return login.exchange(world, call, body)
+    raise Refusal(400, "UNSUPPORTED_GRANT_TYPE", f"grant_type {kind!r}", {"error": "unsupported_grant_type"})
+
+
+@routes("POST", "/v2/oauth2/token/revoke", body=("token",), login=False)
+def revoke(world: Any, call: Call) -> dict[str, Any]:
+    client_of(call)
+    text = str((call.body or {}).get("token", ""))
+    if token_parts(text) is not None:
+        world.state.put("revoked", text, {})
+    return {"active": False}
+
+
+@routes("GET", "/v2/api/identities", query=("usernames", "ids", "provision"))
+def identities(world: Any, call: Call) -> dict[str, Any]:
+    found = []
+    everyone = known(world)
+    for key in filter(None, call.query.get("ids", "").split(",")):
+        if key.lower() in everyone:
+            found.append(everyone[key.lower()])
+    by_name = {document["username"].lower(): document for document in everyone.values()}
+    for name in filter(None, call.query.get("usernames", "").split(",")):
+        lowered = name.lower()
+        if lowered in by_name:
+            found.append(by_name[lowered])
+        elif call.query.get("provision", "").lower() == "true":
+            document = identity_document(id_of("identity " + lowered), lowered, "unused")
+            world.state.put("identity", document["id"], document)
+            found.append(document)
+    return {"identities": found}
+
+
+@routes("GET", "/v2/api/identities/{identity}/consents", query=("all",))
+def consents(world: Any, call: Call) -> dict[str, Any]:
+    """The consents that a login gave: each scope of SCOPES, and timer -> transfer."""
+    me = call.params["identity"]
+    rows: list[dict[str, Any]] = []
+
+    def row(scope: str, above: list[int]) -> list[int]:
+        number = 1000 + len(rows)
+        rows.append(
+            {
+                "created": "2026-01-01T00:00:00+00:00",
+                "id": number,
+                "status": "approved",
+                "updated": "2026-01-01T00:00:00+00:00",
+                "allows_refresh": True,
+                "dependency_path": [*above, number],
+                "scope_name": scope,
+                "atomically_revocable": bool(above),
+                "effective_identity": me,
+                "auto_approved": False,
+                "last_used": "2026-01-01T00:00:00+00:00",
+                "scope": id_of("scope " + scope),
+                "client": INSTANCE,
+            }
+        )
+        return [*above, number]
+
+    for server, scopes in SCOPES.items():
+        for scope in scopes.split(" "):
+            path = row(scope, [])
+            if server.startswith("524230d7"):
+                row(SCOPES["transfer.api.globus.org"], path)
+    for extra in world.state.all("consent"):
+        path = []
+        for scope in extra["path"]:
+            path = row(scope, path)
+    return {"consents": rows}
+
+
+def scope_of(server: str) -> str:
+    """The scope for a resource server that is none of the CLI's own: a flow."""
+    return f"https://auth.globus.org/scopes/{server}/flow_{server.replace('-', '_')}_user"
+
+
+def is_active(world: Any, text: str) -> bool:
+    return token_parts(text) is not None and world.state.get("revoked", text) is None
+
+
+def known(world: Any) -> dict[str, dict[str, Any]]:
+    """The identities there are: the user, the client, and those provisioned or asked for by tests."""
+    everyone = {
+        USER: identity_document(USER, USERNAME),
+        CLIENT: identity_document(CLIENT, f"{CLIENT}@clients.auth.globus.org"),
+    }
+    for document in world.state.all("identity"):
+        everyone[document["id"]] = document
+    return everyone
+
+
+def identity_of(world: Any, call: Call, server: str) -> str:
+    """Who asks, by the bearer token. Raises Refusal with 401 in the shape of the service."""
+    scheme, _, text = call.headers.get("authorization", "").partition(" ")
+    parts = token_parts(text) if scheme.lower() == "bearer" else None
+    if parts is None or parts[0] != "access" or not is_active(world, text) or (server and parts[1] != server):
+        if call.service == "auth":
+            raise Refusal(401, "UNAUTHORIZED", "Call must be authenticated", {"error_description": "Unauthorized"})
+        raise Refusal(401, "ClientError.AuthenticationFailed", "Token is not active or not for this service")
+    return parts[2]
+
+
+#: Which tokens each service takes.
+SERVER_OF_SERVICE = {
+    "auth": "auth.globus.org",
+    "transfer": "transfer.api.globus.org",
+    "groups": "groups.api.globus.org",
+    "search": "search.api.globus.org",
+    "timer": "524230d7-ea86-4a52-8312-86065a9e0417",
+    "flows": "",
+}
+
+__all__ = ["Reply", "routes"]

@@ -1,0 +1,327 @@
+"""Globus Transfer: collections, and what is done on them at once (`ls`, `stat`, `mkdir`, `rename`)."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from operator import itemgetter
+from typing import Any
+
+from globuswrap.sandbox import auth, storage
+from globuswrap.sandbox.state import Collection, id_of, seconds_of
+from globuswrap.sandbox.storage import Trouble
+from globuswrap.sandbox.transfer import V, bad, collection_of, result, some_fields
+from globuswrap.sandbox.web import Call, Refusal, Routes, Unknown, words
+
+routes = Routes("transfer")
+
+#: Entries one listing may have (documented).
+LISTING = 100_000
+
+
+def document(world: Any, collection: Collection) -> dict[str, Any]:
+    """The endpoint document: the keys of the recording, and those that the CLI reads beside them."""
+    v5 = collection.entity_type.startswith("GCSv5")
+    updates = world.state.get("endpoint", collection.id) or {}
+    host = id_of(f"endpoint of {collection.id}") if v5 else None
+    return {
+        "DATA_TYPE": "endpoint",
+        "id": collection.id,
+        "display_name": collection.name,
+        "organization": "Sandbox",
+        "username": auth.USERNAME,
+        "description": f"{collection.root}, served by a sandbox",
+        "entity_type": collection.entity_type,
+        "public": True,
+        "french_english_bilingual": False,
+        "is_globus_connect": not v5,
+        "globus_connect_setup_key": None,
+        "gcp_connected": None if v5 else True,
+        "gcp_paused": None if v5 else False,
+        "s3_url": None,
+        "s3_owner_activated": False,
+        "host_endpoint_id": host,
+        "host_path": None,
+        "disable_verify": False,
+        "disable_anonymous_writes": False,
+        "force_verify": False,
+        "force_encryption": False,
+        "mfa_required": False,
+        "myproxy_server": None,
+        "myproxy_dn": None,
+        "non_functional": False,
+        "non_functional_endpoint_display_name": None,
+        "non_functional_endpoint_id": None,
+        "oauth_server": None,
+        "default_directory": "/",
+        "activated": False,
+        "expires_in": -1,
+        "expire_time": None,
+        "shareable": True,
+        "acl_available": collection.is_guest,
+        "acl_editable": collection.is_guest,
+        "in_use": False,
+        "DATA": [],
+        # beyond the recording
+        "canonical_name": f"u_sandbox#{collection.id}",
+        "owner_id": host or auth.USER,
+        "owner_string": auth.USERNAME,
+        "high_assurance": False,
+        "authentication_timeout_mins": None,
+        "subscription_id": id_of("subscription"),
+        "gcs_manager_url": f"https://{host}.sandbox.invalid" if v5 else None,
+        "gcs_version": "5.4.80" if v5 else None,
+        "tlsftp_server": f"tlsftp://{collection.name}.sandbox.invalid:443" if v5 else None,
+        "https_server": None,
+        "mapped_collection_id": None,
+        "mapped_collection_display_name": None,
+        "keywords": None,
+        "info_link": None,
+        "contact_email": None,
+        "contact_info": None,
+        "department": None,
+        "local_user_info_available": False,
+        "user_message": None,
+        "user_message_link": None,
+        "my_effective_roles": ["administrator"],
+        **updates,
+    }
+
+
+@routes("GET", V + "/endpoint/{endpoint}", query=("fields",))
+def show(world: Any, call: Call) -> dict[str, Any]:
+    return some_fields(document(world, collection_of(world, call.params["endpoint"])), call)
+
+
+@routes(
+    "GET",
+    V + "/endpoint_search",
+    query=words("filter_scope filter_fulltext filter_owner_id filter_entity_type filter_non_functional limit offset"),
+)
+def search(world: Any, call: Call) -> dict[str, Any]:
+    """Any word of the text in name, description or id; every collection here is the user's own."""
+    limit, offset = call.integer("limit", 25, 1, 100), call.integer("offset", 0)
+    scope = call.query.get("filter_scope", "all")
+    words = call.query.get("filter_fulltext", "").lower().split()
+    if scope == "all" and not words:
+        raise bad("filter_fulltext is required with filter_scope=all")
+    rows = []
+    for collection in world.shelf:
+        one = document(world, collection)
+        text = f"{one['display_name']} {one['description']} {one['id']} {one['organization']}".lower()
+        if words and not all(word in text for word in words):
+            continue
+        if call.query.get("filter_owner_id", one["owner_id"]) not in (one["owner_id"], auth.USER):
+            continue
+        if call.query.get("filter_entity_type", one["entity_type"]) != one["entity_type"]:
+            continue
+        if scope == "my-gcp-endpoints" and not one["is_globus_connect"]:
+            continue
+        if scope in ("shared-by-me", "shared-with-me", "in-use"):
+            continue
+        rows.append(one)
+    shown = rows[offset : offset + limit]
+    return {
+        "DATA": shown,
+        "DATA_TYPE": "endpoint_list",
+        "has_next_page": offset + limit < len(rows),
+        "limit": limit,
+        "offset": offset,
+    }
+
+
+# operations
+
+_WORDS = {"ls": "DirListingFailed", "stat": "StatFailed", "mkdir": "MkdirFailed", "rename": "RenameFailed"}
+
+
+def refusal_of(trouble: Trouble, operation: str, collection: Collection) -> Refusal:
+    """A trouble as these operations report it. Codes seen: docs/sandbox.md, "Operations"."""
+    message = (
+        f"{trouble.message.capitalize()}, Error ({operation})\nEndpoint: {collection.name} ({collection.id})\n"
+        f"Server: 127.0.0.1:443\nMessage: {trouble.message.capitalize()}\n---\nDetails: '{trouble.path}'\n"
+    )
+    failed = f"ExternalError.{_WORDS[operation]}"
+    status, code = {
+        "FILE_NOT_FOUND": (404, "NotFound" if operation == "stat" else "ClientError.NotFound"),
+        "PERMISSION_DENIED": (403, "EndpointPermissionDenied"),
+        "GC_NOT_CONNECTED": (502, f"{failed}.GCDisconnected"),
+        "GC_PAUSED": (502, f"{failed}.GCPaused"),
+        "NOT_A_DIRECTORY": (502, f"{failed}.NotDirectory"),
+        "NO_SPACE_LEFT": (502, f"{failed}.NoSpaceLeft"),
+        "QUOTA_EXCEEDED": (502, f"{failed}.QuotaExceeded"),
+        "INVALID_PATH_NAME": (400, "InvalidPath"),
+        "PAUSED": (409, "ClientError.Conflict.PausedByAdmin"),
+        "EXISTS": (502, f"{failed}.Exists"),
+    }.get(trouble.code, (502, "EndpointError"))
+    return Refusal(status, code, message)
+
+
+def checked(world: Any, call: Call, operation: str, *paths: str) -> Collection:
+    """The collection of an operation. Raises Refusal when a fault is in force for it."""
+    collection: Collection = collection_of(world, call.params["endpoint"])
+    for path in paths:
+        trouble = world.engine.trouble_with(collection, operation, path)
+        if trouble is not None:
+            raise refusal_of(trouble, operation, collection)
+    return collection
+
+
+@routes(
+    "GET",
+    V + "/operation/endpoint/{endpoint}/ls",
+    query=("path", "show_hidden", "orderby", "filter", "limit", "offset", "local_user"),
+)
+def ls(world: Any, call: Call) -> dict[str, Any]:
+    asked = call.query.get("path") or "/"
+    collection = checked(world, call, "ls", asked)
+    limit, offset = call.integer("limit", LISTING, 0, LISTING), call.integer("offset", 0)
+    tests = [_listing_test(value) for name, value in call.queries if name == "filter" and value]
+    hidden = call.query.get("show_hidden", "1").lower() in ("1", "true")
+    try:
+        local = storage.place(collection, asked)
+        storage.held_inside(collection, local, asked, "source")
+        status = os.stat(local)
+        if not os.path.isdir(local):
+            raise Trouble("NOT_A_DIRECTORY", asked)
+        if not storage.readable(status):
+            raise Trouble("PERMISSION_DENIED", asked)
+        rows = []
+        for name in os.listdir(local):
+            if name.startswith(".") and not hidden:
+                continue
+            row = storage.file_document(os.path.join(local, name), shown_name(name))
+            if not tests or any(test(row) for test in tests):
+                rows.append(row)
+    except Trouble as trouble:
+        raise refusal_of(trouble, "ls", collection) from None
+    except OSError as error:
+        raise refusal_of(storage.trouble_of(error, asked, "source"), "ls", collection) from None
+    rows.sort(key=lambda row: str(row["name"]))
+    for part in reversed([one for one in call.query.get("orderby", "").split(",") if one]):
+        name, _, direction = part.strip().partition(" ")
+        if name not in ("group", "last_modified", "name", "permissions", "size", "type", "user"):
+            raise Unknown(f"orderby '{part}' of {call.path}")
+        rows.sort(key=itemgetter(name), reverse=direction.upper() == "DESC")
+    inner = storage.normal(asked)
+    shown = rows[offset : offset + limit]
+    return {
+        "DATA": shown,
+        "DATA_TYPE": "file_list",
+        "absolute_path": inner.rstrip("/") + "/",
+        "endpoint": collection.id,
+        "length": len(shown),
+        "path": (asked if asked.startswith(("/", "~")) else "/" + asked).rstrip("/") + "/",
+        "rename_supported": True,
+        "symlink_supported": True,
+        "total": len(rows),
+    }
+
+
+def shown_name(name: str) -> str:
+    """A name that is not UTF-8 is shown as latin-1 after U+FFFD (file_operations documentation, "Path Encoding")."""
+    try:
+        name.encode()
+        return name
+    except UnicodeError:
+        return "\ufffd" + os.fsencode(name).decode("latin-1")
+
+
+def _listing_test(text: str) -> Any:
+    """One filter: `name:~*.txt/type:dir`, all parts must hold."""
+    parts = []
+    for part in text.split("/"):
+        name, colon, value = part.partition(":")
+        if not colon or name not in ("name", "type", "size", "last_modified", "user", "group"):
+            raise Unknown(f"ls filter '{part}'")
+        parts.append((name, value))
+
+    def test(row: dict[str, Any]) -> bool:
+        return all(_holds(row, name, value) for name, value in parts)
+
+    return test
+
+
+def _holds(row: dict[str, Any], name: str, value: str) -> bool:
+    if name == "size":
+        for sign in (">=", "<=", ">", "<"):
+            if value.startswith(sign):
+                number, size = int(value[len(sign) :]), int(row["size"])
+                return {">=": size >= number, "<=": size <= number, ">": size > number, "<": size < number}[sign]
+        return int(row["size"]) == int(value)
+    if name == "last_modified":
+        low, _, high = value.partition(",")
+        moment = seconds_of(row["last_modified"])
+        return (not low or moment >= seconds_of(low)) and (not high or moment <= seconds_of(high))
+    refused = value.startswith("!")
+    pattern = value[1:] if refused else value
+    if pattern.startswith("~"):
+        matched = fnmatch.fnmatchcase(str(row[name]), pattern[1:].replace("[", "[[]").replace("?", "[?]"))
+    else:
+        matched = str(row[name]) in pattern.removeprefix("=").split(",")
+    return matched != refused
+
+
+@routes("GET", V + "/operation/endpoint/{endpoint}/stat", query=("path", "local_user"))
+def stat(world: Any, call: Call) -> dict[str, Any]:
+    asked = call.query.get("path") or "/"
+    collection = checked(world, call, "stat", asked)
+    try:
+        local = storage.place(collection, asked)
+        if storage.normal(asked) != "/":
+            storage.held_inside(collection, os.path.dirname(local), asked, "source")
+        return storage.file_document(local, os.path.basename(storage.normal(asked)) or "/")
+    except Trouble as trouble:
+        raise refusal_of(trouble, "stat", collection) from None
+    except OSError as error:
+        raise refusal_of(storage.trouble_of(error, asked, "source"), "stat", collection) from None
+
+
+@routes("POST", V + "/operation/endpoint/{endpoint}/mkdir", body=("DATA_TYPE", "path", "local_user"))
+def mkdir(world: Any, call: Call) -> dict[str, Any]:
+    path = str((call.body or {}).get("path") or "")
+    if not path:
+        raise bad("path is required")
+    collection = checked(world, call, "mkdir", path)
+    try:
+        local = storage.place(collection, path, "destination")
+        storage.held_inside(collection, os.path.dirname(local), path, "destination")
+        if os.path.lexists(local):
+            raise Trouble("EXISTS", path, "destination", "path exists")
+        if not storage.writable(os.path.dirname(local)):
+            raise Trouble("PERMISSION_DENIED", path, "destination")
+        os.mkdir(local)
+    except Trouble as trouble:
+        raise refusal_of(trouble, "mkdir", collection) from None
+    except OSError as error:
+        raise refusal_of(storage.trouble_of(error, path, "destination"), "mkdir", collection) from None
+    return {
+        "DATA_TYPE": "mkdir_result",
+        "code": "DirectoryCreated",
+        "message": "The directory was created successfully",
+        "request_id": call.request_id,
+        "resource": call.path,
+    }
+
+
+@routes("POST", V + "/operation/endpoint/{endpoint}/rename", body=("DATA_TYPE", "old_path", "new_path", "local_user"))
+def rename(world: Any, call: Call) -> dict[str, Any]:
+    body = call.body or {}
+    old, new = str(body.get("old_path") or ""), str(body.get("new_path") or "")
+    if not old or not new:
+        raise bad("old_path and new_path are required")
+    collection = checked(world, call, "rename", old, new)
+    try:
+        here, there = storage.place(collection, old), storage.place(collection, new, "destination")
+        storage.held_inside(collection, os.path.dirname(here), old, "source")
+        storage.held_inside(collection, os.path.dirname(there), new, "destination")
+        if not os.path.lexists(here):
+            raise Trouble("FILE_NOT_FOUND", old)
+        if os.path.lexists(there):
+            raise Trouble("EXISTS", new, "destination", "path exists")
+        os.rename(here, there)
+    except Trouble as trouble:
+        raise refusal_of(trouble, "rename", collection) from None
+    except OSError as error:
+        raise refusal_of(storage.trouble_of(error, old, "source"), "rename", collection) from None
+    return result(call, "FileRenamed", "File or directory renamed successfully")

@@ -1,0 +1,334 @@
+"""Start a sandbox, and make the surroundings in which the real `globus` talks to it and to nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess  # for the class that `run` returns; programs are run by system.process
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from globuswrap.errors import TryLater, UsageProblem
+from globuswrap.sandbox import auth
+from globuswrap.sandbox.control import Control
+from globuswrap.sandbox.state import ENTITY_TYPES, id_of
+from globuswrap.system import process
+
+#: An environment the SDK does not know: a service that is not set fails instead of reaching the real Globus.
+ENVIRONMENT = "globuswrap-sandbox"
+#: How long a server may take to answer for the first time.
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A collection of a sandbox. `path` is its directory: what is put there is on the collection."""
+
+    name: str
+    id: str
+    path: Path
+    kind: str
+
+
+class Sandbox:
+    """A local Globus for as long as a `with` block lasts.
+
+    `base` is a directory for everything it keeps (None: a temporary one, gone afterwards). `collections` are names, or
+    `NAME:KIND` with mapped (the default), guest, gcp or gcp-guest. `login` is "user" (what `globus login` leaves behind),
+    "client" (client credentials in the environment) or "none". `progress` says when tasks end (control.Control.progress).
+    `durable` keeps the state on disk, so that `kill` and `restart` lose nothing. `keep` leaves the server running at the
+    end of this process.
+    """
+
+    def __init__(
+        self,
+        base: Path | str | None = None,
+        collections: Sequence[str] = ("archive", "scratch", "results"),
+        login: str = "user",
+        progress: str = "at-once",
+        durable: bool = False,
+        keep: bool = False,
+    ) -> None:
+        if login not in ("user", "client", "none"):
+            raise UsageProblem("sandbox-login", f"login {login!r}", "user, client or none")
+        self._own_base = base is None
+        self.base = Path(tempfile.mkdtemp(prefix="globuswrap-sandbox-") if base is None else base).absolute()
+        self.login_mode = login
+        self._progress = progress
+        self._durable = durable
+        self._keep = keep
+        self._server: process.Started | None = None
+        self.pid = 0
+        self.url = ""
+        self.collections = {one.name: one for one in served(self.base / "collections", collections)}
+
+    def __enter__(self) -> Sandbox:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._own_base:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    @property
+    def control(self) -> Control:
+        return Control(self.url)
+
+    @property
+    def home(self) -> Path:
+        return self.base / "home"
+
+    @property
+    def config_file(self) -> Path:
+        """The config.toml that commands run in this sandbox read; yours to add to."""
+        return self.home / ".config" / "globuswrap" / "config.toml"
+
+    @property
+    def env(self) -> dict[str, str | None]:
+        """What to lay over the environment (None deletes a variable) so that commands talk to this sandbox alone."""
+        return environment(self.url, self.home, self.login_mode, self.base)
+
+    @property
+    def running(self) -> bool:
+        return self._server is not None and self._server.running()
+
+    def collection(self, name: str) -> Served:
+        return self.collections[name]
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises TryLater."""
+        self.base.mkdir(parents=True, exist_ok=True)
+        for one in self.collections.values():
+            one.path.mkdir(parents=True, exist_ok=True)
+        address = self.base / "address"
+        port = json.loads(address.read_text())["url"].rpartition(":")[2] if address.exists() else "0"
+        address.unlink(missing_ok=True)
+        argv = [sys.executable, "-m", "globuswrap.sandbox", "--base", str(self.base), "--progress", self._progress]
+        argv += ["--port", port]
+        for one in self.collections.values():
+            argv += ["--collection", f"{one.name}:{one.kind}:{one.path}"]
+        if self._durable:
+            argv.append("--durable")
+        if not self._keep:
+            argv += ["--parent", str(os.getpid())]
+        with open(self.base / "server.log", "ab") as log:
+            self._server = process.start(argv, env={"PYTHONPATH": _library(), **_quiet()}, stdout=log, stderr=log)
+        self._await(address)
+        if not self.home.exists():
+            make_home(self.home, self.login_mode)
+            write_config(self.config_file, self.collections.values())
+
+    def _await(self, address: Path) -> None:
+        assert self._server is not None
+        end = time.monotonic() + PATIENCE
+        while not address.exists():
+            if not self._server.running() or time.monotonic() > end:
+                raise TryLater(
+                    "sandbox-did-not-start",
+                    "the sandbox's server did not start",
+                    f"look at {self.base / 'server.log'}",
+                    detail=(self.base / "server.log").read_text(errors="replace")[-2000:],
+                )
+            time.sleep(0.005)
+        self.url = json.loads(address.read_text())["url"]
+        self.pid = self._server.pid
+        self.control.health()
+
+    def stop(self) -> None:
+        """End the server. Files and, when durable, the state stay until the base is removed."""
+        if self._server is not None:
+            self._server.send(signal.SIGTERM)
+            if self._server.wait(5.0) is None:
+                self._server.send(signal.SIGKILL)
+                self._server.wait(5.0)
+            self._server = None
+
+    def kill(self) -> None:
+        """kill -9 the server, as a machine that goes down would."""
+        if self._server is not None:
+            self._server.send(signal.SIGKILL)
+            self._server.wait(5.0)
+            self._server = None
+
+    def restart(self) -> None:
+        """Start the server again, at the same address when it is still free."""
+        self.start()
+
+    def set_login(self, mode: str) -> None:
+        """From now on `env` and the token store are as for `login=mode`."""
+        self.login_mode = mode
+        shutil.rmtree(self.home / ".globus", ignore_errors=True)
+        make_home(self.home, mode)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str | None] | None = None,
+        input: str | bytes | None = None,
+        cwd: str | Path | None = None,
+        timeout: float = 60.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the sandbox's surroundings, with `env` laid over them; output is captured, no code is an error.
+
+        Raises system.process.ProgramMissing and ProgramTimedOut.
+        """
+        done = process.run(
+            list(argv),
+            env={**self.env, **(env or {})},
+            stdin=input.encode("utf-8", "surrogateescape") if isinstance(input, str) else input,
+            cwd=None if cwd is None else str(cwd),
+            timeout=timeout,
+        )
+        return subprocess.CompletedProcess(list(argv), done.code, done.stdout, done.stderr)
+
+
+def served(directory: Path, names: Iterable[str]) -> list[Served]:
+    """Collections by name, `NAME` or `NAME:KIND`. Raises UsageProblem."""
+    found = []
+    for text in names:
+        name, _, kind = text.partition(":")
+        kind = kind or "mapped"
+        if kind not in ENTITY_TYPES or not name or "/" in name:
+            raise UsageProblem(
+                "sandbox-collection",
+                f"collection {text!r}",
+                f"NAME or NAME:KIND, KIND one of {', '.join(ENTITY_TYPES)}",
+            )
+        found.append(Served(name, id_of("collection " + name), directory / name, kind))
+    return found
+
+
+def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str | None]:
+    """Every variable that decides where the CLI and globuswrap go; None deletes one."""
+    laid: dict[str, str | None] = {name: None for name in os.environ if name.startswith(("GLOBUS_", "GLOBUSWRAP_"))}
+    laid.update(
+        {
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / ".config"),
+            "XDG_STATE_HOME": str(home / ".local" / "state"),
+            "XDG_CACHE_HOME": str(home / ".cache"),
+            "XDG_DATA_HOME": str(home / ".local" / "share"),
+            "XDG_CONFIG_DIRS": str(home / ".config" / "site"),
+            "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT,
+            "GLOBUS_CLI_INTERACTIVE": "0",
+            "GLOBUSWRAP_SANDBOX": url,
+            "GLOBUSWRAP_SANDBOX_BASE": str(base),
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "PS1": None,
+            # a `globus` beside this Python is found even where no environment is activated; one on PATH comes first
+            "PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), os.path.dirname(sys.executable))),
+            # `globus login` opens this instead of a browser; it says yes
+            "BROWSER": f"{_quoted(sys.executable)} -m globuswrap.sandbox.browser %s &",
+        }
+    )
+    for service in ("AUTH", "TRANSFER", "TIMER", "FLOWS", "SEARCH", "GROUPS"):
+        laid[f"GLOBUS_SDK_SERVICE_URL_{service}"] = f"{url}/{service.lower()}/"
+    for proxy in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        laid[proxy] = None
+    # nothing there: what is not the sandbox's is not reached
+    laid["HTTPS_PROXY"] = laid["https_proxy"] = "http://127.0.0.1:9"
+    if login == "client":
+        laid["GLOBUS_CLI_CLIENT_ID"] = auth.CLIENT
+        laid["GLOBUS_CLI_CLIENT_SECRET"] = auth.CLIENT_SECRET
+    return laid
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _library() -> str:
+    """PYTHONPATH for the server: where this package was found, then what was there."""
+    here = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
+
+
+def _quiet() -> dict[str, str | None]:
+    return {"PYTHONWARNINGS": None, "PYTHONUNBUFFERED": "1"}
+
+
+def make_home(home: Path, login: str) -> None:
+    """A home directory with what `globus login` would have left there."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if login == "user":
+        store = home / ".globus" / "cli" / "storage.db"
+        store.parent.mkdir(parents=True, exist_ok=True)
+        write_token_store(store)
+
+
+def write_token_store(file: Path, scopes: Mapping[str, str] | None = None) -> None:
+    """The CLI's token store, logged in (schema and entries as globus-cli 3.x leaves them). `scopes`: by resource server."""
+    namespace = f"userprofile/{ENVIRONMENT}"
+    expires = int(time.time()) + auth.LIFETIME
+    servers = scopes or auth.SCOPES
+    tokens = {
+        server: {
+            "scope": scope,
+            "access_token": auth.token("access", server, auth.USER),
+            "refresh_token": auth.token("refresh", server, auth.USER),
+            "token_type": "Bearer",
+            "expires_at_seconds": expires,
+            "resource_server": server,
+        }
+        for server, scope in servers.items()
+    }
+    config = {
+        "auth_client_data": {"client_id": auth.INSTANCE, "client_secret": auth.INSTANCE_SECRET},
+        "auth_user_data": {"sub": auth.USER},
+        "scope_contract_versions": dict.fromkeys(servers, 3),
+    }
+    descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+    os.close(descriptor)
+    store = sqlite3.connect(file, isolation_level=None)
+    try:
+        store.execute("PRAGMA synchronous=OFF")
+        store.execute("BEGIN")
+        for table, name, value in (
+            ("config_storage", "config_name", "config_data_json"),
+            ("token_storage", "resource_server", "token_data_json"),
+        ):
+            store.execute(
+                f"CREATE TABLE IF NOT EXISTS {table}(namespace VARCHAR NOT NULL, {name} VARCHAR NOT NULL, "
+                f"{value} VARCHAR NOT NULL, PRIMARY KEY (namespace, {name}))"
+            )
+        store.execute(
+            "CREATE TABLE IF NOT EXISTS sdk_storage_adapter_internal("
+            "attribute VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (attribute))"
+        )
+        store.execute(
+            "REPLACE INTO sdk_storage_adapter_internal VALUES "
+            "('globus-sdk.version', '4.0.0'), ('globus-sdk.database_schema_version', '1')"
+        )
+        rows: list[tuple[str, str, Any]] = [("token_storage", key, data) for key, data in tokens.items()]
+        rows += [("config_storage", key, data) for key, data in config.items()]
+        for table, key, data in rows:
+            store.execute(f"REPLACE INTO {table} VALUES (?, ?, ?)", (namespace, key, json.dumps(data)))
+        store.execute("COMMIT")
+    finally:
+        store.close()
+
+
+def write_config(file: Path, collections: Iterable[Served]) -> None:
+    """globuswrap's own configuration: the collections by name, and where they lie here."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["# written by the sandbox; yours to add to", "[collections]"]
+    for one in collections:
+        mounted = json.dumps(str(one.path), ensure_ascii=False)
+        lines.append(f'{json.dumps(one.name)} = {{ id = "{one.id}", mounted = {{ {mounted} = "/" }} }}')
+    file.write_text("\n".join(lines) + "\n")

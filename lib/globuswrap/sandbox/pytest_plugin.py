@@ -1,0 +1,46 @@
+"""pytest fixtures: a sandbox for each test.
+
+Put `pytest_plugins = ["globuswrap.sandbox.pytest_plugin"]` into the top conftest.py. A test fails when something was asked
+for that the sandbox does not serve, unless it is marked `sandbox_unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from globuswrap.sandbox.launch import Sandbox
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sandbox_unknown: what the sandbox does not serve is asked for on purpose")
+
+
+@pytest.fixture
+def new_sandbox(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Sandbox]]:
+    """A function that starts a sandbox with the options of launch.Sandbox; all are ended after the test."""
+    started: list[Sandbox] = []
+
+    def start(**options: Any) -> Sandbox:
+        base = options.pop("base", tmp_path / f"sandbox-{len(started) or 'first'}")
+        box = Sandbox(base, **options)
+        box.start()
+        started.append(box)
+        return box
+
+    yield start
+    unknown = []
+    for box in started:
+        if box.running and request.node.get_closest_marker("sandbox_unknown") is None:
+            unknown += box.control.unknown()
+        box.stop()
+    assert not unknown, f"asked for, and not served by the sandbox: {unknown}"
+
+
+@pytest.fixture
+def sandbox(new_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    """A sandbox with the collections archive, scratch and results, and a user logged in."""
+    return new_sandbox()

@@ -1,0 +1,306 @@
+"""The server: one process, one port of 127.0.0.1, a prefix for each service, the control under /_sandbox/.
+
+Started as `python -m globuswrap.sandbox --base DIRECTORY ...`; it listens before it imports what it needs to answer, and
+writes its address to a file, so that whoever started it can go on at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+#: Prefix -> modules whose `routes` serve it. A service is added here.
+SERVICES: dict[str, tuple[str, ...]] = {
+    "auth": ("auth", "login"),
+    "transfer": ("transfer", "endpoints", "sharing"),
+    "groups": ("groups",),
+}
+#: Requests the log keeps, and the size from which the items of a submission are left out of it.
+LOGGED = 20_000
+LOGGED_ITEMS = 1000
+
+
+def main(argv: list[str]) -> int:
+    options = _options(argv)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", options.port))
+    except OSError:
+        if not options.port:
+            raise
+        listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    port = listener.getsockname()[1]
+    base = Path(options.base)
+    part = base / f"address.{os.getpid()}"
+    part.write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid(), "secret": options.secret}))
+    os.replace(part, base / "address")
+    if options.parent:
+        threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
+    serve(options, listener)
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m globuswrap.sandbox")
+    parser.add_argument("--base", required=True, help="directory of the sandbox")
+    parser.add_argument("--collection", action="append", default=[], metavar="NAME:KIND:DIRECTORY")
+    parser.add_argument("--port", type=int, default=0, help="preferred port (0: any)")
+    parser.add_argument("--parent", type=int, default=0, help="end when this process has ended")
+    parser.add_argument("--durable", action="store_true", help="keep the state on disk")
+    parser.add_argument("--progress", default="at-once")
+    parser.add_argument("--secret", default="", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.25)
+    os._exit(0)
+
+
+class Dropped(Exception):
+    """The connection was cut on purpose."""
+
+
+def serve(options: argparse.Namespace, listener: socket.socket) -> None:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    connections: dict[Any, asyncio.Transport] = {}
+
+    class Protocol(H11Protocol):
+        """Keeps each connection's transport by its address, so that a fault can cut it."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            connections[self.client] = transport
+
+        def connection_lost(self, error: Exception | None) -> None:
+            connections.pop(self.client, None)
+            super().connection_lost(error)
+
+    sys.setswitchinterval(0.001)
+    application = Application(options, listener.getsockname()[1], connections)
+    config = uvicorn.Config(
+        application, http=Protocol, ws="none", lifespan="off", access_log=False, log_config=None, timeout_keep_alive=600
+    )
+    server = uvicorn.Server(config)
+    application.stop = lambda: setattr(server, "should_exit", True)
+
+    def ended(*_: Any) -> None:
+        application.world.engine.close()
+        os._exit(0)
+
+    with contextlib.suppress(NotImplementedError):
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        signal.signal(signal.SIGTERM, ended)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if options.parent else ended)
+    server.run(sockets=[listener])
+
+
+class Application:
+    """The ASGI application: finds the route, holds faults and strictness, writes the log."""
+
+    def __init__(self, options: argparse.Namespace, port: int, connections: dict[Any, asyncio.Transport]) -> None:
+        from starlette.applications import Starlette
+        from starlette.routing import Route as StarletteRoute
+
+        from globuswrap.sandbox import supervision, web
+        from globuswrap.sandbox.faults import Faults
+        from globuswrap.sandbox.state import ENTITY_TYPES, Clock, Collection, Shelf, State, id_of
+        from globuswrap.sandbox.tasks import Engine
+        from globuswrap.sandbox.world import World
+
+        base = Path(options.base)
+        state = State(base / "state.sqlite" if options.durable else None)
+        shelf = Shelf([])
+        shelf = Shelf(
+            [
+                Collection(name, id_of("collection " + name), Path(directory), ENTITY_TYPES[kind])
+                for name, kind, directory in (text.split(":", 2) for text in options.collection)
+            ]
+        )
+        clock = Clock(state)
+        if state.get("setting", "progress") is None:
+            state.set("progress", options.progress)
+        faults = Faults(state, shelf)
+        self.world = World(f"http://127.0.0.1:{port}", state, clock, shelf, faults, Engine(state, clock, shelf, faults))
+        self.connections = connections
+        self.stop: Callable[[], None] = lambda: None
+        self.log: list[dict[str, Any]] = state.all("request")
+        self.unknown: list[dict[str, Any]] = state.all("unknown")
+        self.numbered = self.log[-1]["number"] if self.log else 0
+        self.tables: dict[str, list[web.Route]] = {}
+        for service, modules in SERVICES.items():
+            self.tables[service] = [
+                route
+                for name in modules
+                for route in importlib.import_module(f"globuswrap.sandbox.{name}").routes.table
+            ]
+        self.control = supervision.Supervision(self)
+        self.inner = Starlette(
+            routes=[
+                StarletteRoute(
+                    "/_sandbox/{rest:path}", self.control.endpoint, methods=["GET", "POST", "DELETE", "PUT"]
+                ),
+                StarletteRoute("/{service}{path:path}", self.endpoint, methods=list(_METHODS)),
+            ]
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.inner(scope, receive, send)
+        except Dropped:
+            transport = self.connections.pop(tuple(scope["client"]), None)
+            if transport is not None:
+                transport.abort()
+
+    async def endpoint(self, request: Any) -> Any:
+        from globuswrap.sandbox import web
+
+        service = request.path_params["service"].lstrip("/")
+        service, _, rest = request.url.path.lstrip("/").partition("/")
+        call = web.Call(
+            service=service,
+            method=request.method,
+            path="/" + rest,
+            query=dict(request.query_params),
+            queries=request.query_params.multi_items(),
+            headers=request.headers,
+            request_id=web.new_request_id(),
+        )
+        raw = await request.body()
+        started = time.monotonic()
+        entry = self._entry(call)
+        reply = await self._answer(call, raw, entry)
+        entry["status"] = reply.status
+        entry["seconds"] = round(time.monotonic() - started, 4)
+        self._log(entry)
+        return _response(reply)
+
+    async def _answer(self, call: Any, raw: bytes, entry: dict[str, Any]) -> Any:
+        """The reply, with every fault for this request. Raises Dropped."""
+        from globuswrap.sandbox import web
+        from globuswrap.sandbox.faults import reply_of
+
+        injected = self.world.faults.for_request(call.service, call.method, call.path)
+        kinds = [fault.kind for fault in injected]
+        if kinds:
+            entry["faults"] = kinds
+        for fault in injected:
+            if fault.kind == "slow":
+                await asyncio.sleep(float(fault.with_.get("seconds", 1)))
+        if "drop-before" in kinds:
+            self._log({**entry, "status": None})
+            raise Dropped
+        try:
+            call.body = web.parsed(raw, call.headers.get("content-type", ""))
+            entry["body"] = _shown(call.body)
+            reply = next((made for fault in injected if (made := reply_of(fault, call.path, call.request_id))), None)
+            if reply is None:
+                reply = await self._handle(call)
+        except web.Refusal as refusal:
+            reply = web.Reply(web.refusal_body(call, refusal), refusal.status)
+        except web.Unknown as unknown:
+            self._not_served(call, entry, str(unknown))
+            message = f"the sandbox does not serve: {unknown}"
+            reply = web.Reply(web.refusal_body(call, web.Refusal(501, "NotServed", message)), 501)
+        if "drop-after" in kinds:
+            self._log({**entry, "status": reply.status, "dropped": True})
+            raise Dropped
+        return reply
+
+    async def _handle(self, call: Any) -> Any:
+        from globuswrap.sandbox import auth, web
+
+        table = self.tables.get(call.service)
+        if table is None:
+            raise web.Unknown(f"service '{call.service}'")
+        route, call.params = web.find(table, call.method, call.path)
+        if route.login:
+            call.identity = auth.identity_of(self.world, call, auth.SERVER_OF_SERVICE.get(call.service, ""))
+        web.check_strictly(route, call)
+        if inspect.iscoroutinefunction(route.handler):
+            answer = await route.handler(self.world, call)
+        else:
+            with self.world.state.lock:
+                answer = route.handler(self.world, call)
+        return answer if isinstance(answer, web.Reply) else web.Reply(answer)
+
+    def _entry(self, call: Any) -> dict[str, Any]:
+        self.numbered += 1
+        return {
+            "number": self.numbered,
+            "time": self.world.clock.now(),
+            "service": call.service,
+            "method": call.method,
+            "path": call.path,
+            "query": call.query,
+            "user_agent": call.headers.get("user-agent", ""),
+            "request_id": call.request_id,
+            "body": None,
+        }
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        if self.log and self.log[-1]["number"] == entry["number"]:
+            return
+        self.log.append(entry)
+        self.world.state.put("request", str(entry["number"]), entry)
+        if len(self.log) > LOGGED:
+            self.world.state.remove("request", str(self.log.pop(0)["number"]))
+
+    def _not_served(self, call: Any, entry: dict[str, Any], what: str) -> None:
+        found = {
+            "what": what,
+            "service": call.service,
+            "method": call.method,
+            "path": call.path,
+            "number": entry["number"],
+        }
+        self.unknown.append(found)
+        self.world.state.put("unknown", str(entry["number"]), found)
+
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+
+#: Never in the log, whoever sends them.
+_SECRET = ("token", "refresh_token", "access_token", "client_secret", "code", "code_verifier")
+
+
+def _shown(body: Any) -> Any:
+    """A body as the log keeps it: no secrets, and of a large submission only the number of its items."""
+    if not isinstance(body, dict):
+        return body
+    shown = {name: "***" if name in _SECRET else value for name, value in body.items()}
+    items = shown.get("DATA")
+    if isinstance(items, list) and len(items) > LOGGED_ITEMS:
+        shown["DATA"] = f"{len(items)} items"
+    return shown
+
+
+def _response(reply: Any) -> Any:
+    from starlette.responses import HTMLResponse, Response
+
+    if isinstance(reply.body, str):
+        return HTMLResponse(reply.body, reply.status, reply.headers)
+    data = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=True).encode()
+    return Response(data, reply.status, reply.headers, media_type="application/json")
+
+
+Handler = Callable[..., Awaitable[Any]]

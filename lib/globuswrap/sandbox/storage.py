@@ -1,0 +1,252 @@
+"""Collections on disk: where a collection path lies, and moving, listing and deleting what is there.
+
+Every failure is a `Trouble` with an event code of the service. Mode bits count even for root, so that "permission denied"
+can be rehearsed by anyone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import glob
+import grp
+import hashlib
+import os
+import posixpath
+import pwd
+import shutil
+import stat as stat_module
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from globuswrap.sandbox.faults import WORDS
+from globuswrap.sandbox.state import Collection, spaced
+
+#: Files up to this size are moved in one read and one write.
+SMALL = 1 << 20
+
+_BY_ERRNO = {
+    errno.ENOENT: "FILE_NOT_FOUND",
+    errno.EACCES: "PERMISSION_DENIED",
+    errno.EPERM: "PERMISSION_DENIED",
+    errno.ENOSPC: "NO_SPACE_LEFT",
+    errno.EDQUOT: "QUOTA_EXCEEDED",
+    errno.ENOTDIR: "NOT_A_DIRECTORY",
+    errno.EISDIR: "IS_A_DIRECTORY",
+    errno.ENAMETOOLONG: "INVALID_PATH_NAME",
+    errno.EINVAL: "INVALID_PATH_NAME",
+}
+
+
+class Trouble(Exception):
+    """What the service would report as an error event. `side` is "source" or "destination"."""
+
+    def __init__(self, code: str, path: str = "", side: str = "source", message: str = "") -> None:
+        super().__init__(message or WORDS.get(code, code.lower()))
+        self.code = code
+        self.path = path
+        self.side = side
+        self.message = message or WORDS.get(code, code.lower().replace("_", " "))
+        #: Stops the pass over the task; ends the task.
+        self.whole = False
+        self.fatal = False
+
+
+def trouble_of(error: OSError | UnicodeError, path: str, side: str) -> Trouble:
+    if isinstance(error, UnicodeError):
+        return Trouble("INVALID_PATH_NAME", path, side)
+    return Trouble(_BY_ERRNO.get(error.errno or 0, "ENDPOINT_ERROR"), path, side, (error.strerror or "").lower())
+
+
+def normal(path: str) -> str:
+    """A collection path as the service reads it: absolute, `~` is the default directory (here `/`), no `..`, no `//`."""
+    if path.startswith("/~"):
+        path = path[1:]
+    if path == "~" or path.startswith("~/"):
+        path = path[1:]
+    cleaned = posixpath.normpath("/" + path)
+    return "/" + cleaned.lstrip("/")
+
+
+def place(collection: Collection, path: str, side: str = "source") -> str:
+    """The absolute local path of a collection path. Raises Trouble for names the service refuses."""
+    if "\0" in path or "\r\n" in path:
+        raise Trouble("INVALID_PATH_NAME", path, side)
+    inner = normal(path)
+    local = str(collection.root) + (inner if inner != "/" else "")
+    try:
+        os.fsencode(local)
+    except UnicodeError as error:
+        raise trouble_of(error, path, side) from None
+    return local
+
+
+def held_inside(collection: Collection, local: str, path: str, side: str) -> None:
+    """Raises PERMISSION_DENIED when symbolic links lead out of the collection."""
+    root = _real(str(collection.root))
+    real = os.path.realpath(local)
+    if real != root and not real.startswith(root + "/"):
+        raise Trouble("PERMISSION_DENIED", path, side, "path not allowed")
+
+
+@lru_cache(maxsize=64)
+def _real(path: str) -> str:
+    return os.path.realpath(path)
+
+
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+@lru_cache(maxsize=1024)
+def group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def kind_of(mode: int) -> str:
+    if stat_module.S_ISDIR(mode):
+        return "dir"
+    if stat_module.S_ISREG(mode):
+        return "file"
+    return {
+        stat_module.S_IFCHR: "chr",
+        stat_module.S_IFBLK: "blk",
+        stat_module.S_IFIFO: "pipe",
+        stat_module.S_IFSOCK: "other",
+    }.get(stat_module.S_IFMT(mode), "other")
+
+
+def file_document(local: str, name: str) -> dict[str, Any]:
+    """The "file" document of `ls` and `stat`; a symbolic link is shown as what it leads to, with the link_ fields set.
+
+    Raises OSError when there is nothing.
+    """
+    link = os.lstat(local)
+    is_link = stat_module.S_ISLNK(link.st_mode)
+    seen = link
+    kind = kind_of(link.st_mode)
+    if is_link:
+        try:
+            seen = os.stat(local)
+            kind = kind_of(seen.st_mode)
+        except OSError:
+            kind = "invalid_symlink"
+    return {
+        "DATA_TYPE": "file",
+        "group": group_name(seen.st_gid),
+        "last_modified": spaced(seen.st_mtime),
+        "link_group": group_name(link.st_gid) if is_link else None,
+        "link_last_modified": spaced(link.st_mtime) if is_link else None,
+        "link_size": link.st_size if is_link else None,
+        "link_target": os.readlink(local) if is_link else None,
+        "link_user": user_name(link.st_uid) if is_link else None,
+        "name": name,
+        "permissions": f"{stat_module.S_IMODE(seen.st_mode):04o}",
+        "size": seen.st_size,
+        "type": kind,
+        "user": user_name(seen.st_uid),
+    }
+
+
+def readable(status: os.stat_result) -> bool:
+    needed = 0o500 if stat_module.S_ISDIR(status.st_mode) else 0o400
+    return status.st_mode & needed == needed
+
+
+def make_directories(collection: Collection, local: str, path: str) -> None:
+    """The directory and those above it. Raises Trouble."""
+    try:
+        os.makedirs(local, exist_ok=True)
+    except FileExistsError:
+        raise Trouble("NOT_A_DIRECTORY", path, "destination") from None
+    except OSError as error:
+        raise trouble_of(error, path, "destination") from None
+    held_inside(collection, local, path, "destination")
+
+
+def writable(local_directory: str) -> bool:
+    try:
+        return os.stat(local_directory).st_mode & 0o200 != 0
+    except OSError:
+        return True
+
+
+def digest(local: str, algorithm: str = "md5") -> str:
+    """Hex digest of a file. Raises OSError, and ValueError for an algorithm there is not."""
+    sums = hashlib.new(algorithm.lower().replace("-", ""), usedforsecurity=False)
+    with open(local, "rb") as file:
+        while block := file.read(SMALL):
+            sums.update(block)
+    return sums.hexdigest()
+
+
+def copy(source: str, destination: str, *, verify: bool, spoil: bool = False) -> int:
+    """The bytes of one file to another place; the number of bytes. `spoil` damages one on the way.
+
+    Raises OSError; Trouble VERIFY_CHECKSUM when `verify` finds a difference.
+    """
+    with open(source, "rb", buffering=0) as file:
+        data = file.read(SMALL + 1)
+        if len(data) <= SMALL:
+            arrived = data[:-1] + bytes([data[-1] ^ 0xFF]) if spoil and data else data
+            with open(destination, "wb", buffering=0) as target:
+                target.write(arrived)
+            if verify:
+                with open(destination, "rb", buffering=0) as target:
+                    if target.read(SMALL + 1) != data:
+                        raise Trouble("VERIFY_CHECKSUM", destination, "destination")
+            return len(data)
+    shutil.copyfile(source, destination)
+    if spoil:
+        with open(destination, "r+b") as target:
+            first = target.read(1)
+            target.seek(0)
+            target.write(bytes([first[0] ^ 0xFF]))
+    if verify and digest(source) != digest(destination):
+        raise Trouble("VERIFY_CHECKSUM", destination, "destination")
+    return os.stat(destination).st_size
+
+
+def remove_tree(local: str) -> int:
+    """Delete a path and all below it, following no link; how many entries went. Raises OSError."""
+    if not os.path.isdir(local) or os.path.islink(local):
+        os.unlink(local)
+        return 1
+    gone = 0
+    with os.scandir(local) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                gone += remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
+                gone += 1
+    os.rmdir(local)
+    return gone + 1
+
+
+def globbed(collection: Collection, path: str) -> Iterator[str]:
+    """The collection paths that a delete item with globs stands for; the path itself when it has none."""
+    if not glob.has_magic(path):
+        yield path
+        return
+    root = str(collection.root)
+    for found in sorted(glob.iglob(root + normal(path))):
+        yield found[len(root) :]
+
+
+def kept_by_filters(rules: list[dict[str, Any]], name: str, kind: str) -> bool:
+    """Ordered, the first that matches decides, default: kept. Source: task_submit documentation, "Filter Rules"."""
+    for rule in rules:
+        if rule.get("type") not in (None, kind):
+            continue
+        if fnmatch.fnmatchcase(name, rule["name"]):
+            return bool(rule.get("method", "exclude") == "include")
+    return True

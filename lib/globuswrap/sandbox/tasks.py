@@ -1,0 +1,944 @@
+"""Tasks as the service has them: queued, worked at three at a time, faulting, paused, expired, done.
+
+The engine has one thread that decides and a few that move bytes. A task ends as its progression says: `at-once` when its
+bytes are moved, `polls:N` after it was looked at N times, `timed:S` S seconds after it was started, `held` not at all.
+Its bytes move just before it ends. Sources of what is done here: docs/sandbox.md.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import stat as stat_module
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from globuswrap.sandbox import storage
+from globuswrap.sandbox.faults import WORDS, Fault, Faults
+from globuswrap.sandbox.state import Clock, Collection, Shelf, State, iso, seconds_of, spaced
+from globuswrap.sandbox.storage import Trouble
+from globuswrap.sandbox.web import words
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+#: Tasks of one type that are worked at together (task_behavior documentation, "Queuing").
+AT_WORK = 3
+#: How long an error shows as nice_status after it happened (same page).
+ERROR_SHOWN = 15 * 60.0
+#: Detailed history is kept this long (task documentation, "history_deleted").
+HISTORY = 30 * DAY
+#: First and longest pause of a task that hit an error, in seconds of the sandbox's clock (assumed; the service waits minutes).
+BACKOFF = (0.25, 8.0)
+SKIPPABLE = ("PERMISSION_DENIED", "FILE_NOT_FOUND", "AMBIGUOUS_PATH")
+#: What ends a task at once (SDK documentation of `external_checksum`).
+FATAL = ("EXTERNAL_CHECKSUM_MISMATCH",)
+EVENTS_KEPT = 10_000
+#: How long a look at a task waits for work that is under way, so that "at once" is seen by the first look.
+LOOK_WAITS = 1.0
+
+
+class Item(NamedTuple):
+    """What a submission names: for a delete, `destination` is empty."""
+
+    source: str
+    destination: str = ""
+    recursive: bool | None = None
+    checksum: str | None = None
+    algorithm: str | None = None
+
+
+class Unit(NamedTuple):
+    """One thing to do: an item, or a file, directory or link found in one."""
+
+    kind: str
+    source: str
+    destination: str
+    item: Item
+
+
+class Stopped(Exception):
+    """The task was ended or paused while it was worked at."""
+
+
+class Task:
+    """One task. Numbers and flags are read by other threads while it is worked at; lists only grow."""
+
+    #: What is written to disk with it; the rest is rebuilt.
+    KEPT = words(
+        "id type owner label submission_id status requested completed deadline deadline_given source "
+        "destination options faults files directories symlinks bytes checksummed skipped moved "
+        "subtasks_done subtasks_skipped fatal paused looks started trouble trouble_at issued canceled "
+        "expired failed history_deleted progress"
+    )
+
+    def __init__(self, **values: Any) -> None:
+        self.id = ""
+        self.type = "TRANSFER"
+        self.owner = ""
+        self.label: str | None = None
+        self.submission_id = ""
+        self.issued = True
+        self.status = "ACTIVE"
+        self.requested = 0.0
+        self.completed: float | None = None
+        self.deadline = 0.0
+        self.deadline_given = False
+        self.source: str = ""
+        self.destination: str | None = None
+        self.options: dict[str, Any] = {}
+        self.progress: str | None = None
+        self.paused: str | None = None
+        self.looks = 0
+        self.started: float | None = None
+        self.trouble: str | None = None
+        self.trouble_at = 0.0
+        self.fatal: dict[str, str] | None = None
+        self.history_deleted = False
+        self.items: list[Item] = []
+        self.events: list[dict[str, Any]] = []
+        self.done: list[tuple[str, str]] = []
+        self.skips: list[tuple[str, str, str]] = []
+        self.reset()
+        for name, value in values.items():
+            setattr(self, name, value)
+        # of the engine alone
+        self.place = "queued"
+        self.running = False
+        self.stop = False
+        self.retry_at = 0.0
+        self.backoff = BACKOFF[0]
+        self.settled = threading.Event()
+
+    def reset(self) -> None:
+        """Back to nothing done, for a new start after the server ended in the middle."""
+        self.faults = self.files = self.directories = self.symlinks = self.bytes = self.checksummed = 0
+        self.skipped = self.moved = self.subtasks_done = self.subtasks_skipped = 0
+        self.canceled = self.expired = self.failed = 0
+        self.retrying = 0
+        self.todo: deque[Unit] | None = None
+        self.seen_directories: list[tuple[str, str]] = []
+        self.skipped_source = False
+
+    @property
+    def unfinished(self) -> bool:
+        return self.status in ("ACTIVE", "INACTIVE")
+
+    @property
+    def subtasks(self) -> int:
+        """Recorded: one for each item, file and directory (1 file: 2; 1 item with 3 files and 2 directories: 6)."""
+        return len(self.items) + self.files + self.directories + self.symlinks
+
+    def key(self) -> tuple[str, str | None, int]:
+        """What makes two transfers the same for the service: endpoints and paths."""
+        return (self.source, self.destination, hash(frozenset((item.source, item.destination) for item in self.items)))
+
+
+class Engine:
+    def __init__(self, state: State, clock: Clock, shelf: Shelf, faults: Faults) -> None:
+        self._state = state
+        self._clock = clock
+        self._shelf = shelf
+        self._faults = faults
+        self._wake = threading.Condition(state.lock)
+        self._tasks: dict[str, Task] = {}
+        self._by_submission: dict[str, str] = {}
+        self._unfinished: dict[str, Task] = {}
+        self._keys: dict[str, tuple[str, str | None, int]] = {}
+        self._pool = ThreadPoolExecutor(max_workers=2 * AT_WORK, thread_name_prefix="mover")
+        self._ended = False
+        self._load()
+        self._thread = threading.Thread(target=self._decide, name="engine", daemon=True)
+        self._thread.start()
+
+    # what handlers call, with the state's lock held
+
+    def submit(self, task: Task) -> None:
+        """Take a new task up. The caller has checked that its submission id is new."""
+        now = self._clock.now()
+        task.id = str(uuid.uuid4())
+        task.requested = now
+        if not task.deadline_given:
+            task.deadline = now + DAY
+        self._tasks[task.id] = task
+        self._by_submission[task.submission_id] = task.id
+        self._unfinished[task.id] = task
+        if task.type == "TRANSFER":
+            self._keys[task.id] = task.key()
+        self._state.put("items", task.id, {"items": task.items})
+        self._event(task, "STARTED", "started", False, _details(task))
+        self._keep(task)
+        self.wake()
+
+    def by_submission(self, submission_id: str) -> Task | None:
+        return self._tasks.get(self._by_submission.get(submission_id, ""))
+
+    def conflicting(self, task: Task) -> bool:
+        """Whether an unfinished transfer has the same endpoints and paths."""
+        key = task.key()
+        return any(other == key for name, other in self._keys.items() if name in self._unfinished)
+
+    def get(self, task_id: str) -> Task | None:
+        return self._tasks.get(task_id)
+
+    def all(self) -> list[Task]:
+        return list(self._tasks.values())
+
+    def waiting_on(self, task: Task, asked: bool = True) -> threading.Event | None:
+        """Count a look at the task; an event to wait for (outside the lock) when its end is due."""
+        if not task.unfinished:
+            return None
+        if asked:
+            task.looks += 1
+        if task.running or (task.place == "working" and self._due(task)) or self._could_start(task):
+            task.settled.clear()
+            if asked and task.place == "backoff" and self._mode(task).startswith("polls"):
+                task.retry_at = 0.0
+            self.wake()
+            return task.settled
+        if asked and task.place == "backoff" and self._mode(task).startswith("polls"):
+            task.retry_at = 0.0
+            task.settled.clear()
+            self.wake()
+            return task.settled
+        return None
+
+    def cancel(self, task: Task) -> str:
+        """The result code of a cancel (recorded: Canceled; documented: TaskComplete, CancelAccepted)."""
+        if not task.unfinished:
+            return "TaskComplete"
+        self._finish(task, "FAILED", "CANCELED")
+        return "Canceled"
+
+    def forget(self, task_id: str) -> bool:
+        """The service's answer to an old task: it is not there."""
+        task = self._tasks.pop(task_id, None)
+        if task is None:
+            return False
+        task.stop = True
+        self._by_submission.pop(task.submission_id, None)
+        self._unfinished.pop(task_id, None)
+        self._keys.pop(task_id, None)
+        for kind in ("task", "items", "history"):
+            self._state.remove(kind, task_id)
+        return True
+
+    def delete_history(self, task: Task) -> None:
+        task.history_deleted = True
+        task.events, task.done, task.skips = [], [], []
+        self._keep(task)
+
+    def clear(self) -> None:
+        for task in self._unfinished.values():
+            task.stop = True
+        self._tasks.clear()
+        self._by_submission.clear()
+        self._unfinished.clear()
+        self._keys.clear()
+
+    def keep(self, task: Task) -> None:
+        self._keep(task)
+
+    def wake(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    def close(self) -> None:
+        self._ended = True
+        for task in list(self._unfinished.values()):
+            task.stop = True
+        self.wake()
+
+    def trouble_with(self, collection: Collection, operation: str, path: str) -> Trouble | None:
+        """What a collection fault means for an operation (`ls`, `stat`, `mkdir`, `rename`) or a file of a task."""
+        for fault in self._faults.for_collections(collection.id):
+            trouble = self._collection_trouble(fault, operation, path)
+            if trouble is not None and self._faults.strike(fault):
+                return trouble
+        return None
+
+    def document(self, task: Task) -> dict[str, Any]:
+        """The task document, with the keys of the recording in globus_sdk.testing and those of an ACTIVE one in public."""
+        now = self._clock.now()
+        delete = task.type == "DELETE"
+        nice, details, ok = self._nice(task, now)
+        options = task.options
+        end = task.completed if task.completed is not None else now
+        total = task.subtasks
+        over = task.subtasks_done + task.subtasks_skipped + task.canceled + task.expired + task.failed
+        return {
+            "DATA_TYPE": "task",
+            "bytes_checksummed": task.checksummed,
+            "bytes_transferred": task.bytes,
+            "canceled_by_admin": None,
+            "canceled_by_admin_message": None,
+            "command": "API 0.10",
+            "completion_time": None if task.completed is None else iso(task.completed),
+            "deadline": iso(task.deadline),
+            "delete_destination_extra": bool(options.get("delete_destination_extra", False)),
+            "destination_endpoint": None if delete else self._legacy_name(task.destination),
+            "destination_endpoint_display_name": None if delete else self._display_name(task.destination),
+            "destination_endpoint_id": None if delete else task.destination,
+            "directories": task.directories,
+            "effective_bytes_per_second": int(task.bytes / max(1.0, end - task.requested)),
+            "encrypt_data": bool(options.get("encrypt_data", False)),
+            "fail_on_quota_errors": bool(options.get("fail_on_quota_errors", False)),
+            "fatal_error": task.fatal,
+            "faults": task.faults,
+            "files": task.files,
+            "files_skipped": task.skipped,
+            "files_transferred": task.moved,
+            "filter_rules": options.get("filter_rules"),
+            "history_deleted": task.history_deleted,
+            "is_ok": ok,
+            "is_paused": task.paused is not None and task.unfinished,
+            "label": task.label,
+            "nice_status": nice,
+            "nice_status_details": details,
+            "nice_status_expires_in": None if nice is None else -1,
+            "nice_status_short_description": _short(nice),
+            "owner_id": task.owner,
+            "preserve_timestamp": bool(options.get("preserve_timestamp", False)),
+            "recursive_symlinks": options.get("recursive_symlinks", "ignore"),
+            "request_time": iso(task.requested),
+            "skip_source_errors": bool(options.get("skip_source_errors", False)),
+            "source_endpoint": self._legacy_name(task.source),
+            "source_endpoint_display_name": self._display_name(task.source),
+            "source_endpoint_id": task.source,
+            "status": task.status,
+            "subtasks_canceled": task.canceled,
+            "subtasks_expired": task.expired,
+            "subtasks_failed": task.failed,
+            "subtasks_pending": max(0, total - over - task.retrying),
+            "subtasks_retrying": task.retrying if task.unfinished else 0,
+            "subtasks_skipped_errors": task.subtasks_skipped,
+            "subtasks_succeeded": task.subtasks_done,
+            "subtasks_total": total,
+            "symlinks": task.symlinks,
+            "sync_level": options.get("sync_level"),
+            "task_id": task.id,
+            "type": task.type,
+            "username": "u_" + task.owner.replace("-", "")[:26],
+            "verify_checksum": bool(options.get("verify_checksum", True)),
+        }
+
+    def events(self, task: Task) -> list[dict[str, Any]]:
+        """Newest first (assumed)."""
+        self._age(task)
+        return task.events[::-1]
+
+    def age(self, task: Task) -> None:
+        self._age(task)
+
+    # the deciding thread
+
+    def _decide(self) -> None:
+        with self._wake:
+            while not self._ended:
+                now = self._clock.now()
+                rest = self._round(now)
+                self._wake.wait(rest)
+
+    def _round(self, now: float) -> float:
+        """One look at all unfinished tasks; how long until something is due by itself."""
+        next_at = now + 3600.0
+        at_work = {"TRANSFER": 0, "DELETE": 0}
+        for task in list(self._unfinished.values()):
+            if now >= task.deadline and not task.running:
+                self._finish(task, "FAILED", "EXPIRED")
+                continue
+            if task.running and now >= task.deadline:
+                task.stop = True
+            self._hold_or_release(task, now)
+            if task.place == "backoff" and now >= task.retry_at:
+                task.place = "queued"
+            if task.place == "working":
+                at_work[task.type] += 1
+        for task in self._unfinished.values():
+            if task.place == "queued" and at_work[task.type] < AT_WORK:
+                at_work[task.type] += 1
+                task.place = "working"
+                if task.started is None:
+                    task.started = now
+            if task.place == "working" and not task.running and self._due(task):
+                task.running = True
+                task.stop = False
+                task.settled.clear()
+                self._pool.submit(self._work, task)
+            next_at = min(next_at, task.deadline, self._due_at(task, next_at))
+        return max(0.005, next_at - now)
+
+    def _mode(self, task: Task) -> str:
+        return task.progress or str(self._state.setting("progress", "at-once"))
+
+    def _due(self, task: Task) -> bool:
+        mode, _, amount = self._mode(task).partition(":")
+        if mode == "held":
+            return False
+        if mode == "polls":
+            return task.looks > int(amount)
+        if mode == "timed":
+            return self._clock.now() >= (task.started or self._clock.now()) + float(amount)
+        return True
+
+    def _due_at(self, task: Task, otherwise: float) -> float:
+        if task.place == "backoff":
+            return task.retry_at
+        mode, _, amount = self._mode(task).partition(":")
+        if mode == "timed" and task.place == "working" and not task.running and task.started is not None:
+            return task.started + float(amount)
+        return otherwise
+
+    def _could_start(self, task: Task) -> bool:
+        """Whether the next round will start it: queued, due, and a place is free."""
+        if task.place != "queued" or not self._due(task):
+            return False
+        before = 0
+        for other in self._unfinished.values():
+            if other is task:
+                break
+            before += other.type == task.type and other.place in ("working", "queued")
+        return before < AT_WORK
+
+    def _hold_or_release(self, task: Task, now: float) -> None:
+        """Pauses and INACTIVE come from faults in force, and go with them."""
+        pause = inactive = None
+        for fault in self._faults.for_task(task.id, task.label, task.source, task.destination):
+            if fault.kind in ("paused", "pause-task"):
+                pause = fault
+            elif fault.kind == "inactive":
+                inactive = fault
+        if pause is not None and task.paused is None:
+            task.paused = str(pause.with_.get("message", "Paused by the collection's administrator"))
+            task.deadline = now + 90 * DAY
+            task.place = "paused"
+            task.stop = True
+            self._event(task, "PAUSED", "paused", False, task.paused)
+            self._keep(task)
+        elif pause is None and task.paused is not None:
+            task.paused = None
+            task.deadline = now + DAY
+            task.place = "queued"
+            self._event(task, "UNPAUSED", "unpaused", False, "")
+            self._keep(task)
+        if inactive is not None and task.status == "ACTIVE":
+            task.status = "INACTIVE"
+            task.trouble, task.trouble_at = "NO_CREDENTIALS", now
+            task.place = "paused"
+            task.stop = True
+            self._event(task, "NO_CREDENTIALS", WORDS["NO_CREDENTIALS"], True, "Credentials have expired")
+            self._keep(task)
+        elif inactive is None and task.status == "INACTIVE":
+            task.status = "ACTIVE"
+            task.trouble = None
+            task.place = "paused" if task.paused is not None else "queued"
+            self._keep(task)
+
+    # the working threads
+
+    def _work(self, task: Task) -> None:
+        ended: str | None = None
+        try:
+            ended = _Worker(self, task).run()
+        except Stopped:
+            pass
+        except Exception as error:  # a defect here must not look like a task that hangs
+            with self._wake:
+                self._event(task, "INTERNAL_ERROR", "internal error", True, repr(error))
+            ended = "INTERNAL_ERROR"
+        with self._wake:
+            task.running = False
+            now = self._clock.now()
+            if task.unfinished and not self._ended and task.id in self._tasks:
+                if ended == "SUCCEEDED":
+                    self._finish(task, "SUCCEEDED")
+                elif ended == "AGAIN":
+                    task.retry_at = now + task.backoff
+                    task.backoff = min(task.backoff * 2, BACKOFF[1])
+                    if task.place == "working":
+                        task.place = "backoff"
+                    self._keep(task)
+                elif ended is not None:
+                    self._finish(task, "FAILED", ended)
+                elif now >= task.deadline:
+                    self._finish(task, "FAILED", "EXPIRED")
+                elif task.place == "working":
+                    task.place = "queued"
+            task.settled.set()
+            self._wake.notify_all()
+
+    def _finish(self, task: Task, status: str, code: str | None = None) -> None:
+        now = self._clock.now()
+        left = max(0, task.subtasks - task.subtasks_done - task.subtasks_skipped)
+        task.stop = True
+        task.status = status
+        task.completed = now
+        task.retrying = 0
+        task.trouble = None
+        task.place = "done"
+        if code == "CANCELED":
+            task.canceled = left
+        elif code == "EXPIRED":
+            task.expired = left
+        elif code is not None:
+            task.failed = left
+        if code is not None:
+            task.fatal = {"code": code, "description": WORDS.get(code, code.lower())}
+        self._event(task, code or status, WORDS.get(code or status, ""), code is not None and code != "CANCELED", "")
+        self._unfinished.pop(task.id, None)
+        self._keys.pop(task.id, None)
+        task.todo = None
+        self._keep(task)
+        task.settled.set()
+        self._wake.notify_all()
+
+    # small parts
+
+    def _nice(self, task: Task, now: float) -> tuple[str | None, str | None, bool | None]:
+        """nice_status, nice_status_details, is_ok."""
+        if not task.unfinished:
+            return None, None, None
+        if task.paused is not None and task.status == "ACTIVE":
+            return "PAUSED_BY_ADMIN", task.paused, False
+        if task.trouble is not None and now - task.trouble_at < ERROR_SHOWN:
+            return task.trouble, None, False
+        if task.place == "queued":
+            return "Queued", None, True
+        return "OK", None, True
+
+    def _display_name(self, collection_id: str | None) -> str | None:
+        found = self._shelf.get(collection_id or "")
+        return None if found is None else found.name
+
+    def _legacy_name(self, collection_id: str | None) -> str:
+        return f"u_sandbox#{collection_id}"
+
+    def _event(self, task: Task, code: str, description: str, is_error: bool, details: str) -> None:
+        task.events.append(
+            {
+                "DATA_TYPE": "event",
+                "code": code,
+                "description": description,
+                "details": details,
+                "is_error": is_error,
+                "parent_task_id": None,
+                "time": spaced(self._clock.now()),
+            }
+        )
+        if len(task.events) > EVENTS_KEPT:
+            del task.events[1:1000]
+
+    def error(self, task: Task, trouble: Trouble) -> None:
+        """A fault of a task: counted, shown, and an event."""
+        with self._state.lock:
+            task.faults += 1
+            task.trouble, task.trouble_at = trouble.code, self._clock.now()
+            endpoint = task.source if trouble.side == "source" else (task.destination or task.source)
+            self._event(
+                task,
+                trouble.code,
+                trouble.message,
+                True,
+                f"Error ({'list' if trouble.side == 'source' else 'transfer'})\n"
+                f"Endpoint: {self._display_name(endpoint)} ({endpoint})\n"
+                f"File: {trouble.path}\nMessage: {trouble.message}\n",
+            )
+
+    def event(self, task: Task, code: str, description: str, details: str) -> None:
+        with self._state.lock:
+            self._event(task, code, description, False, details)
+
+    def progressed(self, task: Task) -> None:
+        """The deadline moves with work that was done, unless one was given (task_behavior, "Deadlines")."""
+        if task.type == "TRANSFER" and not task.deadline_given:
+            task.deadline = max(task.deadline, self._clock.now() + 3 * DAY)
+
+    def _collection_trouble(self, fault: Fault, operation: str, path: str) -> Trouble | None:
+        writes = operation in ("mkdir", "rename", "write")
+        if fault.kind == "disconnected":
+            return Trouble("GC_NOT_CONNECTED", path, "destination" if writes else "source")
+        pattern = str(fault.with_.get("files", "*"))
+        if not fnmatch.fnmatchcase(path, pattern):
+            return None
+        if fault.kind == "denied":
+            return Trouble("PERMISSION_DENIED", path, "destination" if writes else "source")
+        if fault.kind == "full" and writes:
+            return Trouble("NO_SPACE_LEFT", path, "destination")
+        if fault.kind == "quota" and writes:
+            return Trouble("QUOTA_EXCEEDED", path, "destination")
+        if fault.kind == "paused" and operation in ("ls", "stat", "mkdir", "rename"):
+            return Trouble("PAUSED", path, "source", str(fault.with_.get("message", "")))
+        return None
+
+    def _age(self, task: Task) -> None:
+        if task.completed is not None and not task.history_deleted and self._clock.now() - task.completed > HISTORY:
+            self.delete_history(task)
+
+    def _keep(self, task: Task) -> None:
+        self._state.put("task", task.id, {name: getattr(task, name) for name in Task.KEPT})
+        self._state.put("history", task.id, {"events": task.events, "done": task.done, "skips": task.skips})
+
+    def _load(self) -> None:
+        for record in self._state.all("task"):
+            items = (self._state.get("items", record["id"]) or {}).get("items", [])
+            history = self._state.get("history", record["id"]) or {}
+            task = Task(**record)
+            task.items = [Item(*item) for item in items]
+            task.events = history.get("events", [])
+            task.done = [(one, other) for one, other in history.get("done", [])]
+            task.skips = [(one, other, code) for one, other, code in history.get("skips", [])]
+            self._tasks[task.id] = task
+            self._by_submission[task.submission_id] = task.id
+            if task.unfinished:
+                faults = task.faults
+                task.reset()
+                task.faults = faults
+                task.done, task.skips = [], []
+                self._unfinished[task.id] = task
+                if task.type == "TRANSFER":
+                    self._keys[task.id] = task.key()
+            else:
+                task.place = "done"
+
+
+class _Worker:
+    """One pass over what is left of a task."""
+
+    def __init__(self, engine: Engine, task: Task) -> None:
+        self.engine = engine
+        self.task = task
+        self.options = task.options
+        source = engine._shelf.get(task.source)
+        destination = engine._shelf.get(task.destination or task.source)
+        assert source is not None and destination is not None
+        self.source = source
+        self.destination = destination
+        self.faults = engine._faults.for_task(task.id, task.label, task.source, task.destination)
+        self.made: set[str] = set()
+        self.count = 0
+        self.spoil = False
+
+    def run(self) -> str:
+        """How the pass ended: SUCCEEDED, AGAIN, or the code of what ended the task. Raises Stopped."""
+        task, engine = self.task, self.engine
+        if task.todo is None:
+            task.todo = deque(Unit("item", item.source, item.destination, item) for item in task.items)
+        try:
+            self._reach()
+            again = self._pass(task.todo)
+        except Trouble as trouble:
+            engine.error(task, trouble)
+            if trouble.code in FATAL or trouble.fatal:
+                return trouble.code
+            return "AGAIN"
+        if again:
+            task.todo = again
+            task.retrying = len(again)
+            return "AGAIN"
+        task.retrying = 0
+        self._extras()
+        if task.skips and not any(event["code"] == "SKIPPED_ERRORS" for event in task.events):
+            engine.event(task, "SKIPPED_ERRORS", "skipped errors", json.dumps({"skipped": len(task.skips)}))
+        if task.type == "TRANSFER":
+            engine.event(task, "PROGRESS", "progress", json.dumps({"bytes_transferred": task.bytes}))
+        return "SUCCEEDED"
+
+    def _reach(self) -> None:
+        """Both collections can be reached at all. Raises Trouble."""
+        for fault in self.faults:
+            if fault.kind == "disconnected" and self.engine._faults.strike(fault):
+                collection = self.engine._faults.collection_of(fault)
+                side = "source" if collection is None or collection.id == self.task.source else "destination"
+                raise Trouble("GC_NOT_CONNECTED", "", side)
+
+    def _pass(self, todo: deque[Unit]) -> deque[Unit]:
+        """Do what is to do; what failed and is to be tried again. Raises Trouble for what stops the whole pass."""
+        task = self.task
+        again: deque[Unit] = deque()
+        handle = {
+            "item": self._item if task.type == "TRANSFER" else self._delete_item,
+            "dir": self._directory,
+            "file": self._file,
+            "link": self._link,
+        }
+        while todo:
+            if task.stop:
+                again.extend(todo)
+                task.todo = again
+                raise Stopped
+            unit = todo.popleft()
+            try:
+                if self.faults:
+                    self._injected(unit)
+                todo.extendleft(reversed(list(handle[unit.kind](unit))))
+                task.subtasks_done += 1
+            except Trouble as trouble:
+                self._failed(unit, trouble, again, todo)
+            except (OSError, UnicodeError) as error:
+                self._failed(unit, storage.trouble_of(error, unit.source, "source"), again, todo)
+        return again
+
+    def _failed(self, unit: Unit, trouble: Trouble, again: deque[Unit], todo: deque[Unit]) -> None:
+        task = self.task
+        if trouble.side == "source" and trouble.code in SKIPPABLE and self.options.get("skip_source_errors"):
+            task.subtasks_skipped += 1
+            task.skipped_source = True
+            task.skips.append((unit.source, unit.destination, trouble.code))
+            return
+        if trouble.code in FATAL or (trouble.code == "QUOTA_EXCEEDED" and self.options.get("fail_on_quota_errors")):
+            trouble.fatal = True
+        again.append(unit)
+        if trouble.whole or trouble.fatal:
+            again.extend(todo)
+            task.todo = again
+            raise trouble
+        self.engine.error(task, trouble)
+
+    def _injected(self, unit: Unit) -> None:
+        """Raises the Trouble that a fault in force wants here."""
+        task, strike = self.task, self.engine._faults.strike
+        self.spoil = False
+        moves = unit.kind == "file" or (unit.kind == "item" and task.type == "DELETE")
+        for fault in self.faults:
+            matches = fnmatch.fnmatchcase(unit.source, str(fault.with_.get("files", "*")))
+            if fault.kind in ("break", "fail"):
+                if moves and task.moved >= int(fault.with_.get("after", 0)) and strike(fault):
+                    breaks = fault.kind == "break"
+                    code = str(fault.with_.get("code", "CONNECTION_RESET" if breaks else "ENDPOINT_ERROR"))
+                    trouble = Trouble(code, unit.source)
+                    trouble.whole, trouble.fatal = breaks, not breaks
+                    raise trouble
+            elif fault.kind == "file":
+                if matches and strike(fault):
+                    raise Trouble(str(fault.with_.get("code", "PERMISSION_DENIED")), unit.source)
+            elif fault.kind == "corrupt":
+                self.spoil = unit.kind == "file" and matches and strike(fault)
+            elif fault.kind in ("denied", "full", "quota") and (unit.kind != "item" or task.type == "DELETE"):
+                self._collection_fault(fault, unit)
+
+    def _collection_fault(self, fault: Fault, unit: Unit) -> None:
+        collection = self.engine._faults.collection_of(fault)
+        for one, operation, path in ((self.source, "read", unit.source), (self.destination, "write", unit.destination)):
+            if collection is None or collection.id != one.id or not path:
+                continue
+            trouble = self.engine._collection_trouble(fault, operation, path)
+            if trouble is not None and self.engine._faults.strike(fault):
+                raise trouble
+
+    # transfers
+
+    def _item(self, unit: Unit) -> Iterable[Unit]:
+        """A named item: a link is followed; file or directory is found out unless said."""
+        local = storage.place(self.source, unit.source)
+        storage.place(self.destination, unit.destination, "destination")
+        try:
+            status = os.stat(local)
+        except OSError as error:
+            raise storage.trouble_of(error, unit.source, "source") from None
+        storage.held_inside(self.source, local, unit.source, "source")
+        is_directory = stat_module.S_ISDIR(status.st_mode)
+        wanted = unit.item.recursive
+        if wanted is True and not is_directory:
+            raise Trouble("NOT_A_DIRECTORY", unit.source)
+        if wanted is False and is_directory:
+            raise Trouble("IS_A_DIRECTORY", unit.source)
+        if is_directory:
+            if unit.item.checksum is not None:
+                raise Trouble("IS_A_DIRECTORY", unit.source)
+            self.task.directories += 1
+            return (Unit("dir", unit.source.rstrip("/") or "/", unit.destination.rstrip("/") or "/", unit.item),)
+        if unit.source.endswith("/"):
+            raise Trouble("AMBIGUOUS_PATH", unit.source)
+        self.task.files += 1
+        return (Unit("file", unit.source, unit.destination, unit.item),)
+
+    def _directory(self, unit: Unit) -> Iterable[Unit]:
+        local = storage.place(self.source, unit.source)
+        target = storage.place(self.destination, unit.destination, "destination")
+        if not storage.readable(os.stat(local)):
+            raise Trouble("PERMISSION_DENIED", unit.source)
+        self._make(target, unit.destination)
+        rules = self.options.get("filter_rules") or []
+        links = self.options.get("recursive_symlinks", "ignore")
+        extra = bool(self.options.get("delete_destination_extra"))
+        found: list[Unit] = []
+        prefix = unit.source.rstrip("/") + "/"
+        other = unit.destination.rstrip("/") + "/"
+        with os.scandir(local) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                is_link = entry.is_symlink()
+                is_directory = entry.is_dir(follow_symlinks=is_link and links == "copy")
+                if is_link and links == "ignore":
+                    continue
+                kind = "link" if is_link and links == "keep" else "dir" if is_directory else "file"
+                if rules and not storage.kept_by_filters(rules, entry.name, "dir" if kind == "dir" else "file"):
+                    continue
+                if kind == "file" and not entry.is_file():
+                    continue
+                if extra:
+                    self._clear_other_type(target + "/" + entry.name, kind)
+                if kind == "dir":
+                    self.task.directories += 1
+                elif kind == "link":
+                    self.task.symlinks += 1
+                else:
+                    self.task.files += 1
+                found.append(Unit(kind, prefix + entry.name, other + entry.name, unit.item))
+        self.task.seen_directories.append((local, target))
+        return found
+
+    def _file(self, unit: Unit) -> Iterable[Unit]:
+        task, options = self.task, self.options
+        local = storage.place(self.source, unit.source)
+        target = storage.place(self.destination, unit.destination, "destination")
+        status = os.stat(local)
+        if status.st_mode & 0o400 == 0:
+            raise Trouble("PERMISSION_DENIED", unit.source)
+        self._make(os.path.dirname(target), unit.destination)
+        level = options.get("sync_level")
+        try:
+            there = os.stat(target) if level is not None or unit.kind == "file" else None
+        except OSError:
+            there = None
+        if there is not None and stat_module.S_ISDIR(there.st_mode):
+            raise Trouble("IS_A_DIRECTORY", unit.destination, "destination")
+        if level is not None and there is not None and self._same(level, local, target, status, there):
+            task.skipped += 1
+            self._check_external(unit, local)
+            return ()
+        try:
+            number = storage.copy(local, target, verify=bool(options.get("verify_checksum", True)), spoil=self.spoil)
+            if options.get("preserve_timestamp"):
+                os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        except OSError as error:
+            side = "source" if error.filename == local else "destination"
+            raise storage.trouble_of(error, unit.source if side == "source" else unit.destination, side) from None
+        self._check_external(unit, target)
+        task.bytes += number
+        task.moved += 1
+        task.done.append((unit.source, unit.destination))
+        self.count += 1
+        if self.count % 256 == 1:
+            self.engine.progressed(task)
+        return ()
+
+    def _check_external(self, unit: Unit, local: str) -> None:
+        if unit.item.checksum is None:
+            return
+        try:
+            found = storage.digest(local, unit.item.algorithm or "md5")
+        except ValueError:
+            raise Trouble("EXTERNAL_CHECKSUM_MISMATCH", unit.source) from None
+        if found.lower() != unit.item.checksum.lower():
+            raise Trouble("EXTERNAL_CHECKSUM_MISMATCH", unit.source)
+
+    def _same(self, level: int, local: str, target: str, here: os.stat_result, there: os.stat_result) -> bool:
+        """Whether the sync level finds the file there already (SDK documentation of `sync_level`)."""
+        if level == 0:
+            return True
+        if level == 1:
+            return here.st_size == there.st_size
+        if level == 2:
+            return int(here.st_mtime) <= int(there.st_mtime)
+        self.task.checksummed += here.st_size
+        return here.st_size == there.st_size and storage.digest(local) == storage.digest(target)
+
+    def _link(self, unit: Unit) -> Iterable[Unit]:
+        local = storage.place(self.source, unit.source)
+        target = storage.place(self.destination, unit.destination, "destination")
+        if os.path.lexists(target):
+            os.unlink(target)
+        os.symlink(os.readlink(local), target)
+        return ()
+
+    def _make(self, local: str, path: str) -> None:
+        if local in self.made:
+            return
+        storage.make_directories(self.destination, local, path)
+        if not storage.writable(local):
+            raise Trouble("PERMISSION_DENIED", path, "destination")
+        self.made.add(local)
+
+    def _clear_other_type(self, target: str, kind: str) -> None:
+        if not os.path.lexists(target):
+            return
+        there = "link" if os.path.islink(target) else "dir" if os.path.isdir(target) else "file"
+        if there != kind:
+            storage.remove_tree(target)
+
+    def _extras(self) -> None:
+        """delete_destination_extra: what the source does not have goes, unless the source could not be read whole."""
+        task = self.task
+        if not self.options.get("delete_destination_extra"):
+            return
+        if task.skipped_source:
+            self.engine.event(
+                task,
+                "DELETE_DESTINATION_EXTRA_SKIPPED",
+                "delete destination extra skipped",
+                "source errors were skipped",
+            )
+            return
+        for local, target in task.seen_directories:
+            if not os.path.isdir(target):
+                continue
+            for name in os.listdir(target):
+                if not os.path.lexists(os.path.join(local, name)):
+                    storage.remove_tree(os.path.join(target, name))
+
+    # deletes
+
+    def _delete_item(self, unit: Unit) -> Iterable[Unit]:
+        task = self.task
+        paths = [unit.source]
+        if self.options.get("interpret_globs"):
+            paths = list(storage.globbed(self.source, unit.source))
+            if not paths and not self.options.get("ignore_missing"):
+                raise Trouble("FILE_NOT_FOUND", unit.source)
+        for path in paths:
+            local = storage.place(self.source, path)
+            storage.held_inside(self.source, os.path.dirname(local) or "/", path, "source") if storage.normal(
+                path
+            ) != "/" else None
+            if not os.path.lexists(local):
+                if self.options.get("ignore_missing"):
+                    continue
+                raise Trouble("FILE_NOT_FOUND", path)
+            is_directory = os.path.isdir(local) and not os.path.islink(local)
+            if is_directory and self.options.get("recursive") is False:
+                raise Trouble("IS_A_DIRECTORY", path)
+            if not storage.writable(os.path.dirname(local)):
+                raise Trouble("PERMISSION_DENIED", path)
+            try:
+                if storage.normal(path) == "/":
+                    for name in os.listdir(local):
+                        storage.remove_tree(os.path.join(local, name))
+                else:
+                    storage.remove_tree(local)
+            except OSError as error:
+                raise storage.trouble_of(error, path, "source") from None
+            task.files += not is_directory
+            task.directories += is_directory
+            task.subtasks_done += 1
+            task.moved += 1
+        return ()
+
+
+def _short(nice: str | None) -> str | None:
+    """nice_status_short_description (seen in public: "OK", "checksum verification failed")."""
+    if nice in (None, "OK", "Queued"):
+        return nice
+    return WORDS.get(str(nice), str(nice).replace("_", " ").lower())
+
+
+def _details(task: Task) -> str:
+    return json.dumps({"type": task.type.lower(), "items": len(task.items)})
+
+
+def deadline_of(text: str) -> float:
+    """A deadline as `--deadline` sends it. Raises ValueError."""
+    return seconds_of(text)

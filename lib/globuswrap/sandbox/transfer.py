@@ -1,0 +1,518 @@
+"""Globus Transfer: tasks. Routes, strictness about what is submitted, and the documents that come back."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+from typing import Any
+
+from globuswrap.sandbox.state import seconds_of, spaced
+from globuswrap.sandbox.tasks import Item, Task
+from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
+
+routes = Routes("transfer")
+V = "/v0.10"
+
+_COMMON = words(
+    "DATA_TYPE DATA submission_id label deadline notify_on_succeeded notify_on_failed "
+    "notify_on_inactive skip_activation_check store_base_path_info"
+)
+_TRANSFER = (
+    *_COMMON,
+    *words(
+        "source_endpoint destination_endpoint sync_level verify_checksum preserve_timestamp "
+        "encrypt_data skip_source_errors fail_on_quota_errors delete_destination_extra filter_rules "
+        "recursive_symlinks source_local_user destination_local_user perf_cc perf_p perf_pp perf_udt"
+    ),
+)
+_DELETE = (*_COMMON, *words("endpoint recursive ignore_missing interpret_globs local_user"))
+_ITEM = frozenset(
+    ["DATA_TYPE", "source_path", "destination_path", "recursive", "external_checksum", "checksum_algorithm"]
+)
+_DELETE_ITEM = frozenset(("DATA_TYPE", "path"))
+_RULE = frozenset(("DATA_TYPE", "method", "name", "type"))
+_ALGORITHMS = ("md5", "sha1", "sha256", "sha384", "sha512")
+#: Second-hand: pending tasks one user may have.
+PENDING = 100
+
+
+def bad(message: str, code: str = "ClientError.BadRequest") -> Refusal:
+    return Refusal(400, code, message)
+
+
+@routes("GET", V + "/submission_id")
+def submission_id(world: Any, call: Call) -> dict[str, Any]:
+    import uuid
+
+    value = str(uuid.uuid4())
+    world.state.put("submission", value, {"id": value, "issued": spaced(world.clock.now()), "task_id": None, "sent": 0})
+    return {"value": value}
+
+
+@routes("POST", V + "/transfer", body=_TRANSFER)
+async def submit_transfer(world: Any, call: Call) -> Any:
+    return _submitted(world, call, "TRANSFER")
+
+
+@routes("POST", V + "/delete", body=_DELETE)
+async def submit_delete(world: Any, call: Call) -> Any:
+    return _submitted(world, call, "DELETE")
+
+
+def _submitted(world: Any, call: Call, kind: str) -> Any:
+    with world.state.lock:
+        return _submit(world, call, kind)
+
+
+def _submit(world: Any, call: Call, kind: str) -> Any:
+    body = call.body
+    if not isinstance(body, dict) or body.get("DATA_TYPE") != kind.lower():
+        raise bad(f"DATA_TYPE must be '{kind.lower()}'")
+    key = body.get("submission_id")
+    if not isinstance(key, str) or not key:
+        raise bad("submission_id is required", "ClientError.BadRequest.MissingSubmissionId")
+    issued = world.state.get("submission", key)
+    if issued is None:
+        raise bad(f"submission_id '{key}' was not issued here", "ClientError.BadRequest.InvalidSubmissionId")
+    issued = {**issued, "sent": issued["sent"] + 1}
+    before = world.engine.by_submission(key)
+    if before is not None:
+        world.state.put("submission", key, issued)
+        return _result(call, kind, before, "Duplicate")
+    task = _task(world, call, body, kind)
+    if kind == "TRANSFER" and world.engine.conflicting(task):
+        raise Refusal(409, "ClientError.Conflict", "A transfer with identical paths has not yet completed")
+    if sum(one.unfinished for one in world.engine.all()) >= PENDING:
+        raise Refusal(409, "ClientError.Conflict.PendingTaskLimitExceeded", f"More than {PENDING} pending tasks")
+    world.engine.submit(task)
+    world.state.put("submission", key, {**issued, "task_id": task.id})
+    return _result(call, kind, task, "Accepted")
+
+
+def _result(call: Call, kind: str, task: Task, code: str) -> Reply:
+    what = kind.lower()
+    return Reply(
+        {
+            "DATA_TYPE": f"{what}_result",
+            "code": code,
+            "message": (
+                f"The {what} has been accepted and a task has been created and queued for execution"
+                if code == "Accepted"
+                else "A task was already created with the given submission_id"
+            ),
+            "request_id": call.request_id,
+            "resource": call.path,
+            "submission_id": task.submission_id,
+            "task_id": task.id,
+            "task_link": {
+                "DATA_TYPE": "link",
+                "href": f"{V}/task/{task.id}?format=json",
+                "rel": "related",
+                "resource": "task",
+                "title": "related task",
+            },
+        },
+        202 if code == "Accepted" else 200,
+    )
+
+
+def _task(world: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
+    """The task a submission asks for. Raises Refusal for bad input, Unknown for fields not served."""
+    rows = body.get("DATA")
+    what = kind.lower()
+    if not isinstance(rows, list):
+        raise bad("DATA must be a list")
+    if not rows:
+        raise bad(f"A {what} requires at least one item", f"ClientError.BadRequest.No{kind.title()}Items")
+    items = [_transfer_item(row) for row in rows] if kind == "TRANSFER" else [_delete_item(row) for row in rows]
+    names = ("source_endpoint", "destination_endpoint") if kind == "TRANSFER" else ("endpoint",)
+    found = [collection_of(world, str(body.get(name, "")), name).id for name in names]
+    for name in _BOOLEANS:
+        if name in body and not isinstance(body[name], bool):
+            raise bad(f"{name} must be a boolean")
+    level = body.get("sync_level")
+    if level is not None and level not in (0, 1, 2, 3):
+        raise bad("sync_level must be 0, 1, 2 or 3")
+    for rule in body.get("filter_rules") or ():
+        unknown = set(rule) - _RULE
+        if unknown:
+            raise Unknown(f"field '{min(unknown)}' of a filter rule")
+        if rule.get("method", "exclude") not in ("include", "exclude") or rule.get("type") not in (None, "file", "dir"):
+            raise bad("Invalid filter rule")
+    if body.get("recursive_symlinks", "ignore") not in ("ignore", "keep", "copy"):
+        raise bad("recursive_symlinks must be 'ignore', 'keep' or 'copy'")
+    deadline = None
+    if body.get("deadline") is not None:
+        deadline = _deadline(str(body["deadline"]))
+    options = {name: body[name] for name in (*_TRANSFER, *_DELETE) if name in body and name not in _NOT_OPTIONS}
+    return Task(
+        type=kind,
+        owner=call.identity,
+        label=checked_label(body.get("label")),
+        submission_id=body["submission_id"],
+        source=found[0],
+        destination=found[1] if kind == "TRANSFER" else None,
+        items=items,
+        options=options,
+        deadline=deadline or 0.0,
+        deadline_given=deadline is not None,
+    )
+
+
+_NOT_OPTIONS = ("DATA_TYPE", "DATA", "submission_id", "label", "source_endpoint", "destination_endpoint", "endpoint")
+_BOOLEANS = words(
+    "verify_checksum preserve_timestamp encrypt_data skip_source_errors fail_on_quota_errors "
+    "delete_destination_extra notify_on_succeeded notify_on_failed notify_on_inactive recursive "
+    "ignore_missing interpret_globs"
+)
+
+
+def _transfer_item(row: Any) -> Item:
+    if not isinstance(row, dict) or row.get("DATA_TYPE") != "transfer_item":
+        raise bad("Items must be 'transfer_item' documents")
+    if not row.keys() <= _ITEM:
+        raise Unknown(f"field '{min(row.keys() - _ITEM)}' of a transfer item")
+    source, destination = row.get("source_path"), row.get("destination_path")
+    recursive, checksum, algorithm = row.get("recursive"), row.get("external_checksum"), row.get("checksum_algorithm")
+    if not isinstance(source, str) or not isinstance(destination, str) or not source or not destination:
+        raise bad("source_path and destination_path are required")
+    if recursive is not None and not isinstance(recursive, bool):
+        raise bad("recursive must be a boolean")
+    if checksum is not None and recursive:
+        raise bad("external_checksum cannot be used with recursive")
+    if algorithm is not None and str(algorithm).lower().replace("-", "") not in _ALGORITHMS:
+        raise bad(f"checksum_algorithm '{algorithm}' is not supported")
+    return Item(source, destination, recursive, checksum, algorithm)
+
+
+def _delete_item(row: Any) -> Item:
+    if not isinstance(row, dict) or row.get("DATA_TYPE") != "delete_item":
+        raise bad("Items must be 'delete_item' documents")
+    if not row.keys() <= _DELETE_ITEM:
+        raise Unknown(f"field '{min(row.keys() - _DELETE_ITEM)}' of a delete item")
+    if not isinstance(row.get("path"), str) or not row["path"]:
+        raise bad("path is required")
+    return Item(row["path"])
+
+
+def _deadline(text: str) -> float:
+    try:
+        return seconds_of(text)
+    except ValueError:
+        raise bad(f"Invalid deadline: '{text}'") from None
+
+
+def checked_label(label: Any) -> str | None:
+    """At most 128 characters, no line breaks, no outer white space (task_submit documentation). Raises Refusal."""
+    if label is None:
+        return None
+    if not isinstance(label, str) or len(label) > 128 or label != label.strip() or "\n" in label or "\r" in label:
+        raise bad("Invalid label: at most 128 characters, no line breaks, no leading or trailing white space")
+    return label
+
+
+def collection_of(world: Any, key: str, what: str = "endpoint_id") -> Any:
+    """The collection with this id. Raises Refusal: malformed, or not there (code seen: EndpointNotFound)."""
+    import uuid
+
+    try:
+        canonical = str(uuid.UUID(key))
+    except ValueError:
+        raise bad(f"Invalid {what}: '{key}'") from None
+    found = world.shelf.get(canonical)
+    if found is None:
+        raise Refusal(404, "EndpointNotFound", f"No such endpoint '{key}'")
+    return found
+
+
+# tasks
+
+
+def task_of(world: Any, call: Call) -> Task:
+    task: Task | None = world.engine.get(call.params["task"].lower())
+    if task is None or task.owner != call.identity:
+        raise Refusal(404, "TaskNotFound", f"Task '{call.params['task']}' not found")
+    return task
+
+
+def some_fields(document: dict[str, Any], call: Call) -> dict[str, Any]:
+    names = call.query.get("fields")
+    if not names:
+        return document
+    wanted = names.split(",")
+    return {name: value for name, value in document.items() if name in wanted}
+
+
+async def _look(world: Any, tasks: list[Task], asked: bool = True) -> None:
+    """Count the look, and give work that is due its moment, so that what is done at once is seen at once."""
+    import asyncio
+
+    from globuswrap.sandbox.tasks import LOOK_WAITS
+
+    with world.state.lock:
+        waits: list[threading.Event] = [
+            event for task in tasks if (event := world.engine.waiting_on(task, asked)) is not None
+        ]
+    if waits:
+        await asyncio.to_thread(lambda: [event.wait(LOOK_WAITS) for event in waits])
+
+
+@routes("GET", V + "/task/{task}", query=("fields",))
+async def task_show(world: Any, call: Call) -> dict[str, Any]:
+    task = task_of(world, call)
+    await _look(world, [task])
+    world.engine.age(task)
+    return some_fields(world.engine.document(task), call)
+
+
+@routes("PUT", V + "/task/{task}", body=("DATA_TYPE", "label", "deadline"))
+def task_update(world: Any, call: Call) -> dict[str, Any]:
+    task = task_of(world, call)
+    if not task.unfinished:
+        raise Refusal(409, "ClientError.Conflict.TaskComplete", "The task has completed")
+    body = call.body or {}
+    if body.get("label") is not None:
+        task.label = checked_label(body["label"])
+    if body.get("deadline") is not None:
+        task.deadline, task.deadline_given = _deadline(str(body["deadline"])), True
+    world.engine.keep(task)
+    world.engine.wake()
+    return result(call, "Updated", "Updated task successfully")
+
+
+@routes("POST", V + "/task/{task}/cancel", body=())
+def task_cancel(world: Any, call: Call) -> dict[str, Any]:
+    code = world.engine.cancel(task_of(world, call))
+    message = {
+        "Canceled": "The task has been cancelled successfully.",
+        "TaskComplete": "The task completed before the cancel request was processed.",
+    }[code]
+    return result(call, code, message)
+
+
+def result(call: Call, code: str, message: str, **more: Any) -> dict[str, Any]:
+    """The "result" document (recorded for cancel, mkdir, rename and endpoint update)."""
+    return {
+        "DATA_TYPE": "result",
+        "code": code,
+        "message": message,
+        "resource": call.path,
+        "request_id": call.request_id,
+        **more,
+    }
+
+
+_FILTERS = ("task_id", "type", "status", "label", "request_time", "completion_time", "username")
+_ORDERS = ("request_time", "completion_time", "task_id", "type", "status", "label", "faults", "deadline")
+
+
+@routes("GET", V + "/task_list", query=("limit", "offset", "filter", "orderby", "fields", "filter_is_paused"))
+async def task_list(world: Any, call: Call) -> dict[str, Any]:
+    limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
+    tests = _task_tests(call.query.get("filter", ""))
+    rows = [task for task in world.engine.all() if task.owner == call.identity and all(test(task) for test in tests)]
+    if "task_id:" in call.query.get("filter", ""):
+        await _look(world, rows)
+        rows = [task for task in rows if all(test(task) for test in tests)]
+    for part in reversed([one for one in call.query.get("orderby", "request_time DESC").split(",") if one]):
+        name, _, direction = part.strip().partition(" ")
+        if name not in _ORDERS or direction.upper() not in ("", "ASC", "DESC"):
+            raise Unknown(f"orderby '{part}' of {call.path}")
+        rows.sort(key=lambda task: _order(world, task, name), reverse=direction.upper() == "DESC")
+    shown = rows[offset : offset + limit]
+    for task in shown:
+        world.engine.age(task)
+    return {
+        "DATA": [some_fields(world.engine.document(task), call) for task in shown],
+        "DATA_TYPE": "task_list",
+        "length": len(shown),
+        "limit": limit,
+        "offset": offset,
+        "total": len(rows),
+    }
+
+
+def _order(world: Any, task: Task, name: str) -> Any:
+    if name == "request_time":
+        return task.requested
+    if name == "completion_time":
+        return task.completed or 0.0
+    value = world.engine.document(task).get(name)
+    return "" if value is None else value
+
+
+def _task_tests(text: str) -> list[Any]:
+    """The tests of `filter=task_id:a,b/status:ACTIVE/label:~x*,!y/request_time:from,to`. Raises Refusal, Unknown."""
+    tests: list[Any] = []
+    for part in [one for one in text.split("/") if one]:
+        name, colon, value = part.partition(":")
+        if not colon:
+            raise bad(f"Invalid filter: '{part}'")
+        if name not in _FILTERS:
+            raise Unknown(f"filter '{name}' of task_list")
+        values = value.split(",")
+        if name == "task_id":
+            wanted = {one.lower() for one in values}
+            tests.append(lambda task, wanted=wanted: task.id in wanted)
+        elif name in ("type", "status"):
+            tests.append(lambda task, name=name, values=values: getattr(task, name) in values)
+        elif name == "label":
+            tests.append(lambda task, values=values: label_matches(task.label or "", values))
+        elif name in ("request_time", "completion_time"):
+            low, high = _period(values)
+            attribute = "requested" if name == "request_time" else "completed"
+            tests.append(
+                lambda task, low=low, high=high, attribute=attribute: (
+                    getattr(task, attribute) is not None and low <= getattr(task, attribute) <= high
+                )
+            )
+        else:
+            raise Unknown(f"filter '{name}' of task_list")
+    return tests
+
+
+def _period(values: list[str]) -> tuple[float, float]:
+    try:
+        low = seconds_of(values[0]) if values[0] else 0.0
+        high = seconds_of(values[1]) if len(values) > 1 and values[1] else float("inf")
+    except ValueError:
+        raise bad(f"Invalid time in filter: '{','.join(values)}'") from None
+    return low, high
+
+
+def label_matches(label: str, patterns: list[str]) -> bool:
+    """`=exact`, `~pattern*` (case does not count), `!not`, `!~not like`; any of the wanted, none of the unwanted."""
+    wanted, refused = [], []
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            refused.append(pattern[1:])
+        else:
+            wanted.append(pattern)
+
+    def one(pattern: str) -> bool:
+        if pattern.startswith("~"):
+            return fnmatch.fnmatchcase(label.lower(), _only_stars(pattern[1:].lower()))
+        return label == pattern.removeprefix("=")
+
+    return (not wanted or any(map(one, wanted))) and not any(map(one, refused))
+
+
+def _only_stars(pattern: str) -> str:
+    return pattern.replace("[", "[[]").replace("?", "[?]")
+
+
+@routes("GET", V + "/task/{task}/event_list", query=("limit", "offset", "filter", "orderby", "fields"))
+def event_list(world: Any, call: Call) -> dict[str, Any]:
+    task = task_of(world, call)
+    limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
+    rows = world.engine.events(task)
+    wanted = call.query.get("filter", "")
+    if wanted:
+        name, _, value = wanted.partition(":")
+        if name == "is_error" and value in ("0", "1"):
+            rows = [row for row in rows if row["is_error"] == (value == "1")]
+        elif name == "code":
+            rows = [row for row in rows if row["code"] in value.split(",")]
+        else:
+            raise Unknown(f"filter '{wanted}' of event_list")
+    shown = rows[offset : offset + limit]
+    return {
+        "DATA": shown,
+        "DATA_TYPE": "event_list",
+        "length": len(shown),
+        "limit": limit,
+        "offset": offset,
+        "total": len(rows),
+    }
+
+
+_PAGE = 1000
+
+
+@routes("GET", V + "/task/{task}/successful_transfers", query=("marker",))
+def successful_transfers(world: Any, call: Call) -> dict[str, Any]:
+    task = task_of(world, call)
+    if task.unfinished:
+        raise Refusal(400, "ClientError.BadRequest.TaskActive", "The task has not completed")
+    if task.type != "TRANSFER":
+        raise bad("Only transfers have successful transfers")
+    world.engine.age(task)
+    rows = [
+        {"destination_path": destination, "source_path": source, "DATA_TYPE": "successful_transfer"}
+        for source, destination in task.done
+    ]
+    return _marked(call, rows, "successful_transfers")
+
+
+@routes("GET", V + "/task/{task}/skipped_errors", query=("marker",))
+def skipped_errors(world: Any, call: Call) -> dict[str, Any]:
+    task = task_of(world, call)
+    world.engine.age(task)
+    rows = [
+        {
+            "DATA_TYPE": "skipped_error",
+            "checksum_algorithm": None,
+            "destination_path": destination,
+            "error_code": code,
+            "error_details": f"{code} on {source}",
+            "error_time": spaced(world.clock.now()),
+            "external_checksum": None,
+            "is_delete_destination_extra": False,
+            "is_directory": False,
+            "is_symlink": False,
+            "source_path": source,
+        }
+        for source, destination, code in task.skips
+    ]
+    return _marked(call, rows, "skipped_errors")
+
+
+def _marked(call: Call, rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    start = call.integer("marker", 0)
+    end = start + _PAGE
+    return {
+        "DATA_TYPE": kind,
+        "marker": start,
+        "next_marker": end if end < len(rows) else None,
+        "DATA": rows[start:end],
+    }
+
+
+@routes("GET", V + "/task/{task}/pause_info")
+def pause_info(world: Any, call: Call) -> dict[str, Any]:
+    task = task_of(world, call)
+    rules = []
+    explicit: dict[str, str | None] = {"source": None, "destination": None}
+    for fault in world.faults.for_task(task.id, task.label, task.source, task.destination):
+        collection = world.faults.collection_of(fault)
+        if fault.kind == "pause-task":
+            explicit["source"] = str(fault.with_.get("message", "Paused by the collection's administrator"))
+        elif fault.kind == "paused" and collection is not None:
+            rules.append(
+                {
+                    "DATA_TYPE": "pause_rule_limited",
+                    "id": fault.id,
+                    "message": fault.with_.get("message", "Paused by the collection's administrator"),
+                    "start_time": None,
+                    "endpoint_id": collection.id,
+                    "endpoint_display_name": collection.name,
+                    "identity_id": None,
+                    "modified_time": spaced(world.clock.now()),
+                    "created_by_host_manager": False,
+                    "editable": False,
+                    "pause_ls": True,
+                    "pause_mkdir": True,
+                    "pause_rename": True,
+                    "pause_task_delete": True,
+                    "pause_task_transfer_write": True,
+                    "pause_task_transfer_read": True,
+                }
+            )
+    return {
+        "DATA_TYPE": "pause_info_limited",
+        "pause_rules": rules,
+        "source_pause_message": explicit["source"],
+        "source_pause_message_share": None,
+        "destination_pause_message": explicit["destination"],
+        "destination_pause_message_share": None,
+    }

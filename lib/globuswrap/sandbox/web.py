@@ -1,0 +1,199 @@
+"""How a request becomes a reply: routes as a table, strictness, refusals in the shape of each service.
+
+A service is a module with a `Routes`. Adding one is: a new module, its routes, and its name in `server.SERVICES`.
+Everything it does not know (route, method, query parameter, body field) answers 501 and is put on a list, so that a test
+can fail on it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from globuswrap.sandbox.world import World
+
+
+@dataclass
+class Call:
+    """One request, as a handler sees it. `path` is without the service's prefix; `query` has the last of each name."""
+
+    service: str
+    method: str
+    path: str
+    params: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    queries: list[tuple[str, str]] = field(default_factory=list)
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    identity: str | None = None
+    request_id: str = ""
+
+    def integer(self, name: str, default: int, low: int = 0, high: int = 1_000_000) -> int:
+        """A query parameter as a number. Raises Refusal when it is none, or out of range."""
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not text.isdigit() or not low <= int(text) <= high:
+            raise Refusal(400, "ClientError.BadRequest", f"Invalid value for '{name}': '{text}'")
+        return int(text)
+
+
+@dataclass
+class Reply:
+    """`body`: a document (sent as JSON), text (sent as it is, as HTML) or None."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Field names, written with spaces between them."""
+    return tuple(text.split())
+
+
+class Refusal(Exception):
+    """An error of a service: status, its code, a message for people, and what else its body holds."""
+
+    def __init__(self, status: int, code: str, message: str, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.extra = dict(extra or {})
+
+
+class Unknown(Exception):
+    """Something the sandbox does not serve: 501, and on the list."""
+
+
+Handler = Callable[["World", Call], Any]
+
+
+@dataclass(frozen=True)
+class Route:
+    service: str
+    method: str
+    pattern: re.Pattern[str]
+    handler: Handler
+    query: frozenset[str]
+    body: frozenset[str] | None
+    login: bool
+
+
+class Routes:
+    """The routes of one service, collected by decorating handlers."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.table: list[Route] = []
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Iterable[str] = (),
+        body: Iterable[str] | None = None,
+        login: bool = True,
+    ) -> Callable[[Handler], Handler]:
+        """`path` has `{name}` for one segment, `{name*}` for the rest. `body`: the fields it may have (None: no body)."""
+        pattern = re.sub(r"\\{(\w+)\\\*\\}", r"(?P<\1>.+)", re.escape(path))
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", pattern)
+
+        def register(handler: Handler) -> Handler:
+            self.table.append(
+                Route(
+                    self.service,
+                    method,
+                    re.compile(pattern),
+                    handler,
+                    frozenset(query),
+                    None if body is None else frozenset(body),
+                    login,
+                )
+            )
+            return handler
+
+        return register
+
+
+def find(table: Iterable[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
+    """The route for a request and its path parameters. Raises Unknown."""
+    methods = []
+    for route in table:
+        match = route.pattern.fullmatch(path)
+        if match is None:
+            continue
+        if route.method == method:
+            return route, match.groupdict()
+        methods.append(route.method)
+    if methods:
+        raise Unknown(f"method {method} of {path} (served: {', '.join(sorted(set(methods)))})")
+    raise Unknown(f"route {method} {path}")
+
+
+def check_strictly(route: Route, call: Call) -> None:
+    """Raises Unknown for the first query parameter or top-level body field that the route does not know."""
+    for name in call.query:
+        if name not in route.query:
+            raise Unknown(f"query parameter '{name}' of {call.method} {call.path}")
+    if route.body is None:
+        if call.body not in (None, {}, ""):
+            raise Unknown(f"body of {call.method} {call.path}")
+    elif isinstance(call.body, dict):
+        for name in call.body:
+            if name not in route.body:
+                raise Unknown(f"body field '{name}' of {call.method} {call.path}")
+    elif call.body is not None:
+        raise Refusal(400, "ClientError.BadRequest", "The body must be a JSON object")
+
+
+def new_request_id() -> str:
+    return uuid.uuid4().hex[:9]
+
+
+def refusal_body(call: Call, refusal: Refusal) -> dict[str, Any]:
+    """The body of an error, in the shape its service is recorded to use."""
+    if call.service == "auth":
+        return {
+            "errors": [
+                {
+                    "status": str(refusal.status),
+                    "id": str(uuid.uuid4()),
+                    "code": refusal.code,
+                    "detail": refusal.message,
+                    "title": refusal.extra.get("title", refusal.code.replace("_", " ").title()),
+                }
+            ],
+            "error_description": refusal.extra.get("error_description", refusal.message),
+            "error": refusal.extra.get("error", refusal.code.lower()),
+        }
+    if call.service == "transfer":
+        return {
+            "code": refusal.code,
+            "message": refusal.message,
+            "request_id": call.request_id,
+            "resource": call.path,
+            **refusal.extra,
+        }
+    return {"code": refusal.code, "message": refusal.message, "request_id": call.request_id, **refusal.extra}
+
+
+def parsed(body: bytes, content_type: str) -> Any:
+    """A body as a document: JSON, or a form. Raises Refusal when it is neither."""
+    if not body:
+        return None
+    if "form-urlencoded" in content_type:
+        from urllib.parse import parse_qsl
+
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise Refusal(400, "ClientError.BadRequest.InvalidJSON", "The body is not JSON") from None

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from globuswrap.sandbox.launch import Sandbox
+
+HOSTILE = (
+    "a b",
+    "it's",
+    'say "x"',
+    "$(touch pwned)",
+    "-r",
+    "two\nlines",
+    "line\u2028sep",
+    "%j",
+    "#hash",
+    "back\\slash",
+    "ü",
+)
+
+
+def globus_command() -> str:
+    beside = os.path.join(os.path.dirname(sys.executable), "globus")
+    return beside if os.path.exists(beside) else (shutil.which("globus") or "")
+
+
+@pytest.fixture(scope="session")
+def globus_path() -> str:
+    found = globus_command()
+    if not found:
+        if os.environ.get("CI") == "true":
+            pytest.fail("there is no globus command")
+        pytest.skip("there is no globus command")
+    return found
+
+
+class Cli:
+    """The real `globus` in a sandbox."""
+
+    def __init__(self, box: Sandbox, program: str) -> None:
+        self.box = box
+        self.program = program
+
+    def __call__(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.box.run([self.program, *argv], **options)
+
+    def json(self, *argv: str, **options: Any) -> Any:
+        done = self(*argv, "--format", "json", **options)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return json.loads(done.stdout)
+
+    def submitted(self, *argv: str, **options: Any) -> str:
+        return str(self.json(*argv, **options)["task_id"])
+
+
+@pytest.fixture
+def globus(sandbox: Sandbox, globus_path: str) -> Cli:
+    return Cli(sandbox, globus_path)
+
+
+@pytest.fixture
+def globus_in(globus_path: str) -> Callable[[Sandbox], Cli]:
+    return lambda box: Cli(box, globus_path)
