@@ -378,8 +378,8 @@ def _sorted_names(fd: int) -> Iterator[list[str]]:
                 while piece := list(map(os.fsdecode, islice(merged, _SLICE))):
                     yield piece
             finally:
-                for run in runs:
-                    run.close()
+                for each in runs:
+                    each.close()
 
 
 def _nul_ended(file: BinaryIO) -> Iterator[bytes]:
