@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -18,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from globuswrap.errors import TryLater, UsageProblem
-from globuswrap.sandbox import auth
+from globuswrap.sandbox import auth, browser
 from globuswrap.sandbox.control import Control
 from globuswrap.sandbox.state import ENTITY_TYPES, id_of
 from globuswrap.system import process
@@ -115,17 +117,21 @@ class Sandbox:
         address = self.base / "address"
         port = json.loads(address.read_text())["url"].rpartition(":")[2] if address.exists() else "0"
         address.unlink(missing_ok=True)
-        argv = [sys.executable, "-m", "globuswrap.sandbox", "--base", str(self.base), "--progress", self._progress]
-        argv += ["--port", port]
+        _check_packages()
+        argv = [sys.executable, "-I", "-X", "utf8", "-c", _SERVER, json.dumps([entry for entry in sys.path if entry])]
+        argv += ["--base", str(self.base), "--progress", self._progress, "--port", port]
         for one in self.collections.values():
             argv += ["--collection", f"{one.name}:{one.kind}:{one.path}"]
         if self._durable:
             argv.append("--durable")
         if not self._keep:
             argv += ["--parent", str(os.getpid())]
+        if self._own_base:
+            argv.append("--remove")
         with open(self.base / "server.log", "ab") as log:
-            self._server = process.start(argv, env={"PYTHONPATH": _library(), **_quiet()}, stdout=log, stderr=log)
+            self._server = process.start(argv, stdout=log, stderr=log)
         self._await(address)
+        (self.base / "login").write_text(self.login_mode)
         if not self.home.exists():
             make_home(self.home, self.login_mode)
             write_config(self.config_file, self.collections.values())
@@ -195,6 +201,13 @@ class Sandbox:
         return subprocess.CompletedProcess(list(argv), done.code, done.stdout, done.stderr)
 
 
+def surroundings(base: Path) -> dict[str, str | None]:
+    """`Sandbox.env` of a sandbox that another process started in this directory. Raises OSError when there is none."""
+    url = json.loads((base / "address").read_text())["url"]
+    login = (base / "login").read_text().strip()
+    return environment(url, base / "home", login, base)
+
+
 def served(directory: Path, names: Iterable[str]) -> list[Served]:
     """Collections by name, `NAME` or `NAME:KIND`. Raises UsageProblem."""
     found = []
@@ -232,7 +245,7 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
             # a `globus` beside this Python is found even where no environment is activated; one on PATH comes first
             "PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), os.path.dirname(sys.executable))),
             # `globus login` opens this instead of a browser; it says yes
-            "BROWSER": f"{_quoted(sys.executable)} -m globuswrap.sandbox.browser %s &",
+            "BROWSER": f"{shlex.quote(sys.executable)} -I {shlex.quote(browser.__file__)} %s &",
         }
     )
     for service in ("AUTH", "TRANSFER", "TIMER", "FLOWS", "SEARCH", "GROUPS"):
@@ -247,20 +260,22 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
     return laid
 
 
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
-
-
-def _library() -> str:
-    """PYTHONPATH for the server: where this package was found, then what was there."""
-    here = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
+#: The server, with the module path of this process and nothing of the directory it is started in.
+_SERVER = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from globuswrap.sandbox.server import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
-def _quiet() -> dict[str, str | None]:
-    return {"PYTHONWARNINGS": None, "PYTHONUNBUFFERED": "1"}
+def _check_packages() -> None:
+    """Raises UsageProblem when what the server needs is not installed."""
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageProblem(
+            "sandbox-needs-packages",
+            f"the sandbox needs {' and '.join(missing)}",
+            f"{sys.executable} -m pip install 'globuswrap[sandbox]'",
+        )
 
 
 def make_home(home: Path, login: str) -> None:

@@ -1,7 +1,7 @@
 """The server: one process, one port of 127.0.0.1, a prefix for each service, the control under /_sandbox/.
 
-Started as `python -m globuswrap.sandbox --base DIRECTORY ...`; it listens before it imports what it needs to answer, and
-writes its address to a file, so that whoever started it can go on at once.
+Started by launch.Sandbox, or as `python -m globuswrap.sandbox --base DIRECTORY ...`; it listens before it imports what it
+needs to answer, and writes its address to a file, so that whoever started it can go on at once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 import inspect
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -47,10 +48,10 @@ def main(argv: list[str]) -> int:
     port = listener.getsockname()[1]
     base = Path(options.base)
     part = base / f"address.{os.getpid()}"
-    part.write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid(), "secret": options.secret}))
+    part.write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}))
     os.replace(part, base / "address")
     if options.parent:
-        threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(options,), daemon=True).start()
     serve(options, listener)
     return 0
 
@@ -61,15 +62,18 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--collection", action="append", default=[], metavar="NAME:KIND:DIRECTORY")
     parser.add_argument("--port", type=int, default=0, help="preferred port (0: any)")
     parser.add_argument("--parent", type=int, default=0, help="end when this process has ended")
+    parser.add_argument("--remove", action="store_true", help="and remove the directory of the sandbox then")
     parser.add_argument("--durable", action="store_true", help="keep the state on disk")
     parser.add_argument("--progress", default="at-once")
-    parser.add_argument("--secret", default="", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.25)
+def _end_with(options: argparse.Namespace) -> None:
+    """End when the parent has; it may have become another program meanwhile, so that nobody else is left to clean up."""
+    while os.getppid() == options.parent:
+        time.sleep(0.1)
+    if options.remove:
+        shutil.rmtree(options.base, ignore_errors=True)
     os._exit(0)
 
 

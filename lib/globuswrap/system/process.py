@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from globuswrap.errors import Problem, Refused
 from globuswrap.system import log
@@ -185,6 +186,28 @@ def start(
             _new_session=True,
         )
     return Started(tuple(argv), command)
+
+
+def become(argv: Sequence[str], *, env: Mapping[str, str | None] | None = None) -> NoReturn:
+    """End this program and be another one, with the same process id, terminal and files. Raises ProgramMissing."""
+    program = find_program(argv[0])
+    if program is None:
+        raise ProgramMissing(
+            "program-missing", f"{argv[0]}: no such program", "install it, or put it on PATH", ran=tuple(argv)
+        )
+    log.command(tuple(argv))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(program, list(argv), child_environment(env))
+    except OSError as error:
+        raise ProgramMissing(
+            "program-missing",
+            f"{argv[0]}: cannot be started",
+            "look at the message below",
+            ran=tuple(argv),
+            detail=str(error.strerror),
+        ) from None
 
 
 def _input(stdin: bytes | Path | None) -> IO[bytes]:
