@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # What `make` relies on: finding a Python, naming what is missing, installing and removing.
-# shellcheck disable=SC2016 # scripts that are written to files
+# shellcheck disable=SC2016,SC2088 # scripts that are written to files
 # shellcheck disable=SC2154 # stderr and stderr_lines are set by run --separate-stderr
 
 load helper
@@ -140,5 +140,8 @@ cd $1'
   [[ -f prefix/libexec/globuswrap/precious ]]
   run "$REPOSITORY/tools/install" --remove "$PWD/prefix"
   assert_status 2
+  HOME=$PWD run "$REPOSITORY/tools/install" --remove "~/prefix"
+  assert_status 2
+  assert_contains "$output" "is installed under $PWD/prefix"
   [[ -f prefix/libexec/globuswrap/precious ]]
 }
