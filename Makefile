@@ -28,8 +28,8 @@ $(ready): requirements/dev.txt pyproject.toml
 	  "$$python" -m venv --clear .venv; \
 	fi
 	@printf 'installing the pinned packages\n'
-	@$(bin)/python -m pip install --quiet --requirement requirements/dev.txt
-	@$(bin)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(bin)/python -m pip install -qq --requirement requirements/dev.txt
+	@$(bin)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: venv
@@ -57,11 +57,13 @@ test-versions: $(ready) ## the main paths with every supported globus-cli
 .PHONY: check
 check: $(ready) ## formats, lints, types, and the arrows between rooms
 	@tools/need shellcheck shfmt
-	@$(bin)/ruff check --quiet --output-format concise
-	@$(bin)/ruff format --check --quiet
-	@$(bin)/mypy --no-error-summary
-	@$(bin)/lint-imports --no-logo >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
-	@tools/lint-shell
+	@failed=0; \
+	  $(bin)/ruff check --quiet --output-format concise || failed=1; \
+	  $(bin)/ruff format --check --quiet || failed=1; \
+	  $(bin)/mypy --no-error-summary || failed=1; \
+	  $(bin)/lint-imports --no-logo >.venv/lint-imports.log || { cat .venv/lint-imports.log; failed=1; }; \
+	  tools/lint-shell || failed=1; \
+	  exit $$failed
 
 .PHONY: format
 format: $(ready) ## rewrite to the house format what can be
