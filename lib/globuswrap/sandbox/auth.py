@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 from globuswrap.sandbox.state import id_of
-from globuswrap.sandbox.web import Call, Refusal, Reply, Routes
+from globuswrap.sandbox.web import Call, Refusal, Routes
 
 routes = Routes("auth")
 
@@ -213,7 +213,11 @@ def grant(world: Any, call: Call) -> Any:
     kind = body.get("grant_type")
     client = client_of(call)
     if kind == "client_credentials":
-        return token_reply(client, split_scopes(body.get("scope", "")), refresh=False)
+        from globuswrap.sandbox import login
+
+        scopes = split_scopes(body.get("scope", ""))
+        login.mend(world, scopes, {}, login=False)
+        return token_reply(client, scopes, refresh=False)
     if kind == "refresh_token":
         parts = token_parts(body.get("refresh_token", ""))
         if parts is None or parts[0] != "refresh" or not is_active(world, body["refresh_token"]):
@@ -228,9 +232,11 @@ def grant(world: Any, call: Call) -> Any:
     raise Refusal(400, "UNSUPPORTED_GRANT_TYPE", f"grant_type {kind!r}", {"error": "unsupported_grant_type"})
 
 
-@routes("POST", "/v2/oauth2/token/revoke", body=("token",), login=False)
+@routes("POST", "/v2/oauth2/token/revoke", body=("token", "client_id"), login=False)
 def revoke(world: Any, call: Call) -> dict[str, Any]:
-    client_of(call)
+    """Native clients revoke without credentials, as `globus logout` does."""
+    if basic(call) is not None:
+        client_of(call)
     text = str((call.body or {}).get("token", ""))
     if token_parts(text) is not None:
         world.state.put("revoked", text, {})
@@ -335,5 +341,3 @@ SERVER_OF_SERVICE = {
     "timer": "524230d7-ea86-4a52-8312-86065a9e0417",
     "flows": "",
 }
-
-__all__ = ["Reply", "routes"]

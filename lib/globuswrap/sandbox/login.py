@@ -1,14 +1,163 @@
-"""Globus Auth: the login itself (`globus login`, `session update`, `session consent`)."""
+"""Globus Auth: the login itself (`globus login`, `session update`, `session consent`).
+
+The authorization page says yes at once; the `globus` command opens it through BROWSER (see browser.py), or a person pastes
+the code that it shows. A login mends what it would mend: faults that ask for the consents or the session it brings.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import urllib.parse
+import uuid
 from typing import Any
 
-from globuswrap.sandbox.web import Call, Refusal, Routes
+from globuswrap.sandbox import auth
+from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, words
 
 routes = Routes("auth")
 
+# The key that signs id_tokens. It is public, and worth nothing outside a sandbox.
+_P = int(
+    "fa5bbf789bafbeb610f45a9aa527722cbb97788488badf87546c3090a28bd091551002013d270323d88dad078667756acb5c8ebfeb120ce0a4e58af5"
+    "6ef11b3b4d456d03fe4b5c2f4c1220047d38f142f8af11e6514af4213cb6a35fd063798691145229a0e332b24e2016c35ef9da000508a54dc643cbad"
+    "af0f58515c9b67cf",
+    16,
+)
+_Q = int(
+    "db36b9007b8d3d344838865031b2eed57f57791749d775ab27628ef168fdb0b04ca291718e4716ad4fea4322ba2873c36260d535a3b6fe4925334210"
+    "9940ad552c6091134d8dd8454159c1eaf8bd5200539bc2d7dc968c2c453ea8142fdc87c7da5239b20fc2d5d4ceb3e00fe989e776bf4599aec5818397"
+    "26631f4d04fd684f",
+    16,
+)
+_E = 65537
+_SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+
+
+@routes("POST", "/v2/api/clients", body=("client",), login=False)
+def register_client(world: Any, call: Call) -> Reply:
+    """The instance client that `globus login` asks for first; here it is always the same."""
+    return Reply(
+        {
+            "client": {"id": auth.INSTANCE, "name": "Globus CLI"},
+            "included": {
+                "client_credential": {"client": auth.INSTANCE, "secret": auth.INSTANCE_SECRET, "name": "Globus CLI"}
+            },
+        },
+        201,
+    )
+
+
+@routes("DELETE", "/v2/api/clients/{client}", login=False)
+def delete_client(world: Any, call: Call) -> dict[str, Any]:
+    auth.client_of(call)
+    return {"client": {"id": call.params["client"]}}
+
+
+@routes(
+    "GET",
+    "/v2/oauth2/authorize",
+    query=words(
+        "client_id redirect_uri scope state response_type access_type prompt code_challenge code_challenge_method "
+        "prefill_named_grant session_message session_required_identities session_required_single_domain "
+        "session_required_policies session_required_mfa"
+    ),
+    login=False,
+)
+def authorize(world: Any, call: Call) -> Reply:
+    code = uuid.uuid4().hex
+    session = {name: value for name, value in call.query.items() if name.startswith("session_required_")}
+    world.state.put(
+        "code",
+        code,
+        {"scope": call.query.get("scope", ""), "client": call.query.get("client_id", ""), "session": session},
+    )
+    target = call.query.get("redirect_uri", "")
+    host = urllib.parse.urlsplit(target).hostname
+    if host in ("localhost", "127.0.0.1") and "/v2/web/auth-code" not in target:
+        back = urllib.parse.urlencode({"code": code, "state": call.query.get("state", "")})
+        return Reply("", 302, {"Location": f"{target}{'&' if '?' in target else '?'}{back}"})
+    return Reply(f"<html><body>Sandbox: you said yes. The code is <code>{code}</code></body></html>\n")
+
+
+@routes("GET", "/.well-known/openid-configuration", login=False)
+def openid_configuration(world: Any, call: Call) -> dict[str, Any]:
+    base = f"{world.url}/auth"
+    return {
+        "issuer": "https://auth.globus.org",
+        "authorization_endpoint": f"{base}/v2/oauth2/authorize",
+        "token_endpoint": f"{base}/v2/oauth2/token",
+        "userinfo_endpoint": f"{base}/v2/oauth2/userinfo",
+        "revocation_endpoint": f"{base}/v2/oauth2/token/revoke",
+        "jwks_uri": f"{base}/jwk.json",
+        "response_types_supported": ["code"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "scopes_supported": ["openid", "email", "profile"],
+        "subject_types_supported": ["public"],
+    }
+
+
+@routes("GET", "/jwk.json", login=False)
+def keys(world: Any, call: Call) -> dict[str, Any]:
+    return {
+        "keys": [
+            {"kty": "RSA", "alg": "RS256", "use": "sig", "e": _number(_E), "n": _number(_P * _Q), "kid": "sandbox"}
+        ]
+    }
+
 
 def exchange(world: Any, call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    """Tokens for an authorization code."""
-    raise Refusal(400, "INVALID_GRANT", "No such code", {"error": "invalid_grant"})
+    """Tokens for an authorization code. Raises Refusal."""
+    client = auth.client_of(call)
+    code = world.state.remove("code", str(body.get("code", "")))
+    if code is None:
+        raise Refusal(400, "INVALID_GRANT", "No such code", {"error": "invalid_grant"})
+    scopes = auth.split_scopes(code["scope"])
+    reply = auth.token_reply(auth.USER, scopes, refresh=True)
+    now = int(world.clock.now())
+    claims = {"iss": "https://auth.globus.org", "sub": auth.USER, "aud": client, "iat": now, "exp": now + auth.LIFETIME}
+    reply["id_token"] = _signed({**claims, "preferred_username": auth.USERNAME, "email": auth.USERNAME})
+    mend(world, scopes, code["session"])
+    return reply
+
+
+def mend(world: Any, scopes: list[str], session: dict[str, str], *, login: bool = True) -> None:
+    """Lift the faults that this login would mend, and remember the consents it brings."""
+    for scope in scopes:
+        outer, bracket, inner = scope.partition("[")
+        if bracket:
+            for one in auth.split_scopes(inner.rstrip("]")):
+                path = [outer, one.lstrip("*").partition("[")[0]]
+                world.state.put("consent", " ".join(path), {"path": path})
+    for fault in world.faults.all():
+        if fault.kind == "consent":
+            wanted = fault.with_.get("scopes")
+            if wanted and all(_consented(one, scopes) for one in wanted):
+                world.faults.clear(fault.id)
+        elif (fault.kind == "session" and session) or (fault.kind in ("logged-out", "expired-token") and login):
+            world.faults.clear(fault.id)
+
+
+def _consented(wanted: str, scopes: list[str]) -> bool:
+    return any(wanted.replace("*", "") == scope.replace("*", "") for scope in scopes)
+
+
+def _signed(claims: dict[str, Any]) -> str:
+    """A JSON Web Token, RS256 (RFC 7518 3.3, RFC 8017 8.2)."""
+    head = _text(json.dumps({"alg": "RS256", "typ": "JWT", "kid": "sandbox"}).encode())
+    message = f"{head}.{_text(json.dumps(claims).encode())}"
+    size = (_P * _Q).bit_length() // 8
+    info = _SHA256_INFO + hashlib.sha256(message.encode()).digest()
+    padded = b"\x00\x01" + b"\xff" * (size - len(info) - 3) + b"\x00" + info
+    secret = pow(_E, -1, (_P - 1) * (_Q - 1))
+    signature = pow(int.from_bytes(padded, "big"), secret, _P * _Q).to_bytes(size, "big")
+    return f"{message}.{_text(signature)}"
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _number(number: int) -> str:
+    return _text(number.to_bytes((number.bit_length() + 7) // 8, "big"))

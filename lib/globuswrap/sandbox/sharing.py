@@ -2,6 +2,289 @@
 
 from __future__ import annotations
 
-from globuswrap.sandbox.web import Routes
+import uuid
+from typing import Any
+
+from globuswrap.sandbox import auth
+from globuswrap.sandbox.state import Collection, seconds_of, spaced
+from globuswrap.sandbox.transfer import V, bad, collection_of, result
+from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, words
 
 routes = Routes("transfer")
+
+#: Permissions one guest collection may have (documented).
+PERMISSIONS = 1000
+PRINCIPALS = ("identity", "group", "all_authenticated_users", "anonymous")
+_RULE = words("DATA_TYPE id principal principal_type path permissions notify_email notify_message expiration_date")
+
+
+def shared(world: Any, call: Call) -> Collection:
+    """The guest collection a permission is for. Raises Refusal: only those have permissions (documented)."""
+    collection: Collection = collection_of(world, call.params["endpoint"])
+    if not collection.is_guest:
+        raise Refusal(
+            403,
+            "PermissionDenied",
+            f"'{collection.name}' is a {collection.entity_type}: only guest collections have permissions "
+            f"(in a sandbox: --collection {collection.name}:guest)",
+        )
+    return collection
+
+
+def rules_of(world: Any, collection: Collection) -> list[dict[str, Any]]:
+    own = {
+        "DATA_TYPE": "access",
+        "id": None,
+        "principal": auth.USER,
+        "principal_type": "identity",
+        "path": "/",
+        "permissions": "rw",
+        "role_id": collection.id,
+        "role_type": "administrator",
+        "create_time": None,
+        "expiration_date": None,
+    }
+    return [own, *(rule["rule"] for rule in world.state.all("access") if rule["collection"] == collection.id)]
+
+
+@routes("GET", V + "/endpoint/{endpoint}/access_list", query=("fields",))
+def access_list(world: Any, call: Call) -> dict[str, Any]:
+    rows = rules_of(world, shared(world, call))
+    return {"DATA_TYPE": "access_list", "endpoint": call.params["endpoint"], "length": len(rows), "DATA": rows}
+
+
+def rule_of(world: Any, call: Call) -> dict[str, Any]:
+    collection = shared(world, call)
+    found = world.state.get("access", call.params["rule"].lower())
+    if found is None or found["collection"] != collection.id:
+        raise Refusal(404, "AccessRuleNotFound", f"No access rule '{call.params['rule']}'")
+    return dict(found["rule"])
+
+
+@routes("GET", V + "/endpoint/{endpoint}/access/{rule}", query=("fields",))
+def access_show(world: Any, call: Call) -> dict[str, Any]:
+    return rule_of(world, call)
+
+
+@routes("POST", V + "/endpoint/{endpoint}/access", body=_RULE)
+def access_create(world: Any, call: Call) -> Reply:
+    collection = shared(world, call)
+    body = call.body or {}
+    kind, principal = body.get("principal_type"), body.get("principal") or ""
+    path, permissions = body.get("path"), body.get("permissions")
+    if kind not in PRINCIPALS:
+        raise bad(f"Invalid principal_type: '{kind}'")
+    if kind in ("identity", "group"):
+        _checked_uuid(principal, "principal")
+    if permissions not in ("r", "rw") or (kind == "anonymous" and permissions != "r" and collection.entity_type != ""):
+        raise bad(f"Invalid permissions: '{permissions}'")
+    if not isinstance(path, str) or not path.startswith("/") or not path.endswith("/"):
+        raise bad("path must start and end with '/'", "InvalidPath")
+    rows = rules_of(world, collection)
+    for row in rows[1:]:
+        if (row["principal_type"], row["principal"], row["path"]) == (kind, principal, path):
+            raise Refusal(409, "Exists", "This principal already has a permission for this path")
+    if len(rows) - 1 >= PERMISSIONS:
+        raise Refusal(409, "LimitExceeded", f"At most {PERMISSIONS} permissions")
+    rule = {
+        "DATA_TYPE": "access",
+        "id": str(uuid.uuid4()),
+        "principal": principal,
+        "principal_type": kind,
+        "path": path,
+        "permissions": permissions,
+        "role_id": None,
+        "role_type": None,
+        "create_time": spaced(world.clock.now()).replace(" ", "T"),
+        "expiration_date": _expiration(body.get("expiration_date")),
+    }
+    world.state.put("access", str(rule["id"]), {"collection": collection.id, "rule": rule})
+    return Reply(
+        {
+            "DATA_TYPE": "access_create_result",
+            "code": "Created",
+            "message": "Access rule created successfully.",
+            "resource": call.path,
+            "request_id": call.request_id,
+            "access_id": rule["id"],
+        },
+        201,
+    )
+
+
+def _expiration(text: Any) -> str | None:
+    if text is None:
+        return None
+    try:
+        seconds_of(str(text))
+    except ValueError:
+        raise bad(f"Invalid expiration_date: '{text}'") from None
+    return str(text)
+
+
+@routes("PUT", V + "/endpoint/{endpoint}/access/{rule}", body=_RULE)
+def access_update(world: Any, call: Call) -> dict[str, Any]:
+    rule = rule_of(world, call)
+    body = call.body or {}
+    if "permissions" in body:
+        if body["permissions"] not in ("r", "rw"):
+            raise bad(f"Invalid permissions: '{body['permissions']}'")
+        rule["permissions"] = body["permissions"]
+    if "expiration_date" in body:
+        rule["expiration_date"] = _expiration(body["expiration_date"])
+    collection = shared(world, call)
+    world.state.put("access", rule["id"], {"collection": collection.id, "rule": rule})
+    return result(call, "Updated", f"Access rule '{rule['id']}' permissions updated successfully")
+
+
+@routes("DELETE", V + "/endpoint/{endpoint}/access/{rule}")
+def access_delete(world: Any, call: Call) -> dict[str, Any]:
+    rule = rule_of(world, call)
+    world.state.remove("access", rule["id"])
+    return result(call, "Deleted", f"Access rule '{rule['id']}' deleted successfully")
+
+
+# roles
+
+ROLES = ("administrator", "access_manager", "activity_manager", "activity_monitor")
+
+
+@routes("GET", V + "/endpoint/{endpoint}/role_list", query=("fields",))
+def role_list(world: Any, call: Call) -> dict[str, Any]:
+    collection = collection_of(world, call.params["endpoint"])
+    rows = [role["role"] for role in world.state.all("role") if role["collection"] == collection.id]
+    return {"DATA_TYPE": "role_list", "length": len(rows), "DATA": [_owner_role(collection), *rows]}
+
+
+def _owner_role(collection: Collection) -> dict[str, Any]:
+    return {
+        "DATA_TYPE": "role",
+        "id": collection.id,
+        "principal": auth.USER,
+        "principal_type": "identity",
+        "role": "administrator",
+    }
+
+
+@routes("GET", V + "/endpoint/{endpoint}/role/{role}", query=("fields",))
+def role_show(world: Any, call: Call) -> dict[str, Any]:
+    return _role_of(world, call)
+
+
+def _role_of(world: Any, call: Call) -> dict[str, Any]:
+    collection = collection_of(world, call.params["endpoint"])
+    if call.params["role"].lower() == collection.id:
+        return _owner_role(collection)
+    found = world.state.get("role", call.params["role"].lower())
+    if found is None or found["collection"] != collection.id:
+        raise Refusal(404, "RoleNotFound", f"No role '{call.params['role']}'")
+    return dict(found["role"])
+
+
+@routes("POST", V + "/endpoint/{endpoint}/role", body=("DATA_TYPE", "principal", "principal_type", "role"))
+def role_create(world: Any, call: Call) -> Reply:
+    """Only for Globus Connect Personal: the roles of others are their manager's business (documented)."""
+    collection = collection_of(world, call.params["endpoint"])
+    if not collection.entity_type.startswith("GCP"):
+        raise Refusal(403, "PermissionDenied", f"Roles of a {collection.entity_type} are managed by its GCS Manager")
+    body = call.body or {}
+    if body.get("role") not in ROLES or body.get("principal_type") not in ("identity", "group"):
+        raise bad("Invalid role")
+    _checked_uuid(body.get("principal"), "principal")
+    role = {
+        "DATA_TYPE": "role",
+        "id": str(uuid.uuid4()),
+        "principal": body["principal"],
+        "principal_type": body["principal_type"],
+        "role": body["role"],
+    }
+    for other in world.state.all("role"):
+        if other["collection"] == collection.id and {**other["role"], "id": role["id"]} == role:
+            raise Refusal(409, "Exists", "This principal has this role already")
+    world.state.put("role", role["id"], {"collection": collection.id, "role": role})
+    return Reply(role, 201)
+
+
+@routes("DELETE", V + "/endpoint/{endpoint}/role/{role}")
+def role_delete(world: Any, call: Call) -> dict[str, Any]:
+    role = _role_of(world, call)
+    if world.state.remove("role", role["id"]) is None:
+        raise Refusal(403, "PermissionDenied", "The owner's role cannot be deleted")
+    return result(call, "Deleted", "Role deleted successfully")
+
+
+# bookmarks
+
+_BOOKMARK = ("DATA_TYPE", "endpoint_id", "path", "name", "pinned")
+
+
+@routes("GET", V + "/bookmark_list", query=("limit", "offset"))
+def bookmark_list(world: Any, call: Call) -> dict[str, Any]:
+    rows = world.state.all("bookmark")
+    return {"DATA_TYPE": "bookmark_list", "DATA": rows}
+
+
+def _bookmark_of(world: Any, call: Call) -> dict[str, Any]:
+    found = world.state.get("bookmark", call.params["bookmark"].lower())
+    if found is None:
+        raise Refusal(404, "BookmarkNotFound", f"No bookmark '{call.params['bookmark']}'")
+    return dict(found)
+
+
+def _checked_name(world: Any, name: Any, key: str) -> str:
+    if not isinstance(name, str) or not name or len(name) > 128 or name != name.strip():
+        raise bad("Invalid bookmark name")
+    if any(other["name"] == name and other["id"] != key for other in world.state.all("bookmark")):
+        raise Refusal(409, "Exists", f"A bookmark named '{name}' exists")
+    return name
+
+
+@routes("POST", V + "/bookmark", body=_BOOKMARK)
+def bookmark_create(world: Any, call: Call) -> Reply:
+    body = call.body or {}
+    collection = collection_of(world, str(body.get("endpoint_id", "")))
+    key = str(uuid.uuid4())
+    path = body.get("path")
+    if not isinstance(path, str) or not path.endswith("/") or not path.startswith(("/", "~")):
+        raise bad("path must be absolute and end with '/'", "InvalidPath")
+    bookmark = {
+        "DATA_TYPE": "bookmark",
+        "id": key,
+        "name": _checked_name(world, body.get("name"), key),
+        "endpoint_id": collection.id,
+        "path": path,
+        "pinned": bool(body.get("pinned", False)),
+    }
+    world.state.put("bookmark", key, bookmark)
+    return Reply(bookmark, 201)
+
+
+@routes("GET", V + "/bookmark/{bookmark}")
+def bookmark_show(world: Any, call: Call) -> dict[str, Any]:
+    return _bookmark_of(world, call)
+
+
+@routes("PUT", V + "/bookmark/{bookmark}", body=_BOOKMARK)
+def bookmark_update(world: Any, call: Call) -> dict[str, Any]:
+    bookmark = _bookmark_of(world, call)
+    body = call.body or {}
+    if "name" in body:
+        bookmark["name"] = _checked_name(world, body["name"], bookmark["id"])
+    if "pinned" in body:
+        bookmark["pinned"] = bool(body["pinned"])
+    world.state.put("bookmark", bookmark["id"], bookmark)
+    return bookmark
+
+
+@routes("DELETE", V + "/bookmark/{bookmark}")
+def bookmark_delete(world: Any, call: Call) -> dict[str, Any]:
+    bookmark = _bookmark_of(world, call)
+    world.state.remove("bookmark", bookmark["id"])
+    return result(call, "Deleted", f"Bookmark '{bookmark['id']}' deleted successfully")
+
+
+def _checked_uuid(text: Any, name: str) -> None:
+    try:
+        uuid.UUID(str(text))
+    except ValueError:
+        raise bad(f"Invalid {name}: '{text}'") from None
