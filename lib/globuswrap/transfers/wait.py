@@ -49,9 +49,14 @@ Watcher = Callable[[Sequence[Mapping[str, Any]]], None]
 
 
 def wait(
-    tasks: Iterable[str | Entry], patience: Patience | None = None, watcher: Watcher | None = None
+    tasks: Iterable[str | Entry],
+    patience: Patience | None = None,
+    watcher: Watcher | None = None,
+    *,
+    until_any: bool = False,
 ) -> dict[str, Outcome]:
-    """Wait for tasks, by id or journal entry, and return the outcome of each.
+    """Wait for tasks, by id or journal entry, and return the outcome of each; with `until_any` only until at least one
+    is known, and only those that are.
 
     Backs off from 1 s to `poll`. A task in a fault of `permanent`, or with more than `max_faults` faults, is cancelled
     after `fault_grace` unless `keep`; one that is paused or inactive is given up on then, and left as it is. Receipts go
@@ -83,7 +88,7 @@ def wait(
                 if found is not None:
                     outcomes[task_id] = found
             pending = [task_id for task_id in pending if task_id not in outcomes]
-        if not pending:
+        if not pending or (until_any and outcomes):
             break
         now = time.monotonic()
         left = None if patience.timeout is None else started + patience.timeout - now
@@ -98,7 +103,7 @@ def wait(
             break
         time.sleep(pause if left is None else max(0.0, min(pause, left)))
         pause = min(pause * 1.5, patience.poll or 0.0)
-    return {task_id: outcomes[task_id] for task_id in entries}
+    return {task_id: outcomes[task_id] for task_id in entries if task_id in outcomes}
 
 
 def _id(task: str | Entry) -> str:
