@@ -11,8 +11,10 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -99,18 +101,8 @@ def run(
             "_ok_code": _EVERY_CODE,
             "_new_session": False,
         }
-        if timeout is not None:
-            options.update(_timeout=timeout, _timeout_signal=signal.SIGTERM)
         try:
-            code = sh.Command(program)(*argv[1:], **options).exit_code
-        except sh.TimeoutException:
-            raise ProgramTimedOut(
-                "program-timed-out",
-                f"{argv[0]}: no end within {timeout:g} s",
-                "try again, or allow more time",
-                ran=tuple(argv),
-                detail=_text(err_file),
-            ) from None
+            command = sh.Command(program)(*argv[1:], _bg=True, _bg_exc=False, **options)
         except sh.ForkException as error:
             raise ProgramMissing(
                 "program-missing",
@@ -119,6 +111,16 @@ def run(
                 ran=tuple(argv),
                 detail=str(error).strip().splitlines()[-1],
             ) from None
+        with _watchdog(command.process, timeout) as barked:
+            code = command.exit_code
+        if barked.is_set():
+            raise ProgramTimedOut(
+                "program-timed-out",
+                f"{argv[0]}: no end within {timeout:g} s",
+                "try again, or allow more time",
+                ran=tuple(argv),
+                detail=_text(err_file),
+            )
         done = Completed(
             tuple(argv),
             code,
@@ -128,6 +130,36 @@ def run(
         )
     log.command_ended(done.argv, done.code, done.seconds, done.stderr)
     return done
+
+
+@contextmanager
+def _watchdog(running: Any, timeout: float | None) -> Iterator[threading.Event]:
+    """Send TERM after `timeout` seconds, KILL a while later; the event says that it had to.
+
+    sh's own `_timeout` looks only every 0.1 s whether a program has ended, which is most of what a short one takes.
+    """
+    ended, barked = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        if ended.wait(timeout):
+            return
+        barked.set()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                running.signal(number)
+            if ended.wait(_TERM_GRACE):
+                return
+
+    if timeout is not None:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield barked
+    finally:
+        ended.set()
+
+
+#: Seconds between TERM and KILL.
+_TERM_GRACE = 5.0
 
 
 class Started:
@@ -172,19 +204,17 @@ def start(
 
     log.command(tuple(argv))
     with _input(None) as in_file:
-        command = sh.Command(program)(
-            *argv[1:],
-            _bg=True,
-            _bg_exc=False,
-            _in=in_file,
-            _out=stdout,
-            _err=stderr,
-            _tty_out=False,
-            _env=child_environment(env),
-            _return_cmd=True,
-            _ok_code=_EVERY_CODE,
-            _new_session=True,
-        )
+        options: dict[str, Any] = {
+            "_in": in_file,
+            "_out": stdout,
+            "_err": stderr,
+            "_tty_out": False,
+            "_env": child_environment(env),
+            "_return_cmd": True,
+            "_ok_code": _EVERY_CODE,
+            "_new_session": True,
+        }
+        command = sh.Command(program)(*argv[1:], _bg=True, _bg_exc=False, **options)
     return Started(tuple(argv), command)
 
 
