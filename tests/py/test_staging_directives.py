@@ -18,7 +18,7 @@ SCRIPT = """#!/bin/bash
 #GLOBUS stage-in archive:/raw/${RUN}/ scratch:/%j/in/ --recursive --sync-level=checksum
 #GLOBUS stage-out scratch:/%j/out/ ${OUT}/ \\
 #GLOBUS   --when always --if-present \\
-#GLOBUS   --exclude '*.tmp' --exclude "core.*"
+#GLOBUS   --exclude '*.tmp' --include "core.*"
 
 #GLOBUS cleanup scratch:/%j/ --when success
 echo payload
@@ -43,7 +43,7 @@ def test_every_kind_of_line() -> None:
             7,
             "scratch:/%j/out/",
             "results:/run/%j/",
-            (("exclude", ("*.tmp", "core.*")),),
+            (("filters", (("exclude", "*.tmp"), ("include", "core.*"))),),
             "always",
             True,
         ),

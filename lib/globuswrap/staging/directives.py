@@ -45,7 +45,7 @@ SYMBOLS = {
 }
 
 #: Options of `globus transfer` (and a few of ours) that a stage line may carry: name -> kind. A kind is "flag" (it also
-#: has a `--no-` twin), "value", "list" (may be given again) or a tuple of the values allowed.
+#: has a `--no-` twin), "value", "filter" (may be given again, in order) or a tuple of the values allowed.
 TRANSFER_OPTIONS: dict[str, str | tuple[str, ...]] = {
     "recursive": "flag",
     "preserve-timestamp": "flag",
@@ -59,8 +59,10 @@ TRANSFER_OPTIONS: dict[str, str | tuple[str, ...]] = {
     "deadline": "value",
     "notify": "value",
     "fault-grace": "value",
-    "include": "list",
-    "exclude": "list",
+    "source-local-user": "value",
+    "destination-local-user": "value",
+    "include": "filter",
+    "exclude": "filter",
 }
 OUT_OPTIONS: dict[str, str | tuple[str, ...]] = {"when": WHEN, "if-present": "plain-flag"}
 OPTIONS: dict[str, dict[str, str | tuple[str, ...]]] = {
@@ -471,10 +473,11 @@ def _option(
         position += 1
     if isinstance(kind, tuple) and value not in kind:
         raise complain(line, column, f"expected {_choice(kind)}" + _found(value))
-    if kind == "list":
-        earlier = options.get(key, ())
+    if kind == "filter":
+        # One list of both kinds: their order counts, the first match wins.
+        earlier = options.get("filters", ())
         assert isinstance(earlier, tuple)
-        options[key] = (*earlier, value)
+        options["filters"] = (*earlier, (key, value))
     else:
         options[key] = value
     return position

@@ -1,0 +1,121 @@
+"""`globuswrap submit`: from #GLOBUS lines to a chain."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from globuswrap.cli.options import application, command
+from globuswrap.cli.output import Report
+from globuswrap.errors import UsageProblem
+from globuswrap.system import log
+
+app = application()
+
+
+@command(app, context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]})
+def submit(
+    job_script: Annotated[str | None, typer.Argument(help="The job script, with its #GLOBUS lines.")] = None,
+    scheduler_arguments: Annotated[
+        list[str] | None, typer.Argument(help="After --: arguments for sbatch or qsub.", metavar="[-- ARGUMENTS...]")
+    ] = None,
+    scheduler: Annotated[str, typer.Option("--scheduler", help="auto, slurm, pbs or local (this machine).")] = "auto",
+    staging: Annotated[
+        str | None, typer.Option("--staging", help="jobs (default), login (see tend) or inline (inside the job).")
+    ] = None,
+    stage_partition: Annotated[
+        str | None, typer.Option("--stage-partition", "--stage-queue", help="Partition or queue of stage jobs.")
+    ] = None,
+    stage_account: Annotated[
+        str | None, typer.Option("--stage-account", help="Account of stage jobs (default: the job's).")
+    ] = None,
+    stage_time: Annotated[
+        str | None, typer.Option("--stage-time", help="Limit of each stage job (default 10m).")
+    ] = None,
+    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between two looks at a task.")] = None,
+    fault_grace: Annotated[
+        str | None, typer.Option("--fault-grace", help="How long a permanent fault or a pause may last (default 5m).")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", help="Go on with a chain where it stopped.", metavar="CHAIN")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print every script and command as it would run; submit nothing.")
+    ] = False,
+) -> Report:
+    """Submit a job script as a chain: data is staged in, the job is released, results are staged out.
+
+    The script goes to the scheduler unchanged, held until its data is there. Run with --scheduler local, the chain runs here
+    and now.
+    """
+    from globuswrap.staging import chain as chains
+    from globuswrap.staging import record
+    from globuswrap.staging.submission import Wishes, plan_of
+
+    if resume is not None:
+        if job_script is not None:
+            raise UsageProblem("bad-usage", "--resume takes no job script", f"globuswrap submit --resume {resume}")
+        known = record.load(resume)
+        _warn_of_changes(known)
+        going, standing = chains.resume(known)
+        return _told(going, standing)
+    if job_script is None:
+        raise UsageProblem("bad-usage", "no job script was given", "globuswrap submit JOB_SCRIPT")
+    wishes = Wishes(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)
+    plan, content = plan_of(Path(job_script), wishes, scheduler_arguments or (), os.environ)
+    if dry_run:
+        return _planned(plan, content)
+    chain = chains.create(plan, content)
+    return _told(chain, chains.start(chain))
+
+
+def _told(chain: Any, standing: Any) -> Report:
+    """The chain's id on the first line; the rest is talk. On this machine, the chain is followed to its end."""
+    from globuswrap.staging import chain as chains
+
+    if chain.plan.scheduler == "local" and not standing.ended:
+        standing = chains.follow(chain)
+    if standing.problem is not None and standing.ended:
+        standing.problem.data = chains.describe(chain.id)["data"]
+        raise standing.problem
+    described = chains.describe(chain.id)
+    for line in described["text"]:
+        log.say(line)
+    if not standing.ended:
+        log.say(f"see how it goes: globuswrap status {chain.id}")
+        if chain.plan.staging.mode == "login":
+            log.say("nothing runs on nodes: `globuswrap tend` advances it, from cron or with --follow")
+    return Report(described["data"], [chain.id], standing.exit_code)
+
+
+def _warn_of_changes(chain: Any) -> None:
+    try:
+        changed = Path(chain.plan.script).read_bytes() != chain.script.read_bytes()
+    except OSError:
+        return
+    if changed:
+        log.say(f"{chain.plan.script} has changed since; the chain goes on with the script as it was submitted")
+
+
+def _planned(plan: Any, content: bytes) -> Report:
+    """A dry run: each file and command as it would be, ids of jobs that do not exist yet as words."""
+    from globuswrap.staging import chain as chains
+    from globuswrap.staging import record
+
+    directory = record.root() / plan.id
+    texts = chains.generated(plan, directory, content)
+    commands = chains.commands(plan, directory)
+    lines = []
+    for name, text in texts.items():
+        lines += [f"# {directory / name}", *text.rstrip("\n").split("\n"), ""]
+    lines += [shlex.join(words) for words in commands]
+    data = {
+        "planned": {str(directory / name): text for name, text in texts.items()},
+        "commands": [list(words) for words in commands],
+        "plan": plan.to_json(),
+    }
+    return Report(data, lines)

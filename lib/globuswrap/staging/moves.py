@@ -1,0 +1,248 @@
+"""From the steps of a chain to transfers: each is submitted exactly once under a key of its own, and looked at once.
+
+Nothing here waits: a chain is advanced by many short looks, from whichever host takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from globuswrap import config
+from globuswrap.collections import resolve
+from globuswrap.collections.address import Address, normalised
+from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
+from globuswrap.globus import command as globus
+from globuswrap.globus.faults import Absent
+from globuswrap.staging.directives import expand
+from globuswrap.staging.plan import Plan, Step
+from globuswrap.system import units
+from globuswrap.transfers import journal, operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
+from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.request import Request
+from globuswrap.transfers.submit import Policy
+from globuswrap.transfers.wait import Patience
+
+MOVING = "moving"  # a task works on it
+STUCK = "stuck"  # something that time or a person mends
+DONE = "done"
+FAILED = "failed"
+SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where a step stands. `problem` is what keeps it (STUCK) or ended it (FAILED)."""
+
+    state: str
+    task_id: str | None = None
+    outcome: str = ""
+    exit_code: int = 0
+    cause: str = ""
+    remedy: str = ""
+    receipt: Mapping[str, Any] | None = None
+    problem: Problem | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.state in (DONE, FAILED, SKIPPED)
+
+
+def request_of(step: Step, symbols: Mapping[str, str]) -> Request:
+    """The transfer of a step. UsageProblem for an address that cannot be resolved, or a symbol without a value."""
+    known = dict(step.options)
+    for ours in ("strict", "fault-grace"):
+        known.pop(ours, None)
+    settings = config.load().settings
+    deadline = known.pop("deadline", None)
+    label = known.pop("label", None)
+    return requests.transfer(
+        resolve.address(expand(step.source, symbols)),
+        resolve.address(expand(step.destination, symbols)),
+        recursive=known.pop("recursive", None),
+        label=expand(str(label), symbols) if label is not None else f"{symbols.get('x', '')} {step.name}".strip(),
+        notify=str(known.pop("notify", settings.notify)),
+        # Relative to now, and left out of the request's digest: only the first look's deadline reaches Globus.
+        deadline=None if deadline is None else units.utc_text(units.moment(str(deadline))),
+        options=requests.Options(**{name.replace("-", "_"): value for name, value in known.items()}),
+    )
+
+
+def look(
+    plan: Plan, steps: Iterable[Step], symbols: Mapping[str, str], scope: str, *, receipt_files: bool = False
+) -> dict[str, Move]:
+    """Submit what is not submitted yet, then look at all tasks once. `scope` begins the key of each step.
+
+    A problem of one step is in its Move; the others go on.
+    """
+    wanted = list(steps)
+    moves: dict[str, Move] = {}
+    entries: dict[str, Entry] = {}
+    for step in wanted:
+        try:
+            entries[step.name] = _submitted(plan, step, symbols, scope)
+        except _Nothing as nothing:
+            moves[step.name] = Move(SKIPPED, cause=nothing.why)
+        except Problem as problem:
+            moves[step.name] = _of_problem(problem)
+    for name, outcome in _looked_at(plan, wanted, entries, receipt_files).items():
+        moves[name] = outcome if isinstance(outcome, Move) else of_outcome(outcome)
+    return moves
+
+
+def key(scope: str, step: Step) -> str:
+    return f"{scope}/{step.name}"
+
+
+def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -> Entry:
+    policy = Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)
+    request = request_of(step, symbols)
+    begun = journal.latest(requests.key_of("", policy.name, plan.id)) is not None
+    if step.if_present and not begun and not present(resolve.address(expand(step.source, symbols))):
+        raise _Nothing("the source is not there (--if-present)")
+    return submitting.submit(request, policy).entry
+
+
+class _Nothing(Exception):
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+def _looked_at(
+    plan: Plan, steps: Iterable[Step], entries: Mapping[str, Entry], receipt_files: bool
+) -> dict[str, Outcome | Move]:
+    found: dict[str, Outcome | Move] = {}
+    groups: dict[Patience, list[tuple[str, Entry]]] = {}
+    for step in steps:
+        entry = entries.get(step.name)
+        if entry is None:
+            continue
+        patience = patience_of(plan, step, receipt_files)
+        if entry.receipt is not None:
+            found[step.name] = waiting.from_receipt(entry, strict=patience.strict)
+        else:
+            groups.setdefault(patience, []).append((step.name, entry))
+    for patience, group in groups.items():
+        try:
+            outcomes = waiting.wait([entry for _, entry in group], patience)
+        except Problem as problem:
+            found.update({name: replace(_of_problem(problem), task_id=entry.task_id) for name, entry in group})
+            continue
+        for name, entry in group:
+            outcome = outcomes[str(entry.task_id)]
+            if outcome.terminal:
+                operations.report(entry)
+            found[name] = outcome
+    return found
+
+
+def patience_of(plan: Plan, step: Step, receipt_files: bool) -> Patience:
+    grace = step.options.get("fault-grace")
+    return Patience(
+        timeout=0.0,
+        retry_for=0.0,
+        fault_grace=plan.staging.fault_grace if grace is None else units.duration(str(grace)),
+        strict=bool(step.options.get("strict")),
+        receipt_files=receipt_files,
+    )
+
+
+def of_outcome(outcome: Outcome) -> Move:
+    """A task that ended well or badly, or one that still has time: paused and suspended tasks wait for someone."""
+    if not outcome.terminal:
+        problem = outcome.problem()
+        state = MOVING if outcome.name == "running" else STUCK
+        return Move(state, outcome.task_id, outcome.name, 0, outcome.cause, outcome.remedy, problem=problem)
+    state = DONE if outcome.exit_code == 0 else FAILED
+    return Move(
+        state,
+        outcome.task_id,
+        outcome.name,
+        outcome.exit_code,
+        outcome.cause,
+        outcome.remedy,
+        outcome.receipt,
+        outcome.problem(),
+    )
+
+
+def _of_problem(problem: Problem) -> Move:
+    """Login, network and a missing command are mended outside of the chain, which then goes on; the rest is the end."""
+    mendable = isinstance(problem, LoginNeeded | TryLater | Held | NoGlobus)
+    return Move(
+        STUCK if mendable else FAILED,
+        outcome=problem.name,
+        exit_code=problem.exit_code,
+        cause=problem.cause,
+        remedy=problem.remedy,
+        problem=problem,
+    )
+
+
+def present(address: Address) -> bool:
+    """Is there anything at the address? Asked of Globus: the collection decides, not this machine's mount."""
+    try:
+        found = globus.retrying(lambda: globus.call("stat", str(address)), 0.0)
+    except Absent:
+        return False
+    # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).
+    return isinstance(found, dict) and "type" in found
+
+
+def cancel_task(task_id: str) -> None:
+    """Cancel a task at Globus; one that has ended, or is gone, is left as it is."""
+    try:
+        globus.retrying(lambda: globus.call("task", "cancel", task_id), 30.0)
+    except Absent:
+        return
+
+
+def covered(
+    step: Step, receipts: Mapping[str, Mapping[str, Any]], symbols: Mapping[str, str]
+) -> tuple[Address, list[str]]:
+    """What a cleanup step may delete: its address, and the files below it that receipts of this chain prove delivered.
+
+    `receipts` maps names of steps that are done to their receipts: the files that a stage-in copied to its destination, and
+    those that a stage-out copied from its source. Nothing else is covered, whatever lies beside it.
+    """
+    address = resolve.address(expand(step.source, symbols))
+    top = normalised(address.path).rstrip("/")
+    if not top or address.path in ("~", "/~/"):
+        return address, []
+    paths: set[str] = set()
+    for name, receipt in receipts.items():
+        side, collection = ("destination", "destination") if name.startswith("stage-in") else ("source", "source")
+        if receipt.get(collection) != address.collection:
+            continue
+        for file in receipt.get("files_list") or ():
+            path = str(file.get(side) or "")
+            clean = normalised(path)
+            if clean == top or clean.startswith(top + "/"):
+                paths.add(path)
+    return address, sorted(paths)
+
+
+def clean(
+    plan: Plan, step: Step, receipts: Mapping[str, Mapping[str, Any]], symbols: Mapping[str, str], scope: str
+) -> Move:
+    """Delete what a cleanup step covers, exactly once, and look at it."""
+    try:
+        address, paths = covered(step, receipts, symbols)
+        if not paths:
+            return Move(SKIPPED, cause="no receipt of this chain covers a file there")
+        request = requests.delete(
+            [replace(address, path=path) for path in paths],
+            label=f"{symbols.get('x', '')} {step.name}".strip(),
+            notify=config.load().settings.notify,
+            options=requests.Options(ignore_missing=True),
+        )
+        entry = submitting.submit(request, Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)).entry
+    except Problem as problem:
+        return _of_problem(problem)
+    found = _looked_at(plan, [step], {step.name: entry}, False)[step.name]
+    return found if isinstance(found, Move) else of_outcome(found)

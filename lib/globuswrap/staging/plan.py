@@ -1,0 +1,160 @@
+"""What a chain is to do: the plan, written once as chain.json, and pure functions over it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from globuswrap.errors import UsageProblem
+from globuswrap.staging import directives
+from globuswrap.staging.directives import CLEANUP, STAGE_IN, STAGE_OUT, Directive, Script
+
+SCHEMA = "globuswrap.chain/1"
+
+JOBS = "jobs"
+LOGIN = "login"
+INLINE = "inline"
+STAGINGS = (JOBS, LOGIN, INLINE)
+
+#: Symbols that differ from one job of the same script to the next.
+PER_JOB = ("j", "A", "a")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One directive as a step: `name` is `stage-in.1` and so on; texts are templates (see directives.expand)."""
+
+    name: str
+    kind: str
+    line: int
+    source: str
+    destination: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    when: str = directives.SUCCESS
+    if_present: bool = False
+
+    def uses(self, *symbols: str) -> bool:
+        """Whether source or destination uses one of the symbols, given as letters."""
+        return bool(set(symbols) & (directives.symbols_of(self.source) | directives.symbols_of(self.destination)))
+
+    def runs_after(self, success: bool) -> bool:
+        """Whether the step is for this outcome of the job."""
+        return self.when == directives.ALWAYS or (self.when == directives.SUCCESS) == success
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How to stage. Durations are seconds; `time` bounds each stage job; None: take what the job or the settings say."""
+
+    mode: str = JOBS
+    partition: str | None = None
+    account: str | None = None
+    time: float = 600.0
+    poll: float | None = None
+    fault_grace: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a chain that does not change while it runs.
+
+    `script` is where the user's script was, `copy` the one that is submitted (same bytes, below the chain's directory, so
+    that a job can be told by its command). `launcher` starts globuswrap on any node; `environment` is what stage jobs set.
+    """
+
+    id: str
+    scheduler: str
+    staging: Staging
+    script: str
+    copy: str
+    cwd: str
+    user: str
+    host: str
+    created: float
+    steps: tuple[Step, ...]
+    arguments: tuple[str, ...] = ()
+    launcher: tuple[str, ...] = ("globuswrap",)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    held_by_user: bool = False
+    schema: str = SCHEMA
+
+    def of(self, kind: str) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.kind == kind)
+
+    def step(self, name: str) -> Step:
+        return next(step for step in self.steps if step.name == name)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def from_json(text: str) -> Plan:
+    """The plan of a chain.json. Raises ValueError, KeyError or TypeError if it is none."""
+    document = json.loads(text)
+    if document.get("schema") != SCHEMA:
+        raise ValueError(f"schema {document.get('schema')!r}, expected {SCHEMA}")
+    steps = tuple(Step(**{**step, "options": _options(step["options"])}) for step in document.pop("steps"))
+    staging = Staging(**document.pop("staging"))
+    for name in ("arguments", "launcher"):
+        document[name] = tuple(document[name])
+    return Plan(steps=steps, staging=staging, **document)
+
+
+def _options(document: Mapping[str, Any]) -> dict[str, Any]:
+    filters = document.get("filters")
+    return dict(document) if filters is None else {**document, "filters": tuple(tuple(each) for each in filters)}
+
+
+def steps_of(script: Script) -> tuple[Step, ...]:
+    """The steps of a parsed script, numbered within their kind, in the order of the lines."""
+    counts: dict[str, int] = {}
+
+    def step(directive: Directive) -> Step:
+        counts[directive.verb] = counts.get(directive.verb, 0) + 1
+        return Step(
+            f"{directive.verb}.{counts[directive.verb]}",
+            directive.verb,
+            directive.line,
+            directive.source,
+            directive.destination,
+            dict(directive.options),
+            directive.when,
+            directive.if_present,
+        )
+
+    return tuple(step(directive) for directive in script.directives)
+
+
+def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
+    """The plan, if its parts fit together; UsageProblem otherwise. `array`: whether the job is one, if that is known."""
+    if not plan.steps:
+        raise UsageProblem(
+            "no-directives",
+            f"{directives.printable(name)}: no #GLOBUS lines before the first command",
+            "add `#GLOBUS stage-in SOURCE DESTINATION` after the first line (see docs/directives.md)",
+        )
+    for step in plan.steps:
+        if step.uses("a") and plan.staging.mode != INLINE:
+            raise UsageProblem(
+                "element-needs-inline",
+                f"{directives.printable(name)}:{step.line}: %a stages for each element of an array, "
+                f"which {plan.staging.mode} staging does not",
+                "submit with --staging inline, or write %A",
+            )
+        if step.uses("a") and array is False:
+            raise UsageProblem(
+                "not-an-array",
+                f"{directives.printable(name)}:{step.line}: %a, but the job is not an array",
+                "make it an array, or write %j",
+            )
+    return plan
+
+
+def with_settings(staging: Staging, changes: Mapping[str, Any]) -> Staging:
+    """`staging` with the changes that are not None."""
+    return replace(staging, **{name: value for name, value in changes.items() if value is not None})
+
+
+__all__ = ["CLEANUP", "INLINE", "JOBS", "LOGIN", "STAGE_IN", "STAGE_OUT", "Plan", "Staging", "Step"]

@@ -1,0 +1,178 @@
+"""A chain on disk: a plan that never changes, and facts that are each written once.
+
+    chains/<id>/chain.json      the plan
+    chains/<id>/script/...      the user's script as it was submitted; the generated scripts are beside it
+    chains/<id>/g1/<fact>       facts of the first run; a resumed chain goes on in g2, g3, ...
+    chains/<id>/log             what the stage jobs said
+
+A fact is written to a temporary file, fsynced, and given its name by link(2): of two hosts that add the same fact one
+wins, and both go on from what the winner wrote. No lock guards this. It holds where link(2) and rename(2) are atomic and a
+file opened by name has the content that was fsynced before its link was made (close-to-open, as NFS gives); a link whose
+reply NFS lost is told by the link count of one's own temporary file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap.errors import UsageProblem
+from globuswrap.staging import plan as plans
+from globuswrap.staging.plan import Plan
+from globuswrap.system import files
+
+
+def root() -> Path:
+    return files.state_dir() / "chains"
+
+
+def new_id() -> str:
+    """An id that no task id or collection name looks like: `c` and eight hex digits (job names of PBS are short)."""
+    return f"c{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain's plan, directory and current generation (each resumption begins a new one)."""
+
+    plan: Plan
+    directory: Path
+    generation: int
+
+    @property
+    def id(self) -> str:
+        return self.plan.id
+
+    @property
+    def facts_directory(self) -> Path:
+        return self.directory / f"g{self.generation}"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def script(self) -> Path:
+        return Path(self.plan.copy)
+
+    def fact(self, name: str) -> dict[str, Any] | None:
+        """The content of a fact, with its time as `at`; None if it is not there."""
+        return _load(self.facts_directory / name)
+
+    def add(self, name: str, /, **content: Any) -> tuple[dict[str, Any], bool]:
+        """Add a fact, durably, unless it is there. Returns it as it is now, and whether this call wrote it."""
+        final = self.facts_directory / name
+        known = _load(final)
+        if known is not None:
+            return known, False
+        content = {"at": time.time(), "host": socket.gethostname(), **content}
+        temporary = files.write_temporary(self.facts_directory, json.dumps(content, indent=1) + "\n")
+        try:
+            os.link(temporary, final)
+        except FileExistsError:
+            if os.stat(temporary).st_nlink != 2:
+                known = _load(final)
+                return known if known is not None else content, False
+        finally:
+            os.unlink(temporary)
+        files.sync_directory(self.facts_directory)
+        return content, True
+
+    def facts(self, prefix: str = "") -> dict[str, dict[str, Any]]:
+        """All facts whose names start so, by name."""
+        names = sorted(name for name in os.listdir(self.facts_directory) if name.startswith(prefix))
+        found = {name: _load(self.facts_directory / name) for name in names if not name.startswith(".tmp-")}
+        return {name: content for name, content in found.items() if content is not None}
+
+    def note(self, name: str, /, **content: Any) -> None:
+        """Remember something that changes, such as why a step waits: the last writer wins, and nothing depends on it."""
+        path = self.directory / f"note.{name}"
+        known = _load(path) or {}
+        same = {key: value for key, value in known.items() if key != "at"} == content
+        if not same:
+            files.write_atomic(path, json.dumps({"at": time.time(), **content}, indent=1) + "\n")
+
+    def noted(self, name: str) -> dict[str, Any]:
+        return _load(self.directory / f"note.{name}") or {}
+
+    def begin_generation(self, carried: Mapping[str, Mapping[str, Any]]) -> Chain:
+        """The next generation, with these facts in it from the start. Of two callers one wins, and both get its chain."""
+        following = self.generation + 1
+        temporary = self.directory / f".tmp-g{following}-{uuid.uuid4().hex[:8]}"
+        files.private_directory(temporary)
+        for name, content in {"resumed": {"at": time.time()}, **carried}.items():
+            files.write_atomic(temporary / name, json.dumps(content, indent=1) + "\n")
+        try:
+            os.rename(temporary, self.directory / f"g{following}")
+        except OSError:
+            if not (self.directory / f"g{following}").is_dir():
+                raise
+            shutil.rmtree(temporary, ignore_errors=True)
+        files.sync_directory(self.directory)
+        return Chain(self.plan, self.directory, following)
+
+
+def create(plan: Plan, texts: Mapping[str, tuple[str | bytes, int]]) -> Chain:
+    """Write a new chain: the files `texts` (name below the directory -> content and mode), the plan, generation 1."""
+    directory = root() / plan.id
+    files.private_directory(root())
+    directory.mkdir(mode=0o700)
+    for name, (content, mode) in texts.items():
+        path = directory / name
+        files.private_directory(path.parent)
+        files.write_atomic(path, content, mode)
+    files.private_directory(directory / "g1")
+    files.write_atomic(directory / "chain.json", plan.to_json())
+    files.sync_directory(root())
+    return Chain(plan, directory, 1)
+
+
+def load(chain_id: str) -> Chain:
+    """The chain of that id. UsageProblem if there is none, or its record is damaged."""
+    directory = root() / chain_id
+    if "/" in chain_id or not (directory / "chain.json").is_file():
+        raise UsageProblem("unknown-chain", f"no chain is called {chain_id!r}", "see: globuswrap status")
+    try:
+        plan = plans.from_json((directory / "chain.json").read_text("utf-8"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageProblem(
+            "damaged-chain",
+            f"chain {chain_id}: {directory / 'chain.json'} is damaged: {error}",
+            "cancel its jobs by hand, then remove that directory",
+        ) from None
+    numbers = [int(name[1:]) for name in os.listdir(directory) if name.startswith("g") and name[1:].isdigit()]
+    return Chain(plan, directory, max(numbers, default=1))
+
+
+def exists(chain_id: str) -> bool:
+    return "/" not in chain_id and (root() / chain_id / "chain.json").is_file()
+
+
+def ids() -> list[str]:
+    """The ids of all chains, oldest first."""
+    try:
+        names = os.listdir(root())
+    except FileNotFoundError:
+        return []
+    known = [name for name in names if (root() / name / "chain.json").is_file()]
+    return sorted(known, key=lambda name: (root() / name / "chain.json").stat().st_mtime)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise UsageProblem(
+            "damaged-chain", f"{path} is damaged", "remove that file; the chain then does this step again"
+        ) from None
+    return document if isinstance(document, dict) else None

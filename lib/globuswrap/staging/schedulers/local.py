@@ -1,0 +1,103 @@
+"""This machine as a scheduler: one job, run here once it is released. For a laptop, a rehearsal and `make demo`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from globuswrap.staging.record import Chain
+from globuswrap.staging.schedulers import base
+from globuswrap.staging.schedulers.base import About, JobState, StageJob
+from globuswrap.system import log, process
+
+#: The shell outlives a killed globuswrap and still writes down how the job ended.
+_RUN = 'printf "%s\\n" "$$" >"$1/local.pid"; "$2"; code=$?; printf "%s\\n" "$code" >"$1/local.tmp"; ' \
+    'mv -f "$1/local.tmp" "$1/local.code"; exit "$code"'  # fmt: skip
+
+
+class Local:
+    """Runs the job of one chain. Its hold is that it has not been started."""
+
+    name = "local"
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+
+    @property
+    def output(self) -> Path:
+        """Where the job's output goes: beside where it was submitted, as with a batch system."""
+        return Path(self.chain.plan.cwd) / f"{self.chain.script.name}-{self.chain.id}.out"
+
+    def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
+        return (str(script), *arguments)
+
+    def stage_command(self, job: StageJob) -> tuple[str, ...]:
+        raise NotImplementedError("chains on this machine have no stage jobs")
+
+    def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
+        return f"local-{self.chain.id}"
+
+    def about(self, job_id: str) -> About:
+        return About(job_id, self.chain.script.name, getpass.getuser(), self.chain.plan.cwd)
+
+    def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
+        return {job_id: self._state(job_id) for job_id in job_ids}
+
+    def release(self, job_id: str) -> None:
+        """Run the job, to its end; does nothing if it was started before."""
+        _, mine = self.chain.add("local.started")
+        if not mine:
+            return
+        log.say(f"{self.chain.id}: the job runs; its output goes to {self.output}")
+        with self.output.open("ab") as output:
+            process.run(
+                ("/bin/sh", "-c", f"exec 2>&1; {_RUN}", "sh", str(self.chain.facts_directory), str(self.chain.script)),
+                cwd=self.chain.plan.cwd,
+                env={"GLOBUSWRAP_JOB_ID": job_id},
+                stdout=output,
+            )
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        pid = self._number("local.pid")
+        if pid is not None and self._number("local.code") is None and _alive(pid):
+            process.run(("pkill", "-TERM", "-P", str(pid)))
+
+    def outcomes(self, about: About) -> tuple[str, ...]:
+        return ()
+
+    def find(self, directory: Path) -> dict[str, str]:
+        return {}
+
+    def own_job(self) -> str | None:
+        return None
+
+    def _state(self, job_id: str) -> JobState:
+        started = self.chain.fact("local.started")
+        if started is None:
+            return JobState(job_id, base.HELD, "not started")
+        code = self._number("local.code")
+        if code is not None:
+            return JobState(job_id, base.ENDED, f"exit {code}", success=code == 0)
+        pid = self._number("local.pid")
+        if _alive(pid) if pid is not None else time.time() - float(started["at"]) < 5:
+            return JobState(job_id, base.RUNNING, f"process {pid}")
+        return JobState(job_id, base.ENDED, "it vanished", success=False)
+
+    def _number(self, name: str) -> int | None:
+        try:
+            return int((self.chain.facts_directory / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,232 @@
+"""Slurm by its commands: sbatch, scontrol, squeue, scancel. Facts observed on Slurm 22.05; see docs/chains.md."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from globuswrap.errors import Refused, TryLater
+from globuswrap.staging.schedulers import base
+from globuswrap.staging.schedulers.base import About, JobState, StageJob
+from globuswrap.system.process import Completed
+
+_DEPENDENCY = {base.AFTER_SUCCESS: "afterok", base.AFTER_FAILURE: "afternotok", base.AFTER_EITHER: "afterany"}
+
+_ENDED_BADLY = {
+    "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "REVOKED",
+}  # fmt: skip
+_WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+_RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
+
+# JobName and Reason may hold spaces; what follows them is in a fixed order (22.05 to 24.05).
+_JOB = re.compile(
+    r"JobId=(?P<id>\d+) (?:ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\S+) (?:ArrayTaskThrottle=\S+ )?)?"
+    r"(?:HetJobId=\S+ )?(?:HetJobOffset=\S+ )?(?:HetJobIdSet=\S+ )?"
+    r"JobName=(?P<name>.*?) UserId=(?P<user>[^(]*)\(\d+\) GroupId=\S+ MCS_label=.*?"
+    r" Account=(?P<account>\S+) QOS=(?P<qos>\S+) (?:WCKey=\S* )?"
+    r"JobState=(?P<state>\S+) Reason=(?P<reason>.*?) Dependency=(?P<dependency>.*?)"
+    r" Requeue=.*? ExitCode=(?P<exit>\d+:\d+) .*? Partition=(?P<partition>\S+) .*? WorkDir=(?P<workdir>.*?)"
+    r"(?= (?:AdminComment|SystemComment|Comment|StdErr)=|$)",
+    re.DOTALL,
+)
+
+#: A witness is never meant to run: it is a job whose dependency the scheduler goes on judging, however long ago the
+#: compute job was purged. Held jobs are not judged, those with a begin time are (observed).
+WITNESS_BEGIN = "now+3650days"
+
+_UNREACHABLE = re.compile(
+    r"(?i)unable to contact|connection (refused|timed out)|communication|timed out|try again|socket"
+)
+
+
+def compute_command(script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
+    """The `sbatch` of the user's script: nothing of theirs is replaced, only the hold is added."""
+    return ("sbatch", "--parsable", *(("--hold",) if hold else ()), *arguments, str(script))
+
+
+def stage_command(job: StageJob) -> tuple[str, ...]:
+    """The `sbatch` of a stage job."""
+    after = () if job.after is None else (f"--dependency={_DEPENDENCY[job.after[1]]}:{job.after[0]}",)
+    begin: tuple[str, ...] = ()
+    if job.witness:
+        begin = (f"--begin={WITNESS_BEGIN}",)
+    elif job.delay > 0:
+        begin = (f"--begin=now+{math.ceil(job.delay)}",)
+    return (
+        *("sbatch", "--parsable", f"--job-name={job.name}", "--output=/dev/null", "--chdir=/"),
+        *("--nodes=1", "--ntasks=1", f"--time={max(1, math.ceil(job.seconds / 60))}"),
+        *(() if job.partition is None else (f"--partition={job.partition}",)),
+        *(() if job.account is None else (f"--account={job.account}",)),
+        *after,
+        # Without it a job whose dependency can never be met stays in the queue for ever.
+        *(("--kill-on-invalid-dep=yes",) if after else ()),
+        *begin,
+        str(job.script),
+    )
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    """The jobs of `scontrol show job -o`. Raises Refused for a line that is none."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if line.startswith("JobId="):
+            lines.append(line)
+        elif lines and line.strip():
+            lines[-1] += "\n" + line  # a newline in a job's name
+    found = []
+    for line in lines:
+        match = _JOB.match(line)
+        if match is None:
+            raise Refused(
+                "odd-answer", "scontrol's answer cannot be read", "report it with the line below", detail=line
+            )
+        found.append({name: value or "" for name, value in match.groupdict().items()})
+    return found
+
+
+def state_of(job_id: str, jobs: Sequence[dict[str, str]]) -> JobState:
+    """One state for a job, or for an array of all its elements: it runs while one runs, and succeeds if all do.
+
+    Raises Refused for a state that is not known.
+    """
+    if not jobs:
+        return JobState(job_id, base.GONE, "unknown to Slurm")
+    phases = [_phase(job) for job in jobs]
+    shown = next((job for job, phase in zip(jobs, phases, strict=True) if phase == base.RUNNING), None)
+    shown = shown or next((job for job, phase in zip(jobs, phases, strict=True) if phase != base.ENDED), None)
+    shown = shown or next((job for job in jobs if not _succeeded(job)), jobs[0])
+    phase = _phase(shown)
+    success = all(_succeeded(job) for job in jobs) if phase == base.ENDED else None
+    words = shown["state"] + (f" {shown['exit']}" if phase == base.ENDED else "")
+    satisfied = phase == base.WAITING and shown["dependency"] == "(null)"
+    reason = "" if shown["reason"] == "None" else shown["reason"]
+    return JobState(job_id, phase, words, reason, success, satisfied, shown)
+
+
+def _phase(job: dict[str, str]) -> str:
+    state = job["state"]
+    if state in _WAITING:
+        return base.HELD if job["reason"] == "JobHeldUser" else base.WAITING
+    if state in _RUNNING:
+        return base.RUNNING
+    if state == "COMPLETED" or state in _ENDED_BADLY:
+        return base.ENDED
+    raise Refused(
+        "unknown-state", f"Slurm job {job['id']} has the state {state}", f"look at it: scontrol show job {job['id']}"
+    )
+
+
+def _succeeded(job: dict[str, str]) -> bool:
+    return job["state"] == "COMPLETED" and job["exit"] == "0:0"
+
+
+def about_of(job_id: str, jobs: Sequence[dict[str, str]]) -> About:
+    job = jobs[0]
+    account = job["account"] if job["account"] != "(null)" else None
+    return About(job_id, job["name"], job["user"], job["workdir"], bool(job["array"]), account, job["partition"])
+
+
+def held_by_user(script: str, arguments: Sequence[str]) -> bool:
+    """Whether the user asked for a hold themself: then it is theirs to release."""
+    words = [word for line in header(script, "#SBATCH") for word in line.split()]
+    return bool({"--hold", "-H"} & {*words, *arguments})
+
+
+def header(script: str, prefix: str) -> list[str]:
+    """What follows the prefix on the lines before the first command."""
+    found = []
+    for line in script.split("\n"):
+        if line.strip() and not line.startswith("#"):
+            break
+        if line.startswith(prefix):
+            found.append(line[len(prefix) :])
+    return found
+
+
+class Slurm:
+    """The functions that act; each runs one program."""
+
+    name = "slurm"
+
+    def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
+        return compute_command(script, arguments, hold=hold)
+
+    def stage_command(self, job: StageJob) -> tuple[str, ...]:
+        return stage_command(job)
+
+    def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
+        """Submit, and return the job id. Raises Refused with what sbatch said."""
+        # A stage job takes nothing from the job or shell it is submitted in: SBATCH_ARRAY_INX would make it an array.
+        stage = any(word.startswith("--job-name=gw-") for word in command)
+        env = {name: None for name in os.environ if name.startswith(("SBATCH_", "SLURM_"))} if stage else {}
+        env.pop("SLURM_CONF", None)
+        done = base.ran(command, cwd, env)
+        if done.code != 0:
+            raise base.refused(done, "sbatch refused the job", "mend what it names, then submit again")
+        job_id = done.stdout.strip().split(";")[0]
+        if not job_id.isdigit():
+            raise base.refused(done, "sbatch printed no job id", "look for the job: squeue --me")
+        return job_id
+
+    def about(self, job_id: str) -> About:
+        jobs = self._rows(job_id)
+        if not jobs:
+            raise Refused("job-gone", f"Slurm job {job_id} is gone", "see: globuswrap status")
+        return about_of(job_id, jobs)
+
+    def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
+        return {job_id: state_of(job_id, self._rows(job_id)) for job_id in job_ids}
+
+    def release(self, job_id: str) -> None:
+        """Release the user's hold; of a job that is not held (any more) this is success."""
+        done = base.ran(("scontrol", "release", job_id))
+        if done.code != 0 and self.states([job_id])[job_id].phase == base.HELD:
+            raise base.refused(done, f"job {job_id} cannot be released", f"scontrol release {job_id}")
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """Cancel jobs; unknown and finished ones are none of its business."""
+        wanted = list(job_ids)
+        if not wanted:
+            return
+        done = base.ran(("scancel", *wanted))
+        if done.code != 0:
+            left = [state.id for state in self.states(wanted).values() if state.phase in (base.HELD, base.WAITING)]
+            if left:
+                raise base.refused(done, f"jobs {' '.join(left)} cannot be cancelled", f"scancel {' '.join(left)}")
+
+    def outcomes(self, about: About) -> tuple[str, ...]:
+        """The dependencies by which Slurm itself tells the outcome; of an array afterok means all of its elements."""
+        return (base.AFTER_SUCCESS, base.AFTER_FAILURE)
+
+    def find(self, directory: Path) -> dict[str, str]:
+        """Unfinished jobs whose script lies below the directory: id -> script."""
+        import getpass
+
+        done = base.ran(("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"))
+        if done.code != 0:
+            raise self._unreachable(done)
+        pairs = (line.partition("|") for line in done.stdout.splitlines())
+        return {job_id: script for job_id, _, script in pairs if script.startswith(f"{directory}/")}
+
+    def own_job(self) -> str | None:
+        return os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+
+    def _rows(self, job_id: str) -> list[dict[str, str]]:
+        done = base.ran(("scontrol", "show", "job", "-o", job_id))
+        if done.code == 0:
+            return rows(done.stdout)
+        if "Invalid job id" in done.stderr:
+            return []
+        raise self._unreachable(done)
+
+    @staticmethod
+    def _unreachable(done: Completed) -> TryLater | Refused:
+        told = (done.stderr or done.stdout).strip()
+        if _UNREACHABLE.search(told):
+            return TryLater(
+                "scheduler-unreachable", "Slurm does not answer", "run it again later", ran=done.argv, detail=told
+            )
+        return base.refused(done, "Slurm refused", "mend what it names")

@@ -1,0 +1,89 @@
+"""The texts of generated job scripts: pure, short bash that a person can read and run again. No secrets in them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from globuswrap.staging.plan import Plan
+from globuswrap.staging.schedulers.slurm import header
+
+#: Variables that a stage job needs, for schedulers do not hand on the environment (PBS), or not all of it.
+_NAMES = {
+    "PATH",
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_CONFIG_DIRS",
+    "XDG_STATE_HOME",
+    "XDG_CACHE_HOME",
+    "GLOBUS_PROFILE",
+    "GLOBUS_SDK_ENVIRONMENT",
+    "NO_PROXY",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "SLURM_CONF",
+    "PBS_CONF_FILE",
+    "PBS_EXEC",
+    "PBS_SERVER",
+}
+_PREFIXES = ("GLOBUS_SDK_SERVICE_URL_", "GLOBUSWRAP_")
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the caller's environment generated scripts set: named settings, never a secret, never a proxy's password."""
+    chosen = {name: value for name, value in environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+    return {
+        name: value
+        for name, value in sorted(chosen.items())
+        if not (name.lower().endswith("_proxy") and "@" in value)
+        and not any(word in name for word in ("SECRET", "TOKEN", "PASSWORD"))
+        and "\0" not in value
+    }
+
+
+def stage(plan: Plan, directory: Path, what: str, arguments: Sequence[str]) -> str:
+    """A stage job: sets the environment, writes to the chain's log, and advances the chain."""
+    lines = [
+        "#!/bin/bash",
+        f"# globuswrap chain {plan.id}: {what}. Written by `globuswrap submit`; running it again does no harm.",
+        "umask 077",
+        *_exports(plan),
+        f"exec >>{shlex.quote(str(directory / 'log'))} 2>&1 </dev/null",
+        f"cd -- {shlex.quote(plan.cwd)} || cd /",
+        f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{SLURM_JOB_ID:-${{PBS_JOBID:-}}}}"',
+        f"exec {shlex.join([*plan.launcher, 'tend', *arguments])}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def inline(plan: Plan, payload: Path, text: str, prefix: str) -> str:
+    """The job of an inline chain: the user's own #SBATCH or #PBS lines, then staging around their script.
+
+    `payload` is the copy of the user's script, which runs as it is; `prefix` is `#SBATCH` or `#PBS`.
+    """
+    # Only globuswrap gets the recorded settings: the payload's environment stays the scheduler's.
+    settings = [f"{name}={value}" for name, value in plan.environment.items()]
+    lines = [
+        "#!/bin/bash",
+        *(prefix + rest for rest in header(text, prefix)),
+        f"# globuswrap chain {plan.id}: stages in, runs the script, stages out. Written by `globuswrap submit`.",
+        f"source {shlex.quote(str(toolkit()))} || exit 1",
+        f"gw_command=({shlex.join(['env', *settings, *plan.launcher])})",
+        f"gw_chain {plan.id} {shlex.quote(str(payload))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def toolkit() -> Path:
+    """The shell toolkit for job scripts."""
+    return Path(__file__).resolve().parent.parent / "shell" / "toolkit.sh"
+
+
+def _exports(plan: Plan) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in plan.environment.items()]
