@@ -1,0 +1,385 @@
+"""From spooled items to tasks, so many unfinished at a time, and to one result over all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from globuswrap import errors
+from globuswrap.errors import combined
+from globuswrap.globus import queries
+from globuswrap.system import log
+from globuswrap.transfers import journal, operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
+from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.batching import rounds, spool
+from globuswrap.transfers.batching.rounds import Round
+from globuswrap.transfers.batching.spool import Piece, Spool
+from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.operations import After
+from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.request import Request
+from globuswrap.transfers.submit import Intent, Policy, Submitted
+from globuswrap.transfers.wait import Patience, Watcher
+
+RECEIPT = "globuswrap.batch-receipt/1"
+CHUNK = 100_000
+#: Globus works on 3 transfers of a user at a time; two more keep it busy between two looks.
+IN_FLIGHT = 5
+
+
+@dataclass(frozen=True)
+class Load:
+    """Spooled items of one source collection, and the request that they share (its `items` are empty)."""
+
+    request: Request
+    spool: Spool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task of a batch: its number from 1, how many items, and its submission."""
+
+    index: int
+    items: int
+    submitted: Submitted
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was submitted of a batch. `outcomes` are those known so far, by task id; `unsent` counts tasks not submitted
+    because those before them are not over."""
+
+    round: Round
+    loads: tuple[Load, ...]
+    parts: tuple[Part, ...]
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    unsent: int = 0
+
+    @property
+    def submitted(self) -> tuple[Submitted, ...]:
+        return tuple(part.submitted for part in self.parts)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of a batch. `outcome` is None if it was submitted and not waited for; else it stands for all tasks, and
+    its receipt is the one over all of them."""
+
+    key: str
+    task_ids: tuple[str, ...]
+    items: int
+    outcome: Outcome | None = None
+    new: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.outcome is None else self.outcome.exit_code
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "items": self.items,
+            "tasks": [{"task_id": task_id, "web": queries.WEBAPP.format(task_id=task_id)} for task_id in self.task_ids],
+            "outcome": self.outcome.name if self.outcome else "submitted",
+            "receipt": dict(self.outcome.receipt) if self.outcome and self.outcome.receipt else None,
+        }
+
+
+def digest_of(loads: Sequence[Load]) -> str:
+    """The digest of a whole batch: collections, options and every item, however it is cut."""
+    whole = hashlib.sha256()
+    for load in loads:
+        whole.update(_head(load.request))
+        for block in load.spool.raw():
+            whole.update(block)
+    return whole.hexdigest()
+
+
+def _head(request: Request) -> bytes:
+    return json.dumps(requests.content(request), sort_keys=True).encode("ascii") + b"\n"
+
+
+def begin(loads: Sequence[Load], policy: Policy, chunk: int) -> Round:
+    """The round of this batch that is to be worked on; see `rounds.current`."""
+    digest = digest_of(loads)
+    items = sum(load.spool.count for load in loads)
+    key = rounds.key_of(digest, policy.name, policy.chain)
+    return rounds.current(key, digest, items, chunk, name=policy.name, once=policy.once)
+
+
+def pieces_of(loads: Sequence[Load], chunk: int) -> Iterator[tuple[int, Load, Piece]]:
+    index = 0
+    for load in loads:
+        for piece in load.spool.pieces(chunk):
+            index += 1
+            yield index, load, piece
+
+
+def send(
+    round_: Round,
+    loads: Sequence[Load],
+    policy: Policy,
+    *,
+    in_flight: int | None = IN_FLIGHT,
+    patience: Patience | None = None,
+    watcher: Watcher | None = None,
+    kind: str = "",
+) -> Sent:
+    """Submit every piece, exactly once, never more than `in_flight` unfinished (None: no limit).
+
+    Waits only where that limit asks for it. A task that is given up on while it is unfinished at Globus ends submitting:
+    what is left is counted in `unsent`. Raises what `submit_intent` raises; running again goes on from there.
+    """
+    patience = (patience or Patience()).settled()
+    started = time.monotonic()
+    parts: list[Part] = []
+    open_: dict[str, Entry] = {}
+    outcomes: dict[str, Outcome] = {}
+    total = sum(-(-load.spool.count // round_.chunk) for load in loads)
+    for index, load, piece in pieces_of(loads, round_.chunk):
+        while in_flight is not None and len(open_) >= in_flight:
+            left = patience.timeout if patience.timeout is None else patience.timeout - (time.monotonic() - started)
+            found = waiting.wait(
+                open_.values(),
+                replace(patience, timeout=None if left is None else max(0.0, left)),
+                watcher,
+                until_any=True,
+            )
+            outcomes.update(found)
+            for task_id in found:
+                del open_[task_id]
+        if not all(found.terminal for found in outcomes.values()):
+            return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
+        submitted = _piece(round_, index, load, piece, policy, kind, total)
+        parts.append(Part(index, piece.items, submitted))
+        if submitted.entry.receipt is not None:
+            outcomes[submitted.task_id] = waiting.from_receipt(submitted.entry, strict=patience.strict)
+        else:
+            open_[submitted.task_id] = submitted.entry
+        if total > 1:
+            log.say(f"task {index} of {total}: {submitted.task_id}, {piece.items} items ({submitted.how})", 2)
+    return Sent(round_, tuple(loads), tuple(parts), outcomes)
+
+
+def _piece(round_: Round, index: int, load: Load, piece: Piece, policy: Policy, kind: str, total: int) -> Submitted:
+    name = round_.piece_name(index, kind)
+    known = journal.latest(requests.key_of("", name))
+    if known is not None and known.receipt is not None:
+        return Submitted(known, "recorded")  # within a round a task is done once, whoever has asked about it since
+    return submitting.submit_intent(
+        _intent(load.request, piece, index, total), Policy(name=name, retry_for=policy.retry_for, chain=policy.chain)
+    )
+
+
+def _intent(request: Request, piece: Piece, index: int, total: int) -> Intent:
+    digest = hashlib.sha256(_head(request) + piece.digest.encode("ascii")).hexdigest()
+    which = f" {index}/{total}" if total > 1 else ""
+    label = requests.tagged_label(f"{request.label or 'globuswrap batch'}{which}", digest, "batch")
+
+    def send_it(submission_id: str, label: str) -> Any:
+        with closing(spool.document(piece, requests.document(request, submission_id, label))) as file:
+            return submitting.post("/transfer", spool.path_of(file))
+
+    return Intent(
+        digest=digest,
+        label=label,
+        kind="transfer",
+        source=request.source,
+        destination=request.destination,
+        items=piece.items,
+        examples=piece.examples,
+        send=send_it,
+    )
+
+
+def settle(
+    sent: Sent,
+    wait: bool | Patience = False,
+    after: After | None = None,
+    watcher: Watcher | None = None,
+    *,
+    verify: bool = False,
+    policy: Policy | None = None,
+    in_flight: int | None = IN_FLIGHT,
+    notes: Mapping[str, Any] | None = None,
+) -> BatchResult:
+    """From submissions to a result, by waiting if asked; then `after`, then the batch counts as reported.
+
+    Without waiting, tasks that were submitted before are looked at once: they may be done. `notes` go into the receipt.
+    Raises the Problem of any bad end, whose `data` is the result's.
+    """
+    patience = (wait if isinstance(wait, Patience) else Patience()).settled()
+    open_ = [part.submitted.entry for part in sent.parts if part.submitted.task_id not in sent.outcomes]
+    new = sum(part.submitted.how == "new" for part in sent.parts)
+    outcomes = dict(sent.outcomes)
+    if open_ and wait is not False:
+        outcomes.update(waiting.wait(open_, patience, watcher))
+    elif open_ and (sent.unsent or not new):
+        looked = waiting.wait(open_, replace(patience, timeout=0.0))
+        outcomes.update({task_id: found for task_id, found in looked.items() if found.terminal or sent.unsent})
+    key = sent.round.name or sent.round.key
+    result = BatchResult(key, tuple(each.task_id for each in sent.submitted), sent.round.items, None, new)
+    if len(outcomes) < len(sent.parts):
+        return result
+    total = over_all(sent, outcomes)
+    verified = None
+    if verify and total.exit_code == 0:
+        verified, total = _verified(sent, outcomes, total, policy or Policy(), in_flight, patience, watcher)
+    receipt = receipt_of(sent, outcomes, total, {**(notes or {}), "verification": verified})
+    total = replace(total, receipt=receipt)
+    return conclude(replace(result, outcome=total), sent.round, after or After())
+
+
+def conclude(result: BatchResult, round_: Round, after: After) -> BatchResult:
+    """Write the receipt, do what comes after, note that the batch is reported; raise if it ended badly."""
+    total = result.outcome
+    assert total is not None and total.receipt is not None
+    repeated = round_.once and round_.reported
+    try:
+        if total.terminal and not repeated:
+            rounds.note_receipt(round_, dict(total.receipt))
+            operations.go_on(total, after)
+    finally:
+        if total.terminal and not repeated:
+            rounds.note_reported(round_)
+    problem = total.problem()
+    if problem is not None:
+        problem.data = result.as_data()
+        raise problem
+    return result
+
+
+def recorded(round_: Round, *, strict: bool = False) -> BatchResult | None:
+    """The result of a round that was reported; None if it is not over."""
+    receipt = round_.receipt if round_.reported else None
+    if receipt is None:
+        return None
+    task_ids = tuple(str(task["task_id"]) for task in receipt["tasks"])
+    code = int(receipt["exit_code"])
+    if strict and receipt["outcome"] == "succeeded-with-skips":
+        code = errors.SKIPPED
+    remedy = f"look at: globus task event-list {task_ids[0]}" if task_ids else ""
+    total = Outcome(round_.name or round_.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt)
+    return BatchResult(round_.name or round_.key, task_ids, round_.items, total)
+
+
+def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:
+    """One outcome for all tasks: the one whose exit code takes precedence, and how many ended like it."""
+    known = [outcomes[each.task_id] for each in sent.submitted]
+    codes = [each.exit_code for each in known] + ([errors.TRY_LATER] if sent.unsent else [])
+    code = combined(codes)
+    worst = next((each for each in known if each.exit_code == code), None)
+    if code == errors.DONE:
+        worst = next((each for each in known if each.name != "succeeded"), worst)
+    name = worst.name if worst is not None else "running"
+    causes = []
+    if worst is not None and worst.cause:
+        alike = sum(each.name == name for each in known)
+        causes.append(f"{alike} of {len(known)} tasks: {worst.cause}" if len(known) > 1 else worst.cause)
+    if sent.unsent:
+        causes.append(f"{sent.unsent} tasks were not submitted yet")
+    remedy = worst.remedy if worst is not None else ""
+    terminal = not sent.unsent and all(each.terminal for each in known)
+    if not terminal:
+        remedy = f"run the same command again: it goes on from here{'; ' + remedy if remedy else ''}"
+    return Outcome(sent.round.name or sent.round.key, name, code, "; ".join(causes), remedy, terminal=terminal)
+
+
+def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The receipt over all tasks of a batch (docs/batches.md); sums count the tasks that have a receipt."""
+    receipts = [
+        found.receipt for each in sent.submitted if (found := outcomes.get(each.task_id)) and found.receipt is not None
+    ]
+
+    def added(name: str) -> int:
+        return sum(int(each.get(name) or 0) for each in receipts)
+
+    times = [str(each["completed"]) for each in receipts if each.get("completed")]
+    return {
+        "schema": RECEIPT,
+        "outcome": total.name,
+        "cause": total.cause,
+        "exit_code": total.exit_code,
+        "key": sent.round.key,
+        "name": sent.round.name,
+        "round": sent.round.number,
+        "digest": sent.round.digest,
+        "items": sent.round.items,
+        "unsent_tasks": sent.unsent,
+        "sources": list(dict.fromkeys(load.request.source for load in sent.loads)),
+        "destination": sent.loads[0].request.destination,
+        **{
+            name: added(name)
+            for name in (
+                *("files", "files_transferred", "files_skipped", "directories"),
+                *("bytes_transferred", "faults", "skipped_errors"),
+            )
+        },
+        "requested": min((str(each["requested"]) for each in receipts if each.get("requested")), default=None),
+        "completed": max(times) if times and total.terminal else None,
+        **notes,
+        "tasks": [
+            {
+                "index": part.index,
+                "items": part.items,
+                "task_id": part.submitted.task_id,
+                "outcome": outcomes[part.submitted.task_id].name,
+                "receipt": outcomes[part.submitted.task_id].receipt,
+            }
+            for part in sent.parts
+        ],
+    }
+
+
+def _verified(
+    sent: Sent,
+    outcomes: Mapping[str, Outcome],
+    total: Outcome,
+    policy: Policy,
+    in_flight: int | None,
+    patience: Patience,
+    watcher: Watcher | None,
+) -> tuple[dict[str, Any], Outcome]:
+    """Send the batch once more, compared by checksum: it must find every file there and copy none."""
+    again = tuple(_compared(load) for load in sent.loads)
+    second = send(sent.round, again, policy, in_flight=in_flight, patience=patience, watcher=watcher, kind="verify-")
+    open_ = [each.entry for each in second.submitted if each.task_id not in second.outcomes]
+    found = {**second.outcomes, **(waiting.wait(open_, patience, watcher) if open_ else {})}
+    ended = over_all(second, found)
+    first, then = (receipt_of(each, known, ended, {}) for each, known in ((sent, outcomes), (second, found)))
+    copied, same = then["files_transferred"], then["files_skipped"]
+    expected = first["files_transferred"] + first["files_skipped"]
+    report = {
+        "task_ids": [each.task_id for each in second.submitted],
+        "outcome": ended.name,
+        "files_expected": expected,
+        "files_same": same,
+        "files_copied": copied,
+    }
+    if ended.exit_code != 0 or not ended.terminal:
+        return report, replace(ended, cause=f"verification: {ended.cause}")
+    cause = ""
+    if copied:
+        cause = f"verification: {copied} files differed at the destination and were copied again"
+    elif same != expected:
+        cause = f"verification: {same} files are the same, {expected} were sent"
+    elif not first["directories"] and not first["skipped_errors"] and same != sent.round.items:
+        cause = f"verification: {same} files are the same, of {sent.round.items} items"
+    report["outcome"] = "differs" if cause else "same"
+    if not cause:
+        return report, total
+    remedy = "find out what writes there, or read the source again; then run the batch again"
+    return report, replace(total, name="failed", exit_code=errors.REFUSED, cause=cause, remedy=remedy)
+
+
+def _compared(load: Load) -> Load:
+    options = replace(load.request.options, sync_level="checksum", delete_destination_extra=None)
+    label = f"{load.request.label or 'globuswrap batch'} (verify)"
+    return Load(replace(load.request, options=options, label=label), load.spool)
