@@ -51,7 +51,10 @@ def find() -> Cli:
         if path is None:
             raise faults.no_globus("globus", "neither on PATH nor beside this Python")
     facts = versions.known(path)
-    found = tuple(facts.get("version", ())) or versions.ask(path, environment(path))
+    try:
+        found = tuple(facts.get("version", ())) or versions.ask(path, environment(path))
+    except process.ProgramMissing as problem:
+        raise faults.no_globus(path, problem.detail or "it cannot be started") from None
     if found is None:
         raise NoGlobus("no-globus", f"{path} is not the Globus CLI", "set GLOBUSWRAP_GLOBUS to the path of globus")
     if "version" not in facts:

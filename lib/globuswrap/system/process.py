@@ -6,6 +6,7 @@ files and is decoded once, after the end. A failing program is not an exception 
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import signal
@@ -100,6 +101,7 @@ def run(
             "_return_cmd": True,
             "_ok_code": _EVERY_CODE,
             "_new_session": False,
+            "_encoding": _ARGUMENTS,
         }
         try:
             command = sh.Command(program)(*argv[1:], _bg=True, _bg_exc=False, **options)
@@ -254,6 +256,23 @@ def _input(stdin: bytes | Path | None) -> IO[bytes]:
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode("utf-8", "surrogateescape")
+
+
+#: A codec under which `sh` passes arguments as they came, whatever the locale: names need not be valid in any encoding.
+_ARGUMENTS = "globuswrap-arguments"
+
+
+def _argument_codec(name: str) -> codecs.CodecInfo | None:
+    if name.replace("-", "_") != _ARGUMENTS.replace("-", "_"):
+        return None
+    return codecs.CodecInfo(
+        lambda text, errors="strict": (os.fsencode(text), len(text)),
+        lambda data, errors="strict": (os.fsdecode(bytes(data)), len(data)),
+        name=_ARGUMENTS,
+    )
+
+
+codecs.register(_argument_codec)
 
 
 class _Everything:

@@ -1,0 +1,310 @@
+"""Exactly once: kill -9 anywhere, lost replies, two processes at once, one task."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from command_line import accepted, globus_starts, run, run_json
+from globuswrap.sandbox.launch import Sandbox
+from support import LAUNCHER
+
+
+def a_file(sandbox: Sandbox, name: str = "a", text: str = "data") -> Path:
+    path = sandbox.collection("archive").path / name
+    path.write_text(text)
+    return path
+
+
+def submission_ids(sandbox: Sandbox) -> list[str]:
+    """The submission id of each submission that was sent, sent again or not."""
+    sent = [*sandbox.control.requests(path="/transfer"), *sandbox.control.requests(path="/delete")]
+    bodies = [each["body"] for each in sent if each["method"] == "POST" and each["body"]]
+    return [(json.loads(body) if isinstance(body, str) else body)["submission_id"] for body in bodies]
+
+
+def test_every_submission_has_an_issued_id_and_notifies_nobody(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    run_json(sandbox, "transfer", "archive:/a", "scratch:/a", "--wait")
+    run_json(sandbox, "stage", "out", "scratch:/a", "results:/a")
+    run_json(sandbox, "delete", "scratch:/a", "--wait")
+    run_json(sandbox, "delete", "results:/a", "results:/b", "--ignore-missing", "--wait")
+    issued = {each["id"] for each in sandbox.control.submissions()}
+    posts = [
+        each
+        for each in sandbox.control.requests(service="transfer", method="POST")
+        if each["path"].endswith(("/transfer", "/delete"))
+    ]
+    assert len(posts) == 4
+    for each in posts:
+        body = json.loads(each["body"]) if isinstance(each["body"], str) else each["body"]
+        assert body["submission_id"] in issued
+        assert [body[f"notify_on_{event}"] for event in ("succeeded", "failed", "inactive")] == [False] * 3
+    assert all("Globus CLI" in each["user_agent"] for each in sandbox.control.requests())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_reply_always_lost_after_the_work_is_one_task(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    sandbox.control.fault(kind="drop-after", path="/transfer", count=1000)
+    line = ("transfer", "archive:/a", "scratch:/a", "--retry-for", "0s")
+    first = run_json(sandbox, *line, expect=75)
+    assert first["error"]["name"] == "globus-unreachable"
+    sandbox.control.clear_faults()
+    second = run_json(sandbox, *line)
+    assert second["data"]["how"] == "adopted"
+    assert len(accepted(sandbox)) == 1
+    assert len(set(submission_ids(sandbox))) == 1 < len(submission_ids(sandbox))
+
+
+def test_unfinished_is_adopted_then_reported_then_begun_again(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    line = ("transfer", "archive:/a", "scratch:/a")
+    first = run_json(sandbox, *line)["data"]
+    assert run_json(sandbox, *line)["data"] == {**first, "how": "adopted"}
+    sandbox.control.progress("at-once")
+    deadline = time.monotonic() + 30
+    while sandbox.control.tasks()[0]["status"] != "SUCCEEDED" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    reported = run_json(sandbox, *line)["data"]
+    assert (reported["task_id"], reported["outcome"]) == (first["task_id"], "succeeded")
+    again = run_json(sandbox, *line)["data"]
+    assert again["task_id"] != first["task_id"] and again["attempt"] == 2
+
+
+def test_once_repeats_the_recorded_outcome(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    line = ("transfer", "archive:/a", "scratch:/a", "--once", "--key", "one", "--wait")
+    first = run_json(sandbox, *line)["data"]
+    before = len(sandbox.control.requests())
+    again = run_json(sandbox, *line)["data"]
+    assert (again["how"], again["task_id"], again["receipt"]) == ("recorded", first["task_id"], first["receipt"])
+    assert len(sandbox.control.requests()) == before
+
+
+def test_a_key_that_stands_for_another_request_is_refused(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    run_json(sandbox, "transfer", "archive:/a", "scratch:/a", "--key", "k")
+    done = run_json(sandbox, "transfer", "archive:/a", "scratch:/b", "--key", "k", expect=2)
+    assert done["error"]["name"] == "key-taken"
+    assert len(accepted(sandbox)) == 1
+
+
+def test_a_key_whose_request_was_refused_is_free_again(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.fault(kind="status", path="/transfer", status=400, body={"code": "BadRequest", "message": "no"})
+    assert run(sandbox, "transfer", "archive:/a", "scratch:/a", "--key", "k").returncode == 1
+    assert run_json(sandbox, "transfer", "archive:/a", "scratch:/b", "--key", "k", "--wait")["data"]["attempt"] == 2
+
+
+def test_a_conflict_is_resolved_by_the_label(sandbox: Sandbox) -> None:
+    """public defect: a 409 does not name its task. The task of the same request is taken up, under another key too."""
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    first = run_json(sandbox, "transfer", "archive:/a", "scratch:/a", "--key", "one")["data"]
+    second = run_json(sandbox, "transfer", "archive:/a", "scratch:/a", "--key", "two")["data"]
+    assert second["task_id"] == first["task_id"]
+    assert len(accepted(sandbox)) == 1
+
+
+def test_a_conflict_with_a_stranger_lists_candidates(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    archive, scratch = sandbox.collection("archive").id, sandbox.collection("scratch").id
+    from command_line import GLOBUS
+
+    sandbox.run([GLOBUS, "transfer", f"{archive}:/a", f"{scratch}:/a", "--label", "by hand"]).check_returncode()
+    done = run_json(sandbox, "transfer", "archive:/a", "scratch:/a", expect=75)
+    assert done["error"]["name"] == "conflict" and "by hand" in done["error"]["detail"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", ["rate-limit", "unavailable", "html", "drop-before", "drop-after"])
+def test_what_mends_itself_is_tried_again(sandbox: Sandbox, kind: str) -> None:
+    a_file(sandbox)
+    more = {"retry_after": 0} if kind in ("rate-limit", "unavailable") else {}
+    # The CLI itself tries 7 times: 9 strikes are more than one process can take.
+    sandbox.control.fault(kind=kind, path="/submission_id", count=9, **more)
+    sandbox.control.fault(kind=kind, path="/transfer", count=1, **more)
+    assert run_json(sandbox, "transfer", "archive:/a", "scratch:/a", "--wait", "--poll", "0.1s")["data"]["attempt"] == 1
+    assert len(accepted(sandbox)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_an_old_intent_is_looked_for_and_not_sent_again(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    sandbox.control.fault(kind="drop-after", path="/transfer", count=1000)
+    line = ("transfer", "archive:/a", "scratch:/a", "--retry-for", "0s")
+    run_json(sandbox, *line, expect=75)
+    sandbox.control.clear_faults()
+    (claim,) = claims(sandbox)
+    claim.write_text(json.dumps({**json.loads(claim.read_text()), "created": time.time() - 8 * 86400}))
+    sent = len(submission_ids(sandbox))
+    found = run_json(sandbox, *line)["data"]
+    assert found["task_id"] == accepted(sandbox)[0]["task_id"]
+    assert len(submission_ids(sandbox)) == sent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_an_old_intent_without_a_task_begins_a_new_attempt(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.fault(kind="drop-before", path="/transfer", count=1000)
+    line = ("transfer", "archive:/a", "scratch:/a", "--retry-for", "0s")
+    run_json(sandbox, *line, expect=75)
+    sandbox.control.clear_faults()
+    (claim,) = claims(sandbox)
+    claim.write_text(json.dumps({**json.loads(claim.read_text()), "created": time.time() - 8 * 86400}))
+    assert run_json(sandbox, *line, "--wait")["data"]["attempt"] == 2
+    assert len(accepted(sandbox)) == 1 and len(set(submission_ids(sandbox))) == 2
+
+
+def test_a_damaged_claim_does_not_make_a_second_task(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    first = run_json(sandbox, "transfer", "archive:/a", "scratch:/a")["data"]
+    (claim,) = claims(sandbox)
+    claim.write_bytes(b"{")
+    second = run_json(sandbox, "transfer", "archive:/a", "scratch:/a")["data"]
+    assert second["task_id"] == first["task_id"] and second["attempt"] == 2
+    assert len(accepted(sandbox)) == 1
+    assert [Path(path).suffix for path in run_json(sandbox, "status")["data"]["damaged"]] == [".damaged"]
+
+
+def claims(sandbox: Sandbox) -> list[Path]:
+    """The claims in the sandbox's journal."""
+    journal = sandbox.home / ".local" / "state" / "globuswrap" / "journal"
+    return [path for path in journal.glob("*/*") if path.suffix[1:].isdigit()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_leaves_the_task_running_and_the_journal_right(sandbox: Sandbox, number: signal.Signals) -> None:
+    a_file(sandbox)
+    sandbox.control.progress("held")
+    line = ["transfer", "archive:/a", "scratch:/a", "--wait", "--poll", "0.1s"]
+    process = started(sandbox, line)
+    deadline = time.monotonic() + 30
+    while not sandbox.control.requests(path="/task_list") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
+    (task,) = accepted(sandbox)
+    assert task["status"] == "ACTIVE"
+    sandbox.control.progress("at-once")
+    assert run_json(sandbox, *line)["data"]["task_id"] == task["task_id"]
+    assert len(accepted(sandbox)) == 1
+
+
+def started(sandbox: Sandbox, line: list[str]) -> subprocess.Popen[bytes]:
+    """A command line in a process group of its own, so that it can be killed whole."""
+    env = {name: value for name, value in {**os.environ, **sandbox.env}.items() if value is not None}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([str(LAUNCHER), *line], env=env, start_new_session=True, **quiet)
+
+
+def until_done(sandbox: Sandbox, number: int, seed: int) -> int:
+    """Run one request until it is done, killing its process group at random moments; how often it was killed."""
+    chance = random.Random(seed)
+    line = [
+        *("transfer", f"archive:/{number}", f"scratch:/{number}", "--key", f"request-{number}", "--once"),
+        *("--wait", "--poll", "0.1s"),
+    ]
+    kills = 0
+    for _ in range(100):
+        process = started(sandbox, line)
+        # The first runs are killed early and often; later ones get through, so that the test ends.
+        patience = chance.uniform(0.0, 1.5) if kills < 3 else 60.0
+        try:
+            code = process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert code in (0, 75), code
+        if code == 0:
+            return kills
+    raise AssertionError(f"request {number} was not done after 100 runs")
+
+
+def chaos(sandbox: Sandbox, requests: int, workers: int) -> int:
+    for number in range(requests):
+        a_file(sandbox, str(number), f"data of {number}")
+    jobs = [number for number in range(requests) for _ in range(2 if number % 3 == 0 else 1)]
+    with ThreadPoolExecutor(workers) as pool:
+        kills = sum(pool.map(lambda job: until_done(sandbox, job[1], job[0]), enumerate(jobs)))
+    tasks = accepted(sandbox)
+    moved = sorted(task["items"][0]["source_path"] for task in tasks)
+    assert moved == sorted(f"/{number}" for number in range(requests))
+    for number in range(requests):
+        assert (sandbox.collection("scratch").path / str(number)).read_text() == f"data of {number}"
+    status = run_json(sandbox, "status", "--all", "--no-live")["data"]
+    assert status["damaged"] == []
+    assert sorted(each["name"] for each in status["submissions"]) == sorted(f"request-{n}" for n in range(requests))
+    assert {each["state"] for each in status["submissions"]} == {"succeeded"}
+    return kills
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_random_moments_and_by_two_at_once_is_one_task_each(sandbox: Sandbox) -> None:
+    requests = int(os.environ.get("GLOBUSWRAP_CHAOS_REQUESTS", "100"))
+    kills = chaos(sandbox, requests, workers=4)
+    print(f"{requests} requests, {kills} kills", file=sys.stderr)
+    assert kills >= requests
+
+
+def test_fifty_tasks_are_waited_for_with_one_process_per_poll(sandbox: Sandbox) -> None:
+    sandbox.control.progress("held")
+    ids = fifty(sandbox)
+    sandbox.control.progress("polls:3")
+    before = len(sandbox.control.requests(path="/task_list"))
+    done = run(sandbox, "wait", *ids, "-v", "--poll", "0.1s")
+    assert done.returncode == 0, done.stderr
+    polls = len(sandbox.control.requests(path="/task_list")) - before
+    starts = [line for line in globus_starts(done.stderr) if " version" not in line]
+    assert len(starts) == polls >= 3
+    assert len(done.stdout.splitlines()) == 50 and done.stdout.count("succeeded") == 50
+
+
+def fifty(sandbox: Sandbox) -> list[str]:
+    """Fifty unfinished tasks, of requests that do not stand in each other's way."""
+    from command_line import GLOBUS
+
+    ids = []
+    for number in range(50):
+        a_file(sandbox, str(number))
+
+    def one(number: int) -> str:
+        fresh = json.loads(sandbox.run([GLOBUS, "task", "generate-submission-id", "-F", "json"]).stdout)["value"]
+        body = {
+            "DATA_TYPE": "transfer",
+            "submission_id": fresh,
+            "source_endpoint": sandbox.collection("archive").id,
+            "destination_endpoint": sandbox.collection("scratch").id,
+            "DATA": [
+                {"DATA_TYPE": "transfer_item", "source_path": f"/{number}", "destination_path": f"/{number}"},
+            ],
+        }
+        sent = sandbox.run([GLOBUS, "api", "transfer", "POST", "/transfer", "--body", json.dumps(body), "-F", "json"])
+        return str(json.loads(sent.stdout)["task_id"])
+
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(one, range(50)))
+    return ids
