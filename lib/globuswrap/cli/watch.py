@@ -1,0 +1,229 @@
+"""`globuswrap watch`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from typing import Annotated, Any
+
+import typer
+
+from globuswrap.cli.options import application, command
+from globuswrap.cli.output import Report, table
+from globuswrap.errors import DONE, REFUSED, TRY_LATER, UsageProblem
+from globuswrap.system import files, log, units
+from globuswrap.watch import run as running
+from globuswrap.watch import sight, template
+from globuswrap.watch.ledger import Ledger
+from globuswrap.watch.run import Plan, Tally, Watcher
+from globuswrap.watch.sight import Wanted
+
+app = application()
+
+
+@command(app)
+def watch(
+    directory: Annotated[str, typer.Argument(help="The directory to watch.", metavar="DIR")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="After --: the command for each file, with {path} {name} {stem} {dir} {time} {key} in it.",
+            metavar="COMMAND...",
+        ),
+    ] = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option("--pattern", help="Files of this pattern, once they are complete (default: all)."),
+    ] = None,
+    marker: Annotated[
+        list[str] | None,
+        typer.Option("--marker", help="Files of this pattern, at once: each says that something else is complete."),
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave files of this pattern out.")] = None,
+    settle: Annotated[
+        str | None, typer.Option("--settle", help="Complete is what has not changed for this long (default 10s).")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Subdirectories too (default).")] = True,
+    once_per_path: Annotated[
+        bool, typer.Option("--once-per-path", help="A file that changes later is not run for again.")
+    ] = False,
+    in_flight: Annotated[int, typer.Option("--in-flight", min=1, help="Commands at once.")] = 4,
+    attempts: Annotated[int, typer.Option("--attempts", min=1, help="Failures until a file is set aside.")] = 5,
+    retry_after: Annotated[
+        str, typer.Option("--retry-after", help="Pause after the first failure; doubled after each.")
+    ] = "30s",
+    lost: Annotated[
+        str, typer.Option("--lost", help="When a command was cut off by a crash: again, or aside.")
+    ] = "again",
+    observe: Annotated[
+        str, typer.Option("--observe", help="auto, events, or poll (auto: poll on NFS, Lustre and their like).")
+    ] = "auto",
+    every: Annotated[str, typer.Option("--every", help="Interval of looking, where there are no events.")] = "10s",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the ledger; for two commands on one directory.")
+    ] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End when what is there is dealt with; for cron.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show the ledger and end.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="First take up again what was set aside.")] = False,
+    skip_present: Annotated[
+        bool, typer.Option("--skip-present", help="First write down what is there now as done; nothing is run for it.")
+    ] = False,
+    forget: Annotated[
+        str | None, typer.Option("--forget", help="First forget what was done this long ago and is gone.")
+    ] = None,
+    change: Annotated[
+        bool, typer.Option("--change", help="Go on with the ledger of this directory under a new command.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run now; run nothing.")] = False,
+) -> Report:
+    """Run a command line for each new file, once, over crashes and restarts.
+
+    What came while no watcher ran is picked up. A command that fails is tried again with growing pauses; exit status 75
+    does not count as a failure. Stopping the watcher leaves running commands running: the next one takes them up.
+    """
+    top = os.path.abspath(os.path.expanduser(directory))
+    if not os.path.isdir(top):
+        raise UsageProblem("no-directory", f"{top} is not a directory", "name the directory to watch")
+    ledger = Ledger(files.state_dir() / "watch" / _ledger_name(name, top))
+    if list_:
+        return _listed(ledger)
+    if settle is not None and marker:
+        raise UsageProblem("bad-option", "--marker fires at once, --settle waits", "use --pattern with --settle")
+    plan = Plan(
+        directory=top,
+        command=template.checked(words or []),
+        wanted=Wanted(tuple(marker or pattern or ("*",)), tuple(ignore or ()), recursive),
+        settle=0.0 if marker else units.duration(settle if settle is not None else 10.0),
+        once_per_path=once_per_path,
+        in_flight=in_flight,
+        attempts=attempts,
+        retry_after=units.duration(retry_after),
+        every=units.duration(every),
+        lost=_one_of("--lost", lost, ("again", "aside")),
+        remote=sight.remote(top) or observe == "poll",
+    )
+    _one_of("--observe", observe, ("auto", "events", "poll"))
+    if marker and pattern:
+        raise UsageProblem("bad-option", "--marker and --pattern are alternatives", "watch twice, with --name")
+    if dry_run:
+        return _planned(Watcher(plan, ledger))
+    ledger.bind(top, plan.command, change=change)
+    if forget is not None:
+        log.say(f"forgotten: {ledger.forget(units.duration(forget))}")
+    if retry:
+        log.say(f"taken up again: {ledger.retry()}")
+    watcher = Watcher(plan, ledger)
+    if skip_present:
+        log.say(f"written down as done: {watcher.skip_present()}")
+    tally = running.follow(watcher, _notices(plan, observe, drain), drain=drain, ready=lambda: _say_ready(watcher))
+    waiting = len(watcher.pending) + len(watcher.candidates)
+    code = REFUSED if tally.aside else TRY_LATER if watcher.pending else DONE
+    return Report({**tally.as_data(), "waiting": waiting}, [_line(tally, waiting)], code)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise UsageProblem("bad-option", f"{option} {value}: not known", f"one of: {', '.join(known)}")
+    return value
+
+
+def _ledger_name(name: str | None, top: str) -> str:
+    if name is not None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise UsageProblem("bad-name", f"{name!r} cannot name a ledger", "letters, digits, _ . - only")
+        return name
+    base = re.sub(r"[^A-Za-z0-9_]+", "-", os.path.basename(top)).strip("-") or "top"
+    return f"{base[:40]}-{hashlib.sha256(os.fsencode(os.path.realpath(top))).hexdigest()[:12]}"
+
+
+def _notices(plan: Plan, observe: str, drain: bool) -> running.Notices:
+    """Hints from the kernel where it has them; otherwise, and for a drain, looking in intervals."""
+    if observe == "poll" or drain or (observe == "auto" and plan.remote):
+        return running.Intervals()
+    try:
+        return running.Events(plan.directory, plan.wanted.recursive)
+    except UsageProblem as problem:
+        if observe == "events":
+            raise
+        log.say(f"{problem.cause}: looking every {units.human_duration(plan.every)}; {problem.remedy}", 0)
+    except OSError as error:
+        if observe == "events":
+            raise UsageProblem(
+                "no-events",
+                f"the kernel gives no more watches: {error.strerror}",
+                "raise fs.inotify.max_user_watches, or --observe poll",
+            ) from None
+        log.say(f"no events from the kernel ({error.strerror}): looking every {units.human_duration(plan.every)}", 0)
+    return running.Intervals()
+
+
+def _say_ready(watcher: Watcher) -> None:
+    log.say(
+        f"watching {watcher.plan.directory}: {len(watcher.pending)} to be run, {len(watcher.flying)} running,"
+        f" {len(watcher.candidates)} not complete yet"
+    )
+
+
+def _line(tally: Tally, waiting: int) -> str:
+    return f"{tally.done} done, {tally.failed} to be tried again, {tally.aside} set aside, {waiting} waiting"
+
+
+def _planned(watcher: Watcher) -> Report:
+    watcher.scan()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    rows: list[dict[str, Any]] = []
+    for path, candidate in sorted(watcher.candidates.items()):
+        key = sight.key_of(
+            os.path.relpath(path, watcher.plan.directory), candidate.seen, once_per_path=watcher.plan.once_per_path
+        )
+        rows.append({"path": path, "argv": list(template.filled(watcher.plan.command, path, stamp, key))})
+    for each in watcher.pending.values():
+        argv = template.filled(watcher.plan.command, each.trigger.path, each.trigger.time, each.trigger.key)
+        rows.append({"path": each.trigger.path, "argv": list(argv)})
+    return Report({"planned": rows}, [log.shell_line(tuple(row["argv"])) for row in rows])
+
+
+def _listed(ledger: Ledger) -> Report:
+    names = ledger.names()
+    rows: list[dict[str, Any]] = []
+    for state, suffix, keys in (
+        ("aside", "aside", names.aside),
+        ("waiting", "trigger", names.waiting),
+        ("done", "done", names.done),
+    ):
+        for key in keys:
+            trigger = ledger.read(key, suffix)
+            if trigger is None:
+                continue
+            shown = state
+            if state == "waiting" and names.begun.get(key):
+                found = ledger.attempt(key, names.begun[key])
+                shown = {"failed": "to be tried again", "none": "waiting"}.get(found.state, found.state)
+            details = ledger.details(key, suffix)
+            rows.append(
+                {
+                    "key": key,
+                    "state": shown,
+                    "path": trigger.path,
+                    "found": trigger.time,
+                    "attempts": details.get("attempts", names.begun.get(key, 0)),
+                    "reason": details.get("reason"),
+                    "output": details.get("output"),
+                }
+            )
+    rows.sort(key=lambda row: (row["found"], row["path"]))
+    lines = table(
+        [
+            [
+                row["state"],
+                row["found"] or "-",
+                str(row["attempts"] or "-"),
+                row["path"] + (f"  ({row['reason']})" if row["reason"] else ""),
+            ]
+            for row in rows
+        ],
+        ["STATE", "FOUND", "ATTEMPTS", "PATH"],
+    )
+    return Report({"ledger": ledger.root.name, "triggers": rows}, lines if rows else [])

@@ -1,0 +1,347 @@
+"""The ledger on disk: which trigger stands where. A file's suffix is its state, so that each change is one rename.
+
+    ledger.json            the directory and the command this ledger is for
+    <xx>/<key>.trigger     found complete, to be run; what it is, as JSON
+    <xx>/<key>.<n>.run     attempt n has begun: a symbolic link whose text says in which process (pid:start:boot:host)
+    <xx>/<key>.<n>.exit    attempt n failed: its exit status
+    <xx>/<key>.<n>.log     what attempt n printed
+    <xx>/<key>.done        the command has ended with 0 (the renamed .trigger)
+    <xx>/<key>.aside       given up: what it is, and why
+
+A command and a record of it cannot be one atomic act. So the command does not belong to the watcher: it runs under a few
+lines of shell in a session of their own, which take the attempt by making `.run` (only one can), run the command, and
+write its end themselves. A watcher that is killed takes nothing with it; the next one finds `.run`, sees whether that
+process still lives, and waits for it, or reads how it ended. What is left is the death of those few lines of shell themselves
+(the machine goes down, or they are killed): then nobody knows whether the command had ended, and `lost` says what to do.
+
+Any number of watchers may use one ledger. On another host it can not be seen whether a process lives: its attempts are left
+to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from globuswrap.errors import UsageProblem
+from globuswrap.system import files, log, process
+from globuswrap.system.process import Started
+
+SCHEMA = "globuswrap.watch/1"
+
+#: The command says itself that it is to be tried again: this is no failed attempt.
+TRY_LATER = 75
+
+#: `$1` the trigger's files without suffix, `$2` the attempt, `$3` boot and host; the rest is the command.
+WRAPPER = r"""
+base=$1 run=$1.$2 where=$3
+shift 3
+start_of() { start=${20}; }
+start=0
+if IFS= read -r line <"/proc/$$/stat"; then set -f; line=${line##*) }; start_of $line; set +f; fi 2>/dev/null
+ln -s "$$:$start:$where" "$run.run" 2>/dev/null || exit 0
+if [ -e "$base.done" ] || ! [ -e "$base.trigger" ]; then rm -f "$run.run"; exit 0; fi
+"$@"
+code=$?
+if [ "$code" -eq 0 ]; then
+  mv -f "$base.trigger" "$base.done"
+else
+  echo "$code" >"$run.exit.part" && mv -f "$run.exit.part" "$run.exit"
+fi
+exit "$code"
+"""
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A file that was found complete. `time` is that moment in UTC, `20261120T110557Z`; sizes are bytes."""
+
+    key: str
+    path: str
+    size: int
+    mtime_ns: int
+    time: str
+    schema: str = SCHEMA
+
+
+@dataclass
+class Names:
+    """What one listing of the ledger shows."""
+
+    done: set[str] = field(default_factory=set)
+    aside: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+    #: Highest attempt of a key that has begun.
+    begun: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How an attempt stands: `running`, `elsewhere` (on another host), `done`, `failed` (code, ended), `lost`, `none`."""
+
+    state: str
+    code: int | None = None
+    ended: float = 0.0
+    host: str = ""
+
+
+class Ledger:
+    """One ledger. OSError where the state directory cannot be written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = files.private_directory(root)
+        self.where = f"{_boot()}:{socket.gethostname()}"
+
+    def path(self, key: str, suffix: str) -> Path:
+        return self.root / key[:2] / f"{key}.{suffix}"
+
+    # what it is for
+
+    def bind(self, directory: str, command: tuple[str, ...], *, change: bool) -> None:
+        """Note what the ledger is for. UsageProblem if it was for another directory, or for another command."""
+        mine = {"schema": SCHEMA, "directory": directory, "command": list(command)}
+        place = self.root / "ledger.json"
+        known = _load(place)
+        if known == mine:
+            return
+        if known is not None and known.get("directory") != directory:
+            raise UsageProblem(
+                "ledger-taken",
+                f"the ledger {self.root.name} is of {known.get('directory')}",
+                "use another --name for this directory",
+            )
+        if known is not None and not change:
+            raise UsageProblem(
+                "ledger-taken",
+                f"{directory} is watched for another command: {log.shell_line(tuple(known.get('command', ())))}",
+                "for both: --name NAME for this one; to go on with the new command: --change",
+            )
+        files.write_atomic(place, json.dumps(mine, indent=1) + "\n")
+
+    # reading
+
+    def names(self) -> Names:
+        """Every trigger by its state. Of two states the later one counts: done, then set aside, then waiting."""
+        found = Names()
+        for _, name in self._every():
+            key, _, suffix = name.partition(".")
+            if suffix == "done":
+                found.done.add(key)
+            elif suffix == "aside":
+                found.aside.add(key)
+            elif suffix == "trigger":
+                found.waiting.add(key)
+            elif suffix.endswith(".run") and suffix[:-4].isdigit():
+                found.begun[key] = max(found.begun.get(key, 0), int(suffix[:-4]))
+        found.aside -= found.done
+        found.waiting -= found.done | found.aside
+        return found
+
+    def _every(self) -> Iterator[tuple[Path, str]]:
+        for shard in sorted(self.root.iterdir()):
+            if len(shard.name) == 2 and shard.is_dir():
+                for name in os.listdir(shard):
+                    if not name.startswith("."):
+                        yield shard, name
+
+    def read(self, key: str, suffix: str = "trigger") -> Trigger | None:
+        document = _load(self.path(key, suffix))
+        if document is None:
+            return None
+        try:
+            return Trigger(**{name: document[name] for name in Trigger.__dataclass_fields__})
+        except (KeyError, TypeError):
+            return None
+
+    def details(self, key: str, suffix: str) -> Mapping[str, Any]:
+        return _load(self.path(key, suffix)) or {}
+
+    def attempt(self, key: str, number: int) -> Attempt:
+        """How attempt `number` stands. The process is looked at before the files: it may end in between."""
+        try:
+            text = os.readlink(self.path(key, f"{number}.run"))
+        except OSError:
+            return Attempt("done" if self.path(key, "done").exists() else "none")
+        pid, start, boot, host = (*text.split(":", 3), "", "", "")[:4]
+        here = f"{boot}:{host}" == self.where
+        running = here and _alive(pid, start)
+        if self.path(key, "done").exists():
+            return Attempt("done")
+        exit_file = self.path(key, f"{number}.exit")
+        try:
+            code, ended = int(exit_file.read_text() or "0"), exit_file.stat().st_mtime
+            return Attempt("failed", code, ended)
+        except (OSError, ValueError):
+            pass
+        if running or (here and _session_alive(pid)):
+            return Attempt("running")
+        if not here and host != socket.gethostname():
+            return Attempt("elsewhere", host=host)
+        return Attempt("lost", ended=time.time())
+
+    def failures(self, key: str, begun: int) -> int:
+        """How many of the attempts so far count as failed: those that said 75 do not."""
+        codes = (self._code(key, number) for number in range(1, begun + 1))
+        return sum(code != TRY_LATER for code in codes)
+
+    def _code(self, key: str, number: int) -> int | None:
+        try:
+            return int(self.path(key, f"{number}.exit").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def output(self, key: str, number: int, limit: int = 4096) -> str:
+        """The end of what an attempt printed."""
+        try:
+            with self.path(key, f"{number}.log").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - limit))
+                return file.read().decode("utf-8", "backslashreplace").strip()
+        except OSError:
+            return ""
+
+    # writing
+
+    def add(self, trigger: Trigger) -> bool:
+        """Write a trigger down, durably; False if the ledger has it, in whatever state."""
+        shard = files.private_directory(self.path(trigger.key, "trigger").parent)
+        temporary = files.write_temporary(shard, json.dumps(asdict(trigger)) + "\n")
+        try:
+            os.link(temporary, self.path(trigger.key, "trigger"))
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)
+        if self._settled(trigger.key):
+            # Another watcher had it, and finished between our listing and this: the new one was a mistake.
+            self._unlink(trigger.key, "trigger")
+            return False
+        files.sync_directory(shard)
+        return True
+
+    def _settled(self, key: str) -> bool:
+        return self.path(key, "done").exists() or self.path(key, "aside").exists()
+
+    def skip(self, trigger: Trigger) -> None:
+        """Write down a file that is there as done, without running anything."""
+        shard = files.private_directory(self.path(trigger.key, "done").parent)
+        if not self._settled(trigger.key):
+            files.write_atomic(shard / f"{trigger.key}.done", json.dumps(asdict(trigger)) + "\n")
+
+    def start(self, trigger: Trigger, number: int, argv: tuple[str, ...]) -> Started:
+        """Start attempt `number`, unless someone else takes it first."""
+        base = self.path(trigger.key, "trigger").with_suffix("")
+        env: dict[str, str | None] = {"GLOBUSWRAP_TRIGGER": trigger.key, "GLOBUSWRAP_TRIGGER_PATH": trigger.path}
+        with self.path(trigger.key, f"{number}.log").open("ab") as output:
+            return process.start(
+                ("/bin/sh", "-c", WRAPPER, "globuswrap-trigger", str(base), str(number), self.where, *argv),
+                env=env,
+                stdout=output,
+                stderr=output,
+            )
+
+    def finished(self, key: str, begun: int) -> None:
+        """Of a trigger that is done, only `.done` stays."""
+        files.sync_directory(self.root / key[:2])
+        self._tidy(key, begun)
+
+    def _tidy(self, key: str, begun: int, *, keep_log: int = 0) -> None:
+        for number in range(1, begun + 1):
+            for suffix in ("exit", "exit.part", "run"):
+                self._unlink(key, f"{number}.{suffix}")
+            if number != keep_log:
+                self._unlink(key, f"{number}.log")
+
+    def set_aside(self, trigger: Trigger, reason: str, begun: int, code: int | None = None) -> None:
+        """Give a trigger up: durable, with the reason and the end of what it printed."""
+        record = {**asdict(trigger), "reason": reason, "code": code, "attempts": begun, "ended": time.time()}
+        record["output"] = self.output(trigger.key, begun)
+        files.write_atomic(self.path(trigger.key, "aside"), json.dumps(record) + "\n")
+        self._unlink(trigger.key, "trigger")
+        self._tidy(trigger.key, begun, keep_log=begun)
+
+    def drop(self, trigger: Trigger, begun: int) -> None:
+        """Forget a trigger whose file is no longer in the state it was found in."""
+        self._unlink(trigger.key, "trigger")
+        self._tidy(trigger.key, begun)
+
+    def retry(self) -> int:
+        """Everything that was set aside is to be run again; how many."""
+        keys = self.names().aside
+        for key in keys:
+            trigger = self.read(key, "aside")
+            if trigger is not None:
+                files.write_atomic(self.path(key, "trigger"), json.dumps(asdict(trigger)) + "\n")
+                self._unlink(key, "aside")
+        return len(keys)
+
+    def sweep(self, names: Names) -> None:
+        """Remove what an interrupted end left behind."""
+        for key, begun in names.begun.items():
+            if key in names.done:
+                self._tidy(key, begun)
+                self._unlink(key, "trigger")
+            elif key in names.aside:
+                self._tidy(key, begun, keep_log=begun)
+                self._unlink(key, "trigger")
+
+    def forget(self, older_than: float) -> int:
+        """Remove what was done longer ago than `older_than` seconds and whose file is gone; how many."""
+        removed, limit = 0, time.time() - older_than
+        for key in self.names().done:
+            place, trigger = self.path(key, "done"), self.read(key, "done")
+            gone = trigger is not None and not os.path.lexists(trigger.path)
+            if gone and place.stat().st_ctime < limit:
+                self._unlink(key, "done")
+                removed += 1
+        return removed
+
+    def _unlink(self, key: str, suffix: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(key, suffix))
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        log.say(f"watch: {path} is damaged", 0)
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _alive(pid: str, start: str) -> bool:
+    """Is this very process alive? Its start time tells it from a later one with its number; a zombie has ended."""
+    try:
+        text = Path(f"/proc/{int(pid)}/stat").read_text()
+    except (OSError, ValueError):
+        return False
+    rest = text.rpartition(") ")[2].split()
+    return rest[0] not in "ZX" and start in ("0", rest[19])
+
+
+def _session_alive(leader: str) -> bool:
+    """Does anything of this session still run? The shell of an attempt leads its own: killed alone, its command goes on."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                rest = Path(entry.path, "stat").read_text().rpartition(") ")[2].split()
+                if rest[3] == leader and rest[0] not in "ZX":
+                    return True
+    return False

@@ -1,0 +1,381 @@
+"""The loop of a watcher: see, wait until complete, write down, run, and see to what was run before."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from globuswrap.errors import TryLater, UsageProblem
+from globuswrap.system import log, units
+from globuswrap.system.process import Started
+from globuswrap.watch import ledger as ledgers
+from globuswrap.watch import sight, template
+from globuswrap.watch.ledger import Ledger, Trigger
+from globuswrap.watch.sight import Candidate, Wanted
+
+#: How long backoff may grow.
+LONGEST_PAUSE = 3600.0
+#: Looks at a running command: soon after it was started, and later. Seconds.
+SOON, LATER = 0.02, 0.25
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to watch for and what to do then. Durations are seconds."""
+
+    directory: str
+    command: tuple[str, ...]
+    wanted: Wanted = field(default_factory=Wanted)
+    settle: float = 10.0
+    once_per_path: bool = False
+    in_flight: int = 4
+    attempts: int = 5
+    retry_after: float = 30.0
+    every: float = 10.0
+    rescan: float = 300.0
+    lost: str = "again"
+    remote: bool = False
+
+
+@dataclass
+class Tally:
+    """What a run of the loop did."""
+
+    found: int = 0
+    done: int = 0
+    failed: int = 0
+    aside: int = 0
+    adopted: int = 0
+
+    def as_data(self) -> dict[str, int]:
+        return dict(vars(self))
+
+
+class Notices(Protocol):
+    """Where hints come from that something changed: paths, or None for "look at everything"."""
+
+    def next(self, timeout: float) -> set[str] | None: ...
+
+
+class Intervals:
+    """No hints: the directory is looked at in intervals. For file systems that other hosts write to."""
+
+    def next(self, timeout: float) -> set[str] | None:
+        time.sleep(timeout)
+        return set()
+
+
+class Events:
+    """Hints from the kernel, through watchdog. Only hints: the directory itself is the truth, and is looked at again."""
+
+    def __init__(self, directory: str, recursive: bool) -> None:
+        """Raises UsageProblem if watchdog is not installed, OSError if the kernel has no more watches to give."""
+        try:
+            from watchdog.events import FileSystemEvent, FileSystemEventHandler
+            from watchdog.observers import Observer
+        except ImportError:
+            raise UsageProblem(
+                "no-watchdog",
+                "the watchdog library is not installed",
+                "pip install 'globuswrap[watch]' (or look in intervals: --observe poll)",
+            ) from None
+        hints: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+        class Handler(FileSystemEventHandler):
+            def on_any_event(self, event: FileSystemEvent) -> None:
+                if event.event_type in ("created", "modified", "closed", "moved"):
+                    hints.put(os.fsdecode(event.dest_path or event.src_path))
+
+        self._hints = hints
+        self._observer: Any = Observer()
+        self._observer.schedule(Handler(), directory, recursive=recursive)
+        self._observer.daemon = True
+        self._observer.start()
+
+    def next(self, timeout: float) -> set[str] | None:
+        if not self._observer.is_alive():
+            return None
+        found: set[str] = set()
+        try:
+            found.add(self._hints.get(timeout=max(0.0, timeout)))
+            while not self._hints.empty() and len(found) < 10_000:
+                found.add(self._hints.get_nowait())
+        except queue.Empty:
+            pass
+        return found
+
+
+@dataclass
+class _Pending:
+    trigger: Trigger
+    attempt: int
+    due: float = 0.0
+
+
+@dataclass
+class _Flying:
+    trigger: Trigger
+    attempt: int
+    started: Started | None
+    since: float
+    told: bool = False
+
+
+class Watcher:
+    """One watcher on one ledger. Everything it holds in memory can be found again on disk."""
+
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self.plan = plan
+        self.ledger = ledger
+        self.tally = Tally()
+        self.candidates: dict[str, Candidate] = {}
+        self.pending: dict[str, _Pending] = {}
+        self.flying: dict[str, _Flying] = {}
+        names = ledger.names()
+        ledger.sweep(names)
+        self.known = names.done | names.aside | names.waiting
+        for key in names.waiting:
+            trigger = ledger.read(key)
+            if trigger is None:
+                self.known.discard(key)
+                continue
+            begun = names.begun.get(key, 0)
+            if begun:
+                self.flying[key] = _Flying(trigger, begun, None, 0.0)
+            else:
+                self.pending[key] = _Pending(trigger, 1)
+
+    # seeing
+
+    def scan(self) -> None:
+        """Look at the whole directory. OSError if it cannot be read."""
+        for path in sight.scan(self.plan.directory, self.plan.wanted):
+            self.consider(path)
+
+    def hinted(self, path: str) -> None:
+        """Look at one path that something happened to; a directory may hold what came before it was watched."""
+        try:
+            if os.path.isdir(path) and not os.path.islink(path):
+                for each in sight.scan(self.plan.directory, self.plan.wanted, path):
+                    if sight.counts(self.plan.directory, self.plan.wanted, each):
+                        self.consider(each)
+            elif sight.counts(self.plan.directory, self.plan.wanted, path):
+                self.consider(path)
+        except OSError:
+            return  # it has gone again
+
+    def consider(self, path: str) -> None:
+        seen = sight.look(path)
+        if seen is None or self._key(path, seen) in self.known:
+            self.candidates.pop(path, None)
+            return
+        known = self.candidates.get(path)
+        if known is None or known.seen != seen:
+            trust = not self.plan.remote
+            self.candidates[path] = Candidate(seen, sight.first_seen(seen, trust_clock=trust))
+
+    def _key(self, path: str, seen: sight.Print) -> str:
+        below = os.path.relpath(path, self.plan.directory)
+        return sight.key_of(below, seen, once_per_path=self.plan.once_per_path)
+
+    def ripen(self) -> None:
+        """Write down every candidate that has not changed for long enough."""
+        limit = time.monotonic() - self.plan.settle
+        ripe = [path for path, candidate in self.candidates.items() if candidate.since <= limit]
+        for path in sorted(ripe, key=lambda each: self.candidates[each].since):
+            candidate = self.candidates.pop(path)
+            seen = sight.look(path, fresh=self.plan.remote)
+            if seen != candidate.seen:
+                if seen is not None:
+                    self.candidates[path] = Candidate(seen, sight.first_seen(seen, trust_clock=not self.plan.remote))
+                continue
+            self._write_down(path, seen)
+
+    def _write_down(self, path: str, seen: sight.Print) -> None:
+        key = self._key(path, seen)
+        self.known.add(key)
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        trigger = Trigger(key, path, seen.size, seen.modified, stamp)
+        if not self.ledger.add(trigger):
+            return  # another watcher has it
+        self.tally.found += 1
+        try:
+            path.encode("utf-8")
+        except UnicodeEncodeError:
+            self._give_up(trigger, "its name is not UTF-8; no command line can carry it", 0)
+            return
+        self.pending[key] = _Pending(trigger, 1)
+
+    def skip_present(self) -> int:
+        """Write down as done whatever is there now and was not seen before; how many."""
+        count = 0
+        for path in sight.scan(self.plan.directory, self.plan.wanted):
+            seen = sight.look(path)
+            if seen is not None and self._key(path, seen) not in self.known:
+                key = self._key(path, seen)
+                self.ledger.skip(Trigger(key, path, seen.size, seen.modified, ""))
+                self.known.add(key)
+                count += 1
+        return count
+
+    # running
+
+    def launch(self) -> None:
+        """Start what is due, oldest first, as far as the limit allows."""
+        now = time.time()
+        due = [each for each in self.pending.values() if each.due <= now]
+        for each in sorted(due, key=lambda one: (one.due, one.trigger.mtime_ns)):
+            if len(self.flying) >= self.plan.in_flight:
+                return
+            del self.pending[each.trigger.key]
+            self._start(each.trigger, each.attempt)
+
+    def _start(self, trigger: Trigger, attempt: int) -> None:
+        seen = sight.look(trigger.path)
+        if seen is None:
+            self._give_up(trigger, "the file is gone", attempt - 1)
+            return
+        if self._key(trigger.path, seen) != trigger.key:
+            # What was written down is no longer there; the file as it is now is a trigger of its own.
+            log.say(f"{trigger.path}: has changed since it was found; waiting until it is complete again")
+            self.ledger.drop(trigger, attempt - 1)
+            self.consider(trigger.path)
+            return
+        argv = template.filled(self.plan.command, trigger.path, trigger.time, trigger.key)
+        log.say(f"{trigger.path}: attempt {attempt}: {log.shell_line(argv)}", 2)
+        started = self.ledger.start(trigger, attempt, argv)
+        self.flying[trigger.key] = _Flying(trigger, attempt, started, time.monotonic())
+
+    def land(self) -> None:
+        """Look at every attempt that is not known to have ended."""
+        for key, each in list(self.flying.items()):
+            found = self.ledger.attempt(key, each.attempt)
+            if found.state == "none" and each.started is not None and each.started.running():
+                continue
+            if found.state in ("running", "elsewhere"):
+                if each.started is None and not each.told:
+                    each.told = True
+                    self.tally.adopted += 1
+                    where = f" on {found.host}" if found.host else ""
+                    log.say(f"{each.trigger.path}: attempt {each.attempt} still runs{where}; waiting for it")
+                continue
+            del self.flying[key]
+            self._ended(each.trigger, each.attempt, found)
+
+    def _ended(self, trigger: Trigger, attempt: int, found: ledgers.Attempt) -> None:
+        key, plan = trigger.key, self.plan
+        if found.state == "done":
+            self.tally.done += 1
+            output = self.ledger.output(key, attempt)
+            log.say(f"{trigger.path}: done")
+            for line in output.splitlines():
+                log.say(f"  | {line}")
+            self.ledger.finished(key, attempt)
+            return
+        if found.state == "none":  # the shell did not get as far as taking the attempt
+            self.pending[key] = _Pending(trigger, attempt, time.time() + 1.0)
+            return
+        if found.state == "lost" and plan.lost == "aside":
+            self._give_up(trigger, "its command was cut off; whether it had ended is not known", attempt)
+            return
+        why = "was cut off" if found.state == "lost" else f"failed with {found.code}"
+        if found.code == ledgers.TRY_LATER:
+            why = "is to be tried again later (75)"
+        failures = self.ledger.failures(key, attempt)
+        if failures >= plan.attempts:
+            self._give_up(trigger, f"its command {why}, after {failures} attempts", attempt, found.code)
+            return
+        self.tally.failed += 1
+        pause = min(plan.retry_after * 2 ** min(attempt - 1, 20), max(LONGEST_PAUSE, plan.retry_after))
+        self.pending[key] = _Pending(trigger, attempt + 1, found.ended + pause)
+        log.say(f"{trigger.path}: its command {why}; again in {units.human_duration(pause)}", 0)
+        self._say_end(key, attempt)
+
+    def _give_up(self, trigger: Trigger, reason: str, attempt: int, code: int | None = None) -> None:
+        self.tally.aside += 1
+        self._say_end(trigger.key, attempt)
+        self.ledger.set_aside(trigger, reason, attempt, code)
+        log.say(f"{trigger.path}: set aside: {reason}", 0)
+
+    def _say_end(self, key: str, attempt: int) -> None:
+        for line in self.ledger.output(key, attempt, 1000).splitlines()[-5:]:
+            log.say(f"  | {line}", 0)
+
+    # waiting
+
+    def pause(self, next_scan: float) -> float:
+        """Seconds until something is due that no hint tells of."""
+        now, wall = time.monotonic(), time.time()
+        waits = [next_scan - now]
+        if self.flying:
+            newest = max(each.since for each in self.flying.values())
+            waits.append(SOON if now - newest < 1.0 else LATER)
+        if len(self.flying) < self.plan.in_flight:
+            waits += [each.due - wall for each in self.pending.values()]
+        waits += [each.since + self.plan.settle - now for each in self.candidates.values()]
+        return max(0.0, min(waits))
+
+
+def follow(
+    watcher: Watcher, notices: Notices, *, drain: bool = False, ready: Callable[[], None] | None = None
+) -> Tally:
+    """Watch until interrupted; with `drain` until what is there now is dealt with, as far as it is due.
+
+    `ready` is called when the first look is over. With `drain`, TryLater (75) if the directory cannot be read; otherwise
+    that is said, and looked at again.
+    """
+    plan = watcher.plan
+    next_scan = 0.0
+    unreadable = False
+    deadline = 0.0
+    while True:
+        if time.monotonic() >= next_scan:
+            began = time.monotonic()
+            try:
+                watcher.scan()
+                if unreadable:
+                    log.say(f"{plan.directory}: can be read again", 0)
+                unreadable = False
+            except OSError as error:
+                if drain:
+                    raise TryLater(
+                        "unreadable-directory", f"{plan.directory}: {error.strerror}", "mount it, or make it readable"
+                    ) from None
+                if not unreadable:
+                    log.say(f"{plan.directory}: {error.strerror}; looked at again", 0)
+                unreadable = True
+            took = time.monotonic() - began
+            interval = plan.every if isinstance(notices, Intervals) or unreadable else plan.rescan
+            next_scan = time.monotonic() + max(interval, 10 * took)
+            if not deadline:
+                deadline = time.monotonic() + plan.settle + 1.0
+                if ready is not None:
+                    ready()
+        watcher.ripen()
+        watcher.land()
+        watcher.launch()
+        if drain and _drained(watcher, deadline):
+            return watcher.tally
+        hints = notices.next(min(watcher.pause(next_scan), 0.5) if drain else watcher.pause(next_scan))
+        if hints is None:
+            log.say("the kernel's hints have ended; looking in intervals from now on", 0)
+            notices, next_scan = Intervals(), 0.0
+            hints = set()
+        for path in hints:
+            watcher.hinted(path)
+
+
+def _drained(watcher: Watcher, deadline: float) -> bool:
+    """Nothing runs, nothing is due, and whatever was there at the start had its time to settle."""
+    now = time.time()
+    busy = any(not each.told for each in watcher.flying.values()) or any(
+        each.started is not None for each in watcher.flying.values()
+    )
+    due = any(each.due <= now for each in watcher.pending.values())
+    settling = bool(watcher.candidates) and time.monotonic() < deadline
+    return not busy and not due and not settling

@@ -1,0 +1,405 @@
+"""`globuswrap watch`: what triggers, when, how often, and what becomes of failures. No Globus is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import support
+from globuswrap.watch import sight, template
+from globuswrap.watch.sight import Wanted
+
+
+class Place:
+    """A watched directory, a place for what commands write, and the watchers that were started."""
+
+    def __init__(self, base: Path) -> None:
+        self.inbox = base / "in box"
+        self.out = base / "out"
+        self.inbox.mkdir()
+        self.out.mkdir()
+        self.running: list[subprocess.Popen[str]] = []
+
+    def argv(self, *options: str, command: tuple[str, ...] = ()) -> list[str]:
+        return [str(support.LAUNCHER), "watch", str(self.inbox), *options, *(("--", *command) if command else ())]
+
+    def drain(self, *options: str, command: tuple[str, ...], env: dict[str, str] | None = None) -> Any:
+        return subprocess.run(
+            self.argv("--drain", *options, command=command),
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env={**os.environ, **(env or {})},
+        )
+
+    def start(self, *options: str, command: tuple[str, ...]) -> subprocess.Popen[str]:
+        started = subprocess.Popen(self.argv(*options, command=command), stderr=subprocess.PIPE, text=True)
+        self.running.append(started)
+        return started
+
+    def ledger(self, *options: str) -> list[dict[str, Any]]:
+        done = subprocess.run(self.argv("--list", "--json", *options), capture_output=True, text=True, check=True)
+        rows: list[dict[str, Any]] = json.loads(done.stdout)["data"]["triggers"]
+        return rows
+
+    def told(self) -> list[str]:
+        """The lines that NOTE wrote."""
+        try:
+            return (self.out / "noted").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    @property
+    def note(self) -> tuple[str, ...]:
+        """A command that notes the path it was given."""
+        return ("sh", "-c", 'printf "%s\\n" "$1" >>"$0"', str(self.out / "noted"), "{path}")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    for started in made.running:
+        end(started)
+
+
+def end(started: subprocess.Popen[str]) -> None:
+    """Kill -9."""
+    started.kill()
+    started.wait()
+    if started.stderr is not None:
+        started.stderr.close()
+
+
+def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not become true"
+        time.sleep(0.02)
+
+
+def said(started: subprocess.Popen[str], words: str) -> str:
+    """Read what a watcher says until a line has these words."""
+    assert started.stderr is not None
+    for line in started.stderr:
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without saying {words!r}")
+
+
+# what triggers
+
+
+def test_any_file_name_reaches_the_command_as_one_argument(place: Place) -> None:
+    names = [name for name in support.HOSTILE_NAMES if not name.startswith(".")]
+    for name in names:
+        (place.inbox / name).write_text("x")
+    command = (sys.executable, "-c", "import sys; open(sys.argv[1], 'a').write(repr(sys.argv[2:]) + '\\n')")
+    fields = ("{path}", "{name}", "{stem}", "{dir}", "x{name}y")
+    done = place.drain("--settle", "0", command=(*command, str(place.out / "argv"), *fields))
+    assert done.returncode == 0, done.stderr
+    seen = {tuple(eval(line)) for line in (place.out / "argv").read_text().splitlines()}
+    assert seen == {
+        (f"{place.inbox}/{name}", name, os.path.splitext(name)[0], str(place.inbox), f"x{name}y") for name in names
+    }
+    assert not (place.inbox / "pwned").exists() and not Path("pwned").exists()
+
+
+def test_a_name_that_is_not_utf_8_is_set_aside_by_name(place: Place) -> None:
+    (Path(os.fsdecode(os.fsencode(place.inbox) + b"/caf\xe9"))).write_text("x")
+    assert place.drain("--settle", "0", command=place.note).returncode == 1
+    (row,) = place.ledger()
+    assert row["state"] == "aside" and "UTF-8" in row["reason"]
+
+
+def test_a_marker_fires_at_once_and_names_its_data(place: Place) -> None:
+    (place.inbox / "scan_1.h5").write_text("data")
+    (place.inbox / "scan_1.h5.done").touch()
+    command = (*place.note[:4], "{dir}/{stem}")
+    done = place.drain("--marker", "*.done", command=command)
+    assert done.returncode == 0, done.stderr
+    assert place.told() == [f"{place.inbox}/scan_1.h5"]
+
+
+def test_a_pattern_still_waits_until_the_file_is_complete(place: Place) -> None:
+    started = place.start("--pattern", "*.h5", "--settle", "0.6", command=place.note)
+    said(started, "watching")
+    with (place.inbox / "slow.h5").open("w") as file:
+        for _ in range(8):
+            file.write("part\n")
+            file.flush()
+            time.sleep(0.2)
+            assert not place.told()
+    until(place.told)
+    assert place.told() == [f"{place.inbox}/slow.h5"]
+
+
+def test_hidden_and_ignored_files_and_other_patterns_do_not_trigger(place: Place) -> None:
+    for name in (".partial.h5", "a.h5.part", "a.txt", "a.h5", ".snapshot/b.h5", "sub/c.h5"):
+        (place.inbox / name).parent.mkdir(exist_ok=True)
+        (place.inbox / name).write_text("x")
+    done = place.drain("--settle", "0", "--pattern", "*.h5*", "--ignore", "*.part", command=place.note)
+    assert done.returncode == 0, done.stderr
+    assert sorted(place.told()) == [f"{place.inbox}/a.h5", f"{place.inbox}/sub/c.h5"]
+    assert place.drain("--settle", "0", "--name", "flat", "--no-recursive", command=place.note).returncode == 0
+    assert f"{place.inbox}/sub/c.h5" not in place.told()[2:]
+
+
+def test_an_empty_pattern_is_refused(place: Place) -> None:
+    done = place.drain("--pattern", "", command=place.note)
+    assert done.returncode == 2 and "empty-pattern" in done.stderr
+
+
+@pytest.mark.parametrize("observe", ["events", "poll"])
+def test_files_are_seen_as_they_come_and_moved_in_with_their_directory(place: Place, observe: str) -> None:
+    started = place.start("--settle", "0.1", "--observe", observe, "--every", "0.2", command=place.note)
+    said(started, "watching")
+    (place.inbox / "one").write_text("1")
+    until(lambda: len(place.told()) == 1)
+    outside = place.out / "run 7"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep" / "two").write_text("2")
+    outside.rename(place.inbox / "run 7")
+    until(lambda: len(place.told()) == 2)
+    late = place.inbox / "run 7" / "deep" / "three"
+    late.write_text("3")
+    until(lambda: len(place.told()) == 3)
+    assert place.told()[1:] == [f"{place.inbox}/run 7/deep/two", str(late)]
+
+
+def test_a_changed_file_is_a_new_trigger_unless_once_per_path(place: Place) -> None:
+    file = place.inbox / "file"
+    file.write_text("1")
+    for options in ([], ["--name", "path", "--once-per-path"]):
+        place.drain("--settle", "0", *options, command=place.note)
+    assert len(place.told()) == 2
+    file.write_text("longer")
+    place.drain("--settle", "0", command=place.note)
+    assert len(place.told()) == 3
+    place.drain("--settle", "0", "--name", "path", "--once-per-path", command=place.note)
+    assert len(place.told()) == 3
+    os.chmod(file, 0o600)  # not another content
+    place.drain("--settle", "0", command=place.note)
+    assert len(place.told()) == 3
+
+
+def test_what_is_there_can_be_left_out_at_the_start(place: Place) -> None:
+    (place.inbox / "old").write_text("x")
+    assert place.drain("--settle", "0", "--skip-present", command=place.note).returncode == 0
+    (place.inbox / "new").write_text("x")
+    assert place.drain("--settle", "0", command=place.note).returncode == 0
+    assert place.told() == [f"{place.inbox}/new"]
+
+
+# running
+
+
+def test_a_second_drain_runs_nothing_again(place: Place) -> None:
+    for number in range(5):
+        (place.inbox / str(number)).write_text("x")
+    for _ in range(2):
+        assert place.drain("--settle", "0", command=place.note).returncode == 0
+    assert len(place.told()) == 5
+    assert [row["state"] for row in place.ledger()] == ["done"] * 5
+
+
+def test_a_failing_command_is_tried_again_and_then_set_aside_with_its_reason(place: Place) -> None:
+    (place.inbox / "bad").write_text("x")
+    (place.inbox / "good").write_text("x")
+    script = 'printf "%s\\n" "$1" >>"$0"; case $1 in *bad) echo no beam >&2; exit 3;; esac'
+    command = ("sh", "-c", script, str(place.out / "noted"), "{path}")
+    done = place.drain("--settle", "0", "--attempts", "3", "--retry-after", "0.05", command=command)
+    while done.returncode == 75:
+        done = place.drain("--settle", "0", "--attempts", "3", "--retry-after", "0.05", command=command)
+    assert done.returncode == 1, done.stderr
+    assert sorted(place.told()) == [f"{place.inbox}/bad"] * 3 + [f"{place.inbox}/good"]
+    aside = next(row for row in place.ledger() if row["state"] == "aside")
+    assert aside["attempts"] == 3 and "failed with 3" in aside["reason"] and aside["output"] == "no beam"
+    assert place.drain("--settle", "0", command=command).returncode == 0
+    assert len(place.told()) == 4
+    again = place.drain("--settle", "0", "--retry", "--change", command=place.note)
+    assert again.returncode == 0, again.stderr
+    assert [row["state"] for row in place.ledger()] == ["done", "done"]
+
+
+def test_what_says_try_later_is_never_set_aside(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    script = 'printf "x\\n" >>"$0"; test "$(wc -l <"$0")" -ge 5 || exit 75'
+    command = ("sh", "-c", script, str(place.out / "noted"))
+    options = ("--settle", "0", "--attempts", "2", "--retry-after", "0")
+    done = place.drain(*options, command=command)
+    while done.returncode == 75:
+        done = place.drain(*options, command=command)
+    assert done.returncode == 0, done.stderr
+    assert len(place.told()) == 5
+
+
+def test_a_retry_that_is_not_due_is_left_to_the_next_drain(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    done = place.drain("--settle", "0", "--retry-after", "1h", command=("false",))
+    assert done.returncode == 75
+    assert place.drain("--settle", "0", "--retry-after", "1h", command=("false",)).returncode == 75
+    assert [row["attempts"] for row in place.ledger()] == [1]
+
+
+def test_no_more_commands_than_allowed_run_at_once(place: Place) -> None:
+    for number in range(12):
+        (place.inbox / str(number)).write_text("x")
+    script = 'mkdir "$0/$1"; ls "$0" | wc -l >>"$0.most"; sleep 0.1; rmdir "$0/$1"'
+    (place.out / "now").mkdir()
+    done = place.drain(
+        "--settle", "0", "--in-flight", "3", command=("sh", "-c", script, str(place.out / "now"), "{name}")
+    )
+    assert done.returncode == 0, done.stderr
+    most = [int(line) for line in (place.out / "now.most").read_text().split()]
+    assert len(most) == 12 and max(most) == 3
+
+
+def test_a_command_finds_the_key_of_its_trigger(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    script = 'printf "%s\\n" "$1" "$GLOBUSWRAP_TRIGGER" "$GLOBUSWRAP_TRIGGER_PATH" >"$0"'
+    place.drain("--settle", "0", command=("sh", "-c", script, str(place.out / "noted"), "{key}"))
+    (row,) = place.ledger()
+    assert place.told() == [row["key"], row["key"], f"{place.inbox}/file"]
+
+
+def test_globuswrap_itself_is_found_without_a_path(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    done = place.drain("--settle", "0", command=("globuswrap", "--version"), env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode == 0, done.stderr
+    assert "| globuswrap " in done.stderr
+
+
+# over crashes
+
+
+def test_a_command_that_runs_when_the_watcher_is_killed_is_taken_up_and_not_run_again(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    script = 'printf "begun\\n" >>"$0"; while ! [ -e "$0.go" ]; do sleep 0.05; done; printf "ended\\n" >>"$0"'
+    command = ("sh", "-c", script, str(place.out / "noted"))
+    started = place.start("--settle", "0", command=command)
+    until(place.told)
+    end(started)
+    again = place.start("--settle", "0", command=command)
+    assert "still runs" in said(again, "attempt 1")
+    (place.out / "noted.go").touch()
+    said(again, "done")
+    assert place.told() == ["begun", "ended"]
+    assert [row["state"] for row in place.ledger()] == ["done"]
+
+
+def test_stopping_a_watcher_leaves_its_commands_running(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    script = 'printf "begun\\n" >>"$0"; sleep 0.5; printf "ended\\n" >>"$0"'
+    started = place.start("--settle", "0", command=("sh", "-c", script, str(place.out / "noted")))
+    until(place.told)
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(10) == 128 + signal.SIGTERM
+    until(lambda: place.told() == ["begun", "ended"])
+
+
+@pytest.mark.parametrize(("lost", "begun", "state"), [("again", 2, "done"), ("aside", 1, "aside")])
+def test_a_command_that_was_cut_off_with_its_shell(place: Place, lost: str, begun: int, state: str) -> None:
+    (place.inbox / "file").write_text("x")
+    script = 'printf "%s\\n" "$$" >>"$0"; [ -e "$0.go" ] || exec sleep 60'
+    command = ("sh", "-c", script, str(place.out / "noted"))
+    options = ("--settle", "0", "--lost", lost, "--retry-after", "0")
+    started = place.start(*options, command=command)
+    until(place.told)
+    end(started)
+    (place.out / "noted.go").touch()
+    child = int(place.told()[0])
+    os.killpg(os.getpgid(child), signal.SIGKILL)
+    done = place.drain(*options, command=command)
+    assert "cut off" in done.stderr
+    assert len(place.told()) == begun
+    assert [row["state"] for row in place.ledger()] == [state]
+
+
+def test_a_directory_that_is_away_is_not_an_empty_one(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    place.drain("--settle", "0", command=place.note)
+    started = place.start("--settle", "0", "--observe", "poll", "--every", "0.1", command=place.note)
+    said(started, "watching")
+    away = place.inbox.with_name("away")
+    place.inbox.rename(away)
+    said(started, "looked at again")
+    (away / "new").write_text("x")
+    away.rename(place.inbox)
+    said(started, "can be read again")
+    until(lambda: len(place.told()) == 2)
+    assert place.told()[1] == f"{place.inbox}/new"
+
+
+# usage
+
+
+def test_a_ledger_is_for_one_command(place: Place) -> None:
+    place.drain("--settle", "0", command=("true", "{path}"))
+    (place.inbox / "file").write_text("x")
+    done = place.drain("--settle", "0", command=place.note)
+    assert done.returncode == 2 and "ledger-taken" in done.stderr and "--name" in done.stderr
+    assert place.drain("--settle", "0", "--name", "second", command=place.note).returncode == 0
+    assert place.told() == [f"{place.inbox}/file"]
+
+
+def test_a_dry_run_shows_the_commands_and_runs_none(place: Place) -> None:
+    (place.inbox / "a file").write_text("x")
+    done = place.drain("--dry-run", command=place.note)
+    assert done.returncode == 0 and f"'{place.inbox}/a file'" in done.stdout
+    assert not place.told() and not place.ledger()
+
+
+def test_an_unknown_field_is_refused_and_other_braces_are_not(place: Place) -> None:
+    done = place.drain(command=("echo", "{file}"))
+    assert done.returncode == 2 and "{path} {name}" in done.stderr
+    assert template.checked(("echo", '{"a": {"b": 1}}', "{}", "${name}"))
+    assert template.filled(("x", "{name}"), "/d/{path}", "", "") == ("x", "{path}")
+
+
+def test_without_watchdog_it_says_how_to_install_it(place: Place, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden" / "watchdog"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('hidden')\n")
+    env = {**os.environ, "PYTHONPATH": f"{hidden.parent}:{support.REPOSITORY / 'lib'}"}
+    argv = [sys.executable, "-m", "globuswrap", *place.argv("--observe", "events", command=("true",))[1:]]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "pip install 'globuswrap[watch]'" in done.stderr
+
+
+MOUNTS = r"""
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:40 / /lustre rw - lustre mgs:/fs rw
+31 22 0:41 / /home/my\040data rw,relatime shared:1 - nfs4 server:/x rw
+32 31 0:42 / /home/my\040data/local rw - xfs /dev/sdb rw
+""".strip()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/tmp/x", "ext4"),
+        ("/lustre", "lustre"),
+        ("/lustre2/x", "ext4"),
+        ("/home/my data/in", "nfs4"),
+        ("/home/my data/local/in", "xfs"),
+    ],
+)
+def test_the_file_system_is_that_of_the_longest_mount(path: str, kind: str) -> None:
+    assert sight.file_system(path, MOUNTS) == kind
+    assert bool(sight.REMOTE.fullmatch(kind)) == (kind in ("lustre", "nfs4"))
+
+
+def test_patterns_with_a_slash_are_of_the_path_below() -> None:
+    assert Wanted(("raw/*.h5",)).name("raw/a.h5")
+    assert not Wanted(("raw/*.h5",)).name("cooked/a.h5")
+    assert Wanted((".done-*",)).name("run/.done-1")
