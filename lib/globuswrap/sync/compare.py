@@ -62,8 +62,8 @@ def at_or_below(path: bytes, paths: Container[bytes]) -> bool:
 def compare(frames: Iterable[scan.Frame], old: Cursor, seen: Seen) -> Iterator[tuple[bytes, list[bytes]]]:
     """(directory, signed records), as a delta has them, for every directory with a difference, in the manifest's order.
 
-    `-` of a file that is there no more comes alone; of one that changed it stands before its `+`. What is at or below a path
-    that could not be read never comes: it is not known to have vanished. Raises ValueError if the manifest is cut off.
+    `+` is a new or changed file, `-` one that is there no more. What is at or below a path that could not be read never comes
+    as `-`: it is not known to have vanished. Raises ValueError if the manifest is cut off.
     """
     here: bytes | None = None
     for kind, payload in frames:
@@ -135,8 +135,8 @@ def _differences(directory: bytes, known: list[bytes], new: list[bytes], seen: S
     come = {file_name(row): row for row in set(new).difference(known)}
     signed: list[bytes] = []
     for name in sorted(gone.keys() | come.keys()):
-        if name in gone and (name in come or not seen.is_unknown(joined(directory, name))):
-            signed.append(b"-" + gone[name])
         if name in come:
             signed.append(b"+" + come[name])
+        elif not seen.is_unknown(joined(directory, name)):
+            signed.append(b"-" + gone[name])
     return signed

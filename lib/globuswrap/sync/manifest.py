@@ -8,13 +8,14 @@ Format, version 1. Records, each ended by NUL, so that any name fits and nothing
     1514764800123456789 @7 latest            a symbolic link kept as one
     /run 2                                   the next directory
 
-A directory has a record if it holds listed files, or nothing at all. Order: depth first, an outer directory before what it
-holds, siblings by the bytes of their names. The bytes of names are kept as they are. With standard tools::
+A directory has a record if it holds listed files, or nothing at all (at the destination it is there, then). Order: depth
+first, an outer directory before what it holds, siblings by the bytes of their names. The bytes of names are kept as they are.
+With standard tools::
 
     zcat manifest.gz | tr '\0' '\n' | less
 
 A delta (`*.delta.gz`) is what a run wants to add to the manifest, in the same form and order, with a sign before each file:
-`-` the record that was there, `+` the record that is there now; `-` or `+` alone is an empty directory itself.
+`+` the record of a new or changed file, `-` that of one that is gone; `+` or `-` alone is an empty directory itself.
 
 Both are read and written as streams; memory does not grow with their length.
 """
@@ -348,11 +349,12 @@ def _copy(cursor: Cursor, directory: bytes, writer: Writer) -> None:
 
 
 def _merge_directory(cursor: Cursor | None, directory: bytes, signed: list[bytes], writer: Writer) -> None:
+    """A changed file takes the place of the one with its name. A directory keeps its record when its last file goes."""
     names_out = {file_name(row[1:]) for row in signed if len(row) > 1}
     coming = [row[1:] for row in signed if row[:1] == b"+" and len(row) > 1]
     coming.sort(key=file_name)
     headed = False
-    if b"+" in signed or (cursor is not None and b"-" not in signed and not names_out):
+    if b"+" in signed or (cursor is not None and b"-" not in signed):
         writer.write(directory + b"\0")
         headed = True
     at = 0

@@ -243,7 +243,9 @@ class _Walker:
             try:
                 st = os.stat(name, dir_fd=fd)
             except OSError as error:
-                aside.append((TROUBLE, path + b"\0symbolic link leads nowhere: " + os.fsencode(error.strerror or str(error))))
+                aside.append(
+                    (TROUBLE, path + b"\0symbolic link leads nowhere: " + os.fsencode(error.strerror or str(error)))
+                )
                 return None
             if stat.S_ISREG(st.st_mode):
                 wanted = self.file_wanted is None or self.file_wanted(name)

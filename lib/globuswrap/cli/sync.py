@@ -1,0 +1,279 @@
+"""`globuswrap sync run|check|baseline|list|export`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from globuswrap.cli import output, progress
+from globuswrap.cli.options import OrderedFilters, WaitOptions, application, command
+from globuswrap.cli.output import Report
+from globuswrap.errors import UsageProblem
+from globuswrap.system import log, units
+
+app = application(no_args_is_help=True, help="Keep directories in step, from cron or by hand.")
+
+Name = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="The profile [sync.NAME]; without it the options are.")
+]
+
+
+@dataclass(frozen=True)
+class ProfileOptions:
+    """What a profile says, as options; what is given here wins over the configuration."""
+
+    source: Annotated[str | None, typer.Option("--source", help="NAME_OR_UUID:/path of the source directory.")] = None
+    destination: Annotated[str | None, typer.Option("--destination", help="The same for the destination.")] = None
+    local_root: Annotated[
+        str | None, typer.Option("--local-root", help="Where the source is mounted here: only what changed is sent.")
+    ] = None
+    include: Annotated[
+        list[str] | None, typer.Option("--include", help="Include names of this pattern; order with --exclude counts.")
+    ] = None
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Exclude names of this pattern; NAME/ is for directories.")
+    ] = None
+    symlinks: Annotated[str | None, typer.Option("--symlinks", help="skip (default), follow, keep or error.")] = None
+    schedule: Annotated[str | None, typer.Option("--schedule", help="When it runs: '*/15 * * * *', @daily, 15m.")] = (
+        None
+    )
+    settle: Annotated[
+        str | None, typer.Option("--settle", help="A file changed within this time waits (default: 10s).")
+    ] = None
+    max_bytes: Annotated[
+        str | None, typer.Option("--max-bytes", help="At most this much in one run, the rest next time.")
+    ] = None
+    delete: Annotated[
+        bool | None, typer.Option("--delete/--no-delete", help="Delete at the destination what is gone at the source.")
+    ] = None
+    max_delete: Annotated[
+        str | None,
+        typer.Option("--max-delete", help="Delete nothing if more are gone than this number or share (default: 25%)."),
+    ] = None
+    check_file: Annotated[
+        str | None, typer.Option("--check-file", help="A file at the source without which nothing is deleted.")
+    ] = None
+    skip_unsendable: Annotated[
+        bool | None, typer.Option("--skip-unsendable", help="Leave out names that are not UTF-8 without a word.")
+    ] = None
+    sync_level: Annotated[
+        str | None,
+        typer.Option("--sync-level", "-s", help="Without --local-root: exists, size, mtime (default) or checksum."),
+    ] = None
+    preserve_timestamp: Annotated[
+        bool | None,
+        typer.Option("--preserve-timestamp/--no-preserve-timestamp", help="Keep modification times (default: yes)."),
+    ] = None
+    verify_checksum: Annotated[
+        bool | None,
+        typer.Option("--verify-checksum/--no-verify-checksum", help="Compare checksums after the transfer."),
+    ] = None
+    encrypt_data: Annotated[bool | None, typer.Option("--encrypt-data", help="Encrypt the data on the network.")] = None
+    skip_source_errors: Annotated[
+        bool | None,
+        typer.Option(
+            "--skip-source-errors/--no-skip-source-errors",
+            help="Skip missing and unreadable files (default with --local-root: yes; they are sent again).",
+        ),
+    ] = None
+    fail_on_quota_errors: Annotated[
+        bool | None, typer.Option("--fail-on-quota-errors", help="Fail at once when a quota is exceeded.")
+    ] = None
+    source_local_user: Annotated[
+        str | None, typer.Option("--source-local-user", help="Local account at the source.")
+    ] = None
+    destination_local_user: Annotated[
+        str | None, typer.Option("--destination-local-user", help="Local account at the destination.")
+    ] = None
+    label: Annotated[str | None, typer.Option("--label", help="Label of the tasks; ` gw-<digest>` is added.")] = None
+    notify: Annotated[
+        str | None, typer.Option("--notify", help="Mail on: on, off, or a comma list of succeeded, failed, inactive.")
+    ] = None
+    deadline: Annotated[
+        str | None, typer.Option("--deadline", help="Cancel what is not done by then: +2h, or a date and time.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """By the names that the configuration has for them."""
+        values = {name.replace("_", "-"): value for name, value in vars(self).items()}
+        patterns = [*(values.pop("include") or ()), *(values.pop("exclude") or ())]
+        if patterns:
+            values["filters"] = list(OrderedFilters.seen)
+        return values
+
+
+@command(app, cls=OrderedFilters)
+def run(
+    profile: ProfileOptions,
+    waiting: WaitOptions,
+    name: Name = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Hold until the tasks of this run are finished.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent and deleted; change nothing.")
+    ] = False,
+    start_delay: Annotated[
+        str,
+        typer.Option(
+            "--start-delay", help="Wait a random time up to this first, so that many hosts do not start at once."
+        ),
+    ] = "0",
+) -> Report:
+    """Send what is new: submit and return; the next run settles what this one submitted.
+
+    Made for cron: silent when all is well; exit 75 without a word when another run or its tasks are still at work.
+    """
+    from globuswrap.sync import profile as profiles
+    from globuswrap.sync import run as running
+
+    if log.level() == 1 and not (wait and sys.stderr.isatty()):
+        log.set_level(0)  # cron mails whatever is printed
+    chosen = profiles.load(name, profile.given())
+    with progress.shown() as watcher:
+        how = running.How(
+            wait=wait,
+            patience=waiting.patience(),
+            after=waiting.after(),
+            dry_run=dry_run,
+            start_delay=units.duration(start_delay),
+            watcher=watcher if wait else None,
+        )
+        result = running.run(chosen, how)
+    for trouble in result.troubles:
+        log.say(f"globuswrap sync {chosen.name}: {trouble.cause}  [{trouble.name}]", 0)
+        if trouble.remedy:
+            log.say(f"  remedy: {trouble.remedy}", 0)
+    text: list[str] = []
+    if dry_run:
+        text = _rehearsed(chosen, result)
+    elif log.level() >= 1:
+        text = result.task_ids
+    return Report({"profile": chosen.name, **result.as_data()}, text, result.exit_code)
+
+
+def _rehearsed(chosen: Any, result: Any) -> list[str]:
+    if chosen.local_root is None:
+        return [
+            f"one task: {chosen.source.shown} -> {chosen.destination.shown}, --sync-level {chosen.options.sync_level}"
+        ]
+    planned = result.planned
+    lines = [f"{what} {path}" for what, path in planned.shown]
+    more = planned.sent + planned.deleted - len(lines)
+    lines += [f"... and {more} more"] if more > 0 else []
+    lines += [f"wait {path} (a file became a directory, or a directory a file)" for path in planned.blocked[:20]]
+    lines += [f"cannot {name} (not UTF-8)" for name in planned.unsendable[:20]]
+    if planned.deletions_refused:
+        lines.append(f"nothing would be deleted: {planned.deletions_refused}")
+    lines.append(
+        f"to send: {planned.sent} ({units.human_size(planned.size)}), to delete: {planned.deleted}, "
+        f"still changing: {planned.settling}, for the next run: {planned.over_limit}"
+    )
+    return lines
+
+
+@command(app, cls=OrderedFilters)
+def check(profile: ProfileOptions, name: Name = None) -> Report:
+    """Say whether a profile can work: source, destination, login, lease, the last run."""
+    from globuswrap.sync import check as checking
+    from globuswrap.sync import profile as profiles
+
+    findings = checking.check(profiles.load(name, profile.given()))
+    lines = []
+    for finding in findings:
+        lines.append(f"{'ok' if finding.ok else 'no'}  {finding.what}")
+        if finding.remedy:
+            lines.append(f"    remedy: {finding.remedy}")
+    return Report({"findings": [vars(each) for each in findings]}, lines, checking.exit_code(findings))
+
+
+@command(app, cls=OrderedFilters)
+def baseline(
+    profile: ProfileOptions,
+    name: Name = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="Only files not modified later: 2026-11-20T18:00, or -2h for two hours ago."),
+    ] = None,
+    path: Annotated[str, typer.Option("--path", help="Only what is at or below this path, seen from the source.")] = "",
+    forget: Annotated[bool, typer.Option("--forget", help="The opposite: take it for not transferred.")] = False,
+) -> Report:
+    """Record what is there now as already transferred, without sending it."""
+    from globuswrap.sync import profile as profiles
+    from globuswrap.sync import run as running
+
+    chosen = profiles.load(name, profile.given())
+    if chosen.local_root is None:
+        raise UsageProblem("no-manifest", "a profile without local-root keeps no manifest", "add local-root")
+    if forget and until is not None:
+        raise UsageProblem("bad-option", "--forget takes no --until", "use --path to forget a part")
+    changed, seen = running.baseline(chosen, until=_moment(until), path=path, forget=forget)
+    for unread, reason in list(seen.unknown.items())[:10]:
+        log.say(f"not recorded: {unread.decode('utf-8', 'backslashreplace')}: {reason}", 0)
+    verb = "forgotten" if forget else "recorded as transferred"
+    data = {"profile": chosen.name, "changed": changed, "unreadable": len(seen.unknown)}
+    return Report(data, [f"{changed} {verb}"], 1 if seen.unknown else 0)
+
+
+def _moment(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if text.startswith("-"):
+        return time.time() - units.duration(text[1:])
+    return units.moment(text).timestamp()
+
+
+@command(app, "list")
+def list_profiles() -> Report:
+    """The profiles, and how their last runs went."""
+    from globuswrap.sync import profile as profiles
+    from globuswrap.sync.state import State
+
+    rows, data = [], []
+    for name in profiles.names():
+        try:
+            chosen = profiles.load(name)
+        except UsageProblem as problem:
+            rows.append((name, "", "", f"cannot be used: {problem.cause}"))
+            data.append({"name": name, "problem": problem.cause})
+            continue
+        last = State(chosen).told()
+        rows.append((name, chosen.source.shown, chosen.destination.shown, _last(last)))
+        data.append({**profiles.describe(chosen), "last": last})
+    return Report({"profiles": data}, output.table(rows, ("NAME", "SOURCE", "DESTINATION", "LAST RUN")))
+
+
+def _last(last: dict[str, Any] | None) -> str:
+    if last is None:
+        return "never"
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last["finished"]))
+    return f"{when} {last['outcome']} ({last['exit_code']}){': ' + last['message'] if last['message'] else ''}"
+
+
+@command(app, cls=OrderedFilters)
+def export(
+    profile: ProfileOptions,
+    name: Name = None,
+    form: Annotated[str, typer.Option("--as", help="cron, systemd or timer.")] = "cron",
+    diff: Annotated[
+        bool, typer.Option("--diff", help="How the existing Globus timer differs; exit 1 if it does.")
+    ] = False,
+) -> Report:
+    """Print the crontab line, the systemd units, or the `globus timer` command for a profile."""
+    from globuswrap.sync import export as exporting
+    from globuswrap.sync import profile as profiles
+
+    chosen = profiles.load(name, profile.given())
+    if diff:
+        if form != "timer":
+            raise UsageProblem("bad-option", "--diff compares with a Globus timer", "add --as timer")
+        drift = exporting.drift(chosen)
+        return Report(drift.as_data(), drift.lines(), drift.exit_code)
+    if name is None:
+        raise UsageProblem("no-profile", "only a profile with a name can be exported", "put it into [sync.NAME]")
+    made = exporting.export(chosen, form)
+    for remark in made.remarks:
+        log.say(remark, 0)
+    return Report({"as": form, "text": made.text, "remarks": list(made.remarks)}, made.text.splitlines())

@@ -1,0 +1,499 @@
+"""From what differs to tasks: which files go now, which wait, what may be deleted.
+
+Reads a delta (`sync.manifest`) as a stream and writes, for every task, its own delta (what the manifest gains when the task
+succeeds) and its items as JSON, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from json.encoder import encode_basestring_ascii as quoted
+from pathlib import Path
+from typing import IO, Any
+
+from globuswrap.sync.compare import Seen, at_or_below
+from globuswrap.sync.manifest import (
+    DELTA,
+    Delta,
+    Writer,
+    delta_blocks,
+    delta_text,
+    file_name,
+    joined,
+    open_manifest,
+    order,
+)
+from globuswrap.sync.profile import Profile
+from globuswrap.sync.state import Run, State, Task
+from globuswrap.system import units
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.request import Request
+
+#: Items of one task, and tasks of one run: the service takes about 100 pending tasks of a user.
+CHUNK = 100_000
+MOST_TASKS = 20
+#: Examples that a message or a dry run shows.
+SHOWN = 1000
+#: Directories that one run looks at before it deletes them, each with a process.
+MOST_EMPTIED = 25
+
+
+@dataclass
+class Planned:
+    """What a plan came to. Counts of files; `shown` holds the first of each kind, for a dry run."""
+
+    sent: int = 0
+    size: int = 0
+    deleted: int = 0
+    settling: int = 0
+    over_limit: int = 0
+    blocked: list[str] = field(default_factory=list)
+    unsendable: list[str] = field(default_factory=list)
+    kept_directories: list[str] = field(default_factory=list)
+    deletions_refused: str | None = None
+    shown: list[tuple[str, str]] = field(default_factory=list)
+
+    def show(self, what: str, path: bytes) -> None:
+        if len(self.shown) < SHOWN:
+            self.shown.append((what, os.fsdecode(path)))
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The candidates that a comparison wrote down: how many files (and empty directories) are new or changed, how many files are
+    gone, and how many directories that were empty."""
+
+    delta: Path
+    coming: int = 0
+    gone: int = 0
+    empty: int = 0
+
+
+def write_candidates(blocks: Iterator[Delta], delta: Path, renew: Callable[[], None]) -> Differences:
+    """Write a comparison's result into `delta` (not made if there is no difference)."""
+    coming = gone = empty = 0
+    writer: Writer | None = None
+    try:
+        for directory, rows in blocks:
+            renew()
+            if writer is None:
+                writer = Writer(delta, DELTA, level=1)
+            new = sum(1 for row in rows if row[:1] == b"+")
+            coming += new
+            gone += sum(1 for row in rows if row[:1] == b"-" and len(row) > 1) if new != len(rows) else 0
+            empty += rows.count(b"-")
+            writer.write(delta_text(directory, rows))
+    except BaseException as error:
+        if writer is not None:
+            writer.__exit__(type(error), error, None)
+        raise
+    if writer is not None:
+        writer.__exit__(None, None, None)
+    return Differences(delta, coming, gone, empty)
+
+
+class _Tasks:
+    """The tasks of one kind: chunk after chunk, each with its delta and its items."""
+
+    def __init__(self, run: Run, profile: Profile, kind: str, sync_level: str | None, recursive: bool = False) -> None:
+        self._recursive = recursive
+        self._run = run
+        self._profile = profile
+        self._kind = kind
+        self._sync_level = sync_level
+        self._writer: Writer | None = None
+        self._body: IO[str] | None = None
+        self._sum = hashlib.sha256()
+        self._task: Task | None = None
+
+    @property
+    def room(self) -> bool:
+        """Whether another item fits into this run."""
+        task = self._task
+        return (task is not None and task.items < CHUNK) or len(self._run.tasks) < MOST_TASKS
+
+    def add(self, directory: bytes, rows: list[bytes], items: list[str], size: int) -> None:
+        if not rows:
+            return
+        if self._task is None or self._task.items >= CHUNK:
+            self.close()
+            self._open()
+        assert self._task is not None and self._writer is not None and self._body is not None
+        self._writer.write(delta_text(directory, rows))
+        text = ",\n".join(items)
+        if items:
+            self._body.write(("[" if self._task.items == 0 else ",\n") + text)
+        self._sum.update(text.encode("ascii"))
+        self._task.items += len(items)
+        self._task.bytes += size
+
+    def _open(self) -> None:
+        self._task = Task(
+            len(self._run.tasks) + 1, self._kind, 0, sync_level=self._sync_level, recursive=self._recursive
+        )
+        self._run.tasks.append(self._task)
+        self._writer = Writer(self._run.directory / self._task.delta, DELTA, level=1)
+        self._body = (self._run.directory / self._task.body).open("w", encoding="ascii")
+        self._sum = hashlib.sha256()
+
+    def close(self) -> None:
+        if self._task is None or self._writer is None or self._body is None:
+            return
+        self._body.write("]")
+        self._body.close()
+        self._writer.__exit__(None, None, None)
+        content = requests.content(frame(self._profile, self._task))
+        self._task.digest = requests.digest_of({**content, "items": self._sum.hexdigest()})
+        self._task = self._writer = self._body = None
+
+
+def frame(profile: Profile, task: Task) -> Request:
+    """The request of a task without its items."""
+    options = profile.options
+    if task.kind == "delete":
+        return Request(
+            profile.destination.collection,
+            None,
+            (),
+            requests.Options(ignore_missing=True),
+            profile.label or f"globuswrap sync {profile.name}",
+            profile.notify,
+            deadline(profile),
+        )
+    level = task.sync_level or options.sync_level
+    return Request(
+        profile.source.collection,
+        profile.destination.collection,
+        (),
+        requests.Options(**{**asdict(options), "sync_level": level, "filters": ()}),
+        profile.label or f"globuswrap sync {profile.name}",
+        profile.notify,
+        deadline(profile),
+    )
+
+
+def deadline(profile: Profile) -> str | None:
+    """When a task that is submitted now is to be given up, as Globus takes it."""
+    return None if profile.deadline is None else units.utc_text(units.moment(profile.deadline))
+
+
+def write_body(profile: Profile, run: Run, task: Task, submission_id: str, label: str) -> Path:
+    """The whole document of a task, in a file beside its items."""
+    document = requests.document(frame(profile, task), submission_id, label)
+    del document["DATA"]
+    if task.recursive:
+        document["recursive"] = True
+    path = run.directory / f".{task.number}.body.json"
+    with path.open("wb") as body, (run.directory / task.body).open("rb") as items:
+        os.fchmod(body.fileno(), 0o600)
+        body.write(json.dumps(document)[:-1].encode("ascii") + b', "DATA": ')
+        while data := items.read(1 << 20):
+            body.write(data)
+        body.write(b"}")
+    return path
+
+
+@dataclass(frozen=True)
+class Helpers:
+    """What a plan needs from outside: to say that it still works, and whether a directory at the destination is empty."""
+
+    renew: Callable[[], None]
+    is_empty: Callable[[str], bool]
+
+
+def plan(profile: Profile, state: State, run: Run, found: Differences, seen: Seen, helpers: Helpers) -> Planned:
+    """Write the tasks of `run` from the differences found.
+
+    Looks at each file again: one that has changed since the scan, or within the settle time, waits for the next run. Deletes only
+    what the profile allows (docs/sync.md).
+    """
+    return _Planner(profile, state, run, seen, helpers).run_over(found)
+
+
+class _Planner:
+    def __init__(self, profile: Profile, state: State, run: Run, seen: Seen, helpers: Helpers) -> None:
+        self.profile = profile
+        self.root = profile.root.rstrip(b"/") or b"/"
+        self.renew = helpers.renew
+        self.is_empty = helpers.is_empty
+        self.state = state
+        self.seen = seen
+        self.result = Planned()
+        self.follow = profile.symlinks == "follow"
+        self.now = time.time_ns()
+        self.settle = int(profile.settle * 1e9)
+        self.left = profile.max_bytes
+        self.source = profile.source.path.rstrip("/")
+        self.destination = profile.destination.path.rstrip("/")
+        self.plain = _Tasks(run, profile, "transfer", None)
+        self.checked = _Tasks(run, profile, "transfer", "checksum")
+        self.deleting = _Tasks(run, profile, "delete", None)
+        self.unsure = _Names(sorted(state.unsure.glob("*.delta.gz")))
+        self.removing = _Tasks(run, profile, "delete", None, recursive=True)
+        self.in_the_way: set[bytes] = set()
+        self.emptied: list[tuple[bytes, str]] = []
+
+    def run_over(self, found: Differences) -> Planned:
+        deleting = self.profile.delete and found.gone + found.empty > 0 and self._may_delete(found)
+        if found.coming and found.gone + found.empty:
+            self._find_what_is_in_the_way(found.delta)
+        for directory, rows in delta_blocks([found.delta]):
+            self.renew()
+            if found.coming:
+                self._coming(directory, rows)
+            if deleting:
+                self._gone(directory, rows)
+        if self.emptied:
+            self._remove_emptied()
+        for tasks in (self.plain, self.checked, self.deleting, self.removing):
+            tasks.close()
+        return self.result
+
+    def _coming(self, directory: bytes, rows: list[bytes]) -> None:
+        """Sort the new and changed files of one directory: into a task, or to wait."""
+        rows = [row for row in rows if row[:1] == b"+"]
+        if not rows:
+            return
+        try:
+            base = "" if directory == b"/" else directory.decode()
+        except UnicodeDecodeError:
+            self._unsendable(directory, rows)
+            return
+        if self.in_the_way and at_or_below(directory[1:], self.in_the_way):
+            self._blocked(directory, rows)
+            return
+        prefixes = (quoted(f"{self.source}{base}/")[:-1], quoted(f"{self.destination}{base}/")[:-1])
+        named = self.unsure.at(directory)
+        fd = self._open(directory)
+        if fd is None:
+            return
+        lists: dict[bool, tuple[list[bytes], list[str]]] = {False: ([], []), True: ([], [])}
+        sizes = 0
+        try:
+            for row in rows:
+                if len(row) == 1:
+                    item, name, size = self._empty_directory(directory, prefixes), b"", 0
+                else:
+                    item, name, size = self._file(fd, directory, row, prefixes)
+                if item is not None:
+                    lists[name in named][0].append(row)
+                    lists[name in named][1].append(item)
+                    sizes += size
+        finally:
+            os.close(fd)
+        for checked, (going, items) in lists.items():
+            tasks = self.checked if checked else self.plain
+            if items and not tasks.room:
+                self.result.over_limit += len(items)
+            elif items:
+                tasks.add(directory, going, items, sizes)
+                self.result.sent += len(items)
+                self.result.size += sizes
+                sizes = 0
+
+    def _open(self, directory: bytes) -> int | None:
+        try:
+            return os.open(self.root + (b"" if directory == b"/" else directory), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return None  # gone since the scan
+
+    def _file(self, fd: int, directory: bytes, row: bytes, prefixes: tuple[str, str]) -> tuple[str | None, bytes, int]:
+        """The item of one file as JSON, or None if it does not go now; its name and size."""
+        written, length, name = row[1:].split(b" ", 2)
+        link = length[:1] == b"@"
+        modified, size = int(written), int(length[1:] if link else length)
+        if self.settle and not link and -self.settle < self.now - modified < self.settle:
+            self.result.settling += 1
+            return None, name, 0
+        try:
+            st = os.stat(name, dir_fd=fd, follow_symlinks=self.follow)
+        except OSError:
+            return None, name, 0  # gone since the scan
+        if st.st_mtime_ns != modified or st.st_size != size:
+            self.result.settling += 1
+            return None, name, 0
+        if self.in_the_way and joined(directory, name) in self.in_the_way:
+            self._blocked(directory, [row])
+            return None, name, 0
+        if self.left is not None:
+            if size > self.left and self.left != self.profile.max_bytes:  # one file goes, however large
+                self.result.over_limit += 1
+                return None, name, 0
+            self.left -= size
+        try:
+            text = quoted(name.decode())[1:]
+        except UnicodeDecodeError:
+            self._unsendable(directory, [row])
+            return None, name, 0
+        self.result.show("send", joined(directory, name))
+        kind = "transfer_symlink_item" if link else "transfer_item"
+        return (
+            f'{{"DATA_TYPE":"{kind}","source_path":{prefixes[0]}{text},"destination_path":{prefixes[1]}{text}}}',
+            name,
+            size,
+        )
+
+    def _empty_directory(self, directory: bytes, prefixes: tuple[str, str]) -> str | None:
+        """A recursive item makes an empty directory at the destination; if it is not empty by now it waits."""
+        try:
+            if os.listdir(self.root + directory):
+                self.result.settling += 1
+                return None
+        except OSError:
+            return None
+        if directory == b"/":
+            return None  # an empty tree: there is nothing to send
+        self.result.show("make", directory[1:] + b"/")
+        return f'{{"DATA_TYPE":"transfer_item","source_path":{prefixes[0]}","destination_path":{prefixes[1]}","recursive":true}}'
+
+    def _unsendable(self, directory: bytes, rows: list[bytes]) -> None:
+        names = [joined(directory, file_name(row)) if len(row) > 1 else directory[1:] for row in rows]
+        self.result.unsendable += [repr(name)[2:-1] for name in names]
+
+    def _blocked(self, directory: bytes, rows: list[bytes]) -> None:
+        names = [joined(directory, file_name(row)) if len(row) > 1 else directory[1:] for row in rows]
+        self.result.blocked += [os.fsdecode(name) for name in names]
+
+    def _find_what_is_in_the_way(self, delta: Path) -> None:
+        """Paths that are a file here and a directory at the destination, or the reverse. What is at or below them cannot go
+        before the old one is deleted there."""
+        for directory, rows in delta_blocks([delta]):
+            gone = [row for row in rows if row[:1] == b"-"]
+            if not gone:
+                continue
+            path = b""
+            for part in directory.strip(b"/").split(b"/") if directory != b"/" else ():
+                path = path + b"/" + part if path else part
+                mode = self._mode(path)
+                if mode is not None and not stat.S_ISDIR(mode):
+                    self.in_the_way.add(path)
+                if mode is None or not stat.S_ISDIR(mode):
+                    break
+            for row in gone:
+                path = joined(directory, file_name(row)) if len(row) > 1 else b""
+                mode = self._mode(path) if path else None
+                if mode is not None and stat.S_ISDIR(mode):
+                    self.in_the_way.add(path)
+
+    def _mode(self, path: bytes) -> int | None:
+        try:
+            return (os.stat if self.follow else os.lstat)(self.root + b"/" + path).st_mode
+        except OSError:
+            return None
+
+    def _may_delete(self, found: Differences) -> bool:
+        reason = None
+        check = os.path.join(self.root, os.fsencode(self.profile.check_file or ""))
+        if self.seen.unknown:
+            reason = f"{len(self.seen.unknown)} paths could not be read"
+        elif not self.profile.check_file or not os.path.lexists(check):
+            reason = f"check-file {self.profile.check_file} is not at the source"
+        else:
+            known = _count(self.state.manifest)
+            if not self.profile.max_delete.allows(found.gone, known):
+                reason = f"{found.gone} of {known} files are gone, more than max-delete {self.profile.max_delete.shown}"
+        self.result.deletions_refused = reason
+        return reason is None
+
+    def _gone(self, directory: bytes, rows: list[bytes]) -> None:
+        out: list[bytes] = []
+        items: list[str] = []
+        for row in rows:
+            if row[:1] != b"-":
+                continue
+            path = joined(directory, file_name(row)) if len(row) > 1 else directory[1:]
+            mode = self._mode(path)
+            try:
+                target = f"{self.destination}/{path.decode()}"
+            except UnicodeDecodeError:
+                continue  # it never was sent
+            if len(row) == 1:
+                if (mode is None or not stat.S_ISDIR(mode)) and len(self.emptied) < MOST_EMPTIED:
+                    self.emptied.append((directory, target))
+            elif mode is None or stat.S_ISDIR(mode):  # else it is there, and left out by a rule
+                out.append(row)
+                items.append(f'{{"DATA_TYPE":"delete_item","path":{quoted(target)}}}')
+                self.result.show("delete", path)
+        if items and self.deleting.room:
+            self.deleting.add(directory, out, items, 0)
+            self.result.deleted += len(items)
+        elif items:
+            self.result.over_limit += len(items)
+
+    def _remove_emptied(self) -> None:
+        """Directories whose files are all deleted, and which hold nothing else at the destination.
+
+        Globus deletes a directory only with everything in it, so each is looked at first. Its parent, if it is gone here too,
+        gets a record: it comes next.
+        """
+        signed: dict[bytes, list[bytes]] = {}
+        items: list[str] = []
+        for directory, target in self.emptied:
+            self.renew()
+            if not self.is_empty(target):
+                self.result.kept_directories.append(os.fsdecode(directory[1:]))
+                continue
+            signed.setdefault(directory, []).append(b"-")
+            items.append(f'{{"DATA_TYPE":"delete_item","path":{quoted(target)}}}')
+            self.result.show("delete", directory[1:] + b"/")
+            parent = directory[: directory.rfind(b"/")]
+            mode = self._mode(parent[1:]) if parent else None
+            if parent and (mode is None or not stat.S_ISDIR(mode)):
+                signed.setdefault(parent, []).append(b"+")
+        if not items or not self.removing.room:
+            return
+        for number, directory in enumerate(sorted(signed, key=order)):
+            self.removing.add(directory, signed[directory], items if number == 0 else [], 0)
+        self.result.deleted += len(items)
+
+
+class _Names:
+    """The names in several deltas, asked for directory by directory in listing order."""
+
+    def __init__(self, deltas: list[Path]) -> None:
+        streams = [delta_blocks([path]) for path in deltas]
+        self._blocks: Iterator[Delta] = heapq.merge(*streams, key=lambda block: order(block[0]))
+        self._next: Delta | None = next(self._blocks, None)
+        self._at: bytes | None = None
+        self._names: set[bytes] = set()
+
+    def at(self, directory: bytes) -> set[bytes]:
+        if directory != self._at:
+            self._at, self._names = directory, set()
+            while self._next is not None and order(self._next[0]) <= order(directory):
+                if self._next[0] == directory:
+                    self._names.update(
+                        file_name(row) if len(row) > 1 else b"" for row in self._next[1] if row[:1] == b"+"
+                    )
+                self._next = next(self._blocks, None)
+        return self._names
+
+
+def _count(manifest: Path) -> int:
+    """How many files the manifest has."""
+    cursor = open_manifest(manifest)
+    files = 0
+    while cursor.next_directory() is not None:
+        files += sum(len(rows) for rows in cursor.rows())
+    return files
+
+
+def as_data(planned: Planned) -> dict[str, Any]:
+    return {
+        "sent": planned.sent,
+        "bytes": planned.size,
+        "deleted": planned.deleted,
+        "settling": planned.settling,
+        "over_limit": planned.over_limit,
+        "blocked": planned.blocked[:SHOWN],
+        "unsendable": planned.unsendable[:SHOWN],
+        "kept_directories": planned.kept_directories,
+        "deletions_refused": planned.deletions_refused,
+    }

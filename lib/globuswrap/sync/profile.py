@@ -1,0 +1,318 @@
+"""Profiles: what is kept in step with what, from `[sync.NAME]` in the configuration or from the same options.
+
+Pure but for reading the configuration. Nothing is asked of Globus, and the local tree is not looked at.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from globuswrap import config
+from globuswrap.collections import resolve
+from globuswrap.collections.address import Address, normalised
+from globuswrap.errors import UsageProblem
+from globuswrap.sync.scan import SYMLINK_POLICIES, Filters, ScanOptions
+from globuswrap.system import files, units
+from globuswrap.transfers.request import SYNC_LEVELS, Options
+
+DEFAULT_SETTLE = 10.0
+DEFAULT_MAX_DELETE = "25%"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+
+
+@dataclass(frozen=True)
+class MaxDelete:
+    """The most files one run may delete: a number, or a share of the files in the manifest."""
+
+    count: int | None = None
+    percent: float | None = None
+
+    def allows(self, number: int, of: int) -> bool:
+        return number <= self.count if self.count is not None else number * 100 <= (self.percent or 0.0) * of
+
+    @property
+    def shown(self) -> str:
+        return str(self.count) if self.count is not None else f"{self.percent:g}%"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One sync. `settle` is seconds, `max_bytes` bytes. `local_root` is set if the source is mounted here.
+
+    `options` are those of `globus transfer`, with the defaults of a sync filled in.
+    """
+
+    name: str
+    source: Address
+    destination: Address
+    local_root: str | None = None
+    options: Options = field(default_factory=Options)
+    filters: Filters = field(default_factory=Filters)
+    symlinks: str = "skip"
+    schedule: str | None = None
+    settle: float = DEFAULT_SETTLE
+    max_bytes: int | None = None
+    delete: bool = False
+    max_delete: MaxDelete = field(default_factory=lambda: max_delete(DEFAULT_MAX_DELETE))
+    check_file: str | None = None
+    skip_unsendable: bool = False
+    label: str | None = None
+    notify: str = "off"
+    deadline: str | None = None
+
+    @property
+    def root(self) -> bytes:
+        """The local tree, as bytes."""
+        assert self.local_root is not None
+        return os.fsencode(self.local_root)
+
+    @property
+    def scanning(self) -> ScanOptions:
+        return ScanOptions(symlinks=self.symlinks, filters=self.filters)
+
+    @property
+    def identity(self) -> str:
+        """12 hex digits for source, destination and local root: what a manifest is about. Another destination begins anew."""
+        parts = [self.source.collection, normalised(self.source.path)]
+        parts += [self.destination.collection, normalised(self.destination.path), self.local_root or ""]
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+    @property
+    def directory(self) -> Path:
+        """Where this profile's state is."""
+        return files.state_dir() / "sync" / f"{self.name}-{self.identity}"
+
+
+def max_delete(text: str | int) -> MaxDelete:
+    """`100`, `5%`. Raises UsageProblem."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", str(text).strip())
+    if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
+        raise UsageProblem(
+            "bad-max-delete", f"max-delete {text!r}: not a number of files or a percentage", "write 100 or 5%"
+        )
+    return MaxDelete(percent=float(match[1])) if match[2] else MaxDelete(count=int(match[1]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageProblem("bad-profile", f"{value!r} is not a text", 'write it in quotes: "..."')
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UsageProblem("bad-profile", f"{value!r} is neither true nor false", "write true or false, without quotes")
+    return value
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple)) or not all(isinstance(each, str) for each in values):
+        raise UsageProblem("bad-profile", f"{value!r} is not a list of patterns", 'write ["*.tmp", "cache/"]')
+    return tuple(values)
+
+
+def _filters(value: Any) -> tuple[tuple[str, str], ...]:
+    rows = list(value) if isinstance(value, (list, tuple)) else []
+    if not rows or not all(isinstance(row, (list, tuple)) and len(row) == 2 for row in rows):
+        raise UsageProblem("bad-profile", f"{value!r} is not a list of rules", 'write [["exclude", "*.tmp"], ...]')
+    return tuple((str(kind), str(pattern)) for kind, pattern in rows)
+
+
+def _local_root(value: Any) -> str:
+    path = os.path.abspath(os.path.expanduser(_text(value)))
+    if not os.path.isabs(os.path.expanduser(_text(value))):
+        raise UsageProblem("bad-profile", f"local-root {value!r} is not an absolute path", "write the whole path")
+    return path
+
+
+def _one_of(*allowed: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise UsageProblem("bad-profile", f"{value!r} is not known", f"one of: {', '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+#: Every key of a profile and how its value is read. The options of `sync run` have the same names.
+KEYS: dict[str, Callable[[Any], Any]] = {
+    "source": resolve.address,
+    "destination": resolve.address,
+    "local-root": _local_root,
+    "include": _patterns,
+    "exclude": _patterns,
+    "filters": _filters,
+    "symlinks": _one_of(*SYMLINK_POLICIES),
+    "schedule": _text,
+    "settle": units.duration,
+    "max-bytes": units.size,
+    "delete": _truth,
+    "max-delete": max_delete,
+    "check-file": _text,
+    "skip-unsendable": _truth,
+    "label": _text,
+    "notify": _text,
+    "deadline": _text,
+    "sync-level": _one_of(*SYNC_LEVELS),
+    "preserve-timestamp": _truth,
+    "verify-checksum": _truth,
+    "encrypt-data": _truth,
+    "skip-source-errors": _truth,
+    "fail-on-quota-errors": _truth,
+    "source-local-user": _text,
+    "destination-local-user": _text,
+}
+
+_OPTIONS = (
+    *("sync-level", "preserve-timestamp", "verify-checksum", "encrypt-data", "skip-source-errors"),
+    *("fail-on-quota-errors", "source-local-user", "destination-local-user"),
+)
+
+
+def names() -> list[str]:
+    """The profiles in the configuration, in its order."""
+    return list(config.load().table("sync"))
+
+
+def load(name: str | None = None, given: Mapping[str, Any] | None = None) -> Profile:
+    """The profile `[sync.NAME]`, with what was given as options (keys as in the configuration, None: not given) laid over it.
+
+    Without a name the options alone are the profile. Raises UsageProblem: unknown profile or key, or what makes no sense.
+    """
+    said = {key: value for key, value in (given or {}).items() if value is not None}
+    table: Mapping[str, Any] = {}
+    if name is not None:
+        known = config.load().table("sync")
+        if name in known:
+            table = known[name]
+            if not isinstance(table, Mapping):
+                raise UsageProblem("bad-profile", f"sync.{name} is not a table", f"write it as [sync.{name}]")
+        elif not {"source", "destination"} <= said.keys():
+            near = difflib.get_close_matches(name, known, 1)
+            remedy = (
+                f"did you mean {near[0]}?" if near else f"add [sync.{name}] to {files.config_dir() / 'config.toml'}"
+            )
+            raise UsageProblem("unknown-profile", f"no profile is called {name!r}", remedy)
+    where = f"[sync.{name}]" if name is not None else "options"
+    values: dict[str, Any] = {}
+    for key, value in {**table, **said}.items():
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(KEYS)}"
+            raise UsageProblem("unknown-config-key", f"{where}: unknown key {key}", remedy)
+        try:
+            values[key] = KEYS[key](value)
+        except UsageProblem as problem:
+            raise UsageProblem(problem.name, f"{where}: {key}: {problem.cause}", problem.remedy) from None
+    return _made(name, values, where)
+
+
+def _made(name: str | None, values: dict[str, Any], where: str) -> Profile:
+    for key in ("source", "destination"):
+        if key not in values:
+            raise UsageProblem("bad-profile", f"{where}: {key} is missing", f'add {key} = "COLLECTION:/path"')
+    local = "local-root" in values
+    if name is not None and not _NAME.fullmatch(name):
+        raise UsageProblem(
+            "bad-profile", f"{name!r} cannot name a profile", "letters, digits, _ . @ - only, at most 64"
+        )
+    rules = values.get("filters", ()) + tuple(
+        (kind, pattern) for kind in ("include", "exclude") for pattern in values.get(kind, ())
+    )
+    profile = Profile(
+        name=name or "options",
+        source=values["source"],
+        destination=values["destination"],
+        local_root=values.get("local-root"),
+        options=_options(values, local, where),
+        filters=Filters(rules),
+        symlinks=values.get("symlinks", "skip"),
+        schedule=values.get("schedule"),
+        settle=values.get("settle", DEFAULT_SETTLE),
+        max_bytes=values.get("max-bytes"),
+        delete=values.get("delete", False),
+        max_delete=values.get("max-delete", max_delete(DEFAULT_MAX_DELETE)),
+        check_file=values.get("check-file"),
+        skip_unsendable=values.get("skip-unsendable", False),
+        label=values.get("label"),
+        notify=values.get("notify", config.load().settings.notify),
+        deadline=values.get("deadline"),
+    )
+    _sensible(profile, values, where)
+    return profile
+
+
+def _options(values: dict[str, Any], local: bool, where: str) -> Options:
+    said = {key.replace("-", "_"): values[key] for key in _OPTIONS if key in values}
+    if local:
+        if said.get("sync_level") not in (None, "checksum"):
+            raise UsageProblem(
+                "bad-profile",
+                f"{where}: sync-level {said['sync_level']} makes no sense with local-root: what is sent has changed already",
+                "leave sync-level out (or checksum, to compare once more at the destination)",
+            )
+        # A file that goes away between the scan and the copy must not hold the others up for a day: it is skipped, known to be
+        # skipped, and so not taken for transferred.
+        return Options(**{"preserve_timestamp": True, "skip_source_errors": True, **said})
+    return Options(**{"sync_level": "mtime", "preserve_timestamp": True, **said})
+
+
+def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
+    def wrong(what: str, remedy: str) -> UsageProblem:
+        return UsageProblem("bad-profile", f"{where}: {what}", remedy)
+
+    if profile.source.collection == profile.destination.collection:
+        one, other = (normalised(each.path).rstrip("/") + "/" for each in (profile.source, profile.destination))
+        if one.startswith(other) or other.startswith(one):
+            raise wrong("source and destination overlap", "choose a destination outside the source")
+    if profile.local_root is None:
+        for key in ("symlinks", "settle", "max-bytes", "delete", "max-delete", "check-file", "skip-unsendable"):
+            if values.get(key):
+                raise wrong(
+                    f"{key} needs local-root: only a local listing can say it",
+                    "add local-root, where the source is mounted here",
+                )
+        if any(pattern.endswith("/") for _, pattern in profile.filters.rules):
+            raise wrong(
+                "filters on directories need local-root", "the service filters files only; add local-root, or drop them"
+            )
+    if profile.delete and profile.check_file is None:
+        raise wrong(
+            "delete needs check-file", 'add check-file = "NAME", a file at the source that proves that it is mounted'
+        )
+    if profile.check_file is not None and (profile.check_file.startswith("/") or ".." in profile.check_file.split("/")):
+        raise wrong("check-file is a path below the source", "write it without a leading slash")
+    if profile.schedule is not None:
+        from globuswrap.sync import schedule
+
+        schedule.parse(profile.schedule)
+
+
+def describe(profile: Profile) -> dict[str, Any]:
+    """A profile as data, for `list` and `--json`."""
+    options = {key: value for key, value in vars(profile.options).items() if value not in (None, ())}
+    return {
+        "name": profile.name,
+        "source": profile.source.shown,
+        "destination": profile.destination.shown,
+        "local_root": profile.local_root,
+        "options": options,
+        "filters": [list(rule) for rule in profile.filters.rules],
+        "symlinks": profile.symlinks,
+        "schedule": profile.schedule,
+        "settle": profile.settle,
+        "max_bytes": profile.max_bytes,
+        "delete": profile.delete,
+        "max_delete": profile.max_delete.shown,
+        "check_file": profile.check_file,
+        "state": str(profile.directory),
+    }

@@ -1,0 +1,554 @@
+"""One `sync run`: settle what the last one submitted, look for what is new, submit it, and leave.
+
+The manifest changes here alone, and only by what a task is known to have done. Submissions go through the journal under a key
+made of the profile, the run and the task's number, so that whatever is killed where, each task is submitted once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from globuswrap.collections.address import normalised
+from globuswrap.errors import DONE, Problem, Refused, TryLater, combined
+from globuswrap.globus import command, queries
+from globuswrap.globus.faults import Absent
+from globuswrap.sync import manifest, planning, scan
+from globuswrap.sync.compare import Seen, at_or_below, compare
+from globuswrap.sync.profile import Profile
+from globuswrap.sync.state import Run, State, Task
+from globuswrap.system import locks, units
+from globuswrap.transfers import journal, operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
+from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.operations import After
+from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.submit import Intent, Policy
+from globuswrap.transfers.wait import Patience, Watcher
+
+
+@dataclass(frozen=True)
+class How:
+    """How to run. `wait`: hold until the tasks of this run are finished. `start_delay`: wait up to so many seconds first."""
+
+    wait: bool = False
+    patience: Patience = field(default_factory=Patience)
+    after: After = field(default_factory=After)
+    dry_run: bool = False
+    start_delay: float = 0.0
+    watcher: Watcher | None = None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something to tell: an exit code, what happened, what to do. `name` is stable."""
+
+    code: int
+    name: str
+    cause: str
+    remedy: str
+
+
+@dataclass
+class Result:
+    """What a run did. `outcome`: `nothing-to-do`, `submitted`, `running`, `busy`, `finished`, `waiting`, `planned`."""
+
+    outcome: str = "nothing-to-do"
+    troubles: list[Trouble] = field(default_factory=list)
+    task_ids: list[str] = field(default_factory=list)
+    planned: planning.Planned | None = None
+    committed: int = 0
+    later: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        return combined([trouble.code for trouble in self.troubles] + ([75] if self.later else []))
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome,
+            "task_ids": self.task_ids,
+            "committed": self.committed,
+            "troubles": [vars(trouble) for trouble in self.troubles],
+            "plan": planning.as_data(self.planned) if self.planned is not None else None,
+        }
+
+
+def run(profile: Profile, how: How | None = None) -> Result:
+    """Run a profile once. Troubles are in the result; raises Problem for what stops the run (login, unreadable source).
+
+    Exit code 75 means: another run is at work, or the tasks of the last one are not finished.
+    """
+    how = how or How()
+    state = State(profile)
+    if how.dry_run:
+        return _Runner(profile, state, how, None).rehearse()
+    if how.start_delay > 0:
+        time.sleep(random.uniform(0, how.start_delay))
+    state.make()
+    try:
+        lease = locks.take(state.lease)
+    except locks.LeaseTaken as taken:
+        state.note(f"not run: {taken.cause}")
+        return Result(outcome="busy", later=True)
+    with lease:
+        state.rotate()
+        state.tidy()
+        started = time.time()
+        try:
+            result = _Runner(profile, state, how, lease).run()
+        except locks.LeaseLost as lost:
+            state.note(f"stopped: {lost.cause}")
+            return Result(outcome="busy", later=True)
+        except Problem as problem:
+            state.note(f"stopped: {problem.cause} [{problem.name}]")
+            state.tell(_told(problem.exit_code, started, "stopped", problem.cause))
+            raise
+        for trouble in result.troubles:
+            state.note(f"{trouble.name}: {trouble.cause}")
+        state.tell(_told(result.exit_code, started, result.outcome, "; ".join(each.cause for each in result.troubles)))
+        return result
+
+
+def _told(code: int, started: float, outcome: str, message: str) -> dict[str, Any]:
+    return {
+        "exit_code": code,
+        "outcome": outcome,
+        "message": message,
+        "started": started,
+        "finished": time.time(),
+    }
+
+
+class _Runner:
+    def __init__(self, profile: Profile, state: State, how: How, lease: locks.Lease | None) -> None:
+        self.profile = profile
+        self.state = state
+        self.how = how
+        self.lease = lease
+        self.result = Result()
+
+    def renew(self) -> None:
+        if self.lease is not None:
+            self.lease.renew()
+
+    def run(self) -> Result:
+        current = self.state.current()
+        if current is not None:
+            self.settle(current, self.how.patience if self.how.wait else Patience(timeout=0))
+            if not current.directory.joinpath("settled").exists():
+                return self.result
+        draft = self.whole() if self.profile.local_root is None else self.changes()
+        if draft is None:
+            return self.result
+        begun = self.state.begin(draft)
+        if begun is None:
+            self.result.outcome, self.result.later = "busy", True
+            self.state.note("another process has begun a run meanwhile")
+            return self.result
+        self.submit(begun)
+        self.result.outcome = "submitted"
+        if self.how.wait and not all(task.ended for task in begun.tasks):
+            self.settle(begun, self.how.patience)
+        elif all(task.ended for task in begun.tasks):
+            self.finish(begun, {})
+        return self.result
+
+    # What the last run submitted.
+
+    def settle(self, current: Run, patience: Patience) -> None:
+        """Bring a run to its end if its tasks have ended; else the result says how they stand."""
+        self.submit(current)
+        entries = [journal.read(Path(task.entry)) for task in current.tasks if task.entry and not task.ended]
+        pending = [entry for entry in entries if entry is not None]
+        found: dict[str, Outcome] = {}
+        done = {entry.task_id: waiting.from_receipt(entry) for entry in pending if entry.receipt is not None}
+        found.update({task_id: each for task_id, each in done.items() if task_id})
+        rest = [entry for entry in pending if entry.receipt is None and entry.task_id]
+        known = {entry.task_id for entry in pending}
+        lost = [task.task_id for task in current.tasks if task.task_id and not task.ended and task.task_id not in known]
+        if rest or lost:
+            found.update(waiting.wait([*rest, *lost], patience, self._watcher()))
+        self.renew()
+        for task in current.tasks:
+            ended = found.get(task.task_id or "")
+            if ended is None or task.ended:
+                continue
+            if not ended.terminal:
+                self._unfinished(task, ended)
+                continue
+            self.commit(current, task, ended)
+        if all(task.ended for task in current.tasks):
+            self.finish(current, found)
+        else:
+            self.result.later = True
+            self.result.outcome = "running"
+            running = [task.task_id for task in current.tasks if not task.ended]
+            self.state.note(f"not finished: {len(running)} tasks of the last run, such as {running[0]}")
+
+    def _watcher(self) -> Watcher:
+        def watch(documents: Any) -> None:
+            self.renew()
+            if self.how.watcher is not None:
+                self.how.watcher(documents)
+
+        return watch
+
+    def _unfinished(self, task: Task, ended: Outcome) -> None:
+        if ended.exit_code != TryLater.exit_code:
+            self._trouble(ended.exit_code, f"task-{ended.name}", f"task {task.task_id}: {ended.cause}", ended.remedy)
+
+    def commit(self, current: Run, task: Task, ended: Outcome) -> None:
+        """Take a finished task into the manifest, or note that it failed. Done twice it does no harm."""
+        good = ended.name in ("succeeded", "succeeded-with-skips")
+        skipped = self._skipped(task, ended) if good else None
+        if good and skipped is not None:
+            if not task.whole:
+                merge = manifest.delta_blocks([current.directory / task.delta])
+                keep = (lambda path: not at_or_below(path, skipped)) if skipped else None
+                self.result.committed += manifest.merge(
+                    self.state.manifest, self._renewing(merge), self.state.manifest, keep
+                )
+            if ended.name == "succeeded-with-skips":
+                code = 6 if self.how.patience.strict else DONE
+                self._trouble(
+                    code, "files-skipped", f"task {task.task_id}: {ended.cause}; they are sent again", ended.remedy
+                )
+        else:
+            if good:
+                self._trouble(
+                    Refused.exit_code,
+                    "skips-unreadable",
+                    f"task {task.task_id} skipped files, and which cannot be read: all it sent is sent again",
+                    f"globus task show {task.task_id} --skipped-errors",
+                )
+            else:
+                self._trouble(
+                    ended.exit_code,
+                    f"task-{ended.name}",
+                    f"task {task.task_id} {ended.name}: {ended.cause}",
+                    ended.remedy,
+                )
+            self._set_aside(current, task)
+        self.state.note(f"task {task.task_id}: {ended.name}{': ' + ended.cause if ended.cause else ''}")
+        task.ended = ended.name
+        current.save()
+        if task.entry is not None:
+            entry = journal.read(Path(task.entry))
+            if entry is not None:
+                operations.report(entry)
+
+    def _renewing(self, blocks: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
+        for block in blocks:
+            self.renew()
+            yield block
+
+    def _skipped(self, task: Task, ended: Outcome) -> set[bytes] | None:
+        """The paths that a good task skipped, below the root; None if that cannot be known."""
+        if ended.name == "succeeded":
+            return set()
+        receipt = ended.receipt or {}
+        listed = receipt.get("skipped")
+        if listed is None or len(listed) < int(receipt.get("skipped_errors") or 0):
+            return None
+        if task.whole:
+            return set()
+        top = normalised(self.profile.source.path).rstrip("/")
+        below = set()
+        for row in listed:
+            path = normalised(str(row.get("source") or ""))
+            if path != top and not path.startswith(f"{top}/"):
+                return None
+            below.add(path[len(top) + 1 :].encode("utf-8", "surrogatepass"))
+        return below
+
+    def _set_aside(self, current: Run, task: Task) -> None:
+        """What a failed task covered is sent with checksums from now on: something of it may have arrived half."""
+        if task.kind != "transfer":
+            return
+        if task.whole:
+            (self.state.unsure / "whole").touch()
+            return
+        aside = self.state.unsure / f"{current.id}-{task.delta}"
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            os.link(current.directory / task.delta, aside)
+
+    def finish(self, current: Run, found: dict[str, Outcome]) -> None:
+        """All tasks have ended: the run is over, and what it sent again is no longer in doubt."""
+        failed = [task for task in current.tasks if task.ended not in ("succeeded", "succeeded-with-skips")]
+        if not any(task.kind == "transfer" for task in failed):
+            for name in current.unsure:
+                (self.state.unsure / name).unlink(missing_ok=True)
+        self.state.end(current)
+        self.result.outcome = "finished"
+        worst = sorted(found.values(), key=lambda each: each.exit_code == DONE)
+        if worst:
+            operations.go_on(worst[0], self.how.after)
+
+    # What is to be sent now.
+
+    def whole(self) -> Run:
+        """A run of one task: the service compares both sides itself."""
+        draft = self.state.draft()
+        level = "checksum" if (self.state.unsure / "whole").exists() else None
+        draft.tasks.append(Task(1, "transfer", 1, sync_level=level, whole=True))
+        return draft
+
+    def changes(self) -> Run | None:
+        """A run of what differs from the manifest; None if nothing is to be sent."""
+        draft = self.state.draft()
+        keep = False
+        try:
+            seen = Seen()
+            found = self.look(draft, seen)
+            self._tell_unreadable(seen)
+            if not (found.coming or (self.profile.delete and found.gone + found.empty)):
+                self.state.note(
+                    f"nothing new; {found.gone} gone files are still at the destination"
+                    if found.gone
+                    else "nothing new"
+                )
+                return None
+            planned = planning.plan(
+                self.profile, self.state, draft, found, seen, planning.Helpers(self.renew, self.is_empty)
+            )
+            self.result.planned = planned
+            self._tell_plan(planned)
+            found.delta.unlink()
+            keep = bool(draft.tasks)
+            if not keep and planned.settling:
+                self.result.outcome = "waiting"
+            return draft if keep else None
+        finally:
+            if not keep:
+                shutil.rmtree(draft.directory, ignore_errors=True)
+
+    def look(self, draft: Run, seen: Seen) -> planning.Differences:
+        """Scan, compare, and write down what differs."""
+        try:
+            blocks = compare(
+                scan.scan(self.profile.root, self.profile.scanning), manifest.open_manifest(self.state.manifest), seen
+            )
+            return planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", self.renew)
+        except ValueError as error:
+            raise manifest.damaged(self.state.manifest, str(error)) from None
+
+    def is_empty(self, path: str) -> bool:
+        """Whether a directory at the destination holds nothing, hidden files included; one that is gone holds nothing."""
+        address = f"{self.profile.destination.collection}:{path}"
+        try:
+            answer = command.retrying(lambda: command.call("ls", "--all", "--", address), self.how.patience.retry_for)
+        except Absent:
+            return True
+        except Problem as problem:
+            if "NotFound" in problem.cause:
+                return True
+            raise
+        return not (queries.search(queries.ROWS, answer) or [])
+
+    def submit(self, current: Run) -> None:
+        """Submit what of a run has not been. Raises TryLater and LoginNeeded; a refusal ends that task."""
+        for task in current.tasks:
+            self.renew()
+            if task.task_id or task.ended:
+                continue
+            policy = Policy(
+                name=f"sync {self.profile.directory.name} {current.id} {task.number}",
+                retry_for=self.how.patience.retry_for,
+            )
+            try:
+                submitted = submitting.submit_intent(self._intent(current, task), policy)
+            except Refused as problem:
+                if problem.name == "odd-answer":
+                    raise
+                self._trouble(problem.exit_code, problem.name, problem.cause, problem.remedy)
+                task.ended = "refused"
+                current.save()
+                continue
+            task.task_id = submitted.task_id
+            task.entry = str(submitted.entry.path)
+            current.save()
+            self.state.note(f"task {task.task_id}: {task.kind} of {task.items} items, {units.human_size(task.bytes)}")
+            self.result.task_ids.append(task.task_id)
+
+    def _intent(self, current: Run, task: Task) -> Intent:
+        profile = self.profile
+        if task.whole:
+            options = requests.Options(
+                **{**vars(profile.options), "filters": profile.filters.rules}
+                | ({"sync_level": task.sync_level} if task.sync_level else {})
+            )
+            return submitting.intent_of(
+                requests.transfer(
+                    profile.source,
+                    profile.destination,
+                    recursive=True,
+                    options=options,
+                    label=profile.label or f"globuswrap sync {profile.name}",
+                    notify=profile.notify,
+                    deadline=planning.deadline(profile),
+                )
+            )
+
+        def send(submission_id: str, label: str) -> Any:
+            body = planning.write_body(profile, current, task, submission_id, label)
+            try:
+                return submitting.post(f"/{task.kind}", body)
+            finally:
+                body.unlink(missing_ok=True)
+
+        frame = planning.frame(profile, task)
+        return Intent(
+            digest=task.digest,
+            label=requests.tagged_label(frame.label, task.digest, task.kind),
+            kind=task.kind,
+            source=frame.source,
+            destination=frame.destination,
+            items=task.items,
+            examples=((profile.source.path, profile.destination.path),),
+            send=send,
+        )
+
+    # What to tell.
+
+    def _trouble(self, code: int, name: str, cause: str, remedy: str) -> None:
+        self.result.troubles.append(Trouble(code, name, cause, remedy))
+
+    def _tell_unreadable(self, seen: Seen) -> None:
+        if seen.left_out:
+            path, what = seen.examples[0]
+            self.state.note(f"{seen.left_out} left out, such as {os.fsdecode(path)} ({what})")
+        if not seen.unknown:
+            return
+        path, reason = next(iter(seen.unknown.items()))
+        links = self.profile.symlinks == "error" and reason == "is a symbolic link"
+        self._trouble(
+            Refused.exit_code,
+            "symbolic-links" if links else "source-partly-unreadable",
+            f"{len(seen.unknown)} paths cannot be sent, such as {os.fsdecode(path)!r}: {reason}; the rest is",
+            "choose what to do with links: symlinks = skip, follow or keep"
+            if links
+            else "let this user read them, or exclude them",
+        )
+
+    def _tell_plan(self, planned: planning.Planned) -> None:
+        self.state.note(
+            f"to send {planned.sent} ({units.human_size(planned.size)}), to delete {planned.deleted}, "
+            f"still changing {planned.settling}, for the next run {planned.over_limit}"
+        )
+        if planned.unsendable and not self.profile.skip_unsendable:
+            self._trouble(
+                Refused.exit_code,
+                "unsendable-names",
+                f"{len(planned.unsendable)} names are not UTF-8, such as {planned.unsendable[0]}; the rest is sent",
+                "rename them, or set skip-unsendable = true",
+            )
+        if planned.blocked:
+            path = planned.blocked[0]
+            self._trouble(
+                Refused.exit_code,
+                "kind-changed",
+                f"{len(planned.blocked)} files wait, such as {path!r}: a file became a directory or a directory a file, and the "
+                "old one is at the destination",
+                "they follow when it is deleted: at the next runs with delete = true, else delete it there and then: "
+                f"globuswrap sync baseline {self.profile.name} --forget --path PATH",
+            )
+        if planned.kept_directories:
+            self.state.note(
+                f"{len(planned.kept_directories)} directories are gone here and hold other files at the destination, "
+                f"such as {planned.kept_directories[0]!r}: left alone"
+            )
+        if planned.deletions_refused:
+            self._trouble(
+                Refused.exit_code,
+                "nothing-deleted",
+                f"nothing was deleted: {planned.deletions_refused}",
+                f"look with: globuswrap sync run {self.profile.name} --dry-run",
+            )
+
+    def rehearse(self) -> Result:
+        """What `run` would do now; nothing is sent, nothing of the state changes."""
+        state = self.state
+        self.result.outcome = "planned"
+        current = state.current() if state.runs.exists() else None
+        if current is not None:
+            self.result.task_ids = [task.task_id for task in current.tasks if task.task_id]
+        if self.profile.local_root is None:
+            return self.result
+        with tempfile.TemporaryDirectory(prefix="globuswrap-sync-") as directory:
+            draft = Run(Path(directory), "", 0.0)
+            seen = Seen()
+            found = self.look(draft, seen)
+            self.result.planned = planning.Planned()
+            if found.coming or found.gone or found.empty:
+                helpers = planning.Helpers(self.renew, lambda _path: True)
+                self.result.planned = planning.plan(self.profile, state, draft, found, seen, helpers)
+        return self.result
+
+
+def baseline(profile: Profile, *, until: float | None = None, path: str = "", forget: bool = False) -> tuple[int, Seen]:
+    """Record what is there now as already transferred; return how many records changed, and what could not be read.
+
+    `until` (epoch seconds): only files not modified later. `path`: only what is at or below it, seen from the source. `forget`:
+    take it out of the manifest instead, so that it is sent again. Raises TryLater while a run is under way.
+    """
+    state = State(profile).make()
+    with locks.take(state.lease) as lease:
+        current = state.current()
+        if current is not None:
+            raise TryLater(
+                "run-unfinished",
+                "the tasks of the last run are not settled, and would change the same manifest",
+                f"globuswrap sync run {profile.name} --wait",
+            )
+        top = os.fsencode(path.strip("/"))
+        inside: Callable[[bytes], bool] = (lambda each: at_or_below(each, {top})) if top else (lambda each: True)
+        seen = Seen()
+        if forget:
+            blocks: Iterable[manifest.Delta] = _everything(state.manifest)
+        else:
+            frames = scan.scan(profile.root, profile.scanning)
+            blocks = _arrived(compare(frames, manifest.open_manifest(state.manifest), seen), until)
+        draft = state.draft().directory
+        delta = draft / "baseline.delta.gz"
+        try:
+            with manifest.Writer(delta, manifest.DELTA, level=1) as writer:
+                for directory, rows in blocks:
+                    lease.renew()
+                    writer.write(manifest.delta_text(directory, rows))
+            changed = manifest.merge(state.manifest, manifest.delta_blocks([delta]), state.manifest, inside)
+        except ValueError as error:
+            raise manifest.damaged(state.manifest, str(error)) from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
+        return changed, seen
+
+
+def _everything(path: Path) -> Iterable[manifest.Delta]:
+    cursor = manifest.open_manifest(path)
+    while (directory := cursor.next_directory()) is not None:
+        yield directory, [b"-"]
+        for rows in cursor.rows():
+            yield directory, [b"-" + row for row in rows]
+
+
+def _arrived(blocks: Iterable[manifest.Delta], until: float | None) -> Iterable[manifest.Delta]:
+    limit = None if until is None else int(until * 1e9)
+    for directory, rows in blocks:
+        taken = [
+            row
+            for row in rows
+            if row[:1] == b"+" and (limit is None or len(row) == 1 or int(row[1:].split(b" ", 1)[0]) <= limit)
+        ]
+        if taken:
+            yield directory, taken
