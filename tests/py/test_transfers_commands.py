@@ -96,9 +96,9 @@ def test_the_receipt_says_what_was_done(sandbox: Sandbox, tmp_path: Path) -> Non
 def test_filters_go_in_the_order_they_were_given(sandbox: Sandbox) -> None:
     for name in ("a.h5", "b.txt"):
         put(sandbox, f"d/{name}")
-    run_json(sandbox, "transfer", "archive:/d", "scratch:/1", "--include", "*.h5", "--exclude", "*", "--wait")
+    run_json(sandbox, "transfer", "archive:/d", "scratch:/1", "-r", "--include", "*.h5", "--exclude", "*", "--wait")
     assert os.listdir(sandbox.collection("scratch").path / "1") == ["a.h5"]
-    run_json(sandbox, "transfer", "archive:/d", "scratch:/2", "--exclude=*", "--include=*.h5", "--wait")
+    run_json(sandbox, "transfer", "archive:/d", "scratch:/2", "-r", "--exclude=*", "--include=*.h5", "--wait")
     there = sandbox.collection("scratch").path / "2"
     assert not there.exists() or os.listdir(there) == []
 

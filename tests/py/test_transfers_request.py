@@ -108,7 +108,7 @@ def test_the_document_of_several_items() -> None:
         plain(recursive=False),
         plain(options=Options(sync_level="size")),
         plain(options=Options(verify_checksum=False)),
-        plain(options=Options(filters=(("exclude", "*"),))),
+        plain(recursive=True, options=Options(filters=(("exclude", "*"),))),
         requests.delete([Address(A, "/in")]),
     ],
 )
@@ -172,6 +172,7 @@ def test_labels_end_in_the_digest_and_fit() -> None:
         (lambda: requests.delete([]), "nothing-to-do"),
         (lambda: requests.delete([Address(A, "/x"), Address(B, "/y")]), "several-collections"),
         (lambda: plain(options=Options(sync_level="newer")), "bad-option"),
+        (lambda: plain(options=Options(filters=(("exclude", "*"),))), "bad-option"),
         (lambda: plain(notify="sometimes"), "bad-option"),
         (lambda: plain(label="two\nlines"), "bad-label"),
         (lambda: plain(recursive=False, options=Options(delete_destination_extra=True)), "bad-option"),

@@ -10,7 +10,7 @@ from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.collections import mounts, names, resolve
 from globuswrap.errors import UsageProblem
-from globuswrap.globus import command as globus
+from globuswrap.globus import arguments, command as globus
 
 app = application(no_args_is_help=True, help="Names for collections, and where they are mounted here.")
 
@@ -37,7 +37,7 @@ def add(
             raise UsageProblem("bad-mount", f"{each!r} is not a mount", "write --mount /local/dir=/collection/path")
         mounted[local] = remote
     if check:
-        globus.retrying(lambda: globus.call("endpoint", "show", identifier))
+        globus.retrying(lambda: globus.call(*arguments.collection(identifier)))
     names.add(name, identifier, mounted)
     return Report({"name": name, "id": identifier, "mounted": mounted}, [f"{name} = {identifier}"])
 
@@ -64,7 +64,7 @@ def list_() -> Report:
 def show(collection: Annotated[str, typer.Argument(help="A name or UUID.")]) -> Report:
     """What Globus knows about a collection."""
     identifier = resolve.collection(collection)
-    found = globus.retrying(lambda: globus.call("endpoint", "show", identifier))
+    found = globus.retrying(lambda: globus.call(*arguments.collection(identifier)))
     fields = ("display_name", "id", "owner_string", "entity_type", "default_directory", "high_assurance", "description")
     return Report({"collection": found}, [f"{name}: {found[name]}" for name in fields if found.get(name) is not None])
 

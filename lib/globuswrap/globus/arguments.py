@@ -41,6 +41,11 @@ def submission(submission_id: str, label: str, notify: str, deadline: str | None
     )
 
 
+def collection(collection_id: str) -> tuple[str, ...]:
+    """What Transfer knows about a collection. `globus endpoint show` refuses the newer kinds (exit 3, observed on 3.43)."""
+    return ("api", "transfer", "GET", f"/endpoint/{collection_id}")
+
+
 def task_list(task_ids: Sequence[str]) -> tuple[str, ...]:
     """The documents of these tasks in one process; `--limit` because the default shows 10."""
     filters = [part for task_id in task_ids for part in ("--filter-task-id", task_id)]
@@ -59,3 +64,8 @@ def tasks_labelled(label_pattern: str, limit: int = 10) -> tuple[str, ...]:
 
 def events(task_id: str, limit: int = 20, errors_only: bool = False) -> tuple[str, ...]:
     return ("task", "event-list", task_id, "--limit", str(limit), *switch("filter-errors", errors_only))
+
+
+def tree(address: str, depth: int) -> tuple[str, ...]:
+    """A directory and `depth` levels of directories below it. Without the limit the CLI stops at 3 and does not say so."""
+    return ("ls", "--all", "--recursive", "--recursive-depth-limit", str(depth), "--", address)

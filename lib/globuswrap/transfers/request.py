@@ -115,6 +115,8 @@ def checked(request: Request) -> Request:
         raise UsageProblem("bad-label", "a label is one line", "take the line break out of --label")
     if options.delete_destination_extra and any(item.recursive is False for item in request.items):
         raise UsageProblem("bad-option", "--delete-destination-extra needs directories", "drop --no-recursive")
+    if options.filters and not any(item.recursive for item in request.items):
+        raise UsageProblem("bad-option", "--include and --exclude choose files of a directory", "add --recursive")
     for item in request.items:
         same = request.source == request.destination and item.destination is not None
         if same and normalised(item.source) == normalised(item.destination or ""):
