@@ -231,7 +231,8 @@ def list_profiles() -> Report:
     from globuswrap.sync import profile as profiles
     from globuswrap.sync.state import State
 
-    rows, data = [], []
+    rows: list[tuple[str, str, str, str]] = []
+    data: list[dict[str, Any]] = []
     for name in profiles.names():
         try:
             chosen = profiles.load(name)

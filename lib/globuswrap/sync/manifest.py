@@ -276,6 +276,18 @@ def open_manifest(path: Path) -> Cursor:
     return Cursor(texts(path, MANIFEST) if path.exists() else iter(()))
 
 
+def count(path: Path) -> int:
+    """How many files the manifest has."""
+    cursor = open_manifest(path)
+    number = 0
+    try:
+        while cursor.next_directory() is not None:
+            number += sum(len(rows) for rows in cursor.rows())
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+    return number
+
+
 Delta = tuple[bytes, list[bytes]]
 
 

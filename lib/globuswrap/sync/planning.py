@@ -23,11 +23,11 @@ from globuswrap.sync.manifest import (
     DELTA,
     Delta,
     Writer,
+    count,
     delta_blocks,
     delta_text,
     file_name,
     joined,
-    open_manifest,
     order,
 )
 from globuswrap.sync.profile import Profile
@@ -396,7 +396,7 @@ class _Planner:
         elif not self.profile.check_file or not os.path.lexists(check):
             reason = f"check-file {self.profile.check_file} is not at the source"
         else:
-            known = _count(self.state.manifest)
+            known = count(self.state.manifest)
             if not self.profile.max_delete.allows(found.gone, known):
                 reason = f"{found.gone} of {known} files are gone, more than max-delete {self.profile.max_delete.shown}"
         self.result.deletions_refused = reason
@@ -474,15 +474,6 @@ class _Names:
                     )
                 self._next = next(self._blocks, None)
         return self._names
-
-
-def _count(manifest: Path) -> int:
-    """How many files the manifest has."""
-    cursor = open_manifest(manifest)
-    files = 0
-    while cursor.next_directory() is not None:
-        files += sum(len(rows) for rows in cursor.rows())
-    return files
 
 
 def as_data(planned: Planned) -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""Whether a profile can work, found out without sending anything."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from globuswrap.collections.address import Address
+from globuswrap.errors import DONE, Problem, Refused, combined
+from globuswrap.globus import command, queries
+from globuswrap.globus.faults import Absent
+from globuswrap.sync import manifest
+from globuswrap.sync.profile import Profile
+from globuswrap.sync.state import State
+from globuswrap.system import files, locks
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `code` is the exit code that it will lead to; 0: it is well."""
+
+    what: str
+    remedy: str = ""
+    code: int = DONE
+
+    @property
+    def ok(self) -> bool:
+        return self.code == DONE
+
+
+def exit_code(findings: list[Finding]) -> int:
+    return combined(finding.code for finding in findings)
+
+
+def check(profile: Profile) -> list[Finding]:
+    """Look at everything a run needs, cheap things first. Asks Globus about the login and both directories."""
+    findings = list(_local(profile)) + list(_state(profile))
+    try:
+        cli = command.find()
+        findings.append(Finding(f"globus {'.'.join(map(str, cli.version))} at {cli.path}"))
+        who = command.call("whoami")
+        name = who.get("preferred_username") if isinstance(who, dict) else None
+        findings.append(Finding(f"logged in as {name or 'a service account'}"))
+    except Problem as problem:
+        return [*findings, _bad(problem)]
+    findings += _remote(profile.source, "source", must_exist=True)
+    findings += _remote(profile.destination, "destination", must_exist=False)
+    if all(finding.ok for finding in findings):
+        findings += _same_tree(profile)
+    return findings
+
+
+def _bad(problem: Problem, what: str = "") -> Finding:
+    return Finding(f"{what}{problem.cause} [{problem.name}]", problem.remedy, problem.exit_code)
+
+
+def _local(profile: Profile) -> Iterator[Finding]:
+    if profile.local_root is None:
+        yield Finding("no local-root: the service compares both sides itself")
+        return
+    root = profile.local_root
+    try:
+        entries = os.listdir(root)
+    except OSError as error:
+        yield Finding(f"local-root {root}: {error.strerror}", "mount it, or let this user read it", Refused.exit_code)
+        return
+    yield Finding(f"local-root {root} can be read" + ("" if entries else ", and is empty"))
+    if profile.delete and profile.check_file:
+        there = os.path.lexists(os.path.join(root, profile.check_file))
+        remedy = "" if there else f"make it: touch '{os.path.join(root, profile.check_file)}'"
+        what = f"check-file {profile.check_file} is {'' if there else 'not '}there"
+        yield Finding(what, remedy, DONE if there else Refused.exit_code)
+
+
+def _state(profile: Profile) -> Iterator[Finding]:
+    state = State(profile)
+    try:
+        state.make()
+        os.unlink(files.write_temporary(state.directory, b""))
+    except OSError as error:
+        yield Finding(
+            f"state {state.directory}: {error.strerror}",
+            "make room, or set XDG_STATE_HOME elsewhere",
+            Refused.exit_code,
+        )
+        return
+    holder = locks.holder_of(state.lease)
+    yield Finding(f"a run is at work now: {holder.shown}" if holder else "no other run is at work")
+    try:
+        current = state.current()
+        if current is not None:
+            tasks = [task.task_id or "not yet submitted" for task in current.tasks if not task.ended]
+            yield Finding(f"the last run is not settled: {', '.join(tasks[:3])}; the next run does it")
+        if profile.local_root is not None:
+            count = manifest.count(state.manifest)
+            yield Finding(f"{count} files are known to be at the destination")
+    except Problem as problem:
+        yield _bad(problem)
+
+
+def _remote(address: Address, what: str, must_exist: bool) -> Iterator[Finding]:
+    try:
+        found = _stat(address)
+    except Problem as problem:
+        yield _bad(problem, f"{what} {address.shown}: ")
+        return
+    if found is None:
+        if must_exist:
+            yield Finding(
+                f"{what} {address.shown}: is not there", f"check the path: globus ls '{address}'", Refused.exit_code
+            )
+        else:
+            yield Finding(f"{what} {address.shown}: is not there yet; the first task makes it")
+    elif found != "dir":
+        yield Finding(f"{what} {address.shown}: is a {found}, not a directory", "name a directory", Refused.exit_code)
+    else:
+        yield Finding(f"{what} {address.shown}: a directory that can be looked at")
+
+
+def _stat(address: Address) -> str | None:
+    """`file` or `dir`, or None if there is nothing. (`globus stat` says so with exit 0 and a code in its answer.)"""
+    try:
+        answer = command.call("stat", "--", str(address))
+    except Absent:
+        return None
+    kind = queries.search("type", answer)
+    return str(kind) if kind else None
+
+
+def _same_tree(profile: Profile) -> Iterator[Finding]:
+    """Whether the local root is the source: its first file must be there too, of the same size."""
+    if profile.local_root is None:
+        return
+    for entry in sorted(os.scandir(profile.local_root), key=lambda each: each.name):
+        try:
+            name = entry.name
+            name.encode()
+            status = entry.stat(follow_symlinks=False)
+        except (OSError, UnicodeEncodeError):
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            continue
+        there = profile.source.joined(name)
+        try:
+            answer = command.call("stat", "--", str(there))
+        except Problem as problem:
+            yield _bad(problem, f"{there.shown}: ")
+            return
+        if queries.search("type", answer) == "file" and queries.search("size", answer) == status.st_size:
+            yield Finding(f"local-root and source are the same tree, to judge by {name!r}")
+        else:
+            yield Finding(
+                f"{name!r} of local-root is not at {there.shown}, or differs there",
+                "make local-root and source name the same directory",
+                Refused.exit_code,
+            )
+        return

@@ -1,0 +1,286 @@
+"""A profile as a crontab line, as systemd units, or as a Globus timer; and how far an existing timer is from it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap.collections.address import normalised
+from globuswrap.errors import Problem, Refused, UsageProblem
+from globuswrap.globus import command, queries
+from globuswrap.sync import schedule as schedules
+from globuswrap.sync.profile import Profile
+from globuswrap.system import process, units
+from globuswrap.transfers.request import SYNC_LEVELS
+
+FORMS = ("cron", "systemd", "timer")
+
+#: What cron gives a program to find others in (Debian's cron: crontab(5)).
+CRON_PATH = "/usr/bin:/bin"
+
+#: Settings of this environment that a job started by cron would not have. Secrets are never among them.
+_CARRIED = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "GLOBUSWRAP_CONFIG", "GLOBUS_PROFILE")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The text, and what has to be said about it."""
+
+    text: str
+    remarks: tuple[str, ...] = ()
+
+
+def export(profile: Profile, form: str) -> Exported:
+    """Raises UsageProblem: no schedule, an unknown form, or a schedule that the form cannot keep."""
+    if form not in FORMS:
+        raise UsageProblem("bad-option", f"--as {form}: not known", f"one of: {', '.join(FORMS)}")
+    if profile.schedule is None:
+        raise UsageProblem(
+            "no-schedule",
+            f"[sync.{profile.name}] has no schedule",
+            "add schedule = \"15m\" (or '*/15 * * * *'), or give --schedule",
+        )
+    return {"cron": _cron, "systemd": _systemd, "timer": _timer}[form](profile)
+
+
+def own_command() -> tuple[str, ...]:
+    """How to start this globuswrap from anywhere: as it was called, else the launcher of the checkout, else by Python."""
+    called = Path(sys.argv[0])
+    if called.name == "globuswrap" and called.is_absolute() and os.access(called, os.X_OK):
+        return (str(called),)
+    launcher = Path(__file__).resolve().parents[3] / "bin" / "globuswrap"
+    if os.access(launcher, os.X_OK):
+        return (str(launcher),)
+    found = process.find_program("globuswrap")
+    return (found,) if found else (sys.executable, "-m", "globuswrap")
+
+
+def carried() -> tuple[dict[str, str], tuple[str, ...]]:
+    """The variables that a job without this environment needs, and what cannot be carried along."""
+    variables = {name: os.environ[name] for name in _CARRIED if os.environ.get(name)}
+    variables.update({name: value for name, value in os.environ.items() if name.startswith("GLOBUS_SDK_")})
+    remarks: tuple[str, ...] = ()
+    try:
+        path = command.find().path
+        if process.find_program("globus", CRON_PATH) != path:
+            variables["GLOBUSWRAP_GLOBUS"] = path
+    except Problem as problem:
+        remarks += (f"no globus command was found here ({problem.cause}): the job will need GLOBUSWRAP_GLOBUS",)
+    if os.environ.get("GLOBUS_CLI_CLIENT_SECRET"):
+        remarks += (
+            "you use a service account: its secret is not written here. Start the job through a script of mode 0700 that "
+            "exports GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET",
+        )
+    return variables, remarks
+
+
+def _spread(profile: Profile) -> int:
+    """A number of its own for each profile and user, so that not all start in the same minute."""
+    return zlib.crc32(f"{profile.name} {profile.identity} {os.getuid()}".encode())
+
+
+def _cron(profile: Profile) -> Exported:
+    assert profile.schedule is not None
+    fields = schedules.cron_fields(schedules.parse(profile.schedule), _spread(profile))
+    variables, remarks = carried()
+    words = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items())]
+    words += [shlex.quote(word) for word in (*own_command(), "sync", "run", profile.name)]
+    line = " ".join(words).replace("%", "\\%")  # cron turns a plain % into a new line
+    text = f"# globuswrap sync {profile.name}: silent when all is well; cron mails what it prints\n{' '.join(fields)} {line}\n"
+    return Exported(text, (*remarks, "add it with: crontab -e"))
+
+
+def _systemd(profile: Profile) -> Exported:
+    assert profile.schedule is not None
+    variables, remarks = carried()
+    name = f"globuswrap-sync-{profile.name}"
+    environment = [f"Environment={_systemd_quoted(f'{key}={value}')}" for key, value in variables.items()]
+    start = " ".join(_systemd_quoted(word) for word in (*own_command(), "sync", "run", profile.name))
+    service = [
+        f"# ~/.config/systemd/user/{name}.service",
+        "[Unit]",
+        f"Description=globuswrap sync {profile.name}",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        *environment,
+        f"ExecStart={start}",
+        "# 75: the last tasks are still at work, or another run is",
+        "SuccessExitStatus=75",
+    ]
+    timer = [
+        f"# ~/.config/systemd/user/{name}.timer",
+        "[Unit]",
+        f"Description=when globuswrap sync {profile.name} runs",
+        "",
+        "[Timer]",
+        *schedules.on_calendar(schedules.parse(profile.schedule)),
+        "Persistent=true",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+    ]
+    text = "\n".join([*service, "", *timer]) + "\n"
+    how = f"after writing both files: systemctl --user daemon-reload && systemctl --user enable --now {name}.timer"
+    return Exported(text, (*remarks, how, "to run while you are not logged in: loginctl enable-linger"))
+
+
+def _systemd_quoted(word: str) -> str:
+    """A word of a unit file (systemd.syntax): specifiers and variables taken literally."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if any(each in escaped for each in " \t'\"\\;") or not escaped else escaped
+
+
+def timer_name(profile: Profile) -> str:
+    return f"globuswrap sync {profile.name}"
+
+
+def _timer(profile: Profile) -> Exported:
+    assert profile.schedule is not None
+    interval = schedules.timer_interval(schedules.parse(profile.schedule))
+    if interval is None:
+        raise UsageProblem(
+            "schedule-not-for-timer",
+            f"a Globus timer runs at even intervals; {profile.schedule!r} is not one",
+            "use --as cron or systemd, or an interval such as 1h",
+        )
+    options = profile.options
+    words: list[str] = ["globus", "timer", "create", "transfer", "--name", timer_name(profile), "--interval", interval]
+    words += ["--recursive", "--sync-level", options.sync_level or "mtime", "--notify", _notify(profile)]
+    for name in ("preserve_timestamp", "encrypt_data", "skip_source_errors", "fail_on_quota_errors"):
+        words += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
+    words += ["--no-verify-checksum"] if options.verify_checksum is False else []
+    for kind, pattern in profile.filters.rules:
+        words += [] if pattern.endswith("/") else [f"--{kind}", pattern]
+    words += ["--label", profile.label] if profile.label else []
+    words += ["--", str(profile.source), str(profile.destination)]
+    return Exported(shlex.join(words) + "\n", tuple(_lost(profile)))
+
+
+def _notify(profile: Profile) -> str:
+    return profile.notify if profile.notify != "off" else "failed,inactive"
+
+
+def _lost(profile: Profile) -> list[str]:
+    """What a timer cannot do that the profile asks for, each in a sentence."""
+    remarks = [
+        "a Globus timer runs at Globus: nobody here sees its outcome; it mails you on failure unless --notify off",
+        "every run compares both sides in full, however little has changed; sync level mtime misses an older file of the same size",
+    ]
+    if profile.local_root is not None:
+        remarks.append(
+            "the manifest is not used: files that were recorded with `sync baseline` are sent if they are not there"
+        )
+        remarks.append("settle cannot be said: files that are still being written are sent as they are")
+    if profile.max_bytes is not None:
+        remarks.append("max-bytes cannot be said: a run sends all there is")
+    if profile.delete:
+        remarks.append(
+            "deletion is left out: a timer's --delete-destination-extra deletes whatever the source lacks, "
+            "without check-file or max-delete"
+        )
+    if profile.symlinks != "skip":
+        remarks.append(f"symlinks = {profile.symlinks} cannot be said: links inside a directory are left out")
+    if any(pattern.endswith("/") for _, pattern in profile.filters.rules):
+        remarks.append("filters on directories cannot be said, and are left out")
+    if profile.deadline:
+        remarks.append("a deadline cannot be said")
+    for user in ("source_local_user", "destination_local_user"):
+        if getattr(profile.options, user):
+            remarks.append(f"{user.replace('_', '-')} cannot be said")
+    return remarks
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How an existing timer differs from the profile: (what, the timer's, the profile's)."""
+
+    timer_id: str
+    differences: tuple[tuple[str, str, str], ...]
+
+    @property
+    def exit_code(self) -> int:
+        return Refused.exit_code if self.differences else 0
+
+    def lines(self) -> list[str]:
+        head = [f"timer {self.timer_id}: {'differs' if self.differences else 'is as the profile says'}"]
+        return head + [f"  {what}: the timer has {has}, the profile {wants}" for what, has, wants in self.differences]
+
+    def as_data(self) -> dict[str, Any]:
+        rows = [{"what": what, "timer": has, "profile": wants} for what, has, wants in self.differences]
+        return {"timer_id": self.timer_id, "differences": rows}
+
+
+def drift(profile: Profile) -> Drift:
+    """Compare the newest timer of this profile's name with the profile. Raises Refused if there is none."""
+    answer = command.retrying(lambda: command.call("timer", "list"))
+    jobs = queries.search("jobs || @", answer) or []
+    mine = [job for job in jobs if isinstance(job, dict) and job.get("name") == timer_name(profile)]
+    if not mine:
+        raise Refused(
+            "no-timer",
+            f"there is no timer called {timer_name(profile)!r}",
+            f"make it: globuswrap sync export {profile.name} --as timer",
+        )
+    job = max(mine, key=lambda each: str(each.get("submitted_at")))
+    wanted, has = _wanted(profile), described(job)
+    differences = tuple(
+        (what, str(has.get(what)), str(wants)) for what, wants in wanted.items() if has.get(what) != wants
+    )
+    return Drift(str(job.get("job_id")), differences)
+
+
+def _wanted(profile: Profile) -> dict[str, Any]:
+    interval = None
+    if profile.schedule is not None:
+        parsed = schedules.parse(profile.schedule)
+        text = schedules.timer_interval(parsed)
+        interval = units.duration(text) if text is not None else f"{profile.schedule} (not for a timer)"
+    options = profile.options
+    rules = [[kind, pattern] for kind, pattern in profile.filters.rules if not pattern.endswith("/")]
+    return {
+        "active": True,
+        "interval": interval,
+        "source": f"{profile.source.collection}:{normalised(profile.source.path)}",
+        "destination": f"{profile.destination.collection}:{normalised(profile.destination.path)}",
+        "sync level": options.sync_level or "mtime",
+        "preserve timestamp": bool(options.preserve_timestamp),
+        "verify checksum": options.verify_checksum is not False,
+        "encrypt data": bool(options.encrypt_data),
+        "skip source errors": bool(options.skip_source_errors),
+        "fail on quota errors": bool(options.fail_on_quota_errors),
+        "mirrored deletion": False,
+        "filters": rules,
+    }
+
+
+def described(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A timer's document in the terms of a profile; both shapes that the service has (recorded bodies of the SDK)."""
+    body: Mapping[str, Any] = job.get("body") or (job.get("callback_body") or {}).get("body") or {}
+    items = body.get("DATA") or body.get("transfer_items") or [{}]
+    first = items[0] if len(items) == 1 else {}
+    level = body.get("sync_level")
+    plan = job.get("schedule") or {}
+    interval = job.get("interval") if job.get("interval") is not None else plan.get("interval_seconds")
+    source = body.get("source_endpoint") or body.get("source_endpoint_id")
+    destination = body.get("destination_endpoint") or body.get("destination_endpoint_id")
+    return {
+        "active": job.get("status") not in ("inactive", "ended", "deleted") and job.get("inactive_reason") is None,
+        "interval": None if interval is None else float(interval),
+        "source": f"{source}:{normalised(str(first.get('source_path')))}",
+        "destination": f"{destination}:{normalised(str(first.get('destination_path')))}",
+        "sync level": SYNC_LEVELS[level] if isinstance(level, int) and 0 <= level < len(SYNC_LEVELS) else level,
+        "preserve timestamp": bool(body.get("preserve_timestamp")),
+        "verify checksum": body.get("verify_checksum") is not False,
+        "encrypt data": bool(body.get("encrypt_data")),
+        "skip source errors": bool(body.get("skip_source_errors")),
+        "fail on quota errors": bool(body.get("fail_on_quota_errors")),
+        "mirrored deletion": bool(body.get("delete_destination_extra")),
+        "filters": [[rule.get("method"), rule.get("name")] for rule in body.get("filter_rules") or ()],
+    }
