@@ -62,7 +62,7 @@ def show_problem(problem: Problem) -> None:
 
 
 #: Problems whose detail is a list that the remedy speaks of.
-_SHOW_DETAIL = {"conflict", "unsendable-names", "collisions"}
+_SHOW_DETAIL = {"conflict", "unsendable-names", "collisions", "missing-sources"}
 
 
 def _envelope(code: int, data: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:

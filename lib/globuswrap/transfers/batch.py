@@ -2,18 +2,192 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
 
+from globuswrap.collections import resolve
+from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
+from globuswrap.system import log
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.batching import run
+from globuswrap.transfers.batching import collisions, listing, parse, run
+from globuswrap.transfers.batching.collect import Collector, Column
+from globuswrap.transfers.batching.collisions import Found
+from globuswrap.transfers.batching.listing import Listing
+from globuswrap.transfers.batching.parse import Unsendable
 from globuswrap.transfers.batching.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
 from globuswrap.transfers.batching.spool import Spool
+from globuswrap.transfers.operations import After
 from globuswrap.transfers.request import Item, Options, Request
 from globuswrap.transfers.submit import Policy
 from globuswrap.transfers.wait import Patience, Watcher
+
+
+@dataclass(frozen=True)
+class PathList:
+    """A list of paths to read: a file, or an open binary one; its format (see batching.parse)."""
+
+    file: Path | IO[bytes]
+    format: str = "paths"
+    null: bool = False
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a batch is made. `chunk` items make a task, at most `in_flight` tasks are unfinished at a time. `check` asks for
+    every source first; `verify` compares everything by checksum afterwards. `on_collision`: error, first, last, rename."""
+
+    chunk: int = CHUNK
+    in_flight: int = IN_FLIGHT
+    on_collision: str = "error"
+    skip_unsendable: bool = False
+    check: bool = False
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch that is checked and spooled, and of which nothing is sent: what a dry run shows."""
+
+    loads: tuple[Load, ...]
+    unsendable: Unsendable
+    collisions: Found
+    choices: Choices = field(default_factory=Choices)
+
+    @property
+    def items(self) -> int:
+        return sum(load.spool.count for load in self.loads)
+
+    @property
+    def tasks(self) -> int:
+        return sum(-(-load.spool.count // self.choices.chunk) for load in self.loads)
+
+    def first(self, count: int) -> list[tuple[str, str]]:
+        """Source and destination of the first items."""
+        found: list[tuple[str, str]] = []
+        for load in self.loads:
+            items = islice(load.spool.items(), count - len(found))
+            found.extend((item["source_path"], item["destination_path"]) for item in items)
+        return found
+
+    def notes(self) -> dict[str, Any]:
+        """What was left out or renamed, as the receipt has it: the counts are whole, of the names the first thousand."""
+        renamed = sum(each.became is not None for each in self.collisions.first)
+        return {
+            "unsendable": {"count": self.unsendable.count, "names": self.unsendable.names},
+            "collisions": {
+                "count": self.collisions.count,
+                "choice": self.choices.on_collision,
+                "renamed": renamed,
+                "items": [each.as_data() for each in self.collisions.first],
+            },
+        }
+
+
+def batch(
+    sources: str | Sequence[str],
+    destination: str,
+    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing,
+    *,
+    choices: Choices | None = None,
+    options: Options | None = None,
+    policy: Policy | None = None,
+    wait: bool | Patience = False,
+    after: After | None = None,
+    watcher: Watcher | None = None,
+    **rest: Any,
+) -> BatchResult:
+    """Transfer many items between a source base (or several) and a destination base, each task exactly once.
+
+    `items` are paths below the bases (the same on both sides), pairs, or Items; a PathList to read; or a Listing of what to
+    look for. Everything is checked before the first is sent. Returns the result over all tasks; run again, an unfinished
+    batch goes on where it stopped. `rest`: label, notify, deadline. Raises UsageProblem for what is wrong with the list
+    (nothing was submitted then), and the Problem of any bad end, whose `data` holds the receipt.
+    """
+    prepared = prepare(sources, destination, items, choices=choices, options=options, **rest)
+    return perform(prepared, policy, wait, after, watcher)
+
+
+def prepare(
+    sources: str | Sequence[str],
+    destination: str,
+    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing,
+    *,
+    choices: Choices | None = None,
+    options: Options | None = None,
+    **rest: Any,
+) -> Prepared:
+    """Read, check and spool a batch. Nothing is submitted; only a Listing and `check` ask Globus. Raises UsageProblem."""
+    choices = choices or Choices()
+    if choices.chunk < 1 or choices.in_flight < 1:
+        raise UsageProblem("bad-option", "--chunk and --in-flight are at least 1", "leave them out")
+    columns = [_column(each) for each in ([sources] if isinstance(sources, str) else sources)]
+    into = _column(destination)
+    unsendable = Unsendable()
+    collector = Collector(into, unsendable)
+    loads: dict[str, Load] = {}
+    for column in columns:
+        source = column.base.collection
+        if source not in loads:
+            shared = Request(source, into.base.collection, (), options or Options(), **rest)
+            loads[source] = Load(checked(shared), Spool())
+    if isinstance(items, Listing):
+        for column in columns:
+            collector.add(loads[column.base.collection], column, listing.files(column.base, items, unsendable))
+    else:
+        for rows in _rows(items, unsendable):
+            for column in columns:
+                collector.add(loads[column.base.collection], column, rows)
+    if unsendable.count and not choices.skip_unsendable:
+        raise unsendable.problem()
+    kept, found = collisions.settled(
+        [load for load in loads.values() if load.spool.count], collector, choices.on_collision
+    )
+    if not kept:
+        raise nothing_to_do()
+    if choices.check:
+        listing.refuse_missing(kept)
+    return Prepared(tuple(kept), unsendable, found, choices)
+
+
+def perform(
+    prepared: Prepared,
+    policy: Policy | None = None,
+    wait: bool | Patience = False,
+    after: After | None = None,
+    watcher: Watcher | None = None,
+) -> BatchResult:
+    """Submit a prepared batch, and wait if asked (`verify` asks). See `batch`."""
+    policy = policy or Policy()
+    choices = prepared.choices
+    if choices.verify and wait is False:
+        wait = True
+    patience = (wait if isinstance(wait, Patience) else Patience()).settled()
+    _say_what_is_left_out(prepared)
+    round_ = run.begin(prepared.loads, policy, choices.chunk)
+    known = run.recorded(round_, strict=patience.strict)
+    if known is not None:
+        return run.conclude(known, round_, after or After())
+    started = time.monotonic()
+    seen = None if watcher is None else _over_all(watcher)
+    sent = run.send(round_, prepared.loads, policy, in_flight=choices.in_flight, patience=patience, watcher=seen)
+    if patience.timeout is not None:
+        patience = replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
+    return settle(
+        sent,
+        False if wait is False else patience,
+        after,
+        seen,
+        verify=choices.verify,
+        policy=policy,
+        in_flight=choices.in_flight,
+        notes=prepared.notes(),
+    )
 
 
 def submit_items(
@@ -41,24 +215,15 @@ def submit_items(
     The caller answers for the items: only an empty list is refused here. Raises UsageProblem, and what `submit_intent`
     raises.
     """
+    if chunk < 1 or (in_flight is not None and in_flight < 1):
+        raise UsageProblem("bad-option", "chunk and in_flight are at least 1", "leave them out")
     request = checked(Request(source_collection, destination_collection, (), options or Options(), **rest))
     spool = Spool()
     spool.add_items(items)
     if not spool.count:
         raise nothing_to_do()
-    return _sent([Load(request, spool)], policy or Policy(), chunk, in_flight, patience, watcher)
-
-
-def _sent(
-    loads: list[Load],
-    policy: Policy,
-    chunk: int,
-    in_flight: int | None,
-    patience: Patience | None,
-    watcher: Watcher | None,
-) -> Sent:
-    if chunk < 1 or (in_flight is not None and in_flight < 1):
-        raise UsageProblem("bad-option", "--chunk and --in-flight are at least 1", "leave them out")
+    loads = (Load(request, spool),)
+    policy = policy or Policy()
     round_ = run.begin(loads, policy, chunk)
     return run.send(round_, loads, policy, in_flight=in_flight, patience=patience, watcher=watcher)
 
@@ -72,4 +237,64 @@ def nothing_to_do() -> UsageProblem:
     return UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")
 
 
-__all__ = ["CHUNK", "IN_FLIGHT", "BatchResult", "Item", "Sent", "settle", "submit_items"]
+def _column(text: str) -> Column:
+    local = text.startswith(("/", "./", "../", "~/")) or text in (".", "..")
+    address: Address = resolve.address(text)
+    return Column(address, os.path.abspath(os.path.expanduser(text)) if local else None)
+
+
+def _rows(items: Iterable[str | tuple[str, str] | Item] | PathList, unsendable: Unsendable) -> Iterable[parse.Rows]:
+    if not isinstance(items, PathList):
+        yield from parse.rows_of(items)
+    elif isinstance(items.file, Path):
+        try:
+            with items.file.open("rb") as file:
+                yield from parse.read(file, items.format, items.null, unsendable)
+        except OSError as error:
+            raise UsageProblem("no-list", f"{items.file}: {error.strerror}", "name a file, or - for stdin") from None
+    else:
+        yield from parse.read(items.file, items.format, items.null, unsendable)
+
+
+def _say_what_is_left_out(prepared: Prepared) -> None:
+    if prepared.unsendable.count:
+        log.say(f"{prepared.unsendable.count} names are not UTF-8: left out")
+    for name in prepared.unsendable.names[:20]:
+        log.say(f"  left out: {name}")
+    found = prepared.collisions
+    if found.count:
+        log.say(
+            f"{found.count} items had a destination that another has too: --on-collision {prepared.choices.on_collision}"
+        )
+    for each in found.first[:20]:
+        what = "left out" if each.became is None else f"goes to {parse.shown(each.became)}"
+        log.say(f"  {parse.shown(each.other)}: {what}")
+
+
+def _over_all(watcher: Watcher) -> Watcher:
+    """A watcher that is shown all tasks of the batch so far, also those that are over."""
+    documents: dict[str, Any] = {}
+
+    def watch(tasks: Sequence[Any]) -> None:
+        documents.update({str(task["task_id"]): task for task in tasks})
+        watcher(list(documents.values()))
+
+    return watch
+
+
+__all__ = [
+    "CHUNK",
+    "IN_FLIGHT",
+    "BatchResult",
+    "Choices",
+    "Item",
+    "Listing",
+    "PathList",
+    "Prepared",
+    "Sent",
+    "batch",
+    "perform",
+    "prepare",
+    "settle",
+    "submit_items",
+]

@@ -1,0 +1,173 @@
+"""`globuswrap batch`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from globuswrap.cli import progress
+from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
+from globuswrap.cli.output import Report
+from globuswrap.cli.transfer import outcome_line
+from globuswrap.errors import UsageProblem
+from globuswrap.system import log, units
+from globuswrap.transfers import batch as batches
+from globuswrap.transfers.batching import listing, parse, run
+
+app = application()
+
+
+@command(app, cls=OrderedFilters)
+def batch(
+    source: Annotated[str, typer.Argument(metavar="SRC_BASE", help="Where the paths of the list begin.")],
+    destination: Annotated[str, typer.Argument(metavar="DST_BASE", help="Where they begin at the destination.")],
+    options: TransferOptions,
+    submitting: SubmitOptions,
+    waiting: WaitOptions,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE|-]", help="The list, - for stdin; left out, the sources are listed.")
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="paths: one a line, the same on both sides (default); tab: source TAB destination; shell: both quoted, as"
+            " globus transfer --batch takes them; json: one string or object a line.",
+        ),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Records end in NUL, as find -print0 writes them.")
+    ] = False,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="ADDR", help="A further source base for the same destination (repeatable)."),
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", help="List the sources; send files that meet this JMESPath, as \"ends_with(name, '.h5')\"."
+        ),
+    ] = None,
+    newer_than: Annotated[
+        str | None, typer.Option("--newer-than", help="List; only files changed since 2d ago, or since a time.")
+    ] = None,
+    larger_than: Annotated[str | None, typer.Option("--larger-than", help="List; only files larger than 10M.")] = None,
+    depth: Annotated[
+        int | None, typer.Option("--depth", help="Directories below the source to list; deeper is refused (default 3).")
+    ] = None,
+    on_collision: Annotated[
+        str,
+        typer.Option(
+            "--on-collision", help="Items with the same destination: error, send the first or last, or rename."
+        ),
+    ] = "error",
+    skip_unsendable: Annotated[
+        bool, typer.Option("--skip-unsendable", help="Leave names out that are not UTF-8 (default: refuse the list).")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Ask first whether every source is there (exit 2).")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Wait, then compare everything by checksum: nothing may be copied again.")
+    ] = False,
+    chunk: Annotated[int, typer.Option("--chunk", help="Items in one task.")] = run.CHUNK,
+    in_flight: Annotated[int, typer.Option("--in-flight", help="Most tasks unfinished at a time.")] = run.IN_FLIGHT,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all tasks are finished.")] = False,
+) -> Report:
+    """Transfer many items: any names, any number, checked before the first is sent.
+
+    Tasks of --chunk items each, each exactly once. Run again after whatever ended it, it goes on where it stopped.
+    """
+    if options.recursive is not None:
+        raise UsageProblem(
+            "bad-option",
+            "--recursive is said for each item of a batch",
+            "leave it out (Globus finds out), or --format json",
+        )
+    items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
+    prepared = batches.prepare(
+        [source, *(from_ or ())],
+        destination,
+        items,
+        choices=batches.Choices(chunk, in_flight, on_collision, skip_unsendable, check, verify),
+        options=options.options(),
+        **submitting.rest(),
+    )
+    if submitting.dry_run:
+        return planned(prepared)
+    with progress.shown() as watcher:
+        result = batches.perform(
+            prepared,
+            submitting.policy(waiting.retry_seconds),
+            waiting.patience() if wait or verify else False,
+            waiting.after(),
+            watcher,
+        )
+    return told(result)
+
+
+def _items(
+    file: str | None,
+    format_: str | None,
+    null: bool,
+    filter_: str | None,
+    newer_than: str | None,
+    larger_than: str | None,
+    depth: int | None,
+) -> batches.PathList | batches.Listing:
+    listed = {"--filter": filter_, "--newer-than": newer_than, "--larger-than": larger_than, "--depth": depth}
+    chosen = [name for name, value in listed.items() if value is not None]
+    if file is not None:
+        if chosen:
+            raise UsageProblem(
+                "bad-option", f"{chosen[0]} is for a listing, not for a list", "leave out it or the list"
+            )
+        where = sys.stdin.buffer if file == "-" else Path(file)
+        return batches.PathList(where, format_ or "paths", null)
+    if not chosen:
+        raise UsageProblem(
+            "no-list", "neither a list nor what to list", "give FILE (- for stdin), or --filter, --newer-than, --depth"
+        )
+    if format_ is not None or null:
+        raise UsageProblem("bad-option", "--format and --null are of a list", "give FILE, or leave them out")
+    return batches.Listing(
+        depth=3 if depth is None else depth,
+        filter=filter_,
+        newer_than=None if newer_than is None else listing.since(newer_than),
+        larger_than=None if larger_than is None else units.size(larger_than),
+    )
+
+
+def planned(prepared: batches.Prepared) -> Report:
+    """What a dry run shows: how many items and tasks, and the first of them."""
+    first = prepared.first(10)
+    text = [f"{parse.shown(source)} -> {parse.shown(destination)}" for source, destination in first]
+    if prepared.items > len(first):
+        text.append(f"... and {prepared.items - len(first)} more")
+    log.say(f"{prepared.items} items in {prepared.tasks} tasks; nothing was submitted")
+    data = {
+        "items": prepared.items,
+        "tasks": prepared.tasks,
+        "first": [list(pair) for pair in first],
+        **prepared.notes(),
+    }
+    return Report({"planned": data}, text)
+
+
+def told(result: batches.BatchResult) -> Report:
+    """The task ids on stdout, one a line; the summary is talk."""
+    if result.outcome is None:
+        how = "submitted" if result.new else "already running"
+        log.say(f"{how}: {result.items} items in {len(result.task_ids)} tasks")
+    else:
+        receipt = result.outcome.receipt or {}
+        line = outcome_line(result.outcome.name, receipt, result.outcome.cause)
+        tasks = f" ({len(result.task_ids)} tasks)" if len(result.task_ids) > 1 else ""
+        log.say(f"{line}{tasks}{_verified(receipt)}")
+    return Report(result.as_data(), result.task_ids, result.exit_code)
+
+
+def _verified(receipt: object) -> str:
+    report = receipt.get("verification") if isinstance(receipt, dict) else None
+    return f"; verified: {report['files_same']} files the same" if report else ""

@@ -1,0 +1,213 @@
+"""Destinations that items would fight over: the same one twice, or one inside another's.
+
+Found by comparing 8-byte hashes, in shares that bound the memory; what looks alike is confirmed by reading the spool again.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from globuswrap.errors import UsageProblem
+from globuswrap.transfers.batching.collect import Collector, Column
+from globuswrap.transfers.batching.parse import shown
+from globuswrap.transfers.batching.run import Load
+from globuswrap.transfers.batching.spool import END, Spool
+
+CHOICES = ("error", "first", "last", "rename")
+_SHARE = 250_000
+_SHOWN = 20
+_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Collision:
+    """Two sources for one destination (relative to the batch's)."""
+
+    kept: str
+    other: str
+    destination: str
+    became: str | None = None
+
+    def as_data(self) -> dict[str, str | None]:
+        return {"kept": self.kept, "other": self.other, "destination": self.destination, "renamed": self.became}
+
+
+@dataclass
+class Found:
+    """Collisions that were settled: how many, and the first of them."""
+
+    count: int = 0
+    first: list[Collision] = field(default_factory=list)
+
+    def add(self, collision: Collision) -> None:
+        self.count += 1
+        if len(self.first) < _KEPT:
+            self.first.append(collision)
+
+
+def settled(loads: Sequence[Load], collector: Collector, choice: str) -> tuple[list[Load], Found]:
+    """The loads without collisions, and what was done about those there were.
+
+    `error`: none may be. `first` and `last`: that item is sent and the others are left out. `rename`: every further one
+    gets a free name, `NAME.2.EXT` and so on. A destination inside another item's is always refused. Raises UsageProblem
+    with the list.
+    """
+    if choice not in CHOICES:
+        raise UsageProblem("bad-option", f"--on-collision {choice}: not known", f"one of: {', '.join(CHOICES)}")
+    twice, above = _alike(collector.hashes, collector.directories)
+    if above:
+        _refuse_nested(loads, collector.destination, above)
+    if not twice:
+        return list(loads), Found()
+    if choice == "error":
+        _refuse_twice(loads, collector.destination, twice)
+        return list(loads), Found()  # equal hashes of other names
+    return _resolved(loads, collector, twice, choice)
+
+
+def _alike(hashes: array[int], directories: array[int]) -> tuple[set[int], set[int]]:
+    """Hashes of destinations that occur twice, and of those that are a directory above another."""
+    shares = 1
+    while max(len(hashes), len(directories)) > shares * _SHARE:
+        shares *= 2
+    twice: set[int] = set()
+    above: set[int] = set()
+    for share in range(shares):
+        mine = [each for each in hashes if each & (shares - 1) == share] if shares > 1 else hashes
+        once = set(mine)
+        if len(once) < len(mine):
+            seen: set[int] = set()
+            for each in mine:
+                (twice if each in seen else seen).add(each)
+        above.update(once.intersection(each for each in directories if each & (shares - 1) == share))
+    return twice, above
+
+
+def _each(loads: Sequence[Load], base: Column) -> Iterator[tuple[str, str]]:
+    """Source and destination, that one relative to the base and without a trailing slash, of every item."""
+    for load in loads:
+        for item in load.spool.items():
+            yield item["source_path"], base.relative_of(item["destination_path"])
+
+
+def _refuse_twice(loads: Sequence[Load], base: Column, twice: set[int]) -> None:
+    first: dict[str, str] = {}
+    found = Found()
+    for source, destination in _each(loads, base):
+        if hash(destination) in twice:
+            if destination in first:
+                found.add(Collision(first[destination], source, destination))
+            else:
+                first[destination] = source
+    if found.count:
+        lines = [_told(each, base) for each in found.first[:_SHOWN]]
+        raise _collisions(
+            f"{found.count} items have a destination that another has too",
+            "decide which: --on-collision first, last or rename",
+            lines,
+            found.count,
+        )
+
+
+def _told(each: Collision, base: Column) -> str:
+    place = shown(base.path(each.destination))
+    if each.kept == each.other:
+        return f"{shown(each.kept)} is listed twice -> {place}"
+    return f"{shown(each.kept)} and {shown(each.other)} -> {place}"
+
+
+def _refuse_nested(loads: Sequence[Load], base: Column, above: set[int]) -> None:
+    """A destination inside another item's: no choice settles it, since what is there first decides what the other is."""
+    outer = {destination: source for source, destination in _each(loads, base) if hash(destination) in above}
+    lines: list[str] = []
+    count = 0
+    for source, destination in _each(loads, base):
+        directory = destination
+        while directory:
+            directory = posixpath.dirname(directory)
+            if directory in outer:
+                count += 1
+                if len(lines) < _SHOWN:
+                    lines.append(
+                        f"{shown(source)} -> {shown(base.path(destination))}, inside that of {shown(outer[directory])}"
+                    )
+                break
+    if count:
+        raise _collisions(
+            f"{count} items have a destination inside another item's",
+            "send the directory, or what is in it, but not both in one batch",
+            lines,
+            count,
+        )
+
+
+def _collisions(cause: str, remedy: str, lines: list[str], count: int) -> UsageProblem:
+    more = [f"and {count - len(lines)} more"] if count > len(lines) else []
+    return UsageProblem("collisions", f"{cause}; nothing was submitted", remedy, detail="\n".join([*lines, *more]))
+
+
+def _resolved(loads: Sequence[Load], collector: Collector, twice: set[int], choice: str) -> tuple[list[Load], Found]:
+    base = collector.destination
+    kept: dict[str, str] = {}
+    wanted: dict[str, int] = {}  # how many items want it, from which `last` knows the last
+    for source, destination in _each(loads, base):
+        if hash(destination) in twice:
+            wanted[destination] = wanted.get(destination, 0) + 1
+            if choice == "last" or destination not in kept:
+                kept[destination] = source
+    free = _Free(collector) if choice == "rename" else None
+    seen: dict[str, int] = {}
+    found = Found()
+    after = []
+    for load in loads:
+        spool = Spool()
+        block: list[str] = []
+        for line in load.spool.lines():
+            item = json.loads(line[: -len(END)])
+            destination = base.relative_of(item["destination_path"])
+            if wanted.get(destination, 0) > 1:
+                number = seen[destination] = seen.get(destination, 0) + 1
+                if number != (wanted[destination] if choice == "last" else 1):
+                    became = None
+                    # The same source once more would only be a copy of the copy.
+                    if free is not None and item["source_path"] != kept[destination]:
+                        became = free.name(destination)
+                        item["destination_path"] = base.path(became)
+                    found.add(Collision(kept[destination], item["source_path"], destination, became))
+                    if became is None:
+                        continue
+                    line = (json.dumps(item) + END).encode("ascii")
+            block.append(line.decode("ascii"))
+            if len(block) >= 10_000:
+                spool.add(block)
+                block = []
+        spool.add(block)
+        if spool.count:
+            after.append(replace(load, spool=spool))
+    return after, found
+
+
+class _Free:
+    """Names that no item of the batch has, nor any directory above one."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._taken = array("q", sorted(collector.hashes + collector.directories))
+        self._given: set[str] = set()
+
+    def name(self, destination: str) -> str:
+        stem, extension = posixpath.splitext(destination)
+        number = 2
+        while self._is_taken(name := f"{stem}.{number}{extension}"):
+            number += 1
+        self._given.add(name)
+        return name
+
+    def _is_taken(self, name: str) -> bool:
+        value = hash(name)
+        at = bisect_left(self._taken, value)
+        return name in self._given or (at < len(self._taken) and self._taken[at] == value)

@@ -1,0 +1,177 @@
+"""What is on a collection: files to send, chosen by JMESPath, and whether sources are there."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from globuswrap import config
+from globuswrap.collections.address import Address
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.globus import arguments, command, queries
+from globuswrap.globus.faults import Absent
+from globuswrap.system import log, units
+from globuswrap.transfers.batching.parse import Rows, Unsendable, shown
+from globuswrap.transfers.batching.run import Load
+
+#: The service's answer holds no more entries of one directory (Transfer API, list directory contents).
+LS_LIMIT = 100_000
+#: A deep tree takes long: the CLI asks for each directory, and pauses for a second after every 25.
+_PATIENCE = 3600.0
+#: A listing shows a name that is not UTF-8 as latin-1 after this (Transfer API, file operations, "Path Encoding").
+_MARK = "\ufffd"
+_SHOWN = 1000
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which files of the sources to send. `depth` counts directories below the source, 0 for its own files alone; what lies
+    deeper is refused, not left out. `filter` is a JMESPath condition on an entry (name, size, last_modified, permissions,
+    user, group); `larger_than` is bytes."""
+
+    depth: int = 3
+    filter: str | None = None
+    newer_than: datetime | None = None
+    larger_than: int | None = None
+
+    def conditions(self) -> tuple[str, ...]:
+        newer = None if self.newer_than is None else self.newer_than.astimezone(timezone.utc)
+        return (
+            *(() if self.filter is None else (self.filter,)),
+            *(() if newer is None else (f"last_modified > '{newer.strftime('%Y-%m-%d %H:%M:%S')}+00:00'",)),
+            *(() if self.larger_than is None else (f"size > `{self.larger_than}`",)),
+        )
+
+
+def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
+    """The files below a source that the listing asks for, by their path from there. UsageProblem if a directory is too deep
+    or the service's answer may not be whole."""
+    if listing.depth < 0:
+        raise UsageProblem("bad-option", "--depth counts directories from 0", "write --depth 0 or more")
+    wanted = queries.matching(listing.conditions())
+    answer = command.retrying(
+        lambda: command.call(
+            *arguments.tree(str(source), listing.depth), timeout=max(_PATIENCE, config.load().settings.globus_timeout)
+        )
+    )
+    entries = queries.search(queries.ROWS, answer) or []
+    sizes = Counter(str(each["name"]).rpartition("/")[0] for each in entries)
+    cut = [directory for directory, size in sizes.items() if size >= LS_LIMIT]
+    if cut:
+        raise UsageProblem(
+            "listing-cut-off",
+            f"{shown(source.joined(cut[0]).shown)} has {LS_LIMIT} entries or more: Globus lists no further",
+            "make the list of paths where the files are, and give it as FILE",
+        )
+    deeper = [
+        each["name"] for each in entries if each["type"] == "dir" and str(each["name"]).count("/") >= listing.depth
+    ]
+    if deeper:
+        raise UsageProblem(
+            "deeper-than-listed",
+            f"{shown(source.shown)} goes deeper than --depth {listing.depth}: {shown(deeper[0])}"
+            + (f" and {len(deeper) - 1} more directories" if len(deeper) > 1 else ""),
+            f"--depth {listing.depth + 1}, or more: nothing was left out, nothing was submitted",
+        )
+    others = sum(each["type"] not in ("dir", "file") for each in entries)
+    if others:
+        log.say(f"{source.shown}: {others} entries are neither files nor directories; left out")
+    names = [str(name) for name in queries.search(wanted, answer) or []]
+    for name in names:
+        if _MARK in name and any(map(_marked, name.split("/"))):
+            unsendable.add(b"/".join(map(_bytes_of, name.split("/"))))
+    return Rows([name for name in names if _MARK not in name or not any(map(_marked, name.split("/")))])
+
+
+def _marked(part: str) -> bool:
+    return part.startswith(_MARK)
+
+
+def _bytes_of(part: str) -> bytes:
+    return part[1:].encode("latin-1", "replace") if _marked(part) else part.encode("utf-8")
+
+
+def refuse_missing(loads: Sequence[Load]) -> None:
+    """Ask for every source whether it is there, one `globus ls` for each directory. UsageProblem with the list."""
+    missing: list[str] = []
+    count = 0
+    for load in loads:
+        ask = _Present(load.request.source)
+        for directory, names in _by_directory(load):
+            for name in names:
+                if not ask.present(directory, name):
+                    count += 1
+                    if len(missing) < _SHOWN:
+                        missing.append(shown(directory + name))
+    if count:
+        more = [f"and {count - len(missing)} more"] if count > len(missing) else []
+        raise UsageProblem(
+            "missing-sources",
+            f"{count} sources are not there; nothing was submitted",
+            "check the list, or the collection: globus ls",
+            detail="\n".join([*missing, *more]),
+        )
+
+
+class _Present:
+    """Looks a name up in the listing of its directory; the last few listings are kept."""
+
+    def __init__(self, collection: str) -> None:
+        self._collection = collection
+        self._names = functools.lru_cache(maxsize=8)(self._listed)
+
+    def present(self, directory: str, name: str) -> bool:
+        names = self._names(directory)
+        if name in names:
+            return True
+        return len(names) >= LS_LIMIT and self._stat(directory + name)
+
+    def _listed(self, directory: str) -> frozenset[str]:
+        address = f"{self._collection}:{directory}"
+        try:
+            answer = command.retrying(lambda: command.call("ls", "--all", "--", address))
+        except Absent:
+            return frozenset()
+        except Refused as problem:
+            if "NotFound" in problem.cause:  # ExternalError.DirListingFailed.NotFound
+                return frozenset()
+            raise
+        return frozenset(queries.search(queries.NAMES, answer) or ())
+
+    def _stat(self, path: str) -> bool:
+        try:
+            found = command.retrying(lambda: command.call("stat", f"{self._collection}:{path}"))
+        except Absent:
+            return False
+        return isinstance(found, dict) and "type" in found
+
+
+def _by_directory(load: Load, size: int = 20_000) -> Iterator[tuple[str, list[str]]]:
+    """Names of sources by their directory (ending in a slash), from so many items at a time."""
+    groups: dict[str, list[str]] = {}
+    count = 0
+    for item in load.spool.items():
+        path = item["source_path"].rstrip("/") or "/"
+        directory, slash, name = path.rpartition("/")
+        if not name:
+            continue  # the top directory is always there
+        groups.setdefault(directory + slash, []).append(name)
+        count += 1
+        if count % size == 0:
+            yield from groups.items()
+            groups = {}
+    yield from groups.items()
+
+
+def since(text: str) -> datetime:
+    """`2d` ago, or a point in time."""
+    try:
+        seconds = units.duration(text)
+    except UsageProblem:
+        return units.moment(text)
+    from datetime import timedelta
+
+    return datetime.now(timezone.utc) - timedelta(seconds=seconds)
