@@ -50,6 +50,8 @@ class Item(NamedTuple):
     recursive: bool | None = None
     checksum: str | None = None
     algorithm: str | None = None
+    #: a transfer_symlink_item: the link itself is what is transferred
+    link: bool = False
 
 
 class Unit(NamedTuple):
@@ -735,6 +737,11 @@ class _Worker:
         """A named item: a link is followed; file or directory is found out unless said."""
         local = storage.place(self.source, unit.source)
         storage.place(self.destination, unit.destination, "destination")
+        if unit.item.link:
+            if not os.path.islink(local):  # what the service says then is not known; assumed
+                raise Trouble("FILE_NOT_FOUND", unit.source)
+            self.task.symlinks += 1
+            return (Unit("link", unit.source, unit.destination, unit.item),)
         try:
             status = os.stat(local)
         except OSError as error:
@@ -850,6 +857,7 @@ class _Worker:
     def _link(self, unit: Unit) -> Iterable[Unit]:
         local = storage.place(self.source, unit.source)
         target = storage.place(self.destination, unit.destination, "destination")
+        self._make(os.path.dirname(target), unit.destination)
         if os.path.lexists(target):
             os.unlink(target)
         os.symlink(os.readlink(local), target)

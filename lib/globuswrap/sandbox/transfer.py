@@ -168,6 +168,8 @@ _BOOLEANS = words(
 
 
 def _transfer_item(row: Any) -> Item:
+    if isinstance(row, dict) and row.get("DATA_TYPE") == "transfer_symlink_item":
+        return _symlink_item(row)
     if not isinstance(row, dict) or row.get("DATA_TYPE") != "transfer_item":
         raise bad("Items must be 'transfer_item' documents")
     if not row.keys() <= _ITEM:
@@ -183,6 +185,16 @@ def _transfer_item(row: Any) -> Item:
     if algorithm is not None and str(algorithm).lower().replace("-", "") not in _ALGORITHMS:
         raise bad(f"checksum_algorithm '{algorithm}' is not supported")
     return Item(source, destination, recursive, checksum, algorithm)
+
+
+def _symlink_item(row: dict[str, Any]) -> Item:
+    """A link that is transferred as a link (task_submit documentation, "transfer_symlink_item")."""
+    if not row.keys() <= {"DATA_TYPE", "source_path", "destination_path"}:
+        raise Unknown("a field of a transfer_symlink_item beside its two paths")
+    source, destination = row.get("source_path"), row.get("destination_path")
+    if not isinstance(source, str) or not isinstance(destination, str) or not source or not destination:
+        raise bad("source_path and destination_path are required")
+    return Item(source, destination, link=True)
 
 
 def _delete_item(row: Any) -> Item:
