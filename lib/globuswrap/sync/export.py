@@ -171,7 +171,7 @@ def _lost(profile: Profile) -> list[str]:
     """What a timer cannot do that the profile asks for, each in a sentence."""
     remarks = [
         "a Globus timer runs at Globus: nobody here sees its outcome; it mails you on failure unless --notify off",
-        "every run compares both sides in full, however little has changed; sync level mtime misses an older file of the same size",
+        "every run compares both sides in full, however little has changed; mtime misses an older file of the same size",
     ]
     if profile.local_root is not None:
         remarks.append(
