@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -139,18 +140,20 @@ class Sandbox:
     def _await(self, address: Path) -> None:
         assert self._server is not None
         end = time.monotonic() + PATIENCE
-        while not address.exists():
-            if not self._server.running() or time.monotonic() > end:
-                raise TryLater(
-                    "sandbox-did-not-start",
-                    "the sandbox's server did not start",
-                    f"look at {self.base / 'server.log'}",
-                    detail=(self.base / "server.log").read_text(errors="replace")[-2000:],
-                )
+        while self._server.running() and time.monotonic() < end:
+            if address.exists():
+                self.url = json.loads(address.read_text())["url"]
+                self.pid = self._server.pid
+                with contextlib.suppress(TryLater):
+                    self.control.health()
+                    return
             time.sleep(0.005)
-        self.url = json.loads(address.read_text())["url"]
-        self.pid = self._server.pid
-        self.control.health()
+        raise TryLater(
+            "sandbox-did-not-start",
+            "the sandbox's server did not start",
+            f"look at {self.base / 'server.log'}",
+            detail=(self.base / "server.log").read_text(errors="replace")[-2000:],
+        )
 
     def stop(self) -> None:
         """End the server. Files and, when durable, the state stay until the base is removed."""
