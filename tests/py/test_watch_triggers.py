@@ -16,6 +16,7 @@ import pytest
 
 import support
 from globuswrap.watch import sight, template
+from globuswrap.watch.ledger import Ledger, Trigger
 from globuswrap.watch.sight import Wanted
 
 
@@ -305,6 +306,22 @@ def test_stopping_a_watcher_leaves_its_commands_running(place: Place) -> None:
     started.send_signal(signal.SIGTERM)
     assert started.wait(10) == 128 + signal.SIGTERM
     until(lambda: place.told() == ["begun", "ended"])
+
+
+def test_of_many_who_start_one_attempt_one_runs_its_command(tmp_path: Path) -> None:
+    """A watcher that was killed after the fork, and the next one: both have started attempt 1."""
+    ledger = Ledger(tmp_path / "ledger")
+    trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
+    assert ledger.add(trigger) and not ledger.add(trigger)
+    note = ("sh", "-c", 'sleep 0.1; printf "x\\n" >>"$0"', str(tmp_path / "noted"))
+    started = [ledger.start(trigger, 1, note) for _ in range(8)]
+    until(lambda: not any(each.running() for each in started))
+    late = ledger.start(trigger, 2, note)  # and one that comes when all is over
+    until(lambda: not late.running())
+    assert (tmp_path / "noted").read_text() == "x\n"
+    assert ledger.attempt(trigger.key, 1).state == "done"
+    ledger.finished(trigger.key, 2)
+    assert [path.name for path in (tmp_path / "ledger" / "aa").iterdir()] == [f"{trigger.key}.done"]
 
 
 @pytest.mark.parametrize(("lost", "begun", "state"), [("again", 2, "done"), ("aside", 1, "aside")])

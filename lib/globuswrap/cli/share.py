@@ -1,0 +1,262 @@
+"""`globuswrap share`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from globuswrap.cli import progress
+from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
+from globuswrap.cli.output import Report, table
+from globuswrap.cli.transfer import planned, summary
+from globuswrap.collections import resolve
+from globuswrap.collections.address import Address
+from globuswrap.errors import UsageProblem
+from globuswrap.sharing import actions, principals, rules
+from globuswrap.sharing import deliver as delivering
+from globuswrap.sharing import policy as policies
+from globuswrap.sharing.actions import Mail
+from globuswrap.sharing.deliver import Delivery
+from globuswrap.sharing.rules import Step, Wanted
+from globuswrap.system import log
+
+app = application(no_args_is_help=True, help="Permissions on shared (guest) collections.")
+
+Share = Annotated[str, typer.Argument(help="NAME_OR_UUID:/directory/ of a guest collection.", metavar="SHARE:/PATH/")]
+People = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="person@example.org, an identity UUID, group:NAME_OR_UUID, all-users, anonymous.", metavar="WHO..."
+    ),
+]
+Permissions = Annotated[str, typer.Option("--permissions", help="r, or rw.")]
+Expires = Annotated[str | None, typer.Option("--expires", help="2027-01-31, +30d, or never.")]
+Sends = Annotated[bool, typer.Option("--mail", help="Globus writes to the people when their rule is made.")]
+Message = Annotated[str | None, typer.Option("--message", help="Text of that mail.")]
+Provision = Annotated[
+    bool,
+    typer.Option("--provision", help="Someone Globus does not know yet gets an identity before their first login."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
+
+
+@command(app)
+def grant(
+    share: Share,
+    people: People = None,
+    permissions: Permissions = "r",
+    expires: Expires = None,
+    mail: Sends = False,
+    message: Message = None,
+    provision: Provision = False,
+    dry_run: DryRun = False,
+) -> Report:
+    """Give people permission on a directory. An equal rule is kept, a different one updated."""
+    where = resolve.address(share)
+    wanted = _wanted(people, rules.directory(where.path), permissions, expires, provision)
+    if dry_run:
+        return _told(
+            [each for each in actions.plan(where.collection, wanted, prune=False) if each.wanted], {"dry_run": True}
+        )
+    return _told(actions.grant(where.collection, wanted, _mail(mail, message)))
+
+
+@command(app)
+def revoke(
+    share: Share,
+    people: People = None,
+    everyone: Annotated[bool, typer.Option("--all", help="The rules of everyone on this directory.")] = False,
+    dry_run: DryRun = False,
+) -> Report:
+    """Take permissions on this very directory away. What is not there is no failure."""
+    where = resolve.address(share)
+    if everyone == bool(people):
+        raise UsageProblem("nobody", "name people, or --all", "globuswrap share revoke SHARE:/dir/ person@example.org")
+    whos = None if everyone else principals.resolve(people or [])
+    path = rules.directory(where.path)
+    if dry_run:
+        found = [
+            each
+            for each in actions.there(where.collection, names=True)
+            if each.id is not None and each.path == path and (whos is None or each.who in whos)
+        ]
+        steps = [Step("delete", rules.described(each.who, each.path, each.permissions, each.expires)) for each in found]
+        return _told(steps, {"dry_run": True})
+    return _told(actions.revoke(where.collection, path, whos))
+
+
+@command(app, "list")
+def list_(
+    share: Annotated[str, typer.Argument(help="NAME_OR_UUID of a guest collection.", metavar="SHARE")],
+    roles: Annotated[bool, typer.Option("--roles", help="Its roles too.")] = False,
+) -> Report:
+    """The rules of a collection, with the names of the people."""
+    collection = resolve.collection(share.partition(":")[0])
+    found = actions.there(collection, names=True)
+    rows = [
+        [each.path, each.permissions, each.expires.isoformat() if each.expires else "-", str(each.who), each.id or "-"]
+        for each in sorted(found, key=lambda each: (each.path, str(each.who)))
+    ]
+    data = [
+        {
+            "id": each.id,
+            "path": each.path,
+            "permissions": each.permissions,
+            "principal_type": each.who.kind,
+            "principal": each.who.id,
+            "name": str(each.who),
+            "expires": each.expires.isoformat() if each.expires else None,
+        }
+        for each in found
+    ]
+    lines = table(rows, ["PATH", "MAY", "UNTIL", "WHO", "RULE"])
+    held = actions.roles(collection, names=True) if roles else []
+    if held:
+        lines += ["", *table([[each.role, str(each.who), each.id or "-"] for each in held], ["ROLE", "WHO", "ID"])]
+    listed = [{"id": each.id, "role": each.role, "principal": each.who.id, "name": str(each.who)} for each in held]
+    return Report({"collection": collection, "rules": data, **({"roles": listed} if roles else {})}, lines)
+
+
+@command(app, cls=OrderedFilters)
+def deliver(
+    source: Annotated[str, typer.Argument(help="NAME_OR_UUID:/path, or a local path where a mount is known.")],
+    share: Annotated[str, typer.Argument(help="Where it goes on a guest collection.", metavar="SHARE:/PATH")],
+    options: TransferOptions,
+    submitting: SubmitOptions,
+    waiting: WaitOptions,
+    to: Annotated[list[str] | None, typer.Option("--to", help="Who may read it then; see `share grant`.")] = None,
+    permissions: Permissions = "r",
+    expires: Expires = None,
+    mail: Sends = False,
+    message: Message = None,
+    provision: Provision = False,
+    grant_first: Annotated[bool, typer.Option("--grant-first", help="Grant before the data has arrived.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="When the data has arrived, delete what else is in the directory.")
+    ] = False,
+) -> Report:
+    """Transfer to a guest collection and, when the data has arrived, give people permission on it.
+
+    Waits for the transfer. If it does not succeed, nothing is granted, and nothing that was there is deleted.
+    """
+    destination = resolve.address(share)
+    whos = principals.resolve(to or [], provision=provision)
+    _checked(permissions)
+    delivery = Delivery(
+        source=resolve.address(source),
+        destination=destination,
+        whos=whos,
+        permissions=permissions,
+        expires=None if expires is None else rules.expiry(expires),
+        mail=_mail(mail, message),
+        grant_first=grant_first,
+        replace=replace,
+        recursive=options.recursive,
+        options=options.options(),
+        **submitting.rest(),
+    )
+    if submitting.dry_run:
+        directory = delivering.is_directory(delivery.source, delivery.recursive)
+        shared = delivering.shared_directory(delivery, directory)
+        wanted = [Wanted(who, shared, permissions, delivery.expires) for who in whos]
+        steps = [each for each in actions.plan(destination.collection, wanted, prune=False) if each.wanted]
+        shown = planned(delivering.request_of(delivery, directory))
+        return Report(
+            {**shown.data, "steps": [each.as_data() for each in steps]}, [*shown.text, *(s.line for s in steps)]
+        )
+    with progress.shown() as watcher:
+        done = delivering.deliver(
+            delivery, submitting.policy(waiting.retry_seconds), waiting.patience(), waiting.after(), watcher
+        )
+    log.say(summary(done.result))
+    report = _told(done.steps, {"transfer": done.result.as_data()})
+    return Report(report.data, [done.result.task_id, *report.text])
+
+
+@command(app)
+def apply(
+    file: Annotated[Path, typer.Argument(help="Rules and roles as they should be (TOML).", metavar="POLICY.toml")],
+    prune: Annotated[bool, typer.Option("--prune", help="Remove rules and roles that the file does not list.")] = False,
+    mail: Sends = False,
+    message: Message = None,
+    provision: Provision = False,
+    mkdir: Annotated[
+        bool, typer.Option("--mkdir", help="Make directories that rules are for and that are missing.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> Report:
+    """Bring the rules and roles of a guest collection to what a file says. The plan is shown first."""
+    policy = policies.read(file, provision=provision)
+    steps = actions.plan(policy.collection, policy.rules, prune=prune, names=True)
+    held = actions.roles(policy.collection, names=True) if policy.roles is not None else []
+    offices = actions.plan_roles(policy.roles, held, prune=prune) if policy.roles is not None else []
+    lines = [each.line for each in steps] + [f"{act:7}role {role.role} {role.who}" for act, role in offices]
+    data = {
+        "collection": policy.collection,
+        "steps": [each.as_data() for each in steps],
+        "roles": [{"act": act, "role": role.role, "who": str(role.who)} for act, role in offices],
+        "dry_run": dry_run,
+    }
+    for line in lines:
+        log.say(line)
+    if not dry_run:
+        if mkdir:
+            for path in sorted({each.path for each in policy.rules}):
+                if actions.make_directory(policy.collection, path):
+                    log.say(f"made   {path}")
+        actions.carry_out(policy.collection, steps, _mail(mail, message))
+        actions.carry_out_roles(policy.collection, offices)
+    changed = sum(each.act in ("create", "update", "delete") for each in steps)
+    changed += sum(act in ("create", "delete") for act, _ in offices)
+    return Report({**data, "changed": changed}, [f"{changed} {'to change' if dry_run else 'changed'}"])
+
+
+@command(app)
+def guest(
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="Directory of a mapped collection that the guest collection shows.", metavar="NAME_OR_UUID:/PATH"
+        ),
+    ],
+    title: Annotated[str, typer.Argument(help="Its display name.")],
+    name: Annotated[str | None, typer.Option("--name", help="What you will call it here.")] = None,
+) -> Report:
+    """Print the commands that make a guest collection of its own for a project.
+
+    The Globus CLI makes it, because that needs a consent of its own at the collection's manager.
+    """
+    where: Address = resolve.address(base)
+    create = ("globus", "collection", "create", "guest", where.collection, where.path, title)
+    add = ("globuswrap", "collection", "add", name or "NAME", "UUID_IT_PRINTS")
+    lines = [log.shell_line(create), log.shell_line(add)]
+    return Report({"commands": [list(create), list(add)]}, lines)
+
+
+def _wanted(
+    people: list[str] | None, path: str, permissions: str, expires: str | None, provision: bool
+) -> list[Wanted]:
+    _checked(permissions)
+    ends = None if expires is None else rules.expiry(expires)
+    return [Wanted(who, path, permissions, ends) for who in principals.resolve(people or [], provision=provision)]
+
+
+def _checked(permissions: str) -> None:
+    if permissions not in rules.PERMISSIONS:
+        raise UsageProblem("bad-option", f"--permissions {permissions}: not known", "r or rw")
+
+
+def _mail(send: bool, message: str | None) -> Mail:
+    if message is not None and not send:
+        raise UsageProblem("bad-option", "--message is the text of --mail", "add --mail")
+    return Mail(send, message)
+
+
+def _told(steps: Sequence[Step], more: dict[str, object] | None = None) -> Report:
+    listed = list(steps)
+    changed = sum(each.act in ("create", "update", "delete") for each in listed)
+    data = {"steps": [each.as_data() for each in listed], "changed": changed, **(more or {})}
+    return Report(data, [each.line for each in listed])

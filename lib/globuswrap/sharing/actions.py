@@ -1,0 +1,231 @@
+"""What changes permissions, by the `globus` command. Each step looks first, so that doing it again changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from globuswrap.errors import Problem, Refused, UsageProblem
+from globuswrap.globus import arguments, command, queries
+from globuswrap.globus.faults import Absent, Conflict
+from globuswrap.sharing import principals, rules
+from globuswrap.sharing.rules import Existing, Step, Wanted, Who
+
+
+@dataclass(frozen=True)
+class Mail:
+    """Whether Globus writes to the person when a rule is made, and what it says besides."""
+
+    send: bool = False
+    message: str | None = None
+
+
+def there(collection: str, *, names: bool = False) -> list[Existing]:
+    """The rules of a collection. Refused if it is none that can have any."""
+    answer = command.retrying(lambda: command.call("endpoint", "permission", "list", collection))
+    rows = queries.search(queries.ROWS, answer)
+    if not isinstance(rows, list):
+        raise Refused(
+            "odd-answer", "globus gave no list of permissions", f"globus endpoint permission list {collection}"
+        )
+    found = [rules.existing(row) for row in rows]
+    if names:
+        known = principals.named(each.who for each in found)
+        found = [replace(each, who=known[each.who]) for each in found]
+    return found
+
+
+def grant(collection: str, wanted: Sequence[Wanted], mail: Mail | None = None) -> list[Step]:
+    """Make sure that these rules are there; what was done for each (create, update or keep)."""
+    steps = plan(collection, wanted, prune=False)
+    return carry_out(collection, [each for each in steps if each.wanted is not None], mail)
+
+
+def plan(collection: str, wanted: Sequence[Wanted], *, prune: bool, names: bool = False) -> list[Step]:
+    return rules.plan(wanted, there(collection, names=names), datetime.now(timezone.utc), prune=prune)
+
+
+def carry_out(
+    collection: str, steps: Sequence[Step], mail: Mail | None = None, done: Callable[[Step], None] | None = None
+) -> list[Step]:
+    """Do the steps of a plan, in order; `done` is called after each. Raises at the first that is refused."""
+    for each in steps:
+        if each.act == "create":
+            assert each.wanted is not None
+            _create(collection, each.wanted, mail or Mail())
+        elif each.act == "update":
+            assert each.wanted is not None and each.existing is not None
+            _update(collection, each.wanted, each.existing)
+        elif each.act == "delete":
+            assert each.existing is not None and each.existing.id is not None
+            _delete(collection, each.existing.id)
+        if done is not None:
+            done(each)
+    return list(steps)
+
+
+def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
+    who = wanted.who
+    principal = {
+        "identity": ("--identity", who.id) if who.id else ("--provision-identity", who.shown),
+        "group": ("--group", who.id),
+        "all_authenticated_users": ("--all-authenticated",),
+        "anonymous": ("--anonymous",),
+    }[who.kind]
+    address = who.mail if mail.send and who.kind == "identity" else ""
+    if mail.send and not address:
+        raise UsageProblem("no-mail", f"Globus shows no mail address of {who}", "leave --mail out, and write yourself")
+    argv = (
+        *("endpoint", "permission", "create", "--permissions", wanted.permissions, *principal),
+        *arguments.option("expiration-date", wanted.expires.text if wanted.expires is not None else None),
+        *arguments.option("notify-email", address or None),
+        *arguments.option("notify-message", mail.message if address else None),
+        *("--", f"{collection}:{wanted.path}"),
+    )
+    try:
+        command.retrying(lambda: command.call(*argv))
+    except Conflict:
+        # There is no submission id here: a reply that was lost, or someone else, has made it meanwhile.
+        rule = next((each for each in there(collection) if rules.same_place(_identified(wanted), each)), None)
+        if rule is None:
+            raise
+        if rules.difference(wanted, rule, datetime.now(timezone.utc)):
+            _update(collection, wanted, rule)
+
+
+def _identified(wanted: Wanted) -> Wanted:
+    """The rule with the id that a provisioned identity has by now."""
+    if wanted.who.kind != "identity" or wanted.who.id:
+        return wanted
+    return replace(wanted, who=principals.resolve([wanted.who.shown])[0])
+
+
+def _update(collection: str, wanted: Wanted, rule: Existing) -> None:
+    assert rule.id is not None
+    ends = wanted.expires
+    over = ends is None and rule.expires is not None and rule.expires <= datetime.now(timezone.utc)
+    if over or (ends is not None and ends.at is None and rule.expires is not None):
+        # `permission update` leaves a date that is not given as it is; taking it away needs a null in the document.
+        body = json.dumps({"DATA_TYPE": "access", "permissions": wanted.permissions, "expiration_date": None})
+        path = f"/endpoint/{collection}/access/{rule.id}"
+        argv = ("api", "transfer", "PUT", path, "--body-file", "-", "--content-type", "json")
+        command.retrying(lambda: command.call(*argv, stdin=body.encode()))
+        return
+    date = arguments.option("expiration-date", ends.text if ends is not None else None)
+    command.retrying(
+        lambda: command.call(
+            *("endpoint", "permission", "update", "--permissions", wanted.permissions, *date, collection, str(rule.id))
+        )
+    )
+
+
+def _delete(collection: str, rule: str) -> None:
+    try:
+        command.retrying(lambda: command.call("endpoint", "permission", "delete", collection, rule))
+    except Absent:
+        return  # gone already: what was wanted
+
+
+def revoke(collection: str, path: str, whos: Sequence[Who] | None) -> list[Step]:
+    """Take the rules on this very path away, of these principals or (None) of all."""
+    found = [
+        each
+        for each in there(collection, names=True)
+        if each.id is not None and each.path == path and (whos is None or each.who in whos)
+    ]
+    return carry_out(collection, [_removal(each) for each in found])
+
+
+def revoke_below(collection: str, path: str) -> list[Step]:
+    """Take the rules on a directory and on what is below it away: nothing is there any more."""
+    found = [each for each in there(collection, names=True) if each.id is not None and each.path.startswith(path)]
+    return carry_out(collection, [_removal(each) for each in found])
+
+
+def _removal(rule: Existing) -> Step:
+    return Step("delete", rules.described(rule.who, rule.path, rule.permissions, rule.expires), None, rule)
+
+
+def make_directory(collection: str, path: str) -> bool:
+    """Make a directory and those above it that are missing; False if it was there. Raises what Globus refuses."""
+    path = path.rstrip("/")
+    if not path:
+        return False
+    try:
+        found = command.retrying(lambda: command.call("stat", f"{collection}:{path}/"))
+        # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).
+        if isinstance(found, dict) and found.get("type") == "dir":
+            return False
+        if isinstance(found, dict) and found.get("type"):
+            raise UsageProblem("not-a-directory", f"{path} is a {found['type']}", "name a directory")
+    except Absent:
+        pass
+    make_directory(collection, path.rpartition("/")[0])
+    try:
+        command.retrying(lambda: command.call("mkdir", f"{collection}:{path}/"))
+    except Problem as problem:
+        if "MkdirFailed.Exists" not in problem.cause:  # a retried mkdir reports what it has just made
+            raise
+    return True
+
+
+# roles
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role on a collection. `id` None: wanted, not there yet."""
+
+    who: Who
+    role: str
+    id: str | None = None
+
+
+def roles(collection: str, *, names: bool = False) -> list[Role]:
+    answer = command.retrying(lambda: command.call("endpoint", "role", "list", collection))
+    found = [
+        Role(Who(str(row["principal_type"]), str(row["principal"]).lower()), str(row["role"]), str(row["id"]))
+        for row in queries.search(queries.ROWS, answer) or []
+    ]
+    if names:
+        known = principals.named(each.who for each in found)
+        found = [replace(each, who=known[each.who]) for each in found]
+    return found
+
+
+def plan_roles(wanted: Sequence[Role], found: Sequence[Role], *, prune: bool) -> list[tuple[str, Role]]:
+    """(act, role) for each: create, keep, extra, or delete with `prune`. An administrator is never taken away.
+
+    Whoever removes the last administrator by a file that forgot them would lock everyone out, themselves first.
+    """
+    steps = [
+        ("keep" if any((each.who, each.role) == (one.who, one.role) for one in found) else "create", each)
+        for each in wanted
+    ]
+    for each in found:
+        listed = any((each.who, each.role) == (one.who, one.role) for one in wanted)
+        if not listed and each.role != "administrator":
+            steps.append(("delete" if prune else "extra", each))
+    return steps
+
+
+def carry_out_roles(collection: str, steps: Sequence[tuple[str, Role]]) -> None:
+    for act, role in steps:
+        if act == "create":
+            kind = "--group" if role.who.kind == "group" else "--identity"
+            argv: tuple[Any, ...] = ("endpoint", "role", "create", collection, kind, role.who.id, "--role", role.role)
+            try:
+                command.retrying(lambda argv=argv: command.call(*argv))  # type: ignore[misc]
+            except Conflict:
+                if not any((each.who, each.role) == (role.who, role.role) for each in roles(collection)):
+                    raise
+        elif act == "delete":
+            try:
+                command.retrying(
+                    lambda role=role: command.call("endpoint", "role", "delete", collection, str(role.id))  # type: ignore[misc]
+                )
+            except Absent:
+                continue

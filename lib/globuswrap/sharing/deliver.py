@@ -1,0 +1,144 @@
+"""Deliver: directory, transfer, and the permission when the data has arrived. Nothing there is deleted before that."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from globuswrap.collections.address import Address
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.globus import command
+from globuswrap.globus.faults import Absent
+from globuswrap.sharing import actions, rules
+from globuswrap.sharing.actions import Mail
+from globuswrap.sharing.rules import Expiry, Step, Wanted, Who
+from globuswrap.system import log
+from globuswrap.transfers import operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.operations import Result
+from globuswrap.transfers.request import Options, Request
+from globuswrap.transfers.submit import Policy
+from globuswrap.transfers.wait import Patience, Watcher
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What goes where, and who may then read it. `replace`: afterwards the destination holds nothing else."""
+
+    source: Address
+    destination: Address
+    whos: Sequence[Who]
+    permissions: str = "r"
+    expires: Expiry | None = None
+    mail: Mail = field(default_factory=Mail)
+    grant_first: bool = False
+    replace: bool = False
+    recursive: bool | None = None
+    options: Options = field(default_factory=Options)
+    label: str | None = None
+    notify: str = "off"
+    deadline: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of it. `mirrored` is the second task of `replace`."""
+
+    result: Result
+    steps: Sequence[Step]
+    mirrored: Result | None = None
+
+
+def is_directory(source: Address, recursive: bool | None) -> bool:
+    """Is the source a directory? As said, else Globus is asked. UsageProblem (2) if it is not there."""
+    if recursive is not None:
+        return recursive
+    try:
+        found = command.retrying(lambda: command.call("stat", str(source)))
+    except Absent:
+        found = None
+    if not isinstance(found, dict) or "type" not in found:
+        raise UsageProblem("no-source", f"{source.shown} is not there", f"look: globus ls {source}")
+    return bool(found["type"] == "dir")
+
+
+def shared_directory(delivery: Delivery, directory: bool) -> str:
+    """The directory that the permission is for: the destination, or of a single file the one that holds it."""
+    path = delivery.destination.path
+    return rules.directory(path if directory or path.endswith("/") else posixpath.dirname(path) or "/")
+
+
+def request_of(delivery: Delivery, directory: bool) -> Request:
+    """The transfer: what differs by checksum goes over, which is safe after a failed one too. Nothing is deleted."""
+    destination = delivery.destination
+    if not directory and destination.path.endswith("/"):
+        destination = replace(destination, path=destination.path + posixpath.basename(delivery.source.path))
+    options = delivery.options
+    if options.delete_destination_extra:
+        raise UsageProblem(
+            "bad-option", "a delivery deletes nothing before the data has arrived", "use --replace instead"
+        )
+    if options.sync_level is None:
+        options = replace(options, sync_level="checksum")
+    return requests.transfer(
+        delivery.source,
+        destination,
+        recursive=directory,
+        options=options,
+        label=delivery.label or "globuswrap share deliver",
+        notify=delivery.notify,
+        deadline=delivery.deadline,
+    )
+
+
+def deliver(
+    delivery: Delivery,
+    policy: Policy | None = None,
+    patience: Patience | None = None,
+    after: operations.After | None = None,
+    watcher: Watcher | None = None,
+) -> Delivered:
+    """Make the directory, transfer, wait, grant. Raises the Problem of a bad end: then nothing was granted.
+
+    Run again it adopts what is unfinished, sends what differs, and keeps an equal permission.
+    """
+    directory = is_directory(delivery.source, delivery.recursive)
+    if delivery.replace and not directory:
+        raise UsageProblem("bad-option", "--replace is for directories", "leave it out: a file replaces its namesake")
+    share = delivery.destination.collection
+    shared = shared_directory(delivery, directory)
+    wanted = [Wanted(who, shared, delivery.permissions, delivery.expires) for who in delivery.whos]
+    request = request_of(delivery, directory)
+    actions.there(share)  # refused now rather than after hours of transfer
+    actions.make_directory(share, shared)
+    steps: Sequence[Step] = ()
+    if delivery.grant_first:
+        steps = actions.grant(share, wanted, delivery.mail)
+    result = operations.perform(request, policy, patience or Patience(), after, watcher)
+    mirrored = _mirror(delivery, request, result, policy, patience, watcher) if delivery.replace else None
+    if not delivery.grant_first:
+        steps = actions.grant(share, wanted, delivery.mail)
+    return Delivered(result, steps, mirrored)
+
+
+def _mirror(
+    delivery: Delivery,
+    request: Request,
+    result: Result,
+    policy: Policy | None,
+    patience: Patience | None,
+    watcher: Watcher | None,
+) -> Result:
+    """Now that the new data is there: delete what the source does not have. Refused when the source was empty."""
+    receipt = (result.outcome.receipt if result.outcome is not None else None) or {}
+    if not receipt.get("files"):
+        raise Refused(
+            "empty-source",
+            f"{delivery.source.shown} holds no files: nothing at {delivery.destination.shown} was deleted",
+            "check the source; delete by hand if that is meant",
+        )
+    log.say(f"the new data is there; deleting what else is at {delivery.destination.shown}")
+    mirror = replace(request, options=replace(request.options, delete_destination_extra=True))
+    named = None if policy is None or policy.name is None else replace(policy, name=f"{policy.name} (replace)")
+    return operations.perform(mirror, named, patience or Patience())

@@ -1,0 +1,108 @@
+"""Who: from what people write to identities and groups, and back to names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from globuswrap.collections.names import UUID
+from globuswrap.errors import UsageProblem
+from globuswrap.globus import command
+from globuswrap.sharing.rules import Who
+
+#: Identities asked for in one process: keeps the request's address below what servers refuse.
+PER_PROCESS = 100
+
+EVERYONE = {
+    "all-users": Who("all_authenticated_users", shown="all users"),
+    "anonymous": Who("anonymous", shown="anonymous"),
+}
+
+
+def resolve(texts: Sequence[str], *, provision: bool = False) -> list[Who]:
+    """Principals by what people write: a user name or identity UUID, `group:NAME_OR_UUID`, `all-users`, `anonymous`.
+
+    `provision`: a user name that Globus does not know is kept, and provisioned when the rule is made. Raises UsageProblem
+    for one that is not known, or stands for several; login problems as they come.
+    """
+    if not texts:
+        raise UsageProblem("nobody", "nobody is named", "name someone: person@example.org, group:NAME, all-users")
+    people = [each for each in texts if each not in EVERYONE and not each.startswith("group:")]
+    known = _identities(people)
+    found = []
+    for text in texts:
+        if text in EVERYONE:
+            found.append(EVERYONE[text])
+        elif text.startswith("group:"):
+            found.append(_group(text.removeprefix("group:")))
+        else:
+            found.append(_identity(text, known, provision))
+    return found
+
+
+def _identities(texts: Sequence[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for first in range(0, len(texts), PER_PROCESS):
+        part = texts[first : first + PER_PROCESS]
+        answer = command.retrying(lambda part=part: command.call("get-identities", "--", *part))  # type: ignore[misc]
+        rows.extend((answer or {}).get("identities") or [])
+    return rows
+
+
+def _identity(text: str, known: Sequence[dict[str, Any]], provision: bool) -> Who:
+    lowered = text.lower()
+    matching = {
+        str(row["id"]).lower(): row
+        for row in known
+        if lowered in (str(row.get("id", "")).lower(), str(row.get("username", "")).lower())
+    }
+    if len(matching) > 1:
+        raise UsageProblem(
+            "several-identities",
+            f"{text} stands for {len(matching)} identities: {', '.join(sorted(matching))}",
+            "write the UUID of the one that is meant",
+        )
+    if matching:
+        row = next(iter(matching.values()))
+        name = str(row.get("username") or row["id"])
+        return Who("identity", str(row["id"]).lower(), name, str(row.get("email") or (name if "@" in name else "")))
+    if UUID.fullmatch(text):
+        raise UsageProblem(
+            "no-such-identity", f"no identity has the id {text}", f"is it a group? Then write group:{lowered}"
+        )
+    if provision and "@" in text:
+        return Who("identity", "", lowered, lowered)
+    raise UsageProblem(
+        "no-such-identity",
+        f"Globus knows no {text}",
+        f"check it: globus get-identities {text}; --provision makes the identity before its first login",
+    )
+
+
+def _group(text: str) -> Who:
+    if UUID.fullmatch(text):
+        return Who("group", text.lower(), f"group:{text.lower()}")
+    matching = [row for row in _groups() if row.get("name") == text]
+    if len(matching) != 1:
+        how = "stands for several groups" if matching else "is no group of yours"
+        raise UsageProblem("no-such-group", f"{text!r} {how}", "write group:UUID (list yours: globus group list)")
+    return Who("group", str(matching[0]["id"]).lower(), f"group:{text}")
+
+
+def _groups() -> list[dict[str, Any]]:
+    answer = command.retrying(lambda: command.call("group", "list"))
+    return answer if isinstance(answer, list) else []
+
+
+def named(whos: Iterable[Who]) -> dict[Who, Who]:
+    """The same principals with the names that people know them by, where they can be found out."""
+    listed = list(dict.fromkeys(whos))
+    rows = _identities([each.id for each in listed if each.kind == "identity" and each.id])
+    names = {str(row["id"]).lower(): str(row.get("username") or row["id"]) for row in rows}
+    if any(each.kind == "group" for each in listed):
+        names |= {str(row["id"]).lower(): f"group:{row.get('name')}" for row in _groups()}
+    shown = {each.kind: each.shown for each in EVERYONE.values()}
+    return {
+        each: Who(each.kind, each.id, names.get(each.id) or shown.get(each.kind, "") or f"{each.kind}:{each.id}")
+        for each in listed
+    }
