@@ -1,0 +1,572 @@
+"""A PBS to test against: qsub, qstat, qdel, qrls, qhold, qalter and qrerun that behave as a real OpenPBS 23.06 was seen to.
+
+The jobs really run. State is a directory named by PBS_HOME in the file $PBS_CONF_FILE, guarded by one lock; there is no
+daemon: each command, and each job at its end, does the server's work. `HISTORY=0` in that file: finished jobs are forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SERVER = "pbshead"
+QUEUES = ("workq", "stageq")
+RESOURCES = ("walltime", "select", "ncpus", "mem", "nodes", "place", "cput")
+UNKNOWN, FINISHED, BAD_QUEUE, BAD_RESOURCE, USAGE = 153, 35, 170, 187, 2
+WALLTIME_EXIT, DELETED_EXIT = -29, 271
+
+Job = dict[str, Any]
+
+
+class Refusal(Exception):
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def configuration() -> dict[str, str]:
+    path = os.environ.get("PBS_CONF_FILE", "/etc/pbs.conf")
+    return dict(line.split("=", 1) for line in Path(path).read_text().splitlines() if "=" in line)
+
+
+def home() -> Path:
+    return Path(configuration()["PBS_HOME"])
+
+
+class Server:
+    """The jobs, as long as the lock is held."""
+
+    def __init__(self, jobs: dict[str, Job]) -> None:
+        self.jobs = jobs
+        self.history = configuration().get("HISTORY", "1") == "1"
+
+    def find(self, job_id: str) -> Job:
+        number = job_id.split(".")[0]
+        for known, job in self.jobs.items():
+            if known.split(".")[0] == number and not (job["job_state"] == "F" and not self.history):
+                return job
+        raise Refusal(UNKNOWN, f"Unknown Job Id {job_id}")
+
+    def end(self, job: Job, status: int | None, substate: int, *, wakes: bool = True) -> None:
+        """The job is over. `status` None: it was deleted and never ran. `wakes`: whether its dependents are told."""
+        job["job_state"], job["substate"] = "F", substate
+        if status is not None:
+            job["Exit_status"] = status
+        if wakes:
+            for child in list(self.jobs.values()):
+                if any(parent == job["id"] for _, parent in child["depend"]):
+                    self.judge(child)
+
+    def judge(self, job: Job) -> None:
+        """Look at the dependencies of a waiting job."""
+        if job["job_state"] not in ("H", "Q", "W"):
+            return
+        left = []
+        for kind, parent_id in job["depend"]:
+            parent = self.jobs.get(parent_id)
+            if parent is None or (parent["job_state"] == "F" and not self.history and job.get("new")):
+                self.delete_unsatisfiable(job)
+                return
+            if parent["job_state"] != "F":
+                left.append((kind, parent_id))
+                continue
+            met = self.met(kind, parent)
+            if not met:
+                self.delete_unsatisfiable(job)
+                return
+        job["depend"] = left
+        if not left:
+            job["substate"] = 10
+
+    def met(self, kind: str, parent: Job) -> bool:
+        if "Exit_status" not in parent:
+            return False  # deleted: cascades, even to afterany
+        if parent["array"]:
+            return kind in ("afterok", "afterany")  # whatever the subjobs did
+        failed = parent["Exit_status"] != 0
+        return kind == "afterany" or (kind == "afternotok") == failed
+
+    def delete_unsatisfiable(self, job: Job) -> None:
+        self.end(job, None, 92)
+
+    def schedule(self) -> None:
+        for job in list(self.jobs.values()):
+            if job["job_state"] not in ("H", "Q", "W"):
+                continue
+            held = job["holds"] or job["depend"]
+            if held:
+                job["job_state"] = "H"
+                job["substate"] = 22 if job["depend"] else 20
+            elif job["begin"] > time.time():
+                if job["job_state"] != "W":
+                    detached("wake", job["id"], str(job["begin"] - time.time()))
+                job["job_state"], job["substate"] = "W", 30
+            else:
+                self.start(job)
+
+    def start(self, job: Job) -> None:
+        job["job_state"], job["substate"] = ("B", 41) if job["array"] else ("R", 42)
+        job["stime"] = time.time()
+        if job["array"]:
+            for index in job["array"]:
+                job["elements"][str(index)] = {"job_state": "R", "substate": 42}
+                detached("run", job["id"], str(index))
+        else:
+            detached("run", job["id"], "")
+
+
+@contextlib.contextmanager
+def server() -> Iterator[Server]:
+    base = home()
+    base.mkdir(parents=True, exist_ok=True)
+    path = base / "jobs.json"
+    with (base / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        jobs = json.loads(path.read_text()) if path.exists() else {}
+        one = Server(jobs)
+        yield one
+        one.schedule()
+        temporary = base / "jobs.tmp"
+        temporary.write_text(json.dumps(one.jobs))
+        os.replace(temporary, path)
+
+
+def detached(*arguments: str) -> None:
+    log = (home() / "server.log").open("ab")
+    subprocess.Popen(
+        [sys.executable, str(HERE / "pbs.py"), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env={**os.environ},
+    )
+
+
+# --- qsub -------------------------------------------------------------------------------------------------------------
+
+WITH_VALUE = "NjoelqAPWaJrvSmMkpuCc"
+FLAGS = "hVz"
+
+
+def options_of(words: list[str], where: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Options by letter, and what is left; each may come again."""
+    found: dict[str, list[str]] = {}
+    at = 0
+    while at < len(words) and words[at].startswith("-") and len(words[at]) > 1:
+        letter, rest = words[at][1], words[at][2:]
+        if letter in FLAGS:
+            found.setdefault(letter, []).append("")
+        elif letter in WITH_VALUE:
+            if not rest:
+                at += 1
+                if at == len(words):
+                    raise Refusal(USAGE, f"usage: qsub: option -{letter} wants a value ({where})")
+                rest = words[at]
+            found.setdefault(letter, []).append(rest)
+        else:
+            raise Refusal(USAGE, f"usage: qsub: unknown option -{letter} ({where})")
+        at += 1
+    return found, words[at:]
+
+
+def directive_words(text: str) -> list[str]:
+    import shlex
+
+    words: list[str] = []
+    for line in text.split("\n"):
+        if line.strip() and not line.startswith("#"):
+            break
+        if line.startswith("#PBS"):
+            words += shlex.split(line[4:], comments=True)
+    return words
+
+
+def qsub(words: list[str]) -> None:
+    options, rest = options_of(words, "command line")
+    if len(rest) != 1:
+        raise Refusal(USAGE, "usage: qsub [options] [script]")
+    script = Path(rest[0])
+    try:
+        content = script.read_bytes()
+    except OSError as error:
+        raise Refusal(1, f"qsub: script file {rest[0]}: {error.strerror}") from None
+    inner, _ = options_of(directive_words(content.decode("utf-8", "replace")), "script")
+    merged = {**inner, **options}
+    for letter in "lW":
+        merged[letter] = inner.get(letter, []) + options.get(letter, [])
+    queue = merged.get("q", ["workq"])[-1]
+    if queue not in QUEUES:
+        raise Refusal(BAD_QUEUE, "qsub: Unknown queue")
+    resources = dict(pair.split("=", 1) for value in merged["l"] for pair in value.split(",") if "=" in pair)
+    for name in resources:
+        if name not in RESOURCES:
+            raise Refusal(BAD_RESOURCE, f"qsub: Unknown resource: {name}")
+    attributes = [pair for value in merged["W"] for pair in value.split(",")]
+    depend = [each.removeprefix("depend=") for each in attributes if each.startswith("depend=")]
+    with server() as pbs:
+        number = 1 + len(pbs.jobs)
+        elements = indices(merged["J"][-1]) if "J" in merged else []
+        job_id = f"{number}{'[]' if elements else ''}.{SERVER}"
+        spool = home() / "spool"
+        spool.mkdir(exist_ok=True)
+        copy = spool / f"{number}.SC"
+        copy.write_bytes(content)
+        copy.chmod(0o700)
+        job: Job = {
+            "id": job_id,
+            "Job_Name": merged.get("N", [script.name])[-1],
+            "queue": queue,
+            "job_state": "Q",
+            "substate": 10,
+            "holds": "u" if "h" in merged else "",
+            "depend": [pair for text in depend for pair in dependencies(text, pbs)],
+            "begin": begin_time(merged["a"][-1]) if "a" in merged else 0.0,
+            "Resource_List": resources,
+            "array": elements,
+            "elements": {},
+            "script": str(copy),
+            "submit_arguments": " ".join(words),
+            "workdir": os.getcwd(),
+            "home": os.environ["HOME"],
+            "variables": variables(merged),
+            "output": merged.get("o", [""])[-1],
+            "join": merged.get("j", ["n"])[-1],
+            "account": merged.get("A", [""])[-1],
+            "run_count": 0,
+            "owner": getpass.getuser(),
+            "new": True,
+        }
+        pbs.jobs[job_id] = job
+        pbs.judge(job)
+        job["new"] = False
+        print(job_id)
+
+
+def indices(text: str) -> list[int]:
+    match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?", text)
+    if match is None:
+        raise Refusal(USAGE, f"qsub: illegal -J value {text}")
+    return list(range(int(match[1]), int(match[2]) + 1, int(match[3] or 1)))
+
+
+def dependencies(text: str, pbs: Server) -> list[tuple[str, str]]:
+    found = []
+    for part in text.split(","):
+        kind, *parents = part.split(":")
+        for parent in parents:
+            try:
+                found.append((kind, str(pbs.find(parent)["id"])))
+            except Refusal:
+                found.append((kind, parent))
+    return found
+
+
+def variables(options: dict[str, list[str]]) -> dict[str, str]:
+    chosen = dict(os.environ) if "V" in options else {}
+    for text in options.get("v", []):
+        for pair in text.split(","):
+            name, equals, value = pair.partition("=")
+            # -v corrupts quotes and backslashes
+            chosen[name] = re.sub(r"[\"'\\]", "", value) if equals else os.environ.get(name, "")
+    return chosen
+
+
+def begin_time(text: str) -> float:
+    match = re.fullmatch(r"(\d{8,12})(?:\.(\d\d))?", text)
+    if match is None:
+        raise Refusal(USAGE, f"qsub: illegal -a value {text}")
+    return time.mktime(time.strptime(match[1], "%Y%m%d%H%M")) + float(match[2] or 0)
+
+
+# --- qstat ------------------------------------------------------------------------------------------------------------
+
+
+def shown(job: Job) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "Job_Name": job["Job_Name"],
+        "Job_Owner": f"{job['owner']}@{SERVER}",
+        "job_state": job["job_state"],
+        "queue": job["queue"],
+        "server": SERVER,
+        "Hold_Types": (job["holds"] + ("s" if job["depend"] else "")) or "n",
+        "Resource_List": job["Resource_List"],
+        "substate": job["substate"],
+        "run_count": job["run_count"],
+        "Variable_List": {"PBS_O_HOME": job["home"], "PBS_O_WORKDIR": job["workdir"], "PBS_O_QUEUE": job["queue"]},
+        "Submit_arguments": job["submit_arguments"],
+        "project": "_pbs_project_default",
+    }
+    if job["account"]:
+        attributes["Account_Name"] = job["account"]
+    if job["depend"]:
+        attributes["depend"] = ",".join(f"{kind}:{parent}@{SERVER}" for kind, parent in job["depend"])
+    if job["array"]:
+        attributes["array"] = True
+    if "Exit_status" in job:
+        attributes["Exit_status"] = job["Exit_status"]
+    return attributes
+
+
+def qstat(words: list[str]) -> int:
+    flags = {word for word in words if word.startswith("-")}
+    wanted = [word for word in words if not word.startswith("-") and word != "json"]
+    code = 0
+    listed: dict[str, Any] = {}
+    with server() as pbs:
+        if not wanted:
+            wanted = [job_id for job_id, job in pbs.jobs.items() if job["job_state"] != "F" or "-x" in flags]
+        for job_id in wanted:
+            try:
+                job = pbs.find(job_id)
+            except Refusal as refusal:
+                print(f"qstat: {refusal}", file=sys.stderr)
+                code = refusal.code
+                continue
+            if job["job_state"] == "F" and "-x" not in flags:
+                print(
+                    f"qstat: {job_id} Job has finished, use -x or -H to obtain historical job information",
+                    file=sys.stderr,
+                )
+                code = code or FINISHED
+                continue
+            listed[job["id"]] = shown(job)
+            if "-t" in flags:
+                for index, element in job["elements"].items():
+                    over = element["job_state"] == "X" and job["job_state"] == "F"
+                    listed[job["id"].replace("[]", f"[{index}]")] = {
+                        **shown({**job, "array": [], "depend": []}),
+                        **element,
+                        **({"job_state": "F"} if over else {}),
+                        "array_index": int(index),
+                        "array_id": job["id"],
+                    }
+    if "-f" not in flags:
+        for job_id, attributes in listed.items():
+            print(job_id, attributes["Job_Name"], attributes["job_state"], attributes["queue"])
+        return code
+    if "-F" not in flags:
+        for job_id, attributes in listed.items():
+            print(f"Job Id: {job_id}")
+            for name, value in attributes.items():
+                pairs = value.items() if name == "Resource_List" else [("", value)]
+                for part, text in pairs:
+                    print(f"    {name}{'.' + part if part else ''} = {text}")
+        return code
+    if listed or code != UNKNOWN:
+        document = {"timestamp": int(time.time()), "pbs_version": "23.06.06", "pbs_server": SERVER, "Jobs": listed}
+        print(json.dumps(document, indent=4))
+    return code
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def qdel(words: list[str]) -> int:
+    code = 0
+    for job_id in [word for word in words if not word.startswith("-")]:
+        with server() as pbs:
+            try:
+                job = pbs.find(job_id)
+                if job["job_state"] == "F":
+                    raise Refusal(FINISHED, f"Job has finished {job_id}")
+            except Refusal as refusal:
+                print(f"qdel: {refusal}", file=sys.stderr)
+                code = refusal.code
+                continue
+            if job["job_state"] in ("R", "B"):
+                job["deleting"] = True
+                for pid in job.get("pids", {}).values():
+                    signal_group(pid, signal.SIGTERM)
+            else:
+                # A job that has not run: its dependents are not told, and stay as they are for good.
+                pbs.end(job, DELETED_EXIT, 91, wakes=False)
+    return code
+
+
+def qrls(words: list[str]) -> int:
+    return change_holds(words, "")
+
+
+def qhold(words: list[str]) -> int:
+    return change_holds(words, "u")
+
+
+def change_holds(words: list[str], holds: str) -> int:
+    if words[:1] == ["-h"]:
+        words = words[2:]
+    code = 0
+    for job_id in words:
+        with server() as pbs:
+            try:
+                job = pbs.find(job_id)
+                if job["job_state"] == "F":
+                    raise Refusal(FINISHED, f"Job has finished {job_id}")
+                job["holds"] = holds
+            except Refusal as refusal:
+                print(f"qrls: {refusal}", file=sys.stderr)
+                code = refusal.code
+    return code
+
+
+def qalter(words: list[str]) -> int:
+    options, job_ids = options_of(words, "command line")
+    for job_id in job_ids:
+        with server() as pbs:
+            job = pbs.find(job_id)
+            for text in options.get("W", []):
+                job["depend"] = dependencies(text.removeprefix("depend="), pbs) if text != "depend=" else []
+            pbs.judge(job)
+    return 0
+
+
+def qrerun(words: list[str]) -> int:
+    """The operator's, or what a lost node does: the job is killed and queued again under its id."""
+    for job_id in words:
+        with server() as pbs:
+            job = pbs.find(job_id)
+            job["rerun"] = True
+            for pid in job.get("pids", {}).values():
+                signal_group(pid, signal.SIGKILL)
+    return 0
+
+
+def signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def wake(job_id: str, seconds: str) -> None:
+    time.sleep(max(0.0, float(seconds)))
+    with server():
+        pass  # scheduling happens on the way out
+
+
+def run(job_id: str, index: str) -> None:
+    """One job, or one element of an array, from its start to its end."""
+    with server() as pbs:
+        job = dict(pbs.jobs[job_id])
+    own_id = job_id.replace("[]", f"[{index}]")
+    output = home() / "spool" / f"{own_id}.OU"
+    environment = {
+        **job["variables"],
+        "HOME": job["home"],
+        "USER": job["owner"],
+        "LOGNAME": job["owner"],
+        "SHELL": "/bin/bash",
+        "PATH": f"{HERE}:/usr/local/bin:/usr/bin:/bin",
+        "PBS_CONF_FILE": os.environ["PBS_CONF_FILE"],
+        "PBS_JOBID": own_id,
+        "PBS_JOBNAME": job["Job_Name"],
+        "PBS_QUEUE": job["queue"],
+        "PBS_O_WORKDIR": job["workdir"],
+        "PBS_O_HOME": job["home"],
+        "PBS_ENVIRONMENT": "PBS_BATCH",
+        "PBS_JOBDIR": job["home"],
+        "PBS_NODEFILE": "/dev/null",
+        "NCPUS": "1",
+    }
+    if index:
+        environment |= {"PBS_ARRAY_INDEX": index, "PBS_ARRAY_ID": job_id}
+    with output.open("wb") as stream:
+        child = subprocess.Popen(
+            [job["script"]],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            cwd=job["home"],
+            env=environment,
+            umask=0o077,
+            start_new_session=True,
+        )
+        with server() as pbs:
+            pbs.jobs[job_id].setdefault("pids", {})[index] = child.pid
+            pbs.jobs[job_id]["run_count"] += 1
+        status = waited(child, walltime_of(job), job_id)
+    # Output files arrive after the job.
+    target = job["output"] or f"{job['workdir']}/{job['Job_Name']}.o{own_id.split('.')[0]}"
+    with contextlib.suppress(OSError):
+        if Path(target).is_dir() or target != "/dev/null":
+            Path(target).write_bytes(output.read_bytes())
+    with server() as pbs:
+        known = pbs.jobs[job_id]
+        known.get("pids", {}).pop(index, None)
+        if known.pop("rerun", False):
+            known["job_state"], known["substate"] = "Q", 10
+            return
+        if known.get("deleting"):
+            status = DELETED_EXIT
+        if not index:
+            pbs.end(known, status, 91 if known.get("deleting") else 92 if status == 0 else 93)
+            return
+        known["elements"][index] = {"job_state": "X", "substate": 92, "Exit_status": status}
+        if all(element["job_state"] == "X" for element in known["elements"].values()):
+            worst = max((abs(element["Exit_status"]) for element in known["elements"].values()), default=0)
+            pbs.end(known, 1 if worst else 0, 92)
+
+
+def walltime_of(job: Job) -> float | None:
+    text = job["Resource_List"].get("walltime")
+    if text is None:
+        return None
+    seconds = 0
+    for part in text.split(":"):
+        seconds = seconds * 60 + int(part)
+    return seconds
+
+
+def waited(child: subprocess.Popen[bytes], walltime: float | None, job_id: str) -> int:
+    """The job's Exit_status; after its walltime TERM, then KILL, and -29 whatever a trap says."""
+    try:
+        code = child.wait(walltime)
+    except subprocess.TimeoutExpired:
+        ended(child)
+        return WALLTIME_EXIT
+    finally:
+        signal_group(child.pid, signal.SIGKILL)
+    return code if code >= 0 else (DELETED_EXIT if code == -signal.SIGTERM else 128 - code)
+
+
+def ended(child: subprocess.Popen[bytes]) -> None:
+    signal_group(child.pid, signal.SIGTERM)
+    try:
+        child.wait(3)
+    except subprocess.TimeoutExpired:
+        signal_group(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def main(program: str, words: list[str]) -> int:
+    commands: dict[str, Any] = {
+        "qsub": qsub,
+        "qstat": qstat,
+        "qdel": qdel,
+        "qrls": qrls,
+        "qhold": qhold,
+        "qalter": qalter,
+        "qrerun": qrerun,
+    }
+    try:
+        if program in commands:
+            return int(commands[program](words) or 0)
+        {"run": run, "wake": wake}[program](*words)
+    except Refusal as refusal:
+        print(str(refusal) if str(refusal).startswith(("qsub", "usage")) else f"{program}: {refusal}", file=sys.stderr)
+        return refusal.code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
