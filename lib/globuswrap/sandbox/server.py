@@ -36,7 +36,8 @@ LOGGED_ITEMS = 1000
 
 def main(argv: list[str]) -> int:
     options = _options(argv)
-    listener = socket.socket()
+    # asyncio turns Nagle's algorithm off (40 ms for each reply) only for a socket that says it is TCP
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", options.port))

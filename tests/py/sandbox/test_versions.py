@@ -1,0 +1,93 @@
+"""The commands of the list with the `globus` of this environment, and, marked `versions`, with older ones.
+
+tests/versions.sh makes the environments; docs/sandbox-commands.md is written by its --write and compared otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import support
+from globuswrap.sandbox.launch import Sandbox
+from sandbox import scenario
+
+TABLE = support.REPOSITORY / "docs" / "sandbox-commands.md"
+OLDER = ("3.27.0", "3.30.1")
+
+
+def program(version: str) -> Path:
+    return support.REPOSITORY / ".venvs" / f"globus-{version}" / "bin" / "globus"
+
+
+def run_all(base: Path, globus: str) -> list[scenario.Step]:
+    with Sandbox(base, collections=scenario.COLLECTIONS) as box:
+        steps = scenario.Scenario(box, globus).all()
+        assert list(scenario.failures(steps)) == []
+        assert box.control.unknown() == []
+    return steps
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_command_with_the_globus_of_this_environment(tmp_path: Path, globus_path: str) -> None:
+    run_all(tmp_path / "box", globus_path)
+
+
+@pytest.mark.versions
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_command_with_every_version(tmp_path: Path, globus_path: str) -> None:
+    programs = {version: program(version) for version in OLDER}
+    for version, path in programs.items():
+        if not path.exists():
+            support.cannot(f"no globus-cli {version}: tests/versions.sh makes its environment")
+    newest = globus_version(globus_path, tmp_path)
+    seen = {version: run_all(tmp_path / version, str(path)) for version, path in programs.items()}
+    seen[newest] = run_all(tmp_path / "newest", globus_path)
+    text = table(seen, newest)
+    if os.environ.get("GLOBUSWRAP_TEST_WRITE"):
+        TABLE.write_text(text)
+    assert TABLE.read_text() == text, "run tests/versions.sh --write"
+
+
+def globus_version(globus: str, base: Path) -> str:
+    import subprocess
+
+    python = str(Path(globus).parent / "python")
+    code = "import importlib.metadata; print(importlib.metadata.version('globus-cli'))"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def table(seen: dict[str, list[scenario.Step]], newest: str) -> str:
+    """One row for each command; a cell has how often it ran and ended with 0, and a note where it asks for other things."""
+    lines = [
+        "# The commands, version by version",
+        "",
+        "Written by `tests/versions.sh --write`, which runs each command with each of these versions of globus-cli against the",
+        "sandbox, and checked by `make test-versions`. A number says how often the command was run, with different options;",
+        "every run ended with exit code 0. Requests are those of the newest version, without the check of the login that goes",
+        "before each; `*` marks a version that asks for other things.",
+        "",
+        f"| command | {' | '.join(seen)} | requests |",
+        f"|---|{'---|' * len(seen)}---|",
+    ]
+    asked = {version: requests(steps) for version, steps in seen.items()}
+    for name in dict.fromkeys(step.name for step in seen[newest]):
+        cells = []
+        for version, steps in seen.items():
+            count = sum(step.name == name and step.code == 0 for step in steps)
+            cells.append(f"{count}{'' if asked[version][name] == asked[newest][name] else '*'}")
+        lines.append(f"| `globus {name}` | {' | '.join(cells)} | {', '.join(asked[newest][name])} |")
+    return "\n".join(lines) + "\n"
+
+
+def requests(steps: list[scenario.Step]) -> dict[str, list[str]]:
+    found: dict[str, dict[str, None]] = {}
+    for step in steps:
+        found.setdefault(step.name, {}).update(
+            dict.fromkeys(one for one in step.requests if "/token/validate" not in one)
+        )
+    return {name: sorted(ones) for name, ones in found.items()}

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Make an environment for each version of globus-cli below, once, and run every command of the list against the sandbox with it.
+#
+# usage: tests/versions.sh [--write]
+#   --write   also write what was seen to docs/sandbox-commands.md
+#
+# The environments are kept in .venvs/ of the checkout. The newest version is the one of .venv.
+set -Eeuo pipefail
+export LC_ALL=C.UTF-8
+unset CDPATH BASH_ENV
+
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+  sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  exit 0
+fi
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=$PWD/.venv/bin/python
+[[ -x $python ]] || {
+  printf 'no .venv here: run `make venv`\n' >&2
+  exit 2
+}
+
+# Versions before 3.31 do not start with the click of today.
+versions=(3.27.0 3.30.1)
+for version in "${versions[@]}"; do
+  home=.venvs/globus-$version
+  [[ -x $home/bin/globus ]] && continue
+  rm -rf "$home" "$home.part"
+  "$python" -m venv "$home"
+  "$home/bin/python" -m pip install --quiet --disable-pip-version-check "globus-cli==$version" click==8.1.7 setuptools'<81' || {
+    rm -rf "$home"
+    printf 'globus-cli %s cannot be installed here\n' "$version" >&2
+    exit 1
+  }
+done
+
+if [[ ${1-} == --write ]]; then
+  export GLOBUSWRAP_TEST_WRITE=1
+fi
+exec "$python" -m pytest -q -m versions -p no:randomly tests/py/sandbox/test_versions.py
