@@ -86,6 +86,8 @@ def batch(
             "leave it out (Globus finds out), or --format json",
         )
     items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
+    policy = submitting.policy(waiting.retry_seconds)
+    ids = None if submitting.dry_run else batches.asked_ahead(policy)
     prepared = batches.prepare(
         [source, *(from_ or ())],
         destination,
@@ -99,10 +101,11 @@ def batch(
     with progress.shown() as watcher:
         result = batches.perform(
             prepared,
-            submitting.policy(waiting.retry_seconds),
+            policy,
             waiting.patience() if wait or verify else False,
             waiting.after(),
             watcher,
+            ids,
         )
     return told(result)
 

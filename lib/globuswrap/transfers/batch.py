@@ -18,6 +18,7 @@ from globuswrap.transfers import request as requests
 from globuswrap.transfers.batching import collisions, listing, parse, run
 from globuswrap.transfers.batching.collect import Collector, Column
 from globuswrap.transfers.batching.collisions import Found
+from globuswrap.transfers.batching.ids import Ids
 from globuswrap.transfers.batching.listing import Listing
 from globuswrap.transfers.batching.parse import Unsendable
 from globuswrap.transfers.batching.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
@@ -109,8 +110,16 @@ def batch(
     batch goes on where it stopped. `rest`: label, notify, deadline. Raises UsageProblem for what is wrong with the list
     (nothing was submitted then), and the Problem of any bad end, whose `data` holds the receipt.
     """
+    ids = asked_ahead(policy)
     prepared = prepare(sources, destination, items, choices=choices, options=options, **rest)
-    return perform(prepared, policy, wait, after, watcher)
+    return perform(prepared, policy, wait, after, watcher, ids)
+
+
+def asked_ahead(policy: Policy | None = None) -> Ids:
+    """The first submission id is asked for while the list is read."""
+    ids = Ids(policy.retry_for if policy is not None else None)
+    ids.ahead()
+    return ids
 
 
 def prepare(
@@ -161,8 +170,9 @@ def perform(
     wait: bool | Patience = False,
     after: After | None = None,
     watcher: Watcher | None = None,
+    ids: Ids | None = None,
 ) -> BatchResult:
-    """Submit a prepared batch, and wait if asked (`verify` asks). See `batch`."""
+    """Submit a prepared batch, and wait if asked (`verify` asks). See `batch`. `ids` may have one asked for already."""
     policy = policy or Policy()
     choices = prepared.choices
     if choices.verify and wait is False:
@@ -175,7 +185,9 @@ def perform(
         return run.conclude(known, round_, after or After())
     started = time.monotonic()
     seen = None if watcher is None else _over_all(watcher)
-    sent = run.send(round_, prepared.loads, policy, in_flight=choices.in_flight, patience=patience, watcher=seen)
+    sent = run.send(
+        round_, prepared.loads, policy, in_flight=choices.in_flight, patience=patience, watcher=seen, ids=ids
+    )
     if patience.timeout is not None:
         patience = replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
     return settle(

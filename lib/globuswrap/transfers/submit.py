@@ -94,8 +94,8 @@ def submit(request: Request, policy: Policy | None = None) -> Submitted:
     return submit_intent(intent_of(requests.checked(request)), policy or Policy())
 
 
-def submit_intent(intent: Intent, policy: Policy) -> Submitted:
-    """Make sure that one task does this, and say which.
+def submit_intent(intent: Intent, policy: Policy, fresh_id: Callable[[], str] | None = None) -> Submitted:
+    """Make sure that one task does this, and say which. `fresh_id` gives an unused submission id, if one is needed.
 
     Unfinished before: adopted, and the same id sent again if no task id is known. Finished and never reported: its record.
     Finished and reported: a new attempt, or with `once` its record. Raises UsageProblem when `--key` names another
@@ -119,7 +119,7 @@ def submit_intent(intent: Intent, policy: Policy) -> Submitted:
         how = "new"
         highest = journal.highest_attempt(key)
         lost_claim = entry is None and highest > 0  # damaged: the id it held may have been sent
-        fresh = command.retrying(_new_submission_id, policy.retry_for)
+        fresh = fresh_id() if fresh_id is not None else new_submission_id(policy.retry_for)
         mine = journal.new_claim(
             key=key,
             attempt=highest + 1,
@@ -146,6 +146,10 @@ def submit_intent(intent: Intent, policy: Policy) -> Submitted:
         entry = _sent(entry, intent, policy)
     log.say(f"{how}: task {entry.task_id}, submission {entry.claim.submission_id}", 2)
     return Submitted(entry, how)
+
+
+def new_submission_id(retry_for: float | None = None) -> str:
+    return command.retrying(_new_submission_id, retry_for)
 
 
 def _new_submission_id() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +19,7 @@ from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.batching import rounds, spool
+from globuswrap.transfers.batching.ids import Ids
 from globuswrap.transfers.batching.rounds import Round
 from globuswrap.transfers.batching.spool import Piece, Spool
 from globuswrap.transfers.journal import Entry
@@ -131,6 +132,7 @@ def send(
     patience: Patience | None = None,
     watcher: Watcher | None = None,
     kind: str = "",
+    ids: Ids | None = None,
 ) -> Sent:
     """Submit every piece, exactly once, never more than `in_flight` unfinished (None: no limit).
 
@@ -143,6 +145,7 @@ def send(
     open_: dict[str, Entry] = {}
     outcomes: dict[str, Outcome] = {}
     total = sum(-(-load.spool.count // round_.chunk) for load in loads)
+    ids = ids or Ids(policy.retry_for)
     for index, load, piece in pieces_of(loads, round_.chunk):
         while in_flight is not None and len(open_) >= in_flight:
             left = patience.timeout if patience.timeout is None else patience.timeout - (time.monotonic() - started)
@@ -157,7 +160,14 @@ def send(
                 del open_[task_id]
         if not all(found.terminal for found in outcomes.values()):
             return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
-        submitted = _piece(round_, index, load, piece, policy, kind, total)
+
+        def fresh_id(last: bool = index == total) -> str:
+            found = ids.take()
+            if not last:
+                ids.ahead()
+            return found
+
+        submitted = _piece(round_, index, load, piece, policy, kind, total, fresh_id)
         parts.append(Part(index, piece.items, submitted))
         if submitted.entry.receipt is not None:
             outcomes[submitted.task_id] = waiting.from_receipt(submitted.entry, strict=patience.strict)
@@ -168,13 +178,24 @@ def send(
     return Sent(round_, tuple(loads), tuple(parts), outcomes)
 
 
-def _piece(round_: Round, index: int, load: Load, piece: Piece, policy: Policy, kind: str, total: int) -> Submitted:
+def _piece(
+    round_: Round,
+    index: int,
+    load: Load,
+    piece: Piece,
+    policy: Policy,
+    kind: str,
+    total: int,
+    fresh_id: Callable[[], str],
+) -> Submitted:
     name = round_.piece_name(index, kind)
     known = journal.latest(requests.key_of("", name))
     if known is not None and known.receipt is not None:
         return Submitted(known, "recorded")  # within a round a task is done once, whoever has asked about it since
     return submitting.submit_intent(
-        _intent(load.request, piece, index, total), Policy(name=name, retry_for=policy.retry_for, chain=policy.chain)
+        _intent(load.request, piece, index, total),
+        Policy(name=name, retry_for=policy.retry_for, chain=policy.chain),
+        fresh_id,
     )
 
 
