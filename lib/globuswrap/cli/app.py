@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from globuswrap import __version__
+from globuswrap.cli.lean import lighten
 from globuswrap.errors import UsageProblem
 
 
@@ -78,7 +79,7 @@ def load(name: str) -> Any:
     module = importlib.import_module(f"globuswrap.cli.{COMMANDS[name].module}")
     command = typer.main.get_command(module.app)
     command.name = name
-    return command
+    return lighten(command)
 
 
 def group() -> Any:
@@ -99,7 +100,7 @@ def group() -> Any:
     ) -> None:
         """Options before the command."""
 
-    return typer.main.get_command(app)
+    return lighten(typer.main.get_command(app))
 
 
 def invoke(arguments: list[str]) -> int:
