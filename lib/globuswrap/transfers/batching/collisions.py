@@ -89,10 +89,14 @@ def _alike(hashes: array[int], directories: array[int]) -> tuple[set[int], set[i
 
 
 def _each(loads: Sequence[Load], base: Column) -> Iterator[tuple[str, str]]:
-    """Source and destination, that one relative to the base and without a trailing slash, of every item."""
+    """Source and destination, that one relative to the base, of every item, without trailing slashes."""
     for load in loads:
         for item in load.spool.items():
-            yield item["source_path"], base.relative_of(item["destination_path"])
+            yield _bare(item["source_path"]), base.relative_of(item["destination_path"])
+
+
+def _bare(path: str) -> str:
+    return path.rstrip("/") or "/"
 
 
 def _refuse_twice(loads: Sequence[Load], base: Column, twice: set[int]) -> None:
@@ -175,10 +179,10 @@ def _resolved(loads: Sequence[Load], collector: Collector, twice: set[int], choi
                 if number != (wanted[destination] if choice == "last" else 1):
                     became = None
                     # The same source once more would only be a copy of the copy.
-                    if free is not None and item["source_path"] != kept[destination]:
+                    if free is not None and _bare(item["source_path"]) != kept[destination]:
                         became = free.name(destination)
                         item["destination_path"] = base.path(became)
-                    found.add(Collision(kept[destination], item["source_path"], destination, became))
+                    found.add(Collision(kept[destination], _bare(item["source_path"]), destination, became))
                     if became is None:
                         continue
                     line = (json.dumps(item) + END).encode("ascii")
