@@ -17,7 +17,7 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=$PWD/.venv/bin/python
 [[ -x $python ]] || {
-  printf 'no .venv here: run `make venv`\n' >&2
+  printf '%s\n' 'no .venv here: run make venv' >&2
   exit 2
 }
 
