@@ -23,6 +23,8 @@ def tend(
     in_job: Annotated[bool, typer.Option("--in-job", hidden=True)] = False,
     after: Annotated[str | None, typer.Option("--after", hidden=True)] = None,
     for_: Annotated[float, typer.Option("--for", hidden=True)] = 540.0,
+    inline: Annotated[str | None, typer.Option("--inline", hidden=True)] = None,
+    code: Annotated[int, typer.Option("--code", hidden=True)] = 0,
 ) -> Report:
     """Advance all chains once, and leave; from cron or scrontab, or with --follow until all have ended.
 
@@ -31,6 +33,10 @@ def tend(
     from globuswrap.staging import chain as chains_room
     from globuswrap.staging import record
 
+    if inline is not None:
+        from globuswrap.staging import inline as inside
+
+        return Report({}, [], inside.of_chain(record.load((chains or [""])[0]), inline, code))
     if in_job:
         one = record.load((chains or [""])[0])
         standing = chains_room.in_job(one, for_, after)

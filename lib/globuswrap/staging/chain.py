@@ -549,7 +549,7 @@ def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> Standin
         state = scheduler.states([compute])[compute]
     if state.alive:
         return _for_job(chain, scheduler, compute)
-    reports = chain.facts("inline.")
+    reports = chain.notes("inline.")
     bad = {name: fact for name, fact in reports.items() if fact.get("code")}
     success = state.success is True or (state.success is None and bool(reports) and not bad)
     outcome = _outcome(
@@ -561,7 +561,7 @@ def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> Standin
     cause = f"the job failed: {state.words}"
     if bad:
         name, fact = min(bad.items())
-        cause = f"{name.removeprefix('inline.')}: {fact.get('cause') or cause}"
+        cause = f"{name}: {fact.get('cause') or cause}"
     remedy = f"look at its output, then: globuswrap submit --resume {chain.id}"
     return _fail(chain, scheduler, "job", Refused("job-failed", cause, remedy))
 

@@ -33,6 +33,7 @@ SETTINGS = (
     "stage-time",
     "poll",
     "fault-grace",
+    "stop-before",
 )
 
 SYMBOLS = {

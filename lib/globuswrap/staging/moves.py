@@ -16,7 +16,7 @@ from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import command as globus
 from globuswrap.globus.faults import Absent
 from globuswrap.staging.directives import expand
-from globuswrap.staging.plan import Plan, Step
+from globuswrap.staging.plan import Plan, Staging, Step
 from globuswrap.system import units
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
@@ -122,7 +122,7 @@ def _looked_at(
         entry = entries.get(step.name)
         if entry is None:
             continue
-        patience = patience_of(plan, step, receipt_files)
+        patience = patience_of(plan.staging, step, receipt_files)
         if entry.receipt is not None:
             found[step.name] = waiting.from_receipt(entry, strict=patience.strict)
         else:
@@ -141,12 +141,12 @@ def _looked_at(
     return found
 
 
-def patience_of(plan: Plan, step: Step, receipt_files: bool) -> Patience:
+def patience_of(staging: Staging, step: Step, receipt_files: bool) -> Patience:
     grace = step.options.get("fault-grace")
     return Patience(
         timeout=0.0,
         retry_for=0.0,
-        fault_grace=plan.staging.fault_grace if grace is None else units.duration(str(grace)),
+        fault_grace=staging.fault_grace if grace is None else units.duration(str(grace)),
         strict=bool(step.options.get("strict")),
         receipt_files=receipt_files,
     )

@@ -46,7 +46,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Staging:
-    """How to stage. Durations are seconds; `time` bounds each stage job; None: take what the job or the settings say."""
+    """How to stage. Durations are seconds; `time` bounds each stage job; `stop_before` is how long
+    before its walltime an inline job gets TERM. None: take what the job or the settings say."""
 
     mode: str = JOBS
     partition: str | None = None
@@ -54,6 +55,7 @@ class Staging:
     time: float = 600.0
     poll: float | None = None
     fault_grace: float | None = None
+    stop_before: float | None = None
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,12 @@ class Chain:
     def noted(self, name: str) -> dict[str, Any]:
         return _load(self.directory / f"note.{name}") or {}
 
+    def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """All notes whose names start so, by what follows."""
+        start = f"note.{prefix}"
+        names = sorted(name for name in os.listdir(self.directory) if name.startswith(start))
+        return {name.removeprefix(start): _load(self.directory / name) or {} for name in names}
+
     def begin_generation(self, carried: Mapping[str, Mapping[str, Any]]) -> Chain:
         """The next generation, with these facts in it from the start. Of two callers one wins, and both get its chain."""
         following = self.generation + 1

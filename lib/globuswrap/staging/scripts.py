@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +76,8 @@ def inline(plan: Plan, payload: Path, text: str, prefix: str) -> str:
         f"# globuswrap chain {plan.id}: stages in, runs the script, stages out. Written by `globuswrap submit`.",
         f"source {shlex.quote(str(toolkit()))} || exit 1",
         f"gw_command=({shlex.join(['env', *settings, *plan.launcher])})",
-        f"gw_chain {plan.id} {shlex.quote(str(payload))}",
+        f"gw_chain {plan.id} {shlex.quote(str(payload))}"
+        + ("" if plan.staging.stop_before is None else f" {math.ceil(plan.staging.stop_before)}"),
     ]
     return "\n".join(lines) + "\n"
 

@@ -99,6 +99,7 @@ def staging_of(wishes: Wishes, said: Mapping[str, str], scheduler: str) -> Stagi
         raise UsageProblem("bad-stage-time", f"a stage time of {seconds:g} s is too short", "give at least 1m")
     poll = first(wishes.poll, "poll")
     grace = first(wishes.fault_grace, "fault-grace")
+    margin = first(None, "stop-before")
     return Staging(
         mode,
         first(wishes.partition, *queue),
@@ -106,6 +107,7 @@ def staging_of(wishes: Wishes, said: Mapping[str, str], scheduler: str) -> Stagi
         seconds,
         None if poll is None else units.duration(poll),
         None if grace is None else units.duration(grace),
+        None if margin is None else units.duration(margin),
     )
 
 

@@ -1,0 +1,138 @@
+"""Staging inside the job itself, element by element: what the toolkit calls for an inline chain, and for #GLOBUS lines of a
+script that was submitted without a chain. Here one does wait: the job holds its node anyway."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from globuswrap.collections import resolve
+from globuswrap.errors import Problem, UsageProblem, combined
+from globuswrap.staging import directives, moves
+from globuswrap.staging import plan as plans
+from globuswrap.staging.directives import expand
+from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Staging, Step
+from globuswrap.staging.record import Chain
+from globuswrap.system import log
+from globuswrap.transfers import journal, operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.submit import Policy
+
+
+def symbols(environ: Mapping[str, str]) -> dict[str, str]:
+    """The values of the symbols as this job sees itself. UsageProblem outside of a job."""
+    job = environ.get("SLURM_JOB_ID") or environ.get("PBS_JOBID") or environ.get("GLOBUSWRAP_JOB_ID")
+    if not job:
+        raise UsageProblem(
+            "no-job", "this is not a batch job", "use it in a job script, or: globuswrap transfer --wait"
+        )
+    found = {
+        "j": job,
+        "A": environ.get("SLURM_ARRAY_JOB_ID") or environ.get("PBS_ARRAY_ID"),
+        "a": environ.get("SLURM_ARRAY_TASK_ID") or environ.get("PBS_ARRAY_INDEX"),
+        "u": environ.get("SLURM_JOB_USER") or environ.get("PBS_O_LOGNAME") or getpass.getuser(),
+        "x": environ.get("SLURM_JOB_NAME") or environ.get("PBS_JOBNAME") or "job",
+        "d": environ.get("SLURM_SUBMIT_DIR") or environ.get("PBS_O_WORKDIR") or os.getcwd(),
+    }
+    return {letter: value for letter, value in found.items() if value}
+
+
+def of_chain(chain: Chain, phase: str, code: int) -> int:
+    """Stage in ("in") or out ("out") for the element of the chain that this job is; returns the exit code.
+
+    What came of it is written down, and an inline chain of one job ends with its stage-out.
+    """
+    values = symbols(os.environ)
+    element = values["j"].replace("/", "_")
+    if phase == "in":
+        done, cause = _each(chain.plan.staging, chain.plan.of(STAGE_IN), values, chain)
+    else:
+        done, cause = _out(chain.plan.staging, chain.plan.steps, values, code, chain)
+    worst = combined([done] if done or phase == "in" else [0])
+    total = code or worst
+    chain.note(
+        f"inline.{element}", phase=phase, code=total, cause=cause or (f"the script ended with {code}" if code else "")
+    )
+    over = phase == "out" or worst != 0
+    if over and "a" not in values:
+        remedy = f"look at the job's output, then: globuswrap submit --resume {chain.id}"
+        ending = {
+            "cause": cause or f"the job failed: exit {code}",
+            "remedy": remedy,
+            "name": "job-failed",
+            "step": "job",
+        }
+        chain.add("releasing")
+        chain.add("outcome", success=total == 0, words=f"exit {code}", evidence="the job's own report")
+        chain.add("ending", code=0 if total == 0 else worst or 1, **(ending if total else {"cause": "", "remedy": ""}))
+        chain.add("ended", code=0 if total == 0 else worst or 1)
+    return worst
+
+
+def of_script(path: Path, phase: str, code: int) -> int:
+    """The same for the #GLOBUS lines of a script that no chain knows; names come from this job's environment."""
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UsageProblem("no-script", f"{path}: {error.strerror}", "give the path of the job script") from None
+    parsed = directives.parse(text, str(path), os.environ)
+    steps = plans.steps_of(parsed)
+    staging = Staging(plans.INLINE)
+    if phase == "in":
+        return _each(staging, [step for step in steps if step.kind == STAGE_IN], symbols(os.environ), None)[0]
+    return _out(staging, steps, symbols(os.environ), code, None)[0]
+
+
+def _out(
+    staging: Staging, steps: Iterable[Step], values: Mapping[str, str], code: int, chain: Chain | None
+) -> tuple[int, str]:
+    wanted = [step for step in steps if step.runs_after(code == 0)]
+    worst, cause = _each(staging, [step for step in wanted if step.kind == STAGE_OUT], values, chain)
+    if any(step.kind == CLEANUP for step in wanted):
+        log.say("cleanup lines have no effect inside a job: use --staging jobs or login, or globuswrap cleanup")
+    return worst, cause
+
+
+def _each(staging: Staging, steps: Iterable[Step], values: Mapping[str, str], chain: Chain | None) -> tuple[int, str]:
+    """All steps, one after the other; the first stage-in that fails is the last. Exit code and cause of what failed."""
+    codes: list[int] = []
+    causes: list[str] = []
+    for step in steps:
+        try:
+            _one(staging, step, values, chain)
+        except Problem as problem:
+            log.say(f"{step.name}: {problem.cause}  [{problem.name}]", 0)
+            if problem.remedy:
+                log.say(f"  remedy: {problem.remedy}", 0)
+            codes.append(problem.exit_code)
+            causes.append(f"{step.name}: {problem.cause}")
+            if step.kind == STAGE_IN:
+                break
+    return combined(codes), "; ".join(causes)
+
+
+def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain | None) -> None:
+    if step.if_present and not moves.present(resolve.address(expand(step.source, values))):
+        log.say(f"{step.name}: the source is not there (--if-present)")
+        return
+    request = moves.request_of(step, values)
+    scope = (
+        None
+        if chain is None
+        else f"chain/{chain.id}/g{chain.generation}/{values['j']}/{values.get('a', '')}/{step.name}"
+    )
+    policy = Policy(name=scope, chain=None if chain is None else chain.id)
+    key = requests.key_of(requests.digest_of(requests.content(request)), scope, policy.chain)
+    earlier = journal.latest(key)
+    if earlier is not None and earlier.finished and earlier.reported and request.options.sync_level is None:
+        # The job runs again (requeued): what is on the node may be gone, or half of it; only checksums tell.
+        request = replace(request, options=replace(request.options, sync_level="checksum"))
+    patience = replace(moves.patience_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
+    result = operations.perform(request, policy, patience)
+    receipt = (result.outcome.receipt if result.outcome else None) or {}
+    log.say(
+        f"{step.name}: {result.outcome.name if result.outcome else 'submitted'}, {receipt.get('files_transferred')} files"
+    )

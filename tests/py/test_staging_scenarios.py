@@ -1,0 +1,507 @@
+"""What a chain has to survive, in all three modes: on a real Slurm, and through the PBS double.
+
+Each scenario asserts the job's state and exit code, the bytes at the destination, the number of tasks at Globus, and that
+nothing is left queued.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import support
+from globuswrap.sandbox.launch import Sandbox
+from slurm.cluster import Cluster, PbsCluster, SlurmCluster, until
+from slurm.node import SlurmNode, missing_programs
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+
+SCHEDULERS = [pytest.param("slurm", marks=pytest.mark.slurm), "pbs"]
+MODES = ["jobs", "login", "inline"]
+
+# What the schedulers say of a compute job: (Slurm, PBS).
+SUCCEEDED = ("COMPLETED 0:0", "F 0")
+FAILED_7 = ("FAILED 7:0", "F 7")
+
+
+@pytest.fixture(scope="module")
+def slurm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
+    missing = missing_programs()
+    if missing:
+        support.cannot(f"no {', '.join(missing)} here")
+    with SlurmNode(tmp_path_factory.mktemp("slurm"), kill_wait=5) as node:
+        yield node
+
+
+@dataclass
+class Site:
+    """A cluster and a sandbox, and globuswrap between them."""
+
+    cluster: Cluster
+    box: Sandbox
+    work: Path
+    mode: str
+    chain: str = ""
+    stderr: str = ""
+    collections: dict[str, Path] = field(default_factory=dict)
+
+    def put(self, name: str, content: str = "data\n") -> None:
+        path = self.box.collections["archive"].path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+    def got(self) -> dict[str, str]:
+        """Everything in the results collection."""
+        top = self.box.collections["results"].path
+        return {str(path.relative_to(top)): path.read_text() for path in sorted(top.rglob("*")) if path.is_file()}
+
+    def env(self) -> dict[str, str]:
+        env = {**os.environ, **self.cluster.env}
+        for name, value in self.box.env.items():
+            if value is None:
+                env.pop(name, None)
+            elif name != "PATH":
+                env[name] = value
+        return env
+
+    def globuswrap(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(support.LAUNCHER), *arguments],
+            env=self.env(),
+            cwd=self.work,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert expect is None or done.returncode == expect, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def script(self, body: str, *, lines: str = "", shell: str = "#!/bin/bash", name: str = "job.sh") -> str:
+        """A job script that stages /in in and its out directory out; `body` finds its directory in $here."""
+        job = "%j" if "%A" not in lines else "%A"
+        default = f"""\
+        #GLOBUS stage-in archive:/in/ scratch:/{job}/in/
+        #GLOBUS stage-out scratch:/{job}/out/ results:/out/
+        """
+        text = (
+            f"{shell}\n{self.cluster.header} -o /dev/null\n{textwrap.dedent(lines or default)}{textwrap.dedent(body)}"
+        )
+        (self.work / name).write_text(text)
+        return name
+
+    def body(self, more: str = "", job: str | None = None) -> str:
+        """Bash that reads what was staged in and writes a result."""
+        variable = job or self.cluster.job_variable
+        here = f'here="{self.box.collections["scratch"].path}/${variable}"'
+        return f'{here}\nmkdir -p "$here/out"\ncat "$here"/in/* >"$here/out/all" || exit 33\n{more}\n'
+
+    def submit(self, script: str, *arguments: str, expect: int = 0) -> str:
+        head, tail = list(arguments), []
+        if "--" in arguments:
+            at = arguments.index("--")
+            head, tail = list(arguments[:at]), list(arguments[at:])
+        done = self.globuswrap(
+            *("submit", "--scheduler", self.cluster.kind, "--staging", self.mode, "--poll", "1", "--fault-grace", "1"),
+            *(*head, script, *tail),
+            expect=expect,
+        )
+        self.stderr = done.stderr
+        self.chain = done.stdout.strip()
+        return self.chain
+
+    @property
+    def directory(self) -> Path:
+        return Path(str(self.box.env["XDG_STATE_HOME"])) / "globuswrap" / "chains" / self.chain
+
+    def fact(self, name: str, generation: int = 1) -> dict[str, Any]:
+        path = self.directory / f"g{generation}" / name
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def job(self) -> str:
+        return str(self.fact("job.compute")["id"])
+
+    def tend(self) -> None:
+        if self.mode != "jobs":
+            self.globuswrap("tend")
+
+    def ended(self, seconds: float = 60, generation: int = 1) -> dict[str, Any]:
+        """The chain's end, however it comes: in login mode by `tend`."""
+
+        def over() -> dict[str, Any]:
+            known = self.fact("ended", generation)
+            if not known:
+                self.tend()
+            return self.fact("ended", generation)
+
+        until(over, self.seen, seconds, 0.3)
+        return {**self.fact("ending", generation), **self.fact("ended", generation)}
+
+    def seen(self) -> str:
+        log = self.directory / "log"
+        queue = "\n".join(self.cluster.queue())
+        facts = " ".join(sorted(path.name for path in self.directory.glob("g*/*")))
+        return f"{queue}\n{facts}\n{log.read_text() if log.exists() else ''}"
+
+    def until_running(self, job: str | None = None) -> None:
+        def running() -> bool:
+            if self.cluster.running(job or self.job):
+                return True
+            self.tend()
+            return self.cluster.running(job or self.job)
+
+        until(running, self.seen)
+
+    def data(self) -> dict[str, Any]:
+        done = self.globuswrap("status", self.chain, "--json", "--no-live")
+        return json.loads(done.stdout)["data"]["chains"][0]
+
+    def tasks(self) -> list[dict[str, Any]]:
+        return self.box.control.tasks()
+
+    def check(self, job: tuple[str, str] | None, tasks: int, code: int, ended: dict[str, Any]) -> None:
+        """How the job ended in the scheduler's words, the number of tasks, the chain's code, an empty queue."""
+        if job is not None:
+            wanted = job[0] if self.cluster.kind == "slurm" else job[1]
+            until(lambda: self.cluster.ending(self.job), self.seen)
+            assert self.cluster.ending(self.job) == wanted, self.seen()
+        assert ended["code"] == code, (ended, self.seen())
+        assert len(self.tasks()) == tasks, self.tasks()
+        assert all(task["status"] != "ACTIVE" for task in self.tasks())
+        until(lambda: not self.cluster.queue(), lambda: f"an empty queue: {self.cluster.queue()}", 20)
+
+
+@pytest.fixture(params=SCHEDULERS)
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
+    if request.param == "slurm":
+        return SlurmCluster(request.getfixturevalue("slurm_node"))
+    return PbsCluster(tmp_path / "pbs server")
+
+
+@pytest.fixture
+def new_site(cluster: Cluster, new_sandbox: Callable[..., Sandbox], tmp_path: Path) -> Callable[..., Site]:
+    def start(mode: str, **options: Any) -> Site:
+        work = tmp_path / "work dir"
+        work.mkdir(exist_ok=True)
+        site = Site(cluster, new_sandbox(**options), work, mode)
+        site.put("in/a b", "one\n")
+        site.put("in/c", "two\n")
+        return site
+
+    return start
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_success(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    site.submit(site.script(site.body()))
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
+    assert site.got() == {"out/all": "one\ntwo\n"}
+    assert [step["state"] for step in site.data()["steps"]] == ["done", "done", "done"] or mode == "inline"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stage_in_fails(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    lines = """\
+    #GLOBUS stage-in archive:/missing/ scratch:/%j/in/
+    #GLOBUS stage-out scratch:/%j/out/ results:/out/ --when always
+    """
+    done = site.script(f"touch '{site.work}/ran'\n", lines=lines)
+    site.submit(done)
+    ended = site.ended()
+    assert ended["step"] in ("stage-in.1", "job") and "FILE_NOT_FOUND" in ended["cause"]
+    assert not (site.work / "ran").exists(), "the job ran without its data"
+    # Inside the job, the code of the stage-in is that of the job; else the held job is cancelled.
+    job = ("FAILED 5:0", "F 5") if mode == "inline" else ("CANCELLED 0:0", "F 271")
+    site.check(job, tasks=1, code=5, ended=ended)
+    assert site.got() == {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_payload_fails(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    lines = """\
+    #GLOBUS stage-in archive:/in/ scratch:/%j/in/
+    #GLOBUS stage-out scratch:/%j/out/ results:/success/
+    #GLOBUS stage-out scratch:/%j/out/ results:/failure/ --when failure
+    #GLOBUS stage-out scratch:/%j/out/ results:/always/ --when always
+    #GLOBUS stage-out scratch:/%j/core/ results:/core/ --when always --if-present
+    """
+    site.submit(site.script(site.body("exit 7"), lines=lines))
+    ended = site.ended()
+    site.check(FAILED_7, tasks=3, code=1, ended=ended)
+    assert sorted(site.got()) == ["always/all", "failure/all"]
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_cancelled_while_held(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode, progress="held")
+    site.submit(site.script(site.body(), lines=ALWAYS))
+    site.cluster.cancel(site.job)
+    ended = site.ended()
+    assert "gone before its data was there" in ended["cause"] or "never started" in ended["cause"]
+    site.check(("CANCELLED 0:0", "F 271"), tasks=1, code=ended["code"], ended=ended)
+    assert ended["code"] in (1, 5)
+    assert site.got() == {}
+
+
+ALWAYS = """\
+#GLOBUS stage-in archive:/in/ scratch:/%j/in/
+#GLOBUS stage-out scratch:/%j/out/ results:/out/ --when always
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_cancelled_while_running(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    site.submit(site.script(site.body("sleep 60"), lines=ALWAYS))
+    site.until_running()
+    out = site.box.collections["scratch"].path / site.job / "out" / "all"
+    until(out.exists, site.seen)
+    site.cluster.cancel(site.job)
+    ended = site.ended()
+    if mode != "inline":
+        assert site.got() == {"out/all": "one\ntwo\n"}
+        site.check(("CANCELLED 0:15", "F 271"), tasks=2, code=1, ended=ended)
+    else:
+        site.check(None, tasks=len(site.tasks()), code=ended["code"], ended=ended)
+        assert ended["code"] != 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stage_out_fails(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    lines = """\
+    #GLOBUS stage-in archive:/in/ scratch:/%j/in/
+    #GLOBUS stage-out scratch:/%j/nothing/ results:/out/
+    """
+    site.submit(site.script(site.body(), lines=lines))
+    ended = site.ended()
+    assert "stage-out.1" in ended["cause"] or ended["step"] == "stage-out.1"
+    # The job itself succeeded; inside the job, a failed stage-out is the job's failure.
+    site.check(("FAILED 5:0", "F 5") if mode == "inline" else SUCCEEDED, tasks=2, code=5, ended=ended)
+    if mode == "inline":
+        return
+    # Resumed, the stage-out alone is done again.
+    (site.box.collections["scratch"].path / site.job / "nothing").mkdir()
+    (site.box.collections["scratch"].path / site.job / "nothing" / "late").write_text("late\n")
+    site.globuswrap("submit", "--resume", site.chain)
+    ended = site.ended(generation=2)
+    site.check(SUCCEEDED, tasks=3, code=0, ended=ended)
+    assert site.got() == {"out/late": "late\n"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_requeue(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    flag = site.work / "second"
+    body = site.body(f"[[ -e '{flag}' ]] || sleep 60")
+    site.submit(site.script(body))
+    site.until_running()
+    out = site.box.collections["scratch"].path / site.job / "out" / "all"
+    until(out.exists, site.seen)
+    flag.touch()
+    site.cluster.requeue(site.job)
+    ended = site.ended(150)
+    # Staged again inside the job: by checksum, for what is on the node may be gone.
+    site.check(SUCCEEDED, tasks=3 if mode == "inline" else 2, code=0, ended=ended)
+    assert site.got() == {"out/all": "one\ntwo\n"}
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_array_with_one_failing(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    array = "#SBATCH --array=1-5" if site.cluster.kind == "slurm" else "#PBS -J 1-5"
+    variable = "SLURM_ARRAY_JOB_ID" if site.cluster.kind == "slurm" else "PBS_ARRAY_ID"
+    lines = f"""\
+    {array}
+    #GLOBUS stage-in archive:/in/ scratch:/%A/in/
+    #GLOBUS stage-out scratch:/%A/out/ results:/success/
+    #GLOBUS stage-out scratch:/%A/out/ results:/failure/ --when failure
+    """
+    index = site.cluster.index_variable
+    here = f'here="{site.box.collections["scratch"].path}/${variable}"\nmkdir -p "$here/out"\n'
+    body = f'{here}cat "$here"/in/* >"$here/out/${index}" || exit 33\n[[ ${index} != 3 ]] || exit 7\n'
+    site.submit(site.script(body, lines=lines))
+    ended = site.ended()
+    site.check(None, tasks=2, code=1, ended=ended)
+    assert site.got() == {f"failure/{number}": "one\ntwo\n" for number in range(1, 6)}
+
+
+def test_array_staged_by_element(new_site: Callable[..., Site]) -> None:
+    site = new_site("inline")
+    for number in range(1, 6):
+        site.put(f"runs/{number}/x", f"run {number}\n")
+    array = "#SBATCH --array=1-5" if site.cluster.kind == "slurm" else "#PBS -J 1-5"
+    lines = f"""\
+    {array}
+    #GLOBUS stage-in archive:/runs/%a/ scratch:/%j/in/
+    #GLOBUS stage-out scratch:/%j/out/ results:/%a/
+    """
+    site.submit(site.script(site.body(f"[[ ${site.cluster.index_variable} != 3 ]] || exit 7"), lines=lines))
+    ended = site.ended(90)
+    site.check(None, tasks=9, code=1, ended=ended)
+    assert site.got() == {f"{number}/all": f"run {number}\n" for number in (1, 2, 4, 5)}
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_refused_in_the_middle(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    done = site.globuswrap(
+        *("submit", "--scheduler", site.cluster.kind, "--staging", mode, "--stage-partition", "nosuch"),
+        site.script(site.body()),
+        expect=1,
+    )
+    assert "refused the job" in done.stderr and "remedy" in done.stderr
+    assert done.stdout == ""
+    until(lambda: not site.cluster.queue(), lambda: str(site.cluster.queue()), 10)
+    assert site.tasks() == []
+    assert not list((Path(str(site.box.env["XDG_STATE_HOME"])) / "globuswrap" / "chains").iterdir())
+
+
+def test_refused_at_once(new_site: Callable[..., Site]) -> None:
+    site = new_site("inline")
+    option = ["-p", "nosuch"] if site.cluster.kind == "slurm" else ["-q", "nosuch"]
+    done = site.globuswrap(
+        *("submit", "--scheduler", site.cluster.kind, "--staging", "inline", site.script(site.body()), "--", *option),
+        expect=1,
+    )
+    assert "refused the job" in done.stderr
+    assert site.cluster.queue() == [] and site.tasks() == []
+
+
+def test_stage_job_killed(new_site: Callable[..., Site]) -> None:
+    site = new_site("jobs", progress="held")
+    site.submit(site.script(site.body()))
+    stage = str(site.fact("job.stage.1")["id"])
+    until(lambda: site.cluster.running(stage), site.seen)
+    site.cluster.cancel(stage)
+    until(lambda: site.cluster.ending(stage), site.seen)
+    assert "has vanished" in site.globuswrap("tend").stderr
+    site.globuswrap("tend")
+    assert not site.fact("job.stage.3"), "two jobs took over"
+    site.box.control.progress("at-once")
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
+    assert site.got() == {"out/all": "one\ntwo\n"}
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_controller_restarted(
+    new_sandbox: Callable[..., Sandbox], tmp_path: Path, slurm_node: SlurmNode, mode: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    site = Site(SlurmCluster(slurm_node), new_sandbox(progress="held"), work, mode)
+    site.put("in/a b", "one\n")
+    site.submit(site.script(site.body()))
+    slurm_node.restart_controller()
+    assert site.cluster.queue()
+    site.box.control.progress("at-once")
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
+    assert site.got() == {"out/all": "one\n"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("language", ["csh", "python"])
+def test_other_languages(new_site: Callable[..., Site], mode: str, language: str) -> None:
+    site = new_site(mode)
+    scratch = site.box.collections["scratch"].path
+    variable = site.cluster.job_variable
+    if language == "csh":
+        support.require_tool("csh")
+        body = f'set here = "{scratch}/${variable}"\nmkdir "$here/out"\ncat "$here/in/c" > "$here/out/c"\nexit 0\n'
+        script = site.script(body, shell="#!/bin/csh -f", name="job.csh")
+    else:
+        body = f"""\
+        import os, pathlib
+        here = pathlib.Path("{scratch}") / os.environ["{variable}"]
+        (here / "out").mkdir()
+        (here / "out" / "c").write_text((here / "in" / "c").read_text())
+        """
+        script = site.script(body, shell="#!/usr/bin/env python3", name="my job.py")
+    site.submit(script)
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
+    assert site.got() == {"out/c": "two\n"}
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("mode", MODES)
+def test_the_users_own_dependency_is_kept(
+    new_sandbox: Callable[..., Sandbox], tmp_path: Path, slurm_node: SlurmNode, mode: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    site = Site(SlurmCluster(slurm_node), new_sandbox(), work, mode)
+    site.put("in/a", "one\n")
+    name = f"alone-{os.getpid()}-{mode}"
+    first = slurm_node.run(
+        ["sbatch", "--parsable", f"--job-name={name}", "--output=/dev/null", "--wrap=sleep 6"], cwd=work
+    ).stdout.strip()
+    lines = f"#SBATCH --job-name={name}\n#SBATCH --dependency=singleton\n{ALWAYS}"
+    site.submit(site.script(site.body(), lines=lines))
+    if mode != "inline":
+        until(lambda: site.fact("released") or site.tend(), site.seen)
+    assert slurm_node.job(site.job)["Reason"] == "Dependency"
+    assert slurm_node.job(first)["JobState"] == "RUNNING"
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
+
+
+def test_a_hold_of_the_users_own_stays(new_site: Callable[..., Site]) -> None:
+    site = new_site("jobs")
+    option = "--hold" if site.cluster.kind == "slurm" else "-h"
+    site.submit(site.script(site.body()), "--", option)
+    until(lambda: site.fact("released"), site.seen)
+    assert not site.cluster.running(site.job)
+    release = ["scontrol", "release"] if site.cluster.kind == "slurm" else ["qrls", "-h", "u"]
+    subprocess.run([*release, site.job], env=site.env(), check=True)
+    site.check(SUCCEEDED, tasks=2, code=0, ended=site.ended())
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_cancel(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode, progress="held")
+    site.submit(site.script(site.body()))
+    site.globuswrap("cancel", site.chain)
+    ended = site.ended()
+    site.check(("CANCELLED 0:0", "F 271"), tasks=1, code=5, ended=ended)
+    assert site.data()["state"] == "cancelled"
+    # and it can be taken up again, the stage-in included
+    site.box.control.progress("at-once")
+    site.globuswrap("submit", "--resume", site.chain)
+    ended = site.ended(generation=2)
+    assert ended["code"] == 0
+    assert site.got() == {"out/all": "one\ntwo\n"}
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_a_payload_that_failed_is_run_again_without_staging_again(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    lines = """\
+    #GLOBUS stage-in archive:/in/ scratch:/common/
+    #GLOBUS stage-out scratch:/common/ results:/out/
+    """
+    flag = site.work / "mended"
+    site.submit(site.script(f"[[ -e '{flag}' ]] || exit 7\n", lines=lines))
+    site.check(FAILED_7, tasks=1, code=1, ended=site.ended())
+    flag.touch()
+    site.globuswrap("submit", "--resume", site.chain)
+    ended = site.ended(generation=2)
+    assert ended["code"] == 0
+    assert [task["status"] for task in site.tasks()] == ["SUCCEEDED", "SUCCEEDED"]
+    assert site.got() == {"out/a b": "one\n", "out/c": "two\n"}
+    until(lambda: not site.cluster.queue(), site.seen)
