@@ -76,7 +76,7 @@ def main(runs: int) -> None:
     print(f"  Python alone                       {ms(bare)}")
     rest = statistics.median(ours) - 2 * statistics.median(alone) - statistics.median(imports)
     print(
-        f"  the rest                           {1000 * rest:7.0f} ms   (importing sh, the claim and its fsyncs, starting two programs)"
+        f"  the rest                           {1000 * rest:7.0f} ms   (importing sh, the claim's fsyncs, two starts)"
     )
 
 
