@@ -42,7 +42,11 @@ demo: $(ready) ## run the main job against a local Globus: stage in, compute, st
 .PHONY: test
 test: check ## everything: check, pytest, bats
 	@tools/need bats slurmctld munged cron csh ip
-	@failed=0; $(bats) tests/bats || failed=1; $(pytest) || failed=1; exit $$failed
+	@failed=0; $(bats) tests/bats || failed=1; $(pytest) -m 'not chaos' || failed=1; exit $$failed
+
+.PHONY: chaos
+chaos: $(ready) ## the long runs: thousands of requests killed at random (an hour or more)
+	@$(bin)/python -m pytest -m chaos --timeout 0 -s
 
 .PHONY: test-fast
 test-fast: $(ready) ## pytest and bats without Slurm, chaos and what is slow

@@ -21,7 +21,7 @@ from globuswrap.system import files, units
 PROJECT_FILE = "globuswrap.toml"
 
 #: Nice statuses of an ACTIVE task that do not mend themselves (Transfer API documentation, "nice_status").
-PERMANENT_FAULTS = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH", "QUOTA_EXCEEDED", "INVALID_PATH")
+PERMANENT_FAULTS = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH", "QUOTA_EXCEEDED", "INVALID_PATH_NAME")
 
 
 @dataclass(frozen=True)

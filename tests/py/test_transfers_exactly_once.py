@@ -264,7 +264,15 @@ def chaos(sandbox: Sandbox, requests: int, workers: int) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_at_random_moments_and_by_two_at_once_is_one_task_each(sandbox: Sandbox) -> None:
-    requests = int(os.environ.get("GLOBUSWRAP_CHAOS_REQUESTS", "100"))
+    killed_at_random(sandbox, 100)
+
+
+@pytest.mark.chaos
+def test_five_thousand_requests_killed_at_random_moments(sandbox: Sandbox) -> None:
+    killed_at_random(sandbox, int(os.environ.get("CHAOS_REQUESTS", "5000")))
+
+
+def killed_at_random(sandbox: Sandbox, requests: int) -> None:
     kills = chaos(sandbox, requests, workers=4)
     print(f"{requests} requests, {kills} kills", file=sys.stderr)
     assert kills >= requests
