@@ -136,13 +136,23 @@ def up(starting: StartOptions, which: Which) -> Report:
     lines = [
         f"A local Globus is up at {which.address()['url']}. In any shell:",
         "",
-        f"  . {shlex.quote(str(file))}",
+        f'  . {shlex.quote(str(file))}    # or: eval "$(globuswrap sandbox env)"',
         *(f"  {row['name']}={row['id']}    # {row['path']}" for row in rows),
         f"  globus ls ${rows[0]['name']}:/" if rows else "",
         "",
         "`globuswrap sandbox shell` opens a shell that is set so; `globuswrap sandbox down` ends it.",
     ]
     return Report({"url": which.address()["url"], "base": str(base), "env": env, "collections": rows}, lines)
+
+
+@command(app, "env")
+def env_(which: Which) -> Report:
+    """Print what points a shell at the running sandbox: eval "$(globuswrap sandbox env)"."""
+    from globuswrap.sandbox.launch import surroundings
+
+    which.control().health()
+    env = surroundings(which.directory())
+    return Report({"env": env}, _script(env).splitlines())
 
 
 @command(app, "down")
