@@ -15,8 +15,7 @@ one task. No lock guards this.
 
 What the file system has to guarantee, on one host or on many that share the directory: link(2) and rename(2) are atomic;
 a file that is opened by name after its link was made is read with the content that was fsynced before it (close-to-open,
-as NFS gives); st_nlink of one's own open file is right after a failed link (over NFS a lost reply makes a successful
-link look like EEXIST, and the link count of one's own temporary file tells).
+as NFS gives). Over NFS a lost reply makes a successful link look like EEXIST: reading the name then finds one's own id.
 """
 
 from __future__ import annotations
@@ -107,8 +106,7 @@ def claim(new: Claim) -> Entry:
         try:
             os.link(temporary, final)
         except FileExistsError:
-            if os.stat(temporary).st_nlink != 2:
-                return _read_or_claim_next(final, new)
+            return _read_or_claim_next(final, new)
     finally:
         os.unlink(temporary)
     files.sync_directory(shard)
