@@ -54,6 +54,8 @@ def build(
         "skipped": None if skipped is None else list(skipped),
         "sync_level": task.get("sync_level"),
         "verify_checksum": task.get("verify_checksum"),
+        "preserve_timestamp": task.get("preserve_timestamp"),
+        "filter_rules": list(task["filter_rules"] or ()) if "filter_rules" in task else None,
         "requested": task.get("request_time"),
         "completed": task.get("completion_time"),
         "events": list(events),
