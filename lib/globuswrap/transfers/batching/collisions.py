@@ -9,7 +9,7 @@ import json
 import posixpath
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from globuswrap.errors import UsageProblem
@@ -91,12 +91,15 @@ def _alike(hashes: array[int], directories: array[int]) -> tuple[set[int], set[i
 def _each(loads: Sequence[Load], base: Column) -> Iterator[tuple[str, str]]:
     """Source and destination, that one relative to the base, of every item, without trailing slashes."""
     for load in loads:
+        named = _named(loads, load)
         for item in load.spool.items():
-            yield _bare(item["source_path"]), base.relative_of(item["destination_path"])
+            yield named(item["source_path"]), base.relative_of(item["destination_path"])
 
 
-def _bare(path: str) -> str:
-    return path.rstrip("/") or "/"
+def _named(loads: Sequence[Load], load: Load) -> Callable[[str], str]:
+    """How a source path is told from others: with its collection, if there are several."""
+    where = f"{load.request.source}:" if len(loads) > 1 else ""
+    return lambda path: where + (path.rstrip("/") or "/")
 
 
 def _refuse_twice(loads: Sequence[Load], base: Column, twice: set[int]) -> None:
@@ -169,6 +172,7 @@ def _resolved(loads: Sequence[Load], collector: Collector, twice: set[int], choi
     found = Found()
     after = []
     for load in loads:
+        named = _named(loads, load)
         spool = Spool()
         block: list[str] = []
         for line in load.spool.lines():
@@ -179,10 +183,10 @@ def _resolved(loads: Sequence[Load], collector: Collector, twice: set[int], choi
                 if number != (wanted[destination] if choice == "last" else 1):
                     became = None
                     # The same source once more would only be a copy of the copy.
-                    if free is not None and _bare(item["source_path"]) != kept[destination]:
+                    if free is not None and named(item["source_path"]) != kept[destination]:
                         became = free.name(destination)
                         item["destination_path"] = base.path(became)
-                    found.add(Collision(kept[destination], _bare(item["source_path"]), destination, became))
+                    found.add(Collision(kept[destination], named(item["source_path"]), destination, became))
                     if became is None:
                         continue
                     line = (json.dumps(item) + END).encode("ascii")

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from globuswrap import config
 from globuswrap.collections.address import Address
-from globuswrap.errors import Refused, UsageProblem
+from globuswrap.errors import Problem, UsageProblem
 from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Absent
 from globuswrap.system import log, units
@@ -24,6 +24,8 @@ _PATIENCE = 3600.0
 #: A listing shows a name that is not UTF-8 as latin-1 after this (Transfer API, file operations, "Path Encoding").
 _MARK = "\ufffd"
 _SHOWN = 1000
+#: What the service calls a directory that is not there, or is none, besides its 404.
+_NO_DIRECTORY = ("DirListingFailed.NotFound", "DirListingFailed.NotDirectory")
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ class _Present:
             answer = command.retrying(lambda: command.call("ls", "--all", "--", address))
         except Absent:
             return frozenset()
-        except Refused as problem:
-            if "NotFound" in problem.cause:  # ExternalError.DirListingFailed.NotFound
+        except Problem as problem:
+            if any(code in problem.cause for code in _NO_DIRECTORY):
                 return frozenset()
             raise
         return frozenset(queries.search(queries.NAMES, answer) or ())
