@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,18 +14,18 @@ from globuswrap.sandbox.launch import Sandbox
 from support import LAUNCHER
 
 SOURCE, DESTINATION = "archive", "results"
+GLOBUS = str(Path(sys.executable).parent / "globus")
 
 
 class Beam:
     """A profile `beam` from /data on one collection to /copy on another, in a sandbox."""
 
-    def __init__(self, box: Sandbox, **settings: Any) -> None:
+    def __init__(self, box: Sandbox, name: str = "beam", **settings: Any) -> None:
         self.box = box
         self.source = box.collection(SOURCE).path / "data"
         self.copy = box.collection(DESTINATION).path / "copy"
         self.source.mkdir(parents=True, exist_ok=True)
-        self.name = "beam"
-        self.plain_config = box.config_file.read_text()
+        self.name = name
         self.settings: dict[str, Any] = {
             "source": f"{SOURCE}:/data/",
             "destination": f"{DESTINATION}:/copy/",
@@ -37,7 +38,8 @@ class Beam:
         """Change the profile; None takes a key out."""
         self.settings.update({key.replace("_", "-"): value for key, value in settings.items()})
         lines = [f"{key} = {json.dumps(value)}" for key, value in self.settings.items() if value is not None]
-        self.box.config_file.write_text(self.plain_config + f"\n[sync.{self.name}]\n" + "\n".join(lines) + "\n")
+        others = re.sub(rf"\n\[sync\.{self.name}\]\n(?:[^\[\n].*\n|\n)*", "\\n", self.box.config_file.read_text())
+        self.box.config_file.write_text(others + f"\n[sync.{self.name}]\n" + "\n".join(lines) + "\n")
 
     def command(self, verb: str, *options: str) -> list[str]:
         return [sys.executable, "-m", "globuswrap", "sync", verb, self.name, *options]
