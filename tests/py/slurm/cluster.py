@@ -64,6 +64,9 @@ class SlurmCluster:
 
     def requeue(self, job_id: str) -> None:
         self.node.run(["scontrol", "requeue", job_id])
+        # Slurm lets a requeued job wait for about two minutes; an operator can bring it forward.
+        until(lambda: self.node.job(job_id).get("JobState") == "PENDING", "the requeued job")
+        self.node.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"])
 
     def jobs_of(self, chain_id: str) -> dict[str, str]:
         """Name of a job -> its id, of those that are known and belong to the chain."""

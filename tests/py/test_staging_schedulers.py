@@ -1,0 +1,267 @@
+"""What is said to the schedulers, compared whole, and what is read from their answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from globuswrap.errors import Refused, TryLater
+from globuswrap.staging import plan as plans
+from globuswrap.staging import scripts
+from globuswrap.staging.plan import Plan, Staging, Step
+from globuswrap.staging.schedulers import base, pbs, slurm
+from globuswrap.staging.schedulers.base import StageJob
+
+SCRIPT = Path("/state/my chain/stage.sh")
+
+
+def test_slurm_commands() -> None:
+    assert slurm.compute_command(Path("/s/job.sh"), ("-A", "me"), hold=True) == (
+        *("sbatch", "--parsable", "--hold", "-A", "me", "/s/job.sh"),
+    )
+    assert slurm.stage_command(StageJob(SCRIPT, "gw-in-c1", 600.0)) == (
+        *("sbatch", "--parsable", "--job-name=gw-in-c1", "--output=/dev/null", "--chdir=/"),
+        *("--nodes=1", "--ntasks=1", "--time=10", str(SCRIPT)),
+    )
+    full = StageJob(SCRIPT, "gw-ok-c1", 61.0, "stage", "acct", ("12", base.AFTER_SUCCESS), 90.5)
+    assert slurm.stage_command(full) == (
+        *("sbatch", "--parsable", "--job-name=gw-ok-c1", "--output=/dev/null", "--chdir=/"),
+        *("--nodes=1", "--ntasks=1", "--time=2", "--partition=stage", "--account=acct"),
+        *("--dependency=afterok:12", "--kill-on-invalid-dep=yes", "--begin=now+91", str(SCRIPT)),
+    )
+    witness = StageJob(SCRIPT, "gw-no-c1", 60.0, after=("12", base.AFTER_FAILURE), witness=True)
+    assert "--begin=now+3650days" in slurm.stage_command(witness)
+    assert "--dependency=afternotok:12" in slurm.stage_command(witness)
+
+
+def test_pbs_commands() -> None:
+    assert pbs.compute_command(Path("/s/job.sh"), ("-A", "me"), hold=True) == ("qsub", "-h", "-A", "me", "/s/job.sh")
+    full = StageJob(SCRIPT, "gw-ok-c1", 3725.0, "stageq", "acct", ("12.server", base.AFTER_FAILURE))
+    assert pbs.stage_command(full) == (
+        *("qsub", "-N", "gw-ok-c1", "-j", "oe", "-o", "/dev/null"),
+        *("-l", "select=1:ncpus=1", "-l", "walltime=01:02:05", "-q", "stageq", "-A", "acct"),
+        *("-W", "depend=afternotok:12.server", str(SCRIPT)),
+    )
+    later = pbs.stage_command(StageJob(SCRIPT, "gw-in-c1", 60.0, delay=59.0), now=1_700_000_000.0)
+    assert later[-3:-1] == ("-a", pbs.time.strftime("%Y%m%d%H%M.%S", pbs.time.localtime(1_700_000_060)))
+    witness = StageJob(SCRIPT, "gw-no-c1", 60.0, after=("12.server", base.AFTER_SUCCESS), witness=True)
+    assert "-h" in pbs.stage_command(witness)
+
+
+# As Slurm 22.05 printed it, shortened where nothing is read.
+LINE = (
+    "JobId={id} {array}JobName={name} UserId=me(1000) GroupId=me(1000) MCS_label=N/A Priority=4294901751 Nice=0"
+    " Account=(null) QOS=(null) JobState={state} Reason={reason} Dependency={dependency} Requeue=1 Restarts=0 BatchFlag=1"
+    " Reboot=0 ExitCode={exit} RunTime=00:00:00 TimeLimit=UNLIMITED Partition=debug AllocNode:Sid=localhost:29"
+    " Command=/s/x.sh WorkDir=/home/me/a dir Comment=hello world  StdErr=/dev/null StdIn=/dev/null StdOut=/dev/null Power= "
+)
+
+
+def line(**changes: str) -> str:
+    known = {
+        "id": "28",
+        "array": "",
+        "name": "job.sh",
+        "state": "PENDING",
+        "reason": "None",
+        "dependency": "(null)",
+        "exit": "0:0",
+    }
+    return LINE.format(**{**known, **changes}) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "success"),
+    [
+        ({"reason": "JobHeldUser"}, base.HELD, None),
+        ({"reason": "Priority"}, base.WAITING, None),
+        ({"reason": "JobHeldAdmin"}, base.WAITING, None),
+        ({"state": "RUNNING"}, base.RUNNING, None),
+        ({"state": "COMPLETING"}, base.RUNNING, None),
+        ({"state": "COMPLETED"}, base.ENDED, True),
+        ({"state": "COMPLETED", "exit": "1:0"}, base.ENDED, False),
+        ({"state": "FAILED", "exit": "7:0", "reason": "NonZeroExitCode"}, base.ENDED, False),
+        ({"state": "FAILED", "exit": "0:11"}, base.ENDED, False),
+        ({"state": "TIMEOUT"}, base.ENDED, False),
+        ({"state": "CANCELLED"}, base.ENDED, False),
+        ({"state": "NODE_FAIL"}, base.ENDED, False),
+        ({"name": "we ird JobState=COMPLETED X"}, base.WAITING, None),
+        ({"name": "new\nline"}, base.WAITING, None),
+    ],
+)
+def test_slurm_states(changes: dict[str, str], phase: str, success: bool | None) -> None:
+    state = slurm.state_of("28", slurm.rows(line(**changes)))
+    assert (state.phase, state.success) == (phase, success)
+
+
+def test_slurm_knows_nothing_of_a_purged_job() -> None:
+    assert slurm.state_of("28", []).phase == base.GONE
+    assert slurm.state_of("28", []).success is None
+
+
+def test_slurm_states_that_are_not_known_are_errors() -> None:
+    with pytest.raises(Refused, match="DREAMING"):
+        slurm.state_of("28", slurm.rows(line(state="DREAMING")))
+    with pytest.raises(Refused, match="cannot be read"):
+        slurm.rows("JobId=28 something else\n")
+
+
+def test_slurm_arrays_are_judged_as_a_whole() -> None:
+    element = "ArrayJobId=28 ArrayTaskId={} "
+    done = line(array=element.format(1), state="COMPLETED")
+    bad = line(array=element.format(2), state="FAILED", exit="7:0")
+    open_ = line(array=element.format("3-5%2"), state="PENDING")
+    assert slurm.state_of("28", slurm.rows(done + done)).success is True
+    assert slurm.state_of("28", slurm.rows(done + bad)).success is False
+    assert slurm.state_of("28", slurm.rows(done + bad)).words == "FAILED 7:0"
+    assert slurm.state_of("28", slurm.rows(done + bad + open_)).phase == base.WAITING
+    assert slurm.about_of("28", slurm.rows(done)).array
+
+
+def test_slurm_about_and_dependencies() -> None:
+    about = slurm.about_of("28", slurm.rows(line(name="my job")))
+    assert (about.name, about.user, about.workdir, about.account) == ("my job", "me", "/home/me/a dir", None)
+    assert about.symbols() == {"j": "28", "u": "me", "x": "my job", "d": "/home/me/a dir"}
+    waits = slurm.state_of("28", slurm.rows(line(reason="Dependency", dependency="afterok:1(unfulfilled)")))
+    assert not waits.satisfied
+    assert slurm.state_of("28", slurm.rows(line(reason="BeginTime"))).satisfied
+
+
+def answer(**job: object) -> str:
+    return json.dumps({"timestamp": 1, "Jobs": {"12.server": {"Job_Name": "x", "Job_Owner": "me@host", **job}}})
+
+
+@pytest.mark.parametrize(
+    ("job", "phase", "success", "words"),
+    [
+        ({"job_state": "H", "Hold_Types": "u", "substate": 20}, base.HELD, None, "H u"),
+        ({"job_state": "H", "Hold_Types": "s", "substate": 22}, base.WAITING, None, "H s"),
+        ({"job_state": "Q", "substate": 10}, base.WAITING, None, "Q"),
+        ({"job_state": "W", "substate": 30}, base.WAITING, None, "W"),
+        ({"job_state": "R", "substate": 42}, base.RUNNING, None, "R"),
+        ({"job_state": "B", "substate": 41}, base.RUNNING, None, "B"),
+        ({"job_state": "F", "substate": 92, "Exit_status": 0}, base.ENDED, True, "exit 0"),
+        ({"job_state": "F", "substate": 93, "Exit_status": 7}, base.ENDED, False, "exit 7"),
+        ({"job_state": "F", "substate": 93, "Exit_status": -29}, base.ENDED, False, "killed at its walltime"),
+        ({"job_state": "F", "substate": 91, "Exit_status": 271}, base.ENDED, False, "exit 271 (signal 15)"),
+        ({"job_state": "F", "substate": 92}, base.ENDED, False, "deleted before it ran"),
+    ],
+)
+def test_pbs_states(job: dict[str, object], phase: str, success: bool | None, words: str) -> None:
+    state = pbs.state_of("12.server", pbs.jobs_in(answer(**job)))
+    assert (state.phase, state.success, state.words) == (phase, success, words)
+
+
+def test_pbs_satisfied_only_without_its_own_hold() -> None:
+    waits = {"job_state": "H", "Hold_Types": "us", "substate": 22}
+    met = {"job_state": "H", "Hold_Types": "u", "substate": 20}
+    assert not pbs.state_of("12.server", pbs.jobs_in(answer(**waits))).satisfied
+    assert pbs.state_of("12.server", pbs.jobs_in(answer(**met))).satisfied
+
+
+def test_pbs_odd_answers() -> None:
+    assert pbs.jobs_in("") == {}
+    with pytest.raises(TryLater, match="cannot be read"):
+        pbs.jobs_in('{"Jobs": {"12.ser')
+    with pytest.raises(Refused, match="'Z'"):
+        pbs.state_of("12.server", pbs.jobs_in(answer(job_state="Z")))
+    assert pbs.state_of("13.server", pbs.jobs_in(answer(job_state="R"))).phase == base.GONE
+    assert pbs.state_of("12", pbs.jobs_in(answer(job_state="R"))).phase == base.RUNNING
+
+
+def test_pbs_arrays_are_judged_by_their_elements() -> None:
+    def array(*codes: int | None) -> str:
+        jobs: dict[str, object] = {"12[].server": {"job_state": "F", "substate": 92, "Exit_status": 0}}
+        for index, code in enumerate(codes, 1):
+            jobs[f"12[{index}].server"] = (
+                {"job_state": "F"} if code is None else {"job_state": "F", "Exit_status": code}
+            )
+        return json.dumps({"Jobs": jobs})
+
+    assert pbs.state_of("12[].server", pbs.jobs_in(array(0, 0))).success is True
+    assert pbs.state_of("12[].server", pbs.jobs_in(array(0, 7))).success is False
+    assert pbs.state_of("12[].server", pbs.jobs_in(array(0, None))).success is False
+    assert pbs.state_of("12[].server", pbs.jobs_in(array())).success is None  # its elements are not known
+
+
+def test_a_hold_of_the_users_own_is_seen() -> None:
+    assert slurm.held_by_user("#!/bin/sh\n#SBATCH -n 1 --hold\nx\n", ())
+    assert slurm.held_by_user("#!/bin/sh\nx\n", ("-H",))
+    assert not slurm.held_by_user("#!/bin/sh\nx\n#SBATCH --hold\n", ())
+    assert pbs.held_by_user("#!/bin/sh\n#PBS -h\nx\n", ())
+
+
+def a_plan(**changes: object) -> Plan:
+    known: dict[str, object] = {
+        "id": "c1234abcd",
+        "scheduler": "slurm",
+        "staging": Staging(),
+        "script": "/home/me/job.sh",
+        "copy": "/state/job.sh",
+        "cwd": "/home/me/it's here",
+        "user": "me",
+        "host": "login1",
+        "created": 1.0,
+        "steps": (Step("stage-in.1", "stage-in", 2, "a:/%j", "b:/", {"filters": (("exclude", "x"),)}),),
+        "launcher": ("/opt/gw/bin/globuswrap",),
+        "environment": {"HOME": "/home/me", "XDG_STATE_HOME": "/st ate"},
+    }
+    return Plan(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def test_a_plan_survives_the_disk() -> None:
+    plan = a_plan()
+    assert plans.from_json(plan.to_json()) == plan
+    with pytest.raises(ValueError, match="schema"):
+        plans.from_json(plan.to_json().replace(plans.SCHEMA, "globuswrap.chain/0"))
+
+
+def test_the_text_of_a_stage_job() -> None:
+    text = scripts.stage(a_plan(), Path("/state/c1"), "staging", ["--in-job", "--for", "540", "c1234abcd"])
+    assert text == (
+        "#!/bin/bash\n"
+        "# globuswrap chain c1234abcd: staging. Written by `globuswrap submit`; running it again does no harm.\n"
+        "umask 077\n"
+        "export HOME=/home/me\n"
+        "export XDG_STATE_HOME='/st ate'\n"
+        "exec >>/state/c1/log 2>&1 </dev/null\n"
+        "cd -- '/home/me/it'\"'\"'s here' || cd /\n"
+        "printf '== %(%Y-%m-%d %H:%M:%S)T %s: staging, job %s\\n' -1 \"$HOSTNAME\" "
+        '"${SLURM_JOB_ID:-${PBS_JOBID:-}}"\n'
+        "exec /opt/gw/bin/globuswrap tend --in-job --for 540 c1234abcd\n"
+    )
+
+
+def test_the_text_of_an_inline_job() -> None:
+    user = "#!/usr/bin/env python3\n#SBATCH -n 2 -J 'my job'\n# hello\nimport os\n#SBATCH --late\n"
+    plan = a_plan(staging=Staging("inline", stop_before=90.0), environment={"HOME": "/home/me"})
+    text = scripts.inline(plan, Path("/state/c1/script/job.py"), user, "#SBATCH")
+    assert text == (
+        "#!/bin/bash\n"
+        "#SBATCH -n 2 -J 'my job'\n"
+        "# globuswrap chain c1234abcd: stages in, runs the script, stages out. Written by `globuswrap submit`.\n"
+        f"source {scripts.toolkit()} || exit 1\n"
+        "gw_command=(env HOME=/home/me /opt/gw/bin/globuswrap)\n"
+        "gw_chain c1234abcd /state/c1/script/job.py 90\n"
+    )
+
+
+def test_no_secret_reaches_a_script() -> None:
+    environ = {
+        "HOME": "/h",
+        "GLOBUS_CLI_CLIENT_SECRET": "s1",
+        "GLOBUS_SDK_ENVIRONMENT": "x",
+        "GLOBUSWRAP_POLL": "5",
+        "GLOBUSWRAP_TOKEN": "s2",
+        "https_proxy": "http://me:s3@proxy",
+        "http_proxy": "http://proxy",
+        "AWS_SECRET_ACCESS_KEY": "s4",
+    }
+    assert scripts.environment(environ) == {
+        "GLOBUSWRAP_POLL": "5",
+        "GLOBUS_SDK_ENVIRONMENT": "x",
+        "HOME": "/h",
+        "http_proxy": "http://proxy",
+    }
