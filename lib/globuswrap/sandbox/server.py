@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +104,16 @@ def serve(options: argparse.Namespace, listener: socket.socket) -> None:
         application, http=Protocol, ws="none", lifespan="off", access_log=False, log_config=None, timeout_keep_alive=600
     )
     server = uvicorn.Server(config)
-    application.stop = lambda: setattr(server, "should_exit", True)
 
     def ended(*_: Any) -> None:
         application.world.engine.close()
         os._exit(0)
 
-    with contextlib.suppress(NotImplementedError):
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        signal.signal(signal.SIGTERM, ended)
-        signal.signal(signal.SIGINT, signal.SIG_IGN if options.parent else ended)
+    # at once, and not after open connections have been waited for, as the library would
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    signal.signal(signal.SIGTERM, ended)
+    signal.signal(signal.SIGINT, ended)
     server.run(sockets=[listener])
 
 
@@ -147,7 +145,6 @@ class Application:
         faults = Faults(state, shelf)
         self.world = World(f"http://127.0.0.1:{port}", state, clock, shelf, faults, Engine(state, clock, shelf, faults))
         self.connections = connections
-        self.stop: Callable[[], None] = lambda: None
         self.log: list[dict[str, Any]] = state.all("request")
         self.unknown: list[dict[str, Any]] = state.all("unknown")
         self.numbered = self.log[-1]["number"] if self.log else 0
@@ -306,6 +303,3 @@ def _response(reply: Any) -> Any:
         return HTMLResponse(reply.body, reply.status, reply.headers)
     data = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=True).encode()
     return Response(data, reply.status, reply.headers, media_type="application/json")
-
-
-Handler = Callable[..., Awaitable[Any]]

@@ -188,31 +188,41 @@ def digest(local: str, algorithm: str = "md5") -> str:
     return sums.hexdigest()
 
 
-def copy(source: str, destination: str, *, verify: bool, spoil: bool = False) -> int:
-    """The bytes of one file to another place; the number of bytes. `spoil` damages one on the way.
+def copy(source: str, destination: str, size: int, *, verify: bool, spoil: bool = False) -> None:
+    """The bytes of one file, `size` of them, to another place. `spoil` damages one on the way.
 
-    Raises OSError; Trouble VERIFY_CHECKSUM when `verify` finds a difference.
+    Raises OSError; Trouble FILE_SIZE_CHANGED when there are more or fewer, VERIFY_CHECKSUM when `verify` finds a difference.
     """
+    if size > SMALL:
+        _copy_large(source, destination, size, verify=verify, spoil=spoil)
+        return
     with open(source, "rb", buffering=0) as file:
-        data = file.read(SMALL + 1)
-        if len(data) <= SMALL:
-            arrived = data[:-1] + bytes([data[-1] ^ 0xFF]) if spoil and data else data
-            with open(destination, "wb", buffering=0) as target:
-                target.write(arrived)
-            if verify:
-                with open(destination, "rb", buffering=0) as target:
-                    if target.read(SMALL + 1) != data:
-                        raise Trouble("VERIFY_CHECKSUM", destination, "destination")
-            return len(data)
+        data = file.read(size + 1)
+    if len(data) != size:
+        raise Trouble("FILE_SIZE_CHANGED", source)
+    with open(destination, "wb", buffering=0) as target:
+        target.write(_spoilt(data) if spoil else data)
+    if verify:
+        with open(destination, "rb", buffering=0) as target:
+            if target.read(size + 1) != data:
+                raise Trouble("VERIFY_CHECKSUM", destination, "destination")
+
+
+def _spoilt(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 0xFF]) if data else data
+
+
+def _copy_large(source: str, destination: str, size: int, *, verify: bool, spoil: bool) -> None:
     shutil.copyfile(source, destination)
+    if os.stat(destination).st_size != size:
+        raise Trouble("FILE_SIZE_CHANGED", source)
     if spoil:
         with open(destination, "r+b") as target:
             first = target.read(1)
             target.seek(0)
-            target.write(bytes([first[0] ^ 0xFF]))
+            target.write(_spoilt(first))
     if verify and digest(source) != digest(destination):
         raise Trouble("VERIFY_CHECKSUM", destination, "destination")
-    return os.stat(destination).st_size
 
 
 def remove_tree(local: str) -> int:

@@ -90,9 +90,6 @@ class Supervision:
             return {"put": True}
         if name == "GET documents":
             return world.state.all(query["kind"])
-        if name == "POST stop":
-            app.stop()
-            return {"stopping": True}
         return None
 
     def _progress(self, body: dict[str, Any]) -> Any:

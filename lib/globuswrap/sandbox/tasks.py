@@ -818,14 +818,18 @@ class _Worker:
             self._check_external(unit, local)
             return ()
         try:
-            number = storage.copy(local, target, verify=bool(options.get("verify_checksum", True)), spoil=self.spoil)
+            verify = bool(options.get("verify_checksum", True))
+            storage.copy(local, target, status.st_size, verify=verify, spoil=self.spoil)
             if options.get("preserve_timestamp"):
                 os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        except Trouble as trouble:
+            trouble.path = unit.source if trouble.side == "source" else unit.destination
+            raise
         except OSError as error:
             side = "source" if error.filename == local else "destination"
             raise storage.trouble_of(error, unit.source if side == "source" else unit.destination, side) from None
         self._check_external(unit, target)
-        task.bytes += number
+        task.bytes += status.st_size
         task.moved += 1
         task.done.append((unit.source, unit.destination))
         self.count += 1

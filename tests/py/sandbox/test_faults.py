@@ -166,6 +166,7 @@ def test_a_reply_dropped_before_the_work_leaves_nothing_and_one_after_it_leaves_
     sandbox.control.fault(kind="drop-before", path="/transfer")
     assert globus.json("transfer", *addresses)["code"] == "Accepted"
     assert len(sandbox.control.tasks()) == 1
+    assert [row["status"] for row in sandbox.control.requests(path="/transfer")] == [None, 202]
     sandbox.control.reset()
     sandbox.control.fault(kind="drop-after", path="/transfer")
     assert globus.json("transfer", *addresses)["code"] == "Duplicate"

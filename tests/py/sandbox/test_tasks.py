@@ -456,6 +456,20 @@ def test_damage_on_the_way_is_found_by_checksums_and_only_by_them(
     assert unverified["faults"] == 0 and (scratch / "b").read_bytes() != b"precious"
 
 
+def test_a_large_file_is_moved_verified_and_damaged_like_a_small_one(
+    api: Any, sandbox: Sandbox, archive: Path, scratch: Path
+) -> None:
+    data = os.urandom(3 * 2**20 + 7)
+    (archive / "large").write_bytes(data)
+    sandbox.control.fault(kind="corrupt")
+    task = api.transfer(("/large", "/large"))
+    document = api.ended(task)
+    assert (document["faults"], document["bytes_transferred"]) == (1, len(data))
+    assert (scratch / "large").read_bytes() == data
+    details = [event["details"] for event in api.get(f"/task/{task}/event_list")["DATA"] if event["is_error"]]
+    assert "File: /large" in details[0] and str(sandbox.base) not in details[0]
+
+
 def test_old_tasks_lose_their_history_and_then_their_id(api: Any, sandbox: Sandbox, archive: Path) -> None:
     write(archive, {"a": "1"})
     task = api.transfer(("/a", "/a"))
