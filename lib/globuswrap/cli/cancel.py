@@ -8,9 +8,6 @@ import typer
 
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
-from globuswrap.globus import command as globus
-from globuswrap.transfers import operations
-from globuswrap.transfers.journal import Entry
 
 app = application()
 
@@ -20,6 +17,9 @@ def cancel(
     tasks: Annotated[list[str], typer.Argument(help="Task ids, keys, or chains.", metavar="TASK_OR_KEY_OR_CHAIN...")],
 ) -> Report:
     """Cancel unfinished tasks. One that has already ended is left as it is; a chain loses its jobs and its tasks."""
+    from globuswrap.transfers import operations
+    from globuswrap.transfers.journal import Entry
+
     done = []
     for each in tasks:
         chain = _cancel_chain(each)
@@ -35,6 +35,8 @@ def cancel(
 
 
 def _cancel_task(task_id: str) -> Any:
+    from globuswrap.globus import command as globus
+
     return globus.retrying(lambda: globus.call("task", "cancel", task_id))
 
 

@@ -10,9 +10,6 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import SubmitOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import Waits, planned, told
-from globuswrap.collections import resolve
-from globuswrap.transfers import operations
-from globuswrap.transfers import request as requests
 
 app = application()
 
@@ -29,6 +26,10 @@ def delete(
     ] = False,
 ) -> Report:
     """Delete paths of one collection as one Globus task, exactly once. Globs are not expanded."""
+    from globuswrap.collections import resolve
+    from globuswrap.transfers import operations
+    from globuswrap.transfers import request as requests
+
     request = requests.delete(
         [resolve.address(each) for each in addresses],
         recursive=recursive,

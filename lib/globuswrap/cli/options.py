@@ -12,18 +12,19 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from globuswrap import config
 from globuswrap.cli import output
 from globuswrap.system import log, units
-from globuswrap.transfers.operations import After
-from globuswrap.transfers.request import Options
-from globuswrap.transfers.submit import Policy
-from globuswrap.transfers.wait import Patience
+
+if TYPE_CHECKING:  # --help is made from this module alone: rooms are imported by what uses them
+    from globuswrap.transfers.operations import After
+    from globuswrap.transfers.request import Options
+    from globuswrap.transfers.submit import Policy
+    from globuswrap.transfers.wait import Patience
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -39,6 +40,8 @@ class OutputOptions:
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
 
     def apply(self) -> None:
+        from globuswrap import config
+
         settings = config.load().settings
         output.state.json = self.json or settings.json
         log.set_level(0 if self.quiet else settings.verbosity + self.verbose)
@@ -94,6 +97,8 @@ class TransferOptions:
 
     def options(self, filters: tuple[tuple[str, str], ...] | None = None) -> Options:
         """As the transfers room takes them. `filters` in the order they were given (see OrderedFilters)."""
+        from globuswrap.transfers.request import Options
+
         ordered = filters if filters is not None else _ordered(self)
         return Options(
             sync_level=self.sync_level,
@@ -135,10 +140,14 @@ class SubmitOptions:
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; submit nothing.")] = False
 
     def policy(self, retry_for: float | None = None) -> Policy:
+        from globuswrap.transfers.submit import Policy
+
         return Policy(name=self.key, once=self.once, retry_for=retry_for)
 
     def rest(self) -> dict[str, Any]:
         """label, notify and deadline as a request takes them."""
+        from globuswrap import config
+
         return {
             "label": self.label,
             "notify": self.notify if self.notify is not None else config.load().settings.notify,
@@ -175,6 +184,8 @@ class WaitOptions:
     on_failure: Annotated[str | None, typer.Option("--on-failure", help="Shell command to run when it did not.")] = None
 
     def patience(self) -> Patience:
+        from globuswrap.transfers.wait import Patience
+
         return Patience(
             timeout=_seconds(self.timeout),
             poll=_seconds(self.poll),
@@ -192,6 +203,8 @@ class WaitOptions:
         return _seconds(self.retry_for)
 
     def after(self) -> After:
+        from globuswrap.transfers.operations import After
+
         return After(then=self.then, on_failure=self.on_failure, receipt=self.receipt)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +65,8 @@ _SHOW_DETAIL = {"conflict", "unsendable-names", "collisions", "missing-sources"}
 
 
 def _envelope(code: int, data: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:
+    import json
+
     document = {
         "schema": SCHEMA,
         "command": state.command,

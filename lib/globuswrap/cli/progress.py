@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from globuswrap.cli import output
 from globuswrap.system import log, units
-from globuswrap.transfers.wait import Watcher
+
+if TYPE_CHECKING:
+    from globuswrap.transfers.wait import Watcher
 
 #: Nothing is shown for what takes less.
 QUIET_SECONDS = 2.0

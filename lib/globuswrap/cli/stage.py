@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,14 +12,11 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import planned, told
-from globuswrap.collections import resolve
 from globuswrap.errors import DONE
-from globuswrap.globus import command as globus
-from globuswrap.globus.faults import Absent
 from globuswrap.system import log
-from globuswrap.transfers import journal, operations
-from globuswrap.transfers import request as requests
-from globuswrap.transfers.request import Request
+
+if TYPE_CHECKING:
+    from globuswrap.transfers.request import Request
 
 app = application(no_args_is_help=True, help="Stage data in or out, inside a job.")
 
@@ -58,6 +55,10 @@ def stage_out(
 
 def present(source: str) -> bool:
     """Does the path exist? Asked of Globus: the collection decides, not this machine's mount."""
+    from globuswrap.collections import resolve
+    from globuswrap.globus import command as globus
+    from globuswrap.globus.faults import Absent
+
     address = resolve.address(source)
     try:
         found = globus.retrying(lambda: globus.call("stat", str(address)))
@@ -80,6 +81,10 @@ def _staged(
     waiting: WaitOptions,
     wait: bool,
 ) -> Report:
+    from globuswrap.collections import resolve
+    from globuswrap.transfers import operations
+    from globuswrap.transfers import request as requests
+
     request = requests.transfer(
         resolve.address(source),
         resolve.address(destination),
@@ -104,5 +109,8 @@ def _staged(
 
 
 def _done_before(request: Request, name: str | None) -> bool:
+    from globuswrap.transfers import journal
+    from globuswrap.transfers import request as requests
+
     entry = journal.latest(requests.key_of(requests.digest_of(requests.content(request)), name))
     return entry is not None and entry.finished

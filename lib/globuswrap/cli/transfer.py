@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.collections import resolve
 from globuswrap.system import log
-from globuswrap.transfers import operations
-from globuswrap.transfers import request as requests
-from globuswrap.transfers.operations import Result
+
+if TYPE_CHECKING:
+    from globuswrap.transfers.operations import Result
+    from globuswrap.transfers.request import Request
 
 app = application()
 
@@ -40,6 +40,10 @@ def transfer(
     Run again, it adopts the task that is still unfinished, reports one that has finished meanwhile, and only then begins a
     new one.
     """
+    from globuswrap.collections import resolve
+    from globuswrap.transfers import operations
+    from globuswrap.transfers import request as requests
+
     request = requests.transfer(
         resolve.address(source),
         resolve.address(destination),
@@ -62,8 +66,10 @@ def transfer(
     return told(result)
 
 
-def planned(request: requests.Request) -> Report:
+def planned(request: Request) -> Report:
     """What a dry run shows: the document that would be sent, and the key under which it would be journalled."""
+    from globuswrap.transfers import request as requests
+
     digest = requests.digest_of(requests.content(request))
     label = requests.tagged_label(request.label, digest, request.kind)
     if len(request.items) == 1:

@@ -12,7 +12,6 @@ from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
 from globuswrap.errors import Problem
 from globuswrap.system import log
-from globuswrap.transfers import operations
 
 app = application()
 
@@ -26,6 +25,8 @@ def wait(
 
     The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
     """
+    from globuswrap.transfers import operations
+
     with progress.shown() as watcher:
         outcomes = operations.wait(tasks, waiting.patience(), watcher)
     lines = []
