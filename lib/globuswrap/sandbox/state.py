@@ -78,7 +78,7 @@ class State:
             self._disk.execute("PRAGMA journal_mode=WAL")
             self._disk.execute("PRAGMA synchronous=OFF")
             self._disk.execute(
-                "CREATE TABLE IF NOT EXISTS document(kind TEXT, id TEXT, text TEXT, PRIMARY KEY (kind, id)) STRICT"
+                "CREATE TABLE IF NOT EXISTS document(kind TEXT, id TEXT, text TEXT, PRIMARY KEY (kind, id))"
             )
             for kind, key, text in self._disk.execute("SELECT kind, id, text FROM document ORDER BY rowid"):
                 self._kinds.setdefault(kind, {})[key] = json.loads(text)
@@ -88,7 +88,7 @@ class State:
             self._kinds.setdefault(kind, {})[key] = document
             if self._disk is not None:
                 self._disk.execute(
-                    "INSERT INTO document VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text",
+                    "INSERT INTO document VALUES (?, ?, ?) ON CONFLICT(kind, id) DO UPDATE SET text = excluded.text",
                     (kind, key, json.dumps(document)),
                 )
 
