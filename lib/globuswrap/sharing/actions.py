@@ -136,16 +136,11 @@ def revoke(collection: str, path: str, whos: Sequence[Who] | None) -> list[Step]
         for each in there(collection, names=True)
         if each.id is not None and each.path == path and (whos is None or each.who in whos)
     ]
-    return carry_out(collection, [_removal(each) for each in found])
+    return carry_out(collection, [removal(each) for each in found])
 
 
-def revoke_below(collection: str, path: str) -> list[Step]:
-    """Take the rules on a directory and on what is below it away: nothing is there any more."""
-    found = [each for each in there(collection, names=True) if each.id is not None and each.path.startswith(path)]
-    return carry_out(collection, [_removal(each) for each in found])
-
-
-def _removal(rule: Existing) -> Step:
+def removal(rule: Existing) -> Step:
+    """The step that takes a rule away."""
     return Step("delete", rules.described(rule.who, rule.path, rule.permissions, rule.expires), None, rule)
 
 

@@ -1,0 +1,136 @@
+"""`globuswrap cleanup`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from globuswrap.cli import progress
+from globuswrap.cli.options import WaitOptions, application, command
+from globuswrap.cli.output import Report
+from globuswrap.collections import resolve
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.sharing import actions, rules
+from globuswrap.system import log, units
+from globuswrap.transfers import cleanup as cleaning
+from globuswrap.transfers import journal
+from globuswrap.transfers.cleanup import Plan
+
+app = application()
+
+
+@command(app)
+def cleanup(
+    waiting: WaitOptions,
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="What to look at, below --under (default: all of it).", metavar="ADDR...")
+    ] = None,
+    under: Annotated[str, typer.Option("--under", help="Nothing outside this directory is ever deleted.")] = "",
+    receipts: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Receipts to believe: files, or directories of them (default: the journal's)."),
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", help="Only what was delivered at least this long ago.")
+    ] = None,
+    keep_rules: Annotated[
+        bool, typer.Option("--keep-rules", help="Leave permissions on directories that are empty then.")
+    ] = False,
+    label: Annotated[str | None, typer.Option("--label", help="Label of the deletion task.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it, it is only shown.")] = False,
+) -> Report:
+    """Delete what receipts prove delivered and what has not changed since; say what remains, and why.
+
+    A receipt proves a file when it lists it (--receipt-files), or when a checksum sync compared its whole directory. The other
+    copy must still be there, of the same size. Permissions on directories that are empty then are revoked.
+    """
+    if not under:
+        raise UsageProblem("no-under", "nothing bounds the deletion", "add --under NAME:/dir/")
+    top = resolve.address(under)
+    roots = cleaning.checked_roots(top, [resolve.address(each) for each in paths or []])
+    before = None if older_than is None else time.time() - units.duration(older_than)
+    found = cleaning.plan(
+        top.collection,
+        roots,
+        _receipts(receipts),
+        cleaning.listing,
+        completed_before=before,
+        changed_here=cleaning.changed_here,
+    )
+    pointed = [] if keep_rules else _rules(found, roots)
+    if yes:
+        with progress.shown() as watcher:
+            results = cleaning.carry_out(
+                found, label=label, patience=waiting.patience(), after=waiting.after(), watcher=watcher
+            )
+        actions.carry_out(top.collection, pointed)
+    else:
+        results = []
+    return Report(
+        {
+            "deleted" if yes else "to_delete": [
+                {"path": each.path, "size": each.size, "task_id": each.proof.task_id, "other": each.proof.other}
+                for each in found.deleted
+                if each.proof is not None
+            ],
+            "kept": [{"path": each.path, "reason": each.reason} for each in found.kept],
+            "rules": [each.what for each in pointed],
+            "receipts_without_list": found.silent,
+            "tasks": [each.task_id for each in results],
+            "dry_run": not yes,
+        },
+        [*_lines(found, yes), *(f"revoke  {each.what}" for each in pointed), _summary(found, yes)],
+    )
+
+
+def _lines(found: Plan, yes: bool) -> Iterator[str]:
+    for each in found.verdicts:
+        if each.delete:
+            yield f"{'deleted' if yes else 'delete '} {each.path}"
+        else:
+            yield f"keep    {each.path}  ({each.reason})"
+
+
+def _summary(found: Plan, yes: bool) -> str:
+    size = units.human_size(sum(each.size for each in found.deleted))
+    what = f"{len(found.deleted)} files, {size}, {'deleted' if yes else 'would be deleted (--yes)'}"
+    silent = f"; {found.silent} receipts list no files: use --receipt-files" if found.silent else ""
+    return f"{what}; {len(found.kept)} kept{silent}"
+
+
+def _rules(found: Plan, roots: list[str]) -> list[rules.Step]:
+    """The permissions on directories within the roots that no file will be in any more."""
+    if not found.deleted and not any(found.emptied(root) for root in roots):
+        return []
+    try:
+        there = actions.there(found.collection, names=True)
+    except Refused as problem:
+        log.say(f"no permissions to look at: {problem.cause}", 2)  # not a guest collection
+        return []
+    return [
+        actions.removal(each)
+        for each in there
+        if each.id is not None
+        and any(each.path.startswith(root.rstrip("/") + "/") for root in roots)
+        and found.emptied(each.path.rstrip("/"))
+    ]
+
+
+def _receipts(places: list[Path] | None) -> Iterator[Mapping[str, Any]]:
+    if places is None:
+        yield from (each.receipt for each in journal.entries() if each.receipt is not None)
+        return
+    for place in places:
+        for file in sorted(place.glob("*.json")) if place.is_dir() else [place]:
+            try:
+                document = json.loads(file.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise UsageProblem("bad-receipt", f"{file}: {error}", "name receipts that globuswrap wrote") from None
+            if not isinstance(document, dict) or document.get("schema") != "globuswrap.receipt/1":
+                raise UsageProblem("bad-receipt", f"{file} is no receipt", "name receipts that globuswrap wrote")
+            yield document

@@ -1,0 +1,320 @@
+"""No path without a matching receipt is ever deleted: trees, links, changes and races that hypothesis thinks of."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import support
+from globuswrap.collections.address import Address
+from globuswrap.errors import UsageProblem
+from globuswrap.transfers import cleanup
+from globuswrap.transfers.cleanup import Seen
+
+HERE, THERE = "here", "there"
+OLD, REQUESTED, WRITTEN, COMPLETED, LATER = 1_000_000.0, 2_000_000.0, 2_000_010.0, 2_000_020.0, 3_000_000.0
+DIRECTORIES = ("", "a", "a/b", "c", "$(x) *")
+NAMES = ("1", "2", "it's 3")
+
+
+def iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
+@dataclass
+class Pair:
+    """Two collections in two directories, what was copied between them, and when each inode changed."""
+
+    base: Path
+    contents: dict[str, bytes] = field(default_factory=dict)
+    changed: dict[str, float] = field(default_factory=dict)
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+    #: (collection, path) -> the other side and the bytes at the time, as it truly was.
+    copied: dict[tuple[str, str], list[tuple[str, str, bytes]]] = field(default_factory=dict)
+    number: int = 0
+
+    def place(self, collection: str, path: str) -> Path:
+        return self.base / collection / path.lstrip("/")
+
+    def write(self, collection: str, path: str, when: float, data: bytes | None = None) -> None:
+        self.number += 1
+        place = self.place(collection, path)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir() and not place.is_symlink():
+                return
+            if place.is_symlink():
+                place.unlink()
+            place.write_bytes(b"%05d" % self.number if data is None else data)
+            os.utime(place, (when, when))
+        except (FileExistsError, NotADirectoryError):
+            return
+        if collection == HERE:
+            self.changed[os.path.realpath(place)] = max(when, self.changed.get(os.path.realpath(place), 0.0))
+
+    def transfer(self, pairs: list[tuple[str, str]], how: str, *, preserved: bool, ended: str) -> None:
+        """Copy files and write the receipt. `how` it tells of them: "listed", "tree" or "silent"."""
+        done = []
+        for source, destination in pairs:
+            if not self.place(HERE, source).is_file():
+                continue
+            data = self.place(HERE, source).read_bytes()
+            when = self.place(HERE, source).stat().st_mtime if preserved else WRITTEN
+            self.write(THERE, destination, when, data)
+            done.append((source, destination, data))
+        if ended.startswith("succeeded") and how != "silent":
+            for source, destination, data in done:
+                self.copied.setdefault((HERE, source), []).append((THERE, destination, data))
+                self.copied.setdefault((THERE, destination), []).append((HERE, source, data))
+        listed = [{"source": source, "destination": destination} for source, destination, _ in done]
+        tree = how == "tree"
+        self.receipts.append(
+            {
+                "schema": "globuswrap.receipt/1",
+                "kind": "transfer",
+                "task_id": f"task-{len(self.receipts)}",
+                "outcome": ended,
+                "source": HERE,
+                "destination": THERE,
+                "requested": iso(REQUESTED),
+                "completed": iso(COMPLETED),
+                "preserve_timestamp": preserved,
+                "sync_level": 3 if tree else None,
+                "filter_rules": [],
+                "skipped_errors": 0,
+                "files_list": listed if how == "listed" else None,
+                "submission": {"items": 1, "examples": [["/top", "/top"]]} if tree else None,
+            }
+        )
+
+    def lister(self, collection: str, directory: str) -> Mapping[str, Seen] | None:
+        """As `globus ls` shows a directory: a link as what it leads to, with its own time beside it."""
+        place = self.place(collection, directory)
+        if not place.is_dir():
+            return None
+        found = {}
+        for each in place.iterdir():
+            own = each.lstat()
+            if each.is_symlink():
+                found[each.name] = Seen("link", 0, own.st_mtime, own.st_mtime)
+            else:
+                found[each.name] = Seen("dir" if each.is_dir() else "file", own.st_size, own.st_mtime)
+        return found
+
+    def changed_here(self, collection: str, path: str) -> float | None:
+        if collection == THERE:
+            return None  # not mounted on this machine
+        return self.changed.get(os.path.realpath(self.place(HERE, path)), float("inf"))
+
+    def plan(self, collection: str) -> cleanup.Plan:
+        return cleanup.plan(collection, ["/top"], self.receipts, self.lister, changed_here=self.changed_here)
+
+
+paths = st.builds(
+    lambda directory, name: posixpath.join("/top", directory, name),
+    st.sampled_from(DIRECTORIES),
+    st.sampled_from(NAMES),
+)
+directories = st.sampled_from(DIRECTORIES[1:]).map(lambda name: f"/top/{name}")
+sides = st.sampled_from((HERE, THERE))
+changes = st.one_of(
+    st.tuples(st.just("modify"), sides, paths),
+    st.tuples(st.just("back-date"), st.just(HERE), paths),
+    st.tuples(st.just("remove"), sides, paths),
+    st.tuples(st.just("grow"), sides, paths),
+    st.tuples(st.just("link-file"), sides, paths, paths),
+    st.tuples(st.just("link-directory"), sides, directories, directories),
+    st.tuples(st.just("across"), directories),
+    st.tuples(st.just("add"), sides, paths),
+)
+
+
+def change(pair: Pair, what: tuple[Any, ...]) -> None:
+    """Something that happens after the transfer."""
+    if what[0] == "across":  # the delivered directory is now a link to the source itself
+        place = pair.place(THERE, what[1])
+        if place.is_dir() and not place.is_symlink() and pair.place(HERE, what[1]).is_dir():
+            shutil.rmtree(place)
+            place.symlink_to(pair.place(HERE, what[1]))
+        return
+    kind, side, path = what[:3]
+    place = pair.place(side, path)
+    if kind in ("modify", "add"):
+        pair.write(side, path, LATER)
+    elif kind == "back-date" and place.is_file() and not place.is_symlink():
+        # Another file of the same size and an old time, moved over it: only its inode tells.
+        pair.write(side, path, OLD)
+        pair.changed[os.path.realpath(place)] = LATER
+    elif kind == "grow" and place.is_file() and not place.is_symlink():
+        pair.write(side, path, OLD + 5, b"another size")
+        pair.changed[os.path.realpath(place)] = LATER
+    elif kind == "remove" and place.exists() and not place.is_dir():
+        place.unlink()
+    elif kind == "link-file" and place.is_file() and what[3] != path:
+        place.unlink()
+        place.symlink_to(pair.place(side, what[3]))
+    elif kind == "link-directory" and place.is_dir() and not place.is_symlink():
+        target = what[3]
+        if target.startswith(path) or path.startswith(target):
+            return
+        shutil.rmtree(place)
+        place.symlink_to(pair.place(side, target))
+
+
+def alone(pair: Pair, verdict: cleanup.Verdict, collection: str, gone: set[str]) -> str:
+    """Why this deletion would lose something; empty if a true copy of it stays elsewhere."""
+    place = pair.place(collection, verdict.path)
+    if place.is_symlink() or not place.is_file():
+        return "not a regular file"
+    data = place.read_bytes()
+    for other_side, other, then in pair.copied.get((collection, verdict.path), []):
+        copy = pair.place(other_side, other)
+        if then == data and copy.is_file() and copy.read_bytes() == data:
+            if os.path.realpath(copy) == os.path.realpath(place) or os.path.realpath(copy) in gone:
+                continue
+            return ""
+    return "no receipt, or no copy"
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    written=st.lists(paths, min_size=1, max_size=8, unique=True),
+    sent=st.lists(st.tuples(paths, paths), max_size=6),
+    how=st.sampled_from(("listed", "tree", "silent")),
+    preserved=st.booleans(),
+    ended=st.sampled_from(("succeeded", "succeeded", "succeeded-with-skips", "failed", "cancelled")),
+    happened=st.lists(changes, max_size=5),
+    collection=sides,
+)
+def test_no_path_without_a_matching_receipt_is_ever_deleted(
+    written: list[str],
+    sent: list[tuple[str, str]],
+    how: str,
+    preserved: bool,
+    ended: str,
+    happened: list[tuple[Any, ...]],
+    collection: str,
+) -> None:
+    with tempfile.TemporaryDirectory() as base:
+        pair = Pair(Path(base))
+        for path in written:
+            pair.write(HERE, path, OLD)
+        same = [(path, path) for path in written]
+        pairs = same if how == "tree" else [*same[: len(same) // 2], *sent]
+        if len({destination for _, destination in pairs}) < len(pairs):
+            pairs = same[: len(same) // 2]  # two into one: the service would have refused or raced
+        pair.transfer(pairs, how, preserved=preserved, ended=ended)
+        for what in happened:
+            change(pair, what)
+        found = pair.plan(collection)
+        gone = {os.path.realpath(pair.place(collection, each.path)) for each in found.deleted}
+        assert [(each.path, why) for each in found.deleted if (why := alone(pair, each, collection, gone))] == []
+        assert len({each.path for each in found.verdicts}) == len(found.verdicts)
+        if not happened and ended.startswith("succeeded") and how == "listed":
+            wanted = {path for side, path in pair.copied if side == collection}
+            assert {each.path for each in found.deleted} == wanted
+
+
+# what the property does not show
+
+
+def pair_with(tmp_path: Path, *names: str) -> Pair:
+    pair = Pair(tmp_path)
+    for name in names:
+        pair.write(HERE, f"/top/{name}", OLD)
+    return pair
+
+
+def test_any_name_that_was_delivered_is_cleaned_up(tmp_path: Path) -> None:
+    names = [name for name in support.HOSTILE_NAMES if "/" not in name]
+    pair = pair_with(tmp_path, *names)
+    pair.transfer([(f"/top/{name}", f"/top/{name}") for name in names], "listed", preserved=False, ended="succeeded")
+    assert sorted(each.path for each in pair.plan(HERE).deleted) == sorted(f"/top/{name}" for name in names)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"filter_rules": [{"method": "exclude"}]},
+        {"filter_rules": None},
+        {"skipped_errors": 1},
+        {"outcome": "succeeded-with-skips"},
+        {"sync_level": 2},
+        {"submission": {"items": 9, "examples": [["/top", "/top"]]}},
+        {"submission": None},
+    ],
+)
+def test_a_checksum_sync_that_left_something_out_proves_no_directory(tmp_path: Path, spoiled: dict[str, Any]) -> None:
+    pair = pair_with(tmp_path, "1")
+    pair.transfer([("/top/1", "/top/1")], "tree", preserved=False, ended="succeeded")
+    assert pair.plan(HERE).deleted
+    pair.receipts[0].update(spoiled)
+    found = pair.plan(HERE)
+    assert not found.deleted and found.silent == 1
+
+
+def test_only_what_was_delivered_long_enough_ago(tmp_path: Path) -> None:
+    pair = pair_with(tmp_path, "1")
+    pair.transfer([("/top/1", "/top/1")], "listed", preserved=False, ended="succeeded")
+    for before, count in ((COMPLETED - 1, 0), (COMPLETED + 1, 1)):
+        found = cleanup.plan(HERE, ["/top"], pair.receipts, pair.lister, completed_before=before)
+        assert len(found.deleted) == count
+
+
+def test_of_two_copies_on_one_collection_one_stays(tmp_path: Path) -> None:
+    pair = pair_with(tmp_path, "1", "2")
+    pair.place(HERE, "/top/2").write_bytes(pair.place(HERE, "/top/1").read_bytes())
+    os.utime(pair.place(HERE, "/top/2"), (WRITTEN, WRITTEN))
+    pair.transfer([], "listed", preserved=False, ended="succeeded")
+    pair.receipts[0].update(destination=HERE, files_list=[{"source": "/top/1", "destination": "/top/2"}])
+    found = cleanup.plan(HERE, ["/top"], pair.receipts, pair.lister)
+    assert [each.path for each in found.deleted] == ["/top/1"]
+    assert [each.reason for each in found.kept] == ["is the other copy of what is deleted"]
+
+
+def test_a_directory_is_emptied_only_where_something_was_delivered(tmp_path: Path) -> None:
+    pair = pair_with(tmp_path, "a/1", "c/1")
+    pair.place(HERE, "/top/waiting").mkdir()
+    pair.transfer([("/top/a/1", "/top/a/1")], "listed", preserved=False, ended="succeeded")
+    found = pair.plan(HERE)
+    assert [found.emptied(f"/top/{name}") for name in ("a", "c", "waiting")] == [True, False, False]
+    pair.place(HERE, "/top/a/1").unlink()
+    assert pair.plan(HERE).emptied("/top/a")  # the run before was cut off before it could say so
+
+
+@pytest.mark.parametrize(
+    ("under", "path", "name"),
+    [
+        ("/", None, "refused-root"),
+        ("/~/", None, "refused-root"),
+        ("~/x", None, "refused-root"),
+        ("/data/*", None, "refused-glob"),
+        ("/data", "/data/[ab]", "refused-glob"),
+        ("/data/../x", None, "bad-path"),
+        ("/data", "/data/../x", "bad-path"),
+        ("/data", "/database", "outside"),
+        ("/data", "/", "outside"),
+    ],
+)
+def test_roots_globs_and_what_lies_outside_are_refused(under: str, path: str | None, name: str) -> None:
+    listed = [] if path is None else [Address(HERE, path)]
+    with pytest.raises(UsageProblem) as raised:
+        cleanup.checked_roots(Address(HERE, under), listed)
+    assert raised.value.name == name
+
+
+def test_another_collection_is_outside() -> None:
+    with pytest.raises(UsageProblem):
+        cleanup.checked_roots(Address(HERE, "/data"), [Address(THERE, "/data/x")])
+    assert cleanup.checked_roots(Address(HERE, "/data/"), [Address(HERE, "/data//x/")]) == ["/data/x"]
