@@ -10,7 +10,8 @@ from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.collections import mounts, names, resolve
 from globuswrap.errors import UsageProblem
-from globuswrap.globus import arguments, command as globus
+from globuswrap.globus import arguments
+from globuswrap.globus import command as globus
 
 app = application(no_args_is_help=True, help="Names for collections, and where they are mounted here.")
 
