@@ -308,7 +308,7 @@ def delta_text(directory: bytes, rows: list[bytes]) -> bytes:
 
 
 def merge(old: Path, deltas: Iterable[Delta], new: Path, keep: Callable[[bytes], bool] | None = None) -> int:
-    """Write `new`: the manifest `old` with the deltas done to it, in one pass over both. Returns how many records changed.
+    """Write `new`: the manifest `old` with the deltas done to it, in one pass over both. Returns how many files changed.
 
     `keep(path)` false leaves the manifest as it is for that path (below the root, no leading slash): what was skipped is not
     known to have arrived. `old` may be absent, and may be `new`. A delta's `-` that is not there is no error.
@@ -322,7 +322,7 @@ def merge(old: Path, deltas: Iterable[Delta], new: Path, keep: Callable[[bytes],
                 while here is not None and order(here) < order(directory):
                     _copy(cursor, here, writer)
                     here = cursor.next_directory()
-                changed += len(signed)
+                changed += sum(1 for row in signed if len(row) > 1)
                 _merge_directory(cursor if here == directory else None, directory, signed, writer)
                 if here == directory:
                     here = cursor.next_directory()

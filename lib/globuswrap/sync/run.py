@@ -496,7 +496,7 @@ class _Runner:
 
 
 def baseline(profile: Profile, *, until: float | None = None, path: str = "", forget: bool = False) -> tuple[int, Seen]:
-    """Record what is there now as already transferred; return how many records changed, and what could not be read.
+    """Record what is there now as already transferred; return how many files changed, and what could not be read.
 
     `until` (epoch seconds): only files not modified later. `path`: only what is at or below it, seen from the source. `forget`:
     take it out of the manifest instead, so that it is sent again. Raises TryLater while a run is under way.
