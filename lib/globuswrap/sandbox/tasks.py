@@ -582,7 +582,9 @@ class Engine:
 
     def _keep(self, task: Task) -> None:
         self._state.put("task", task.id, {name: getattr(task, name) for name in Task.KEPT})
-        self._state.put("history", task.id, {"events": task.events, "done": task.done, "skips": task.skips})
+        # the lists of files of an unfinished task are made again after a restart
+        done, skips = ([], []) if task.unfinished else (task.done, task.skips)
+        self._state.put("history", task.id, {"events": task.events, "done": done, "skips": skips})
 
     def _load(self) -> None:
         for record in self._state.all("task"):
@@ -599,7 +601,8 @@ class Engine:
                 faults = task.faults
                 task.reset()
                 task.faults = faults
-                task.done, task.skips = [], []
+                if task.paused is not None or task.status == "INACTIVE":
+                    task.place = "paused"
                 self._unfinished[task.id] = task
                 if task.type == "TRANSFER":
                     self._keys[task.id] = task.key()

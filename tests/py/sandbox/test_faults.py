@@ -68,6 +68,11 @@ def test_consent_and_session_are_4_on_stdout_but_1_with_json_on_stderr(
     )
 
 
+def test_stat_of_what_is_missing_is_0_with_the_error_on_stdout(globus: Any, sandbox: Sandbox) -> None:
+    exit_code, out, err = said(globus("stat", f"{sandbox.collection('archive').id}:/nope", "--format", "json"))
+    assert (exit_code, err) == (0, "") and json.loads(out)["code"] == "NotFound"
+
+
 def test_mfa_is_an_authorization_parameter(globus: Any, sandbox: Sandbox) -> None:
     sandbox.control.fault(kind="session", mfa=True)
     exit_code, _, err = said(globus("task", "generate-submission-id", "--format", "json"))

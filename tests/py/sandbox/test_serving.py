@@ -113,6 +113,23 @@ def test_state_on_disk_survives_kill_9(new_sandbox: Any, api_of: Any) -> None:
     assert (box.collection("scratch").path / "b").read_text() == "1"
 
 
+@pytest.mark.parametrize("kind", ["pause-task", "inactive"])
+def test_a_task_that_was_held_up_is_still_held_up_after_kill_9(new_sandbox: Any, api_of: Any, kind: str) -> None:
+    box = new_sandbox(durable=True)
+    api = api_of(box)
+    (box.collection("archive").path / "a").write_text("1")
+    box.control.fault(kind=kind)
+    task = api.transfer(("/a", "/a"))
+    api.until(task, lambda document: document["is_paused"] or document["status"] == "INACTIVE")
+    box.kill()
+    box.restart()
+    time.sleep(0.3)
+    document = api.task(task)
+    assert document["completion_time"] is None and document["files_transferred"] == 0
+    box.control.clear_faults()
+    assert api.ended(task)["status"] == "SUCCEEDED"
+
+
 def test_a_task_that_was_being_worked_at_is_done_after_kill_9(new_sandbox: Any, api_of: Any) -> None:
     box = new_sandbox(durable=True)
     api = api_of(box)

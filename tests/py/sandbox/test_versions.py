@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,35 @@ def test_every_command_with_every_version(tmp_path: Path, globus_path: str) -> N
     if os.environ.get("GLOBUSWRAP_TEST_WRITE"):
         TABLE.write_text(text)
     assert TABLE.read_text() == text, "run tests/versions.sh --write"
+
+
+@pytest.mark.versions
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("version", OLDER)
+def test_errors_have_the_same_exit_codes_and_streams(new_sandbox: Any, globus_in: Any, version: str) -> None:
+    """As test_faults.py says for the newest version."""
+    if not program(version).exists():
+        support.cannot(f"no globus-cli {version}: tests/versions.sh makes its environment")
+    box = new_sandbox()
+    globus = globus_in(box)
+    globus.program = str(program(version))
+
+    def ends(*fault: dict[str, Any], json: bool, argv: tuple[str, ...] = ("task", "generate-submission-id")) -> Any:
+        for one in fault:
+            box.control.fault(one)
+        done = globus(*argv, *(("--format", "json") if json else ()))
+        box.control.clear_faults()
+        return done.returncode, bool(done.stdout.strip()), bool(done.stderr.strip())
+
+    consent = {"kind": "consent", "scopes": ["urn:x"]}
+    session = {"kind": "session", "domains": ["example.org"]}
+    assert [ends({"kind": "not-found"}, json=json) for json in (False, True)] == [(1, False, True)] * 2
+    assert [ends(fault, json=False) for fault in (consent, session)] == [(4, True, False)] * 2
+    assert [ends(fault, json=True) for fault in (consent, session)] == [(1, False, True)] * 2
+    assert [ends({"kind": "logged-out"}, json=json) for json in (False, True)] == [(4, False, True)] * 2
+    missing = ("stat", f"{box.collection('archive').id}:/nope")
+    assert [ends(json=json, argv=missing) for json in (False, True)] == [(0, True, False)] * 2
 
 
 def globus_version(globus: str, base: Path) -> str:
