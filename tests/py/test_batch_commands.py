@@ -351,30 +351,31 @@ def test_five_thousand_hostile_names_arrive_or_are_refused_by_name(sandbox: Sand
     for number, name in enumerate(names):
         with open(os.path.join(top, name), "wb") as file:
             file.write(b"%d" % number)
-    sendable = [name for name in names if utf8(name)]
+    sendable = [name for name in names if takes(name)]
     (tmp_path / "list").write_bytes(b"".join(name + b"\0" for name in names))
     line = ("batch", "archive:/", "scratch:/", str(tmp_path / "list"), "--null", "--poll", "0.1s")
 
     refused = run_json(sandbox, *line, expect=2)["error"]
     assert refused["name"] == "unsendable-names"
-    assert refused["cause"].startswith(f"{len(names) - len(sendable)} names are not UTF-8")
+    assert refused["cause"].startswith(f"{len(names) - len(sendable)} names that Globus cannot take: ")
     listed = refused["detail"].splitlines()
-    bad = [parse.shown(name) for name in names if not utf8(name)]
-    assert listed[:1000] == bad[:1000]
-    assert listed[1000:] == [f"and {len(bad) - 1000} more"]
+    assert sorted(listed) == sorted(parse.shown(name) for name in names if not takes(name))
     assert accepted(sandbox) == []
 
-    done = run(sandbox, *line, "--skip-unsendable", "--verify")
+    done = run(sandbox, *line, "--skip-unsendable", "--verify", timeout=170)
     assert done.returncode == 0, done.stderr
     into = os.fsencode(sandbox.collection("scratch").path)
     assert sorted(os.listdir(into)) == sendable
     for number, name in enumerate(names):
-        if utf8(name):
+        if takes(name):
             with open(os.path.join(into, name), "rb") as file:
                 assert file.read() == b"%d" % number
 
 
-def utf8(name: bytes) -> bool:
+def takes(name: bytes) -> bool:
+    """Can Globus take it? Not by its documentation what is not UTF-8, CR LF, and in the top directory `~`."""
+    if b"\r\n" in name or name == b"~":
+        return False
     try:
         name.decode("utf-8")
     except UnicodeDecodeError:

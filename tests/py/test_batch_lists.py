@@ -216,8 +216,19 @@ def test_names_that_are_not_utf8_are_refused_with_the_list() -> None:
 def test_or_left_out() -> None:
     found = prepared(b"good\ncaf\xe9\nalso\tgood\n", skip_unsendable=True)
     assert found.first(9) == [("/data/good", "/in/good"), ("/data/also\tgood", "/in/also\tgood")]
-    assert found.notes()["unsendable"] == {"count": 1, "names": [r"$'caf\xe9'"]}
+    assert found.notes()["unsendable"] == {"count": 1, "reasons": {"not UTF-8": 1}, "names": [r"$'caf\xe9'"]}
     assert problem(b"caf\xe9\n", skip_unsendable=True).name == "nothing-to-do"
+
+
+def test_what_the_service_would_read_otherwise_is_refused_by_name() -> None:
+    found = problem(b"a\r\nb\0c\rd\0\xff\0", null=True)
+    assert found.cause.startswith("2 names that Globus cannot take: 1 not UTF-8, 1 with CR LF in it;")
+    assert found.detail.splitlines() == [r"$'\xff'", r"$'a\x0d\x0ab'"]
+    for home in (b"~\n", b"./~/x\n", b"~\ta\n"):
+        assert "home directory" in problem(home, source="/", format="tab" if b"\t" in home else "paths").cause
+    assert "home directory" in problem(b"~\n", destination="/").cause
+    assert pairs(b"~\n~x\n") == [("/data/~", "/in/~"), ("/data/~x", "/in/~x")]
+    assert pairs(b"a\r\nb\0c\0", null=True, skip_unsendable=True) == [("/data/c", "/in/c")]
 
 
 def test_a_list_from_python() -> None:

@@ -65,7 +65,8 @@ def batch(
         ),
     ] = "error",
     skip_unsendable: Annotated[
-        bool, typer.Option("--skip-unsendable", help="Leave names out that are not UTF-8 (default: refuse the list).")
+        bool,
+        typer.Option("--skip-unsendable", help="Leave names out that Globus cannot take (default: refuse the list)."),
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Ask first whether every source is there (exit 2).")] = False,
     verify: Annotated[

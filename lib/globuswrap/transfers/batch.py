@@ -77,10 +77,10 @@ class Prepared:
         return found
 
     def notes(self) -> dict[str, Any]:
-        """What was left out or renamed, as the receipt has it: the counts are whole, of the names the first thousand."""
+        """What was left out or renamed, as the receipt has it: the counts are whole, the lists are not of more than thousands."""
         renamed = sum(each.became is not None for each in self.collisions.first)
         return {
-            "unsendable": {"count": self.unsendable.count, "names": self.unsendable.names},
+            "unsendable": dict(vars(self.unsendable)),
             "collisions": {
                 "count": self.collisions.count,
                 "choice": self.choices.on_collision,
@@ -270,7 +270,7 @@ def _rows(items: Iterable[str | tuple[str, str] | Item] | PathList, unsendable: 
 
 def _say_what_is_left_out(prepared: Prepared) -> None:
     if prepared.unsendable.count:
-        log.say(f"{prepared.unsendable.count} names are not UTF-8: left out")
+        log.say(f"left out: {prepared.unsendable.told()}")
     for name in prepared.unsendable.names[:20]:
         log.say(f"  left out: {name}")
     found = prepared.collisions

@@ -15,7 +15,7 @@ from operator import eq
 
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
-from globuswrap.transfers.batching.parse import Rows, Unsendable, shown
+from globuswrap.transfers.batching.parse import CR_LF, HOME, Rows, Unsendable, shown
 from globuswrap.transfers.batching.run import Load
 from globuswrap.transfers.batching.spool import END
 
@@ -118,8 +118,21 @@ class Collector:
             return
         sources = source.cleaned(rows.sources)
         destinations = sources if rows.destinations is None else self.destination.cleaned(rows.destinations)
+        extras = rows.extras
+        bad = self._misread(source, sources)
+        if destinations is not sources:
+            bad = {**bad, **self._misread(self.destination, destinations)}
+        elif self.destination.prefix != source.prefix:
+            bad = {**bad, **self._misread(self.destination, sources)}
+        if bad:
+            for at, reason in sorted(bad.items()):
+                self.unsendable.add(sources[at], reason)
+            same = destinations is sources
+            sources = [each for at, each in enumerate(sources) if at not in bad]
+            destinations = sources if same else [each for at, each in enumerate(destinations) if at not in bad]
+            extras = None if extras is None else [each for at, each in enumerate(extras) if at not in bad]
         self._refuse_same(load, source, sources, destinations)
-        load.spool.add(self._lines(source, sources, destinations, rows.extras))
+        load.spool.add(self._lines(source, sources, destinations, extras))
         self._remember(destinations)
 
     def _sendable(self, rows: Rows) -> Rows:
@@ -144,6 +157,17 @@ class Collector:
             None if rows.destinations is None else [rows.destinations[at] for at in keep],
             None if rows.extras is None else [rows.extras[at] for at in keep],
         )
+
+    def _misread(self, column: Column, paths: list[str]) -> dict[int, str]:
+        """Which of these paths the service would refuse, or take for another, and why."""
+        text = "\0" + "\0".join(paths) + "\0"
+        home = column.prefix == "/" and ("\0~\0" in text or "\0~/" in text)
+        if not home and "\r\n" not in text:
+            return {}
+        found = {at: CR_LF for at, path in enumerate(paths) if "\r\n" in path}
+        if home:
+            found.update({at: HOME for at, path in enumerate(paths) if path == "~" or path.startswith("~/")})
+        return found
 
     def _refuse_same(self, load: Load, source: Column, sources: list[str], destinations: list[str]) -> None:
         if load.request.source != load.request.destination:

@@ -23,7 +23,7 @@ from globuswrap.transfers.request import Item
 
 FORMATS = ("paths", "tab", "shell", "json")
 _BLOCK = 1 << 20
-_SHOWN = 1000
+_SHOWN = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,37 @@ class Rows:
     extras: list[str] | None = None
 
 
+NOT_UTF8 = "not UTF-8"
+#: Transfer API, file operations: CR LF ends the commands that carry a path; `/~/` is the home directory.
+CR_LF = "with CR LF in it"
+HOME = "read as the home directory"
+
+
 @dataclass
 class Unsendable:
-    """Names that are not UTF-8: Globus cannot name them, and none is altered. Counted, and the first of them kept."""
+    """Names that Globus cannot take; none is altered. Counted by the reason, and the first of them kept."""
 
     count: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
 
-    def add(self, name: bytes) -> None:
+    def add(self, name: bytes | str, reason: str = NOT_UTF8) -> None:
         self.count += 1
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
         if len(self.names) < _SHOWN:
             self.names.append(shown(name))
+
+    def told(self) -> str:
+        names = "1 name" if self.count == 1 else f"{self.count} names"
+        return f"{names} that Globus cannot take: " + ", ".join(
+            f"{count} {reason}" for reason, count in self.reasons.items()
+        )
 
     def problem(self) -> UsageProblem:
         more = self.count - len(self.names)
         return UsageProblem(
             "unsendable-names",
-            f"{self.count} names are not UTF-8: Globus cannot name them; nothing was submitted",
+            f"{self.told()}; nothing was submitted",
             "rename them, or leave them out: --skip-unsendable",
             detail="\n".join([*self.names, *([f"and {more} more"] if more else [])]),
         )
