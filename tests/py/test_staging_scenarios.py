@@ -508,3 +508,212 @@ def test_a_payload_that_failed_is_run_again_without_staging_again(new_site: Call
     assert [task["status"] for task in site.tasks()] == ["SUCCEEDED", "SUCCEEDED"]
     assert site.got() == {"out/a b": "one\n", "out/c": "two\n"}
     until(lambda: not site.cluster.queue(), site.seen)
+
+
+WALLTIME = """\
+#GLOBUS stage-in archive:/in/ scratch:/%j/in/
+#GLOBUS stage-out scratch:/%j/out/ results:/success/
+#GLOBUS stage-out scratch:/%j/out/ results:/failure/ --when failure
+"""
+
+
+@pytest.mark.timeout(240)
+def test_walltime(new_site: Callable[..., Site]) -> None:
+    """All modes at once: Slurm looks at time limits only every half minute."""
+    sites = [new_site(mode) for mode in MODES]
+    slurm = sites[0].cluster.kind == "slurm"
+    for site in sites:
+        limit = "#SBATCH --time=1\n" if slurm else "#PBS -l walltime=00:00:20\n"
+        margin = ""
+        if site.mode == "inline":
+            # Inside the job there is time to stage out only if it is left.
+            margin = f"#GLOBUS set stop-before={45 if slurm else 15}s\n"
+        script = site.script(site.body("sleep 200"), lines=limit + margin + WALLTIME, name=f"{site.mode}.sh")
+        site.submit(script)
+    for site in sites:
+        site.until_running()
+        if slurm and site.mode != "inline":
+            site.cluster.node.run(["scontrol", "update", f"JobId={site.job}", "EndTime=now+3"])  # type: ignore[attr-defined]
+    for site in sites:
+        ended = site.ended(200)
+        ending = until(lambda site=site: site.cluster.ending(site.job), site.seen)
+        if site.mode == "inline":
+            assert ending in ("FAILED 143:0", "F 143"), ending
+        else:
+            assert ending.startswith("TIMEOUT") or ending == "F -29", ending
+        assert ended["code"] == 1
+        assert site.got() == {"failure/all": "one\ntwo\n"}
+        assert len(site.tasks()) == 2
+    until(lambda: not sites[0].cluster.queue(), sites[0].seen)
+
+
+@pytest.fixture
+def forgetful(new_sandbox: Callable[..., Sandbox], tmp_path: Path) -> Callable[..., Site]:
+    """A site whose PBS keeps no record of jobs that are over."""
+
+    def start(mode: str, **options: Any) -> Site:
+        work = tmp_path / "work"
+        work.mkdir()
+        site = Site(PbsCluster(tmp_path / "server", history=False), new_sandbox(**options), work, mode)
+        site.put("in/a", "one\n")
+        return site
+
+    return start
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+@pytest.mark.parametrize("code", [0, 7])
+def test_pbs_without_history(forgetful: Callable[..., Site], mode: str, code: int) -> None:
+    """The jobs that follow tell what the server has forgotten."""
+    site = forgetful(mode)
+    site.submit(site.script(site.body(f"exit {code}"), lines=WALLTIME))
+    ended = site.ended()
+    assert ended["code"] == (0 if code == 0 else 1), ended
+    assert site.got() == {"success/all" if code == 0 else "failure/all": "one\n"}
+    until(lambda: not site.cluster.queue(), site.seen)
+
+
+def test_pbs_without_history_does_not_guess_about_arrays(forgetful: Callable[..., Site]) -> None:
+    site = forgetful("jobs")
+    lines = "#PBS -J 1-3\n" + WALLTIME.replace("%j", "%A")
+    site.submit(site.script(site.body("", "PBS_ARRAY_ID"), lines=lines))
+    ended = site.ended()
+    assert ended["code"] == 1 and "does not know how" in ended["cause"]
+    assert "success/all" not in site.got()
+    until(lambda: not site.cluster.queue(), site.seen)
+
+
+def test_pbs_without_history_cancelled_while_held(forgetful: Callable[..., Site]) -> None:
+    site = forgetful("jobs", progress="held")
+    site.submit(site.script(site.body()))
+    site.cluster.cancel(site.job)
+    ended = site.ended()
+    assert "gone before its data was there" in ended["cause"]
+    until(lambda: not site.cluster.queue(), site.seen)
+    assert [task["status"] for task in site.tasks()] == ["FAILED"]
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_pbs_deleted_after_its_release(new_sandbox: Callable[..., Sandbox], tmp_path: Path, history: bool) -> None:
+    """A job that is deleted while it waits leaves its followers in H for good: `tend` finds and removes them."""
+    work = tmp_path / "work"
+    work.mkdir()
+    site = Site(PbsCluster(tmp_path / "server", history), new_sandbox(), work, "jobs")
+    site.put("in/a", "one\n")
+    site.submit(site.script(site.body(), lines="#PBS -a 203001010000\n" + WALLTIME))
+    until(lambda: site.fact("released"), site.seen)
+    site.cluster.cancel(site.job)
+    assert site.cluster.queue()
+    site.globuswrap("tend")
+    if not history:  # nobody says that it is over: that has to be so for a while
+        note = site.directory / "note.job-over"
+        content = json.loads(note.read_text())
+        note.write_text(json.dumps({**content, "at": content["at"] - 61}))
+        site.globuswrap("tend")
+    assert site.ended()["code"] == 1
+    until(lambda: not site.cluster.queue(), site.seen)
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("code", [0, 7])
+def test_slurm_has_forgotten_the_job(new_sandbox: Callable[..., Sandbox], tmp_path: Path, code: int) -> None:
+    """Purged long before `tend` comes by: the witness that is left tells."""
+    missing = missing_programs()
+    if missing:
+        support.cannot(f"no {', '.join(missing)} here")
+    work = tmp_path / "work"
+    work.mkdir()
+    with SlurmNode(tmp_path / "slurm", min_job_age=2) as node:
+        site = Site(SlurmCluster(node), new_sandbox(), work, "login")
+        site.put("in/a", "one\n")
+        site.submit(site.script(site.body(f"exit {code}"), lines=WALLTIME))
+        until(lambda: site.fact("released") or site.tend(), site.seen)
+        until(lambda: not node.job(site.job), site.seen, 150)
+        ended = site.ended()
+        assert ended["code"] == (0 if code == 0 else 1), ended
+        assert site.got() == {"success/all" if code == 0 else "failure/all": "one\n"}
+        assert not site.cluster.queue()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_killed_while_submitting(new_site: Callable[..., Site], call: int) -> None:
+    """kill -9 right after the n-th job was submitted, before anything about it could be written down: resumed, there is one
+    job of each kind."""
+    site = new_site("jobs")
+    program = "sbatch" if site.cluster.kind == "slurm" else "qsub"
+    tools = site.work / "tools"
+    tools.mkdir()
+    real = subprocess.run(["which", program], env=site.env(), capture_output=True, text=True).stdout.strip()
+    wrapper = tools / program
+    wrapper.write_text(
+        f"#!/bin/bash\nprintf x >>'{tools}/count'\n'{real}' \"$@\" || exit\n"
+        f"[[ $(wc -c <'{tools}/count') -ne {call} ]] || kill -9 $PPID\n"
+    )
+    wrapper.chmod(0o755)
+    script = site.script(site.body())
+    env = {**site.env(), "PATH": f"{tools}:{site.env()['PATH']}"}
+    killed = subprocess.run(
+        [str(support.LAUNCHER), "submit", "--scheduler", site.cluster.kind, "--poll", "1", script],
+        env=env,
+        cwd=site.work,
+        capture_output=True,
+    )
+    assert killed.returncode == -9
+    chains = Path(str(site.box.env["XDG_STATE_HOME"])) / "globuswrap" / "chains"
+    (site.chain,) = [path.name for path in chains.iterdir()]
+    site.globuswrap("submit", "--resume", site.chain)
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
+    assert site.got() == {"out/all": "one\ntwo\n"}
+
+
+@pytest.mark.chaos
+def test_many_at_once(new_site: Callable[..., Site]) -> None:
+    """Several hosts tend the same chain: one task for each step, and one end."""
+    site = new_site("login")
+    site.submit(site.script(site.body()))
+    deadline = 30
+    while not site.fact("ended") and deadline:
+        deadline -= 1
+        together = [
+            subprocess.Popen([str(support.LAUNCHER), "tend"], env=site.env(), cwd=site.work, stderr=subprocess.PIPE)
+            for _ in range(4)
+        ]
+        for each in together:
+            _, stderr = each.communicate(timeout=60)
+            assert each.returncode == 0, stderr
+    site.check(SUCCEEDED, tasks=2, code=0, ended=site.ended())
+    assert site.got() == {"out/all": "one\ntwo\n"}
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_cleanup_deletes_what_receipts_cover(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode)
+    lines = """\
+    #GLOBUS stage-in archive:/in/ scratch:/%j/in/
+    #GLOBUS stage-out scratch:/%j/out/ results:/out/
+    #GLOBUS cleanup scratch:/%j/
+    #GLOBUS cleanup archive:/in/ --when failure
+    """
+    site.submit(site.script(site.body('touch "$here/in/new one"'), lines=lines))
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=3, code=0, ended=ended)
+    top = site.box.collections["scratch"].path / site.job
+    assert [str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()] == ["in/new one"]
+    assert (site.box.collections["archive"].path / "in" / "c").exists()
+
+
+def test_login_expires_and_comes_back(new_site: Callable[..., Site]) -> None:
+    """Nobody is logged in any more: the chain waits, says why, and goes on when someone is."""
+    site = new_site("login", progress="held")
+    site.submit(site.script(site.body()))
+    storage = Path(str(site.box.env["HOME"])) / ".globus" / "cli" / "storage.db"
+    aside = storage.rename(storage.with_suffix(".away"))
+    site.globuswrap("tend")
+    step = site.data()["steps"][0]
+    assert step["state"] == "stuck" and "globus login" in step["remedy"], step
+    aside.rename(storage)
+    site.box.control.progress("at-once")
+    site.check(SUCCEEDED, tasks=2, code=0, ended=site.ended())

@@ -138,7 +138,7 @@ def start(chain: Chain) -> Standing:
     scheduler = scheduler_of(chain)
     try:
         _submit_jobs(chain, scheduler)
-        standing = advance(chain)
+        standing = advance(chain, until_released=True)
         if standing.waits_for == PERSON and standing.problem is not None and not isinstance(standing.problem, TryLater):
             raise standing.problem  # a login is wanted, and here is someone to give it
     except Interrupted as problem:
@@ -244,11 +244,12 @@ def _orphans(chain: Chain, scheduler: Scheduler) -> list[str]:
 # --- advancing --------------------------------------------------------------------------------------------------------
 
 
-def advance(chain: Chain, evidence: str | None = None) -> Standing:
+def advance(chain: Chain, evidence: str | None = None, *, until_released: bool = False) -> Standing:
     """Do the next possible thing, and say what the chain waits for.
 
-    `evidence` is the outcome of the compute job as the dependency of the calling job proves it. Raises TryLater when the
-    scheduler does not answer; a problem of a transfer is in the Standing.
+    `evidence` is the outcome of the compute job as the dependency of the calling job proves it; `until_released`: what
+    comes after the job's release is left to others. Raises TryLater when the scheduler does not answer; a problem of a
+    transfer is in the Standing.
     """
     ended = chain.fact("ended")
     if ended is not None:
@@ -265,6 +266,8 @@ def advance(chain: Chain, evidence: str | None = None) -> Standing:
         waiting = _stage_in(chain, scheduler, compute)
         if waiting is not None:
             return waiting
+    if until_released and chain.plan.scheduler != "local":
+        return Standing(JOB, f"job {compute} is released")
     outcome = chain.fact("outcome") or _observe(chain, scheduler, compute, evidence)
     if outcome is None:
         return _for_job(chain, scheduler, compute)

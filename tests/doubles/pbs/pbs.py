@@ -461,12 +461,12 @@ def run(job_id: str, index: str) -> None:
     own_id = job_id.replace("[]", f"[{index}]")
     output = home() / "spool" / f"{own_id}.OU"
     environment = {
-        **job["variables"],
         "HOME": job["home"],
         "USER": job["owner"],
         "LOGNAME": job["owner"],
         "SHELL": "/bin/bash",
         "PATH": f"{HERE}:/usr/local/bin:/usr/bin:/bin",
+        **job["variables"],
         "PBS_CONF_FILE": os.environ["PBS_CONF_FILE"],
         "PBS_JOBID": own_id,
         "PBS_JOBNAME": job["Job_Name"],
