@@ -12,6 +12,7 @@ import json
 import os
 import stat as stat_module
 import threading
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Iterable
@@ -74,7 +75,7 @@ class Task:
     KEPT = words(
         "id type owner label submission_id status requested completed deadline deadline_given source "
         "destination options faults files directories symlinks bytes checksummed skipped moved "
-        "subtasks_done subtasks_skipped fatal paused looks started trouble trouble_at issued canceled "
+        "subtasks_done subtasks_skipped fatal paused looks started trouble trouble_at canceled "
         "expired failed history_deleted progress"
     )
 
@@ -84,7 +85,6 @@ class Task:
         self.owner = ""
         self.label: str | None = None
         self.submission_id = ""
-        self.issued = True
         self.status = "ACTIVE"
         self.requested = 0.0
         self.completed: float | None = None
@@ -341,8 +341,11 @@ class Engine:
     def _decide(self) -> None:
         with self._wake:
             while not self._ended:
-                now = self._clock.now()
-                rest = self._round(now)
+                try:
+                    rest = self._round(self._clock.now())
+                except Exception:  # a defect in one round must not stop all tasks
+                    traceback.print_exc()
+                    rest = 0.5
                 self._wake.wait(rest)
 
     def _round(self, now: float) -> float:
@@ -350,6 +353,7 @@ class Engine:
         next_at = now + 3600.0
         at_work = {"TRANSFER": 0, "DELETE": 0}
         for task in list(self._unfinished.values()):
+            self._extend_while_queued(task, now)
             if now >= task.deadline and not task.running:
                 self._finish(task, "FAILED", "EXPIRED")
                 continue
@@ -373,6 +377,16 @@ class Engine:
                 self._pool.submit(self._work, task)
             next_at = min(next_at, task.deadline, self._due_at(task, next_at))
         return max(0.005, next_at - now)
+
+    def _extend_while_queued(self, task: Task, now: float) -> None:
+        """A transfer that only waits for its turn does not expire (task_behavior, "Deadlines")."""
+        if (
+            task.type == "TRANSFER"
+            and task.place == "queued"
+            and not task.deadline_given
+            and now - task.trouble_at > DAY
+        ):
+            task.deadline = max(task.deadline, now + DAY)
 
     def _mode(self, task: Task) -> str:
         return task.progress or str(self._state.setting("progress", "at-once"))
@@ -449,6 +463,7 @@ class Engine:
         except Stopped:
             pass
         except Exception as error:  # a defect here must not look like a task that hangs
+            traceback.print_exc()
             with self._wake:
                 self._event(task, "INTERNAL_ERROR", "internal error", True, repr(error))
             ended = "INTERNAL_ERROR"

@@ -355,6 +355,16 @@ def test_a_given_deadline_is_kept_and_work_extends_only_the_default(api: Any, sa
     assert api.ended(late)["fatal_error"]["code"] == "EXPIRED"
 
 
+def test_a_transfer_that_only_waits_for_its_turn_does_not_expire(api: Any, sandbox: Sandbox, archive: Path) -> None:
+    write(archive, {str(number): "x" for number in range(4)})
+    sandbox.control.progress("held")
+    tasks = [api.transfer((f"/{number}", f"/{number}")) for number in range(4)]
+    api.until(tasks[3], lambda document: document["nice_status"] == "Queued")
+    sandbox.control.advance_clock(25 * 3600)
+    assert [api.ended(task)["fatal_error"]["code"] for task in tasks[:3]] == ["EXPIRED"] * 3
+    assert api.task(tasks[3])["status"] == "ACTIVE"
+
+
 def test_label_and_deadline_can_be_changed_while_active(api: Any, sandbox: Sandbox, archive: Path) -> None:
     sandbox.control.progress("held")
     task = api.transfer(("/a", "/a"), label="before")
