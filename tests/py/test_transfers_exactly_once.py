@@ -297,6 +297,7 @@ def test_fifty_tasks_are_waited_for_with_one_process_per_poll(sandbox: Sandbox) 
 def fifty(sandbox: Sandbox) -> list[str]:
     """Fifty unfinished tasks. Submitted without the CLI, which would take half a minute: they are only waited for."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    token = auth.token("access", auth.SERVER_OF_SERVICE["transfer"] or "", auth.USER)
 
     def asked(method: str, path: str, body: object = None) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -305,7 +306,7 @@ def fifty(sandbox: Sandbox) -> list[str]:
             data=None if body is None else json.dumps(body).encode(),
             headers={
                 "Content-Type": "application/json",
-                "Authorization": f"Bearer {auth.token('access', auth.SERVER_OF_SERVICE['transfer'] or '', auth.USER)}",
+                "Authorization": f"Bearer {token}",
             },
         )
         with opener.open(request, timeout=30) as answer:
