@@ -12,20 +12,27 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from globuswrap.errors import Problem
+    from globuswrap.transfers.batch import BatchResult, Choices, Listing, PathList, batch
     from globuswrap.transfers.operations import After, Result, delete, transfer, wait
     from globuswrap.transfers.outcome import Outcome
-    from globuswrap.transfers.request import Options
+    from globuswrap.transfers.request import Item, Options
     from globuswrap.transfers.submit import Policy
     from globuswrap.transfers.wait import Patience
 
 _FROM = {
     "After": "globuswrap.transfers.operations",
+    "BatchResult": "globuswrap.transfers.batch",
+    "Choices": "globuswrap.transfers.batch",
+    "Item": "globuswrap.transfers.request",
+    "Listing": "globuswrap.transfers.batch",
     "Options": "globuswrap.transfers.request",
     "Outcome": "globuswrap.transfers.outcome",
+    "PathList": "globuswrap.transfers.batch",
     "Patience": "globuswrap.transfers.wait",
     "Policy": "globuswrap.transfers.submit",
     "Problem": "globuswrap.errors",
     "Result": "globuswrap.transfers.operations",
+    "batch": "globuswrap.transfers.batch",
     "delete": "globuswrap.transfers.operations",
     "transfer": "globuswrap.transfers.operations",
     "wait": "globuswrap.transfers.operations",
@@ -33,13 +40,19 @@ _FROM = {
 
 __all__ = [
     "After",
+    "BatchResult",
+    "Choices",
+    "Item",
+    "Listing",
     "Options",
     "Outcome",
+    "PathList",
     "Patience",
     "Policy",
     "Problem",
     "Result",
     "__version__",
+    "batch",
     "delete",
     "transfer",
     "wait",

@@ -114,7 +114,7 @@ def _refuse_twice(loads: Sequence[Load], base: Column, twice: set[int]) -> None:
     if found.count:
         lines = [_told(each, base) for each in found.first[:_SHOWN]]
         raise _collisions(
-            f"{found.count} items have a destination that another has too",
+            f"{_items(found.count)} a destination that another has too",
             "decide which: --on-collision first, last or rename",
             lines,
             found.count,
@@ -146,11 +146,15 @@ def _refuse_nested(loads: Sequence[Load], base: Column, above: set[int]) -> None
                 break
     if count:
         raise _collisions(
-            f"{count} items have a destination inside another item's",
+            f"{_items(count)} a destination inside another item's",
             "send the directory, or what is in it, but not both in one batch",
             lines,
             count,
         )
+
+
+def _items(count: int) -> str:
+    return "1 item has" if count == 1 else f"{count} items have"
 
 
 def _collisions(cause: str, remedy: str, lines: list[str], count: int) -> UsageProblem:
