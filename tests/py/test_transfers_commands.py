@@ -220,7 +220,7 @@ def test_a_plain_script_of_python_uses_the_same_functions(sandbox: Sandbox) -> N
     example = text.split("```python\n")[1].split("```")[0]
     done = sandbox.run([sys.executable, "-c", example])
     assert done.returncode == 0, done.stderr
-    assert "succeeded: 1 files" in done.stdout
+    assert "succeeded: 1 file" in done.stdout
     assert (sandbox.collection("scratch").path / "run7" / "a").read_text() == "data"
 
 

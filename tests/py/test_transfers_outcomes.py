@@ -52,7 +52,7 @@ def fault(**fields: object) -> Callable[[Sandbox], object]:
 SKIPS = ("--skip-source-errors", "--no-recursive")
 CASES = [
     Case("succeeded", "succeeded", 0),
-    Case("skips", "succeeded-with-skips", 0, source="archive:/nope", options=SKIPS, says="1 files were skipped"),
+    Case("skips", "succeeded-with-skips", 0, source="archive:/nope", options=SKIPS, says="at the source: 1 file"),
     Case(
         "skips-strict",
         "succeeded-with-skips",
@@ -79,7 +79,7 @@ CASES = [
         says="globus whoami",
     ),
     Case("cancelled", "cancelled", 5, prepare=held, afterwards=globus("task", "cancel"), says="cancelled"),
-    Case("missing", "permanent-fault", 5, source="archive:/nope", says="FILE_NOT_FOUND"),
+    Case("missing", "permanent-fault", 5, source="archive:/nope", says="/nope: FILE_NOT_FOUND"),
     Case("denied", "permanent-fault", 5, prepare=fault(kind="denied", collection="archive"), says="PERMISSION_DENIED"),
     Case("quota", "permanent-fault", 5, prepare=fault(kind="quota", collection="scratch"), says="QUOTA_EXCEEDED"),
     Case(

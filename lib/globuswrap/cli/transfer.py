@@ -98,11 +98,12 @@ def outcome_line(name: str, receipt: Any, cause: str = "") -> str:
 
     parts = []
     if receipt.get("files_transferred") is not None:
-        parts.append(f"{receipt['files_transferred']} files, {units.human_size(receipt.get('bytes_transferred') or 0)}")
+        files = units.counted(receipt["files_transferred"], "file")
+        parts.append(f"{files}, {units.human_size(receipt.get('bytes_transferred') or 0)}")
     if receipt.get("files_skipped"):
         parts.append(f"{receipt['files_skipped']} already there")
     if receipt.get("faults"):
-        parts.append(f"{receipt['faults']} faults")
+        parts.append(units.counted(receipt["faults"], "fault"))
     if cause:
         parts.append(cause)
     return f"{name}: {', '.join(parts)}" if parts else name

@@ -30,6 +30,11 @@ def size(text: str | int) -> int:
     return int(float(match[1]) * _BYTES[match[2].upper()])
 
 
+def counted(count: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def human_duration(seconds: float) -> str:
     """Two leading units: `42 s`, `3 min 5 s`, `2 h 10 min`, `1 d 4 h`."""
     whole = round(seconds)

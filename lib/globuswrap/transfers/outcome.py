@@ -6,12 +6,14 @@ missing status is an error, not a success.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from globuswrap import errors
 from globuswrap.globus import queries
+from globuswrap.system import units
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, st
         mirror = "DELETE_DESTINATION_EXTRA_SKIPPED" in codes
         if not skipped and not mirror and "SKIPPED_ERRORS" not in codes:
             return Outcome(task_id, "succeeded", errors.DONE, "", task=task)
-        cause = f"{skipped} files were skipped for errors at the source" if skipped else "files were skipped"
+        cause = (
+            f"skipped for errors at the source: {units.counted(skipped, 'file')}" if skipped else "files were skipped"
+        )
         if mirror:
             cause = "the mirrored deletion was skipped" + (f", and {cause}" if skipped else "")
         code = errors.SKIPPED if strict else errors.DONE
@@ -161,6 +165,15 @@ def stopped(task: Mapping[str, Any], reason: str, *, cancelled: bool) -> Outcome
         terminal=cancelled,
         task=task,
     )
+
+
+def with_path(ended: Outcome, events: Sequence[Mapping[str, Any]]) -> Outcome:
+    """The outcome with the path that its last error event names, where the details have a `File:` line."""
+    for event in events:
+        found = re.search(r"(?m)^File: (.+)$", str(event.get("details") or ""))
+        if event.get("is_error") and found:
+            return replace(ended, cause=f"{found[1].strip()}: {ended.cause}")
+    return ended
 
 
 def held(task: Mapping[str, Any], name: str, seconds: float) -> Outcome:

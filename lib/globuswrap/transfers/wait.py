@@ -194,6 +194,8 @@ def _settled(
         answer = command.retrying(lambda: command.call(*arguments.events(task_id)), patience.retry_for)
         events = queries.search(queries.EVENTS, answer) or []
     ended = known if known is not None else outcome.finished(document, events, strict=patience.strict)
+    if ended.name in ("permanent-fault", "too-many-faults"):
+        ended = outcome.with_path(ended, events)
     skipped: list[dict[str, Any]] | None = []
     if not gone and ended.name == "succeeded-with-skips":
         skipped = _listed(task_id, "--skipped-errors", queries.SKIPPED, patience)
