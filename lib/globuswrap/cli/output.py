@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from globuswrap.errors import Problem
 from globuswrap.system import log
@@ -41,9 +41,9 @@ def show(report: Report) -> None:
 
 def show_problem(problem: Problem) -> None:
     """One line of cause, one of remedy, on stderr; with -v what was run and what came back. In JSON, the envelope too."""
-    log.say(f"globuswrap: {problem.cause}  [{problem.name}]", 0)
+    log.say(f"{styled('globuswrap:', 'bad', sys.stderr)} {problem.cause}  [{problem.name}]", 0)
     if problem.remedy:
-        log.say(f"  remedy: {problem.remedy}", 0)
+        log.say(f"  remedy: {styled(problem.remedy, 'strong', sys.stderr)}", 0)
     listed = problem.detail if problem.name in _SHOW_DETAIL or log.level() >= 2 else ""
     if problem.ran and log.level() >= 2:
         log.say(f"  ran: {log.shell_line(problem.ran)}", 0)
@@ -85,14 +85,79 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str], width: int | None = None) -> list[str]:
-    """Rows in columns under a head, the last column shortened to fit the terminal (never when piped)."""
+    """Rows in columns under a head, one line each. On a terminal they fit its width (never cut when piped): the last column
+    is shortened first, then the others, widest first; the first, which is what one copies, stays whole."""
+    listed = [[_printable(str(cell)) for cell in row] for row in (head, *rows)]
+    widths = [max(_columns(row[column]) for row in listed) for column in range(len(head))]
+    limit = width if width is not None else _terminal()
+    if limit is not None:
+        _shrink(widths, limit - 2 * (len(widths) - 1))
+    return ["  ".join(_padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in listed]
+
+
+#: What a shortened column keeps, so that it still says something.
+_LEAST = 8
+
+
+def _terminal() -> int | None:
     import shutil
 
-    listed = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
-    widths = [max(len(row[column]) for row in listed) for column in range(len(head))]
-    limit = width if width is not None else shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    lines = []
-    for row in listed:
-        line = "  ".join(cell.ljust(widths[column]) for column, cell in enumerate(row)).rstrip()
-        lines.append(line if limit is None or len(line) <= limit else line[: limit - 1] + "…")
-    return lines
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _shrink(widths: list[int], room: int) -> None:
+    last = len(widths) - 1
+    for column in [last, *sorted(range(1, last), key=lambda each: -widths[each])]:
+        excess = sum(widths) - room
+        if excess > 0 and column > 0:
+            widths[column] = max(min(_LEAST, widths[column]), widths[column] - excess)
+
+
+def _padded(cell: str, width: int) -> str:
+    shown = fitted(cell, width)
+    return shown + " " * (width - _columns(shown))
+
+
+def fitted(text: str, width: int) -> str:
+    """The text, cut to so many columns of a terminal."""
+    if _columns(text) <= width:
+        return text
+    kept, used = [], 0
+    for letter in text:
+        used += _columns(letter)
+        if used > width - 1:
+            break
+        kept.append(letter)
+    return "".join(kept) + "…"
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: wide letters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+    )
+
+
+def _printable(text: str) -> str:
+    """On one line: control characters as escapes, so that a name cannot move the cursor or make a second row."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode("ascii") for each in text
+    )
+
+
+_STYLES = {"bad": "31;1", "warning": "33", "good": "32", "strong": "1", "faint": "2"}
+
+
+def styled(text: str, style: str, stream: TextIO | None = None) -> str:
+    """The text in a style, on a terminal that has colours; NO_COLOR (no-color.org) and TERM=dumb turn them off."""
+    import os
+
+    to = sys.stdout if stream is None else stream
+    plain = not to.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return text if plain else f"\x1b[{_STYLES[style]}m{text}\x1b[0m"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,43 @@ def shown() -> Iterator[Watcher | None]:
             yield watcher
     else:
         yield _lines()
+
+
+@contextmanager
+def doing() -> Iterator[Callable[[str], None]]:
+    """A function to say what is being done now: one line on a terminal, gone in the end, from the third second on.
+
+    Nothing in a log: what was found is said there anyway.
+    """
+    if log.level() != 1 or output.state.json or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    started = time.monotonic()
+    now = ""
+    ended = threading.Event()
+
+    def draw() -> None:
+        turn = 0
+        while not ended.wait(0.2):
+            if time.monotonic() - started >= QUIET_SECONDS:
+                turn += 1
+                width = shutil.get_terminal_size().columns
+                line = f"{'|/-' + chr(92)}"[turn % 4] + f" {now} ({units.human_duration(time.monotonic() - started)})"
+                print(f"\r{output.fitted(line, width - 1)}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def say(text: str) -> None:
+        nonlocal now
+        now = " ".join(text.split())
+
+    drawing = threading.Thread(target=draw, daemon=True)
+    drawing.start()
+    try:
+        yield say
+    finally:
+        ended.set()
+        drawing.join()
+        if time.monotonic() - started >= QUIET_SECONDS:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def totals(tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:

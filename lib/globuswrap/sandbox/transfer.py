@@ -6,7 +6,7 @@ import fnmatch
 import threading
 from typing import Any
 
-from globuswrap.sandbox.state import seconds_of, spaced
+from globuswrap.sandbox.state import Collection, seconds_of, spaced
 from globuswrap.sandbox.tasks import Item, Task
 from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
@@ -500,26 +500,7 @@ def pause_info(world: Any, call: Call) -> dict[str, Any]:
         if fault.kind == "pause-task":
             explicit["source"] = str(fault.with_.get("message", "Paused by the collection's administrator"))
         elif fault.kind == "paused" and collection is not None:
-            rules.append(
-                {
-                    "DATA_TYPE": "pause_rule_limited",
-                    "id": fault.id,
-                    "message": fault.with_.get("message", "Paused by the collection's administrator"),
-                    "start_time": None,
-                    "endpoint_id": collection.id,
-                    "endpoint_display_name": collection.name,
-                    "identity_id": None,
-                    "modified_time": spaced(world.clock.now()),
-                    "created_by_host_manager": False,
-                    "editable": False,
-                    "pause_ls": True,
-                    "pause_mkdir": True,
-                    "pause_rename": True,
-                    "pause_task_delete": True,
-                    "pause_task_transfer_write": True,
-                    "pause_task_transfer_read": True,
-                }
-            )
+            rules.append(_pause_rule(world, fault, collection))
     return {
         "DATA_TYPE": "pause_info_limited",
         "pause_rules": rules,
@@ -527,4 +508,37 @@ def pause_info(world: Any, call: Call) -> dict[str, Any]:
         "source_pause_message_share": None,
         "destination_pause_message": explicit["destination"],
         "destination_pause_message_share": None,
+    }
+
+
+@routes("GET", V + "/endpoint/{endpoint}/my_effective_pause_rule_list")
+def my_effective_pause_rules(world: Any, call: Call) -> dict[str, Any]:
+    """The rules that pause the user's tasks on a collection (documented: "Get My Effective Endpoint Pause Rules")."""
+    collection = collection_of(world, call.params["endpoint"])
+    faults = [fault for fault in world.faults.for_collections(collection.id) if fault.kind == "paused"]
+    return {
+        "DATA_TYPE": "pause_rule_limited_list",
+        "endpoint_display_name": collection.name,
+        "DATA": [_pause_rule(world, fault, collection) for fault in faults],
+    }
+
+
+def _pause_rule(world: Any, fault: Any, collection: Collection) -> dict[str, Any]:
+    return {
+        "DATA_TYPE": "pause_rule_limited",
+        "id": fault.id,
+        "message": fault.with_.get("message", "Paused by the collection's administrator"),
+        "start_time": None,
+        "endpoint_id": collection.id,
+        "endpoint_display_name": collection.name,
+        "identity_id": None,
+        "modified_time": spaced(world.clock.now()),
+        "created_by_host_manager": False,
+        "editable": False,
+        "pause_ls": True,
+        "pause_mkdir": True,
+        "pause_rename": True,
+        "pause_task_delete": True,
+        "pause_task_transfer_write": True,
+        "pause_task_transfer_read": True,
     }

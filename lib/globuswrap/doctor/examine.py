@@ -1,0 +1,142 @@
+"""All of it, in an order in which what makes the rest pointless comes first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from globuswrap.doctor import finding, jobs, leftovers, login, machine, places
+from globuswrap.doctor.finding import WARNING, Finding, Say, of_problem
+from globuswrap.doctor.jobs import Forecast
+from globuswrap.doctor.places import Place
+from globuswrap.errors import Problem, UsageProblem
+from globuswrap.staging.plan import Plan
+from globuswrap.staging.submission import Wishes, plan_of
+from globuswrap.sync import profile as profiles
+from globuswrap.system import log
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What to look at. `subject` is a job script or the name of a profile; `until` (seconds since the epoch) is how long the
+    login session has to last; `write` probes destinations; `node` asks from a compute node, for at most `node_wait` s."""
+
+    subject: str | None = None
+    until: float | None = None
+    write: bool = True
+    node: bool = False
+    node_wait: float = 300.0
+    wishes: Wishes = Wishes()  # noqa: RUF009 (frozen)
+    arguments: tuple[str, ...] = ()
+
+
+def _quiet(text: str) -> None:
+    return None
+
+
+def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
+    """Every finding, the good ones too. Changes nothing but for the probes, which it removes.
+
+    Raises UsageProblem for a subject that is neither a job script nor a profile.
+    """
+    found = list(machine.look())
+    if any(each.name in ("bad-config", "unknown-config-key", "bad-uuid", "bad-name") for each in found):
+        return found
+    plan: Plan | None = None
+    text, wanted = "", list[Place]()
+    try:
+        plan, text, wanted = _subject(questions)
+    except Problem as problem:
+        if problem.name == "unknown-subject":
+            raise
+        found.append(of_problem(problem, "nothing would be submitted"))
+    scheduler = plan.scheduler if plan is not None else jobs.here()
+    until = questions.until
+    if scheduler in ("slurm", "pbs"):
+        answers = list(jobs.look(scheduler, say))
+        found += answers
+        if plan is not None and all(each.code == 0 for each in answers):
+            foreseen, said = jobs.forecast(plan, text, say)
+            found += said
+            until = until if until is not None else foreseen.until
+    said, session = login.look(say)
+    found += said
+    if session is not None:
+        everything = questions.subject is None
+        found += places.look(wanted, session, until, say, write=questions.write, mounts=True)
+        if everything or questions.write:
+            found += places.removed_probes()
+        if questions.node and scheduler in ("slurm", "pbs"):
+            found += jobs.probe(scheduler, questions.wishes.partition, questions.node_wait, say)
+    if questions.subject is None:
+        found += leftovers.look()
+    return found
+
+
+def _subject(questions: Questions) -> tuple[Plan | None, str, list[Place]]:
+    subject = questions.subject
+    if subject is None:
+        return None, "", list(places.of_names())
+    if Path(subject).is_file():
+        plan, content = plan_of(Path(subject), questions.wishes, questions.arguments, os.environ)
+        return plan, content.decode("utf-8", "surrogateescape"), list(places.of_plan(plan))
+    if subject in profiles.names():
+        return None, "", list(places.of_profile(profiles.load(subject)))
+    known = ", ".join(profiles.names()) or "none"
+    raise UsageProblem(
+        "unknown-subject",
+        f"{subject!r} is neither a job script nor a profile (known: {known})",
+        "globuswrap doctor --help",
+    )
+
+
+def before_submit(plan: Plan, content: bytes, say: Say = _quiet) -> None:
+    """What has to hold for a chain, looked at before anything of it is queued. Nothing is written at the destination.
+
+    Warnings are said; raises the problem of the worst failure, after saying the others.
+    """
+
+    def looked() -> Iterable[Finding]:
+        foreseen = Forecast()
+        if plan.scheduler in ("slurm", "pbs"):
+            foreseen, said = jobs.forecast(plan, content.decode("utf-8", "surrogateescape"), say)
+            yield from said
+        said, session = login.look(say)
+        yield from said
+        if session is not None:
+            yield from places.look(places.of_plan(plan), session, foreseen.until, say, write=False, mounts=False)
+
+    stop(list(looked()), "globuswrap submit --no-check")
+
+
+def of_profile(profile: profiles.Profile, say: Say = _quiet) -> list[Finding]:
+    """What `sync check` adds to its own looks: collections paused, disconnected, or with a policy that ends the session."""
+    said, session = login.look(say)
+    if session is None:
+        return said
+    return [*said, *places.look(places.of_profile(profile), session, None, say, write=False, mounts=False)]
+
+
+def stop(findings: list[Finding], anyway: str) -> None:
+    """Say what was found, and raise the worst failure as a problem; `anyway` is how to go on all the same."""
+    bad = finding.worst(findings)
+    for each in findings:
+        if each.level == WARNING or (each.level == finding.FAILURE and each is not bad):
+            log.say(told(each), 1 if each.level == WARNING else 0)
+    if bad is not None:
+        remedy = f"{bad.remedy}  (or, to go on all the same: {anyway})"
+        problem = Problem(bad.name, f"{bad.what}; {bad.why}" if bad.why else bad.what, remedy)
+        problem.exit_code = bad.code
+        raise problem
+
+
+def told(each: Finding) -> str:
+    """A finding for people."""
+    lines = [f"{each.what}  [{each.name}]"]
+    if each.why:
+        lines.append(f"  why: {each.why}")
+    if each.remedy:
+        lines.append(f"  remedy: {each.remedy}")
+    return "\n".join(lines)

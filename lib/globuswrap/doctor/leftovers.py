@@ -1,0 +1,101 @@
+"""What earlier runs have left: dead leases, chains that wait for a person, damaged and forgotten journal entries."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from globuswrap.doctor.finding import Finding, of_problem, warning
+from globuswrap.errors import Problem
+from globuswrap.staging import moves, record
+from globuswrap.staging.record import Chain
+from globuswrap.system import files, locks, log, units
+from globuswrap.transfers import journal
+
+#: An intent older than this is not sent again (the journal's rule), so it deserves a look.
+FORGOTTEN = 7 * 86400.0
+#: A submission that has not recorded its job by then was cut off.
+_CUT_OFF = 600.0
+
+
+def look() -> Iterator[Finding]:
+    """Everything that waits for someone to look at it. Asks nobody."""
+    yield from _journal()
+    yield from _leases()
+    yield from _chains()
+
+
+def _journal() -> Iterator[Finding]:
+    now = time.time()
+    try:
+        for entry in journal.entries():
+            age = now - entry.claim.created
+            if entry.finished or age < FORGOTTEN:
+                continue
+            what = f"{entry.claim.kind} of {entry.claim.items} items, {units.human_duration(age)} old, is not finished"
+            if entry.task_id is not None:
+                why = "nobody was told how its task ended"
+                remedy = f"globuswrap wait {entry.task_id} --timeout 1m"
+            else:
+                why = "it was never accepted; the same command now begins a new attempt"
+                remedy = "see what it is: globuswrap status"
+            yield warning("submission-forgotten", f"{what} (key {entry.claim.name or entry.claim.key})", why, remedy)
+        damaged = journal.damaged()
+    except OSError:
+        return  # said of the state directory already
+    for path in damaged:
+        why = "a submission id was in it: its request, run again, would be a second task"
+        remedy = f"look whether its task runs (globus task list), then: {log.shell_line(('rm', '--', str(path)))}"
+        yield warning("journal-damaged", f"{path} is damaged and set aside", why, remedy)
+
+
+def _leases() -> Iterator[Finding]:
+    """Leases of holders that are dead. The next run takes them over by itself; it is said because that run was killed."""
+    for path in sorted((files.state_dir() / "sync").glob("*/lease")):
+        try:
+            if not path.exists() or locks.holder_of(path) is not None:
+                continue
+        except OSError:
+            continue
+        name = path.parent.name.rpartition("-")[0]
+        why = "that run did not end by itself: the machine went down, or it was killed"
+        remedy = f"the next run takes it over: globuswrap sync run {log.shell_line((name,))}"
+        yield warning("lease-stale", f"{path} is held by a process that is gone", why, remedy)
+
+
+def _chains() -> Iterator[Finding]:
+    for chain_id in record.ids():
+        try:
+            yield from _chain(record.load(chain_id))
+        except Problem as problem:
+            yield of_problem(problem, "this chain cannot go on by itself")
+
+
+def _chain(chain: Chain) -> Iterator[Finding]:
+    script = os.path.basename(chain.plan.script)
+    ended = chain.fact("ended")
+    if ended is not None:
+        ending = chain.fact("ending") or {}
+        recent = time.time() - float(ended["at"]) < FORGOTTEN
+        if recent and int(ended.get("code", 1)) != 0 and ending.get("name") != "chain-cancelled":
+            what = f"chain {chain.id} ({script}) failed: {ending.get('cause')}"
+            yield warning(
+                "chain-failed", what, "its data or its results are not where they belong", _resume(chain, ending)
+            )
+        return
+    since = time.time() - max(chain.plan.created, float((chain.fact("resumed") or {}).get("at", 0.0)))
+    if chain.fact("about") is None and since > _CUT_OFF:
+        what = f"the submission of chain {chain.id} ({script}) was cut off {units.human_duration(since)} ago"
+        yield warning(
+            "chain-cut-off", what, "a held job may wait for it for ever", f"globuswrap submit --resume {chain.id}"
+        )
+    for step, note in chain.notes("").items():
+        if note.get("state") == moves.STUCK and chain.fact(f"step.{step}") is None:
+            what = f"chain {chain.id} ({script}): {step} waits: {note.get('cause')}"
+            why = "neither the data nor the job goes on until this is mended"
+            yield warning("chain-stuck", what, why, str(note.get("remedy") or f"globuswrap status {chain.id}"))
+
+
+def _resume(chain: Chain, ending: dict[str, object]) -> str:
+    return str(ending.get("remedy") or f"globuswrap submit --resume {chain.id}")

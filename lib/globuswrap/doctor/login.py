@@ -1,0 +1,97 @@
+"""The `globus` command, who it acts as, and how old that login session is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
+from globuswrap.errors import LOGIN, Problem
+from globuswrap.globus import command, faults
+from globuswrap.system import units
+
+#: An authentication that lies further ahead than this was not done under this clock.
+_AHEAD = 60.0
+#: What `globus whoami` asks for; that command takes no --map-http-status (3.27 to 3.44).
+WHO = ("api", "auth", "GET", "/v2/oauth2/userinfo")
+RENEW = "globus session update --all"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who is logged in, and when they last proved it (seconds since the epoch; None: not known, or a service account)."""
+
+    who: str
+    authenticated: float | None
+
+
+def look(say: Say) -> tuple[list[Finding], Session | None]:
+    """The findings, and the session; None if nothing can be asked of Globus."""
+    found: list[Finding] = []
+    try:
+        say("the globus command")
+        cli = command.find()
+        found.append(ok("globus", f"globus {'.'.join(map(str, cli.version))} at {cli.path}"))
+        say("who is logged in")
+        me = command.call(*WHO)
+        session = _session(me if isinstance(me, dict) else {}, say)
+    except Problem as problem:
+        return [*found, of_problem(problem)], None
+    found.append(ok("login", f"logged in as {session.who}{_age(session)}"))
+    found += _clock(session)
+    if faults.client_credentials() and not session.who.endswith("@clients.auth.globus.org"):
+        found.append(ok("service-account", "GLOBUS_CLI_CLIENT_ID is set: commands act as the service account"))
+    return found, session
+
+
+def _session(me: dict[str, object], say: Say) -> Session:
+    who = str(me.get("preferred_username") or me.get("username") or os.environ.get("GLOBUS_CLI_CLIENT_ID") or "?")
+    if faults.client_credentials():
+        return Session(who, None)
+    say("the login session")
+    shown = command.call("session", "show")
+    known = shown.get("authentications", {}) if isinstance(shown, dict) else {}
+    times = [entry.get("auth_time") for entry in known.values() if isinstance(entry, dict)]
+    moments = [float(each) for each in times if isinstance(each, (int, float))]
+    return Session(who, max(moments, default=None))
+
+
+def _age(session: Session) -> str:
+    if session.authenticated is None:
+        return ""
+    return f", {units.human_duration(max(0.0, time.time() - session.authenticated))} ago"
+
+
+def _clock(session: Session) -> Iterator[Finding]:
+    """The one time that the CLI tells is that of the last authentication: it cannot lie ahead. Whether this host is ahead of
+    Globus cannot be told by plain means."""
+    ahead = (session.authenticated or 0.0) - time.time()
+    if ahead > _AHEAD:
+        what = f"this host's clock is at least {units.human_duration(ahead)} behind Globus (its last login lies ahead)"
+        why = "deadlines, session ages and ages of files are wrong, and tokens are used after they have expired"
+        yield warning("clock-behind", what, why, "have the clock of this host set (chronyc tracking)")
+
+
+def lasts(session: Session, collection: str, minutes: float, until: float | None) -> Finding:
+    """Whether a session is young enough for a collection that wants a login at most `minutes` old (the endpoint document's
+    authentication_timeout_mins), until a time in seconds since the epoch (None: now)."""
+    limit = minutes * 60
+    allowed = units.human_duration(limit)
+    if session.authenticated is None:
+        return ok("session", f"{collection} wants a login at most {allowed} old; a service account has none")
+    end = session.authenticated + limit
+    wanted = time.time() if until is None else until
+    if end >= wanted:
+        return ok("session", f"{collection}: the login session lasts until {moment(end)}")
+    why = f"{collection} wants a login at most {allowed} old: transfers after {moment(end)} are refused"
+    if until is not None and time.time() + limit < until:
+        why += f"; even a fresh one does not last until {moment(until)}: renew it again shortly before"
+    what = f"the login session ends for {collection} at {moment(end)}, before {moment(wanted)}"
+    return failure("session-ends-first", what, why, RENEW, LOGIN)
+
+
+def moment(seconds: float) -> str:
+    """A time as people here write it."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,423 @@
+"""Collections and paths: which ones a job script or profile needs, and whether they can be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import shlex
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap.collections import names, resolve
+from globuswrap.collections.address import Address
+from globuswrap.doctor import login
+from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
+from globuswrap.doctor.login import Session
+from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
+from globuswrap.globus import arguments, command, faults, queries
+from globuswrap.globus.faults import Absent
+from globuswrap.staging import directives
+from globuswrap.staging.plan import STAGE_IN, Plan
+from globuswrap.sync.profile import Profile
+from globuswrap.system import files
+
+SOURCE = "source"  # has to be there
+DESTINATION = "destination"  # has to be writable
+ANY = "collection"  # only has to answer
+
+#: Directories that the probe of a destination makes begin so.
+PROBE = ".globuswrap-doctor-"
+#: How long a probe may take to be removed again.
+_REMOVAL = 60.0
+_NOT_YET = "\ue000"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path that is needed. `said` is where it is said (`job.sh:3`). `whole` is False when only the directory above is
+    known, since the rest has the job's id in it."""
+
+    address: Address
+    role: str
+    said: str
+    whole: bool = True
+
+
+def of_plan(plan: Plan) -> Iterator[Place]:
+    """What the steps of a chain need. A source of stage-out is made by the job: only its collection has to answer."""
+    name = os.path.basename(plan.script)
+    for step in plan.steps:
+        said = f"{directives.printable(name)}:{step.line}"
+        first = SOURCE if step.kind == STAGE_IN else ANY
+        for template, role in ((step.source, first), (step.destination, DESTINATION)):
+            if template:
+                address, whole = _known(template, plan)
+                yield Place(address, role, said, whole)
+
+
+def _known(template: str, plan: Plan) -> tuple[Address, bool]:
+    """The address, as far down as it can be known before the job has an id."""
+    values = {"u": plan.user, "d": plan.cwd, **dict.fromkeys("jaAx", _NOT_YET)}
+    text = directives.expand(template, values)
+    known, cut, _ = text.partition(_NOT_YET)
+    if cut:
+        known = known.rpartition("/")[0] + "/"
+    return resolve.address(known), not cut
+
+
+def of_profile(profile: Profile) -> Iterator[Place]:
+    said = f"[sync.{profile.name}]"
+    yield Place(profile.source, SOURCE, said)
+    yield Place(profile.destination, DESTINATION, said)
+
+
+def of_names() -> Iterator[Place]:
+    """Every named collection: where it is mounted, else its default directory (`/~/`, Transfer documentation, "Paths")."""
+    for collection in names.known().values():
+        path = next(iter(collection.mounted.values()), "/~/")
+        yield Place(Address(collection.id, path, collection.name), ANY, collection.name)
+
+
+def look(
+    places: Iterable[Place], session: Session, until: float | None, say: Say, *, write: bool, mounts: bool
+) -> Iterator[Finding]:
+    """Each collection once, then each path once. `until`: seconds since the epoch that the session has to last. With
+    `write`, a directory is made and removed at each destination; with `mounts`, local directories are compared."""
+    wanted = list(places)
+    usable: set[str] = set()
+    for collection_id in dict.fromkeys(place.address.collection for place in wanted):
+        place = next(place for place in wanted if place.address.collection == collection_id)
+        say(f"collection {place.address.name or collection_id}")
+        found = list(_collection(place, session, until))
+        yield from found
+        if all(finding.code == 0 or finding.name == "session-ends-first" for finding in found):
+            usable.add(collection_id)
+    probed: set[tuple[str, str]] = set()
+    for place in dict.fromkeys(wanted):
+        if place.address.collection not in usable:
+            continue
+        say(place.address.shown)
+        try:
+            found = list(_path(place, probed, write=write))
+        except Problem as problem:
+            found = [_unusable(problem, place)]
+        yield from found
+        if any(_of_whole_collection(finding) for finding in found):
+            usable.discard(place.address.collection)
+    if mounts:
+        for collection_id in sorted(usable):
+            yield from _mounts(collection_id, say)
+
+
+def _of_whole_collection(finding: Finding) -> bool:
+    """Whether the finding holds for all paths of its collection: it need not be said for each."""
+    return finding.code in (LoginNeeded.exit_code, HELD, TRY_LATER)
+
+
+def _collection(place: Place, session: Session, until: float | None) -> Iterator[Finding]:
+    name = place.address.name or place.address.collection
+    try:
+        document = command.call(*arguments.collection(place.address.collection))
+        rules = _pause_rules(place.address.collection)
+    except Absent as problem:
+        remedy = "look the collection up: globuswrap collection search 'PART OF ITS NAME'"
+        what = f"{place.said}: there is no collection {name} ({place.address.collection})"
+        yield failure(
+            "no-such-collection", what, "a transfer to or from it is refused at once", remedy, problem.exit_code
+        )
+        return
+    except Problem as problem:
+        yield of_problem(problem, where=f"{place.said}: {name}")
+        return
+    yield from judged(name, document if isinstance(document, dict) else {}, rules)
+    minutes = document.get("authentication_timeout_mins") if isinstance(document, dict) else None
+    if isinstance(minutes, (int, float)) and minutes > 0:
+        yield login.lasts(session, name, float(minutes), until)
+
+
+def _pause_rules(collection_id: str) -> list[dict[str, Any]]:
+    """The rules that pause this user's tasks there (Transfer documentation, "Get My Effective Endpoint Pause Rules")."""
+    try:
+        found = command.call("api", "transfer", "GET", f"/endpoint/{collection_id}/my_effective_pause_rule_list")
+    except LoginNeeded:
+        raise
+    except Problem as problem:
+        if problem.exit_code == TRY_LATER:
+            raise
+        return []  # an older service, or no right to see them: tasks will tell
+    rows = queries.search(queries.ROWS, found)
+    return [row for row in rows or [] if isinstance(row, dict)]
+
+
+def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """What Transfer's own documents say about a collection. Pure."""
+    bad = False
+    for rule in rules:
+        paused = [each for each in ("pause_task_transfer_read", "pause_task_transfer_write") if rule.get(each)]
+        if paused:
+            bad = True
+            message = " ".join(str(rule.get("message") or "no reason is given").split())
+            yield _paused(name, message)
+    if document.get("gcp_paused"):
+        bad = True
+        yield _paused(name, "its Globus Connect Personal is paused")
+    elif document.get("gcp_connected") is False:
+        bad = True
+        yield _disconnected(name)
+    if document.get("non_functional"):
+        bad = True
+        why = "a transfer to or from it is refused"
+        yield failure(
+            "collection-broken", f"{name} is marked as not functional", why, "ask the collection's manager", REFUSED
+        )
+    if not bad:
+        yield ok("collection", f"{name} is there and not paused")
+
+
+def _paused(name: str, message: str) -> Finding:
+    why = "transfers are accepted, and wait until it is lifted: a job would wait with them"
+    remedy = f"wait, or ask its manager; then look again: globuswrap collection show {shlex.quote(name)}"
+    return failure("collection-paused", f"{name} is paused: {message}", why, remedy, HELD)
+
+
+def _disconnected(name: str) -> Finding:
+    why = "transfers wait until that machine is connected, and give up after a day"
+    remedy = "on that machine: globusconnectpersonal -start"
+    return failure("collection-disconnected", f"{name} is not connected", why, remedy, REFUSED)
+
+
+def _unusable(problem: Problem, place: Place) -> Finding:
+    """A finding from a refused stat or mkdir, by the service's code."""
+    code = str(faults.body_of(problem.detail).get("code") or "")
+    name = place.address.name or place.address.collection
+    message = " ".join(str(faults.body_of(problem.detail).get("message") or problem.cause).split())
+    if code.endswith("PausedByAdmin") or code.endswith("GCPaused"):
+        return _paused(name, message)
+    if code.endswith("GCDisconnected"):
+        return _disconnected(name)
+    if code.endswith("PermissionDenied") and not isinstance(problem, LoginNeeded):
+        what = f"{place.said}: {place.address.shown}: permission denied"
+        why = (
+            "a task would be retried there until its deadline"
+            if place.role == SOURCE
+            else "nothing can be written there"
+        )
+        remedy = "ask the collection's manager for access, or check the account: globus whoami"
+        return failure("permission-denied", what, why, remedy, REFUSED)
+    return of_problem(problem, where=f"{place.said}: {place.address.shown}")
+
+
+def _path(place: Place, probed: set[tuple[str, str]], *, write: bool) -> Iterator[Finding]:
+    address = place.address
+    if place.role == ANY or (not place.whole and place.role == SOURCE):
+        _kind(Address(address.collection, address.path if place.said == address.name else "/~/", address.name))
+        yield ok("path", f"{place.said}: {address.name or address.collection} answers")
+        return
+    kind = _kind(address)
+    if place.role == SOURCE:
+        if kind is None:
+            why = "the transfer would look for it until its deadline, and the job wait with it"
+            remedy = f"check the path: globus ls {shlex.quote(str(_parent(address)))}"
+            yield failure("source-missing", f"{place.said}: {address.shown} is not there", why, remedy, USAGE)
+        else:
+            yield ok("source", f"{place.said}: {address.shown} is there")
+        return
+    above, there = address, kind
+    while there is None and _parent(above).path != above.path:
+        above = _parent(above)
+        there = _kind(above)
+    if there is not None and there != "dir":
+        if above == address and not address.path.endswith("/"):
+            yield ok("destination", f"{place.said}: {address.shown} is a file, and would be replaced")
+            return
+        why = "nothing can be written below a file"
+        what = f"{place.said}: {above.shown} is a {there}, not a directory"
+        yield failure("destination-not-directory", what, why, "name a directory, or move the file away", USAGE)
+        return
+    if kind is None and above == address and not address.path.endswith("/"):
+        above = _parent(address)
+    key = (above.collection, above.path)
+    if write and key not in probed:
+        probed.add(key)
+        yield from _probe(place, above)
+    else:
+        yield ok("destination", f"{place.said}: {above.shown} is there")
+
+
+def _kind(address: Address) -> str | None:
+    """`file`, `dir`, or None if there is nothing (`globus stat` says so with exit 0, observed 3.27 to 3.44)."""
+    try:
+        answer = command.call("stat", "--", str(address))
+    except Absent:
+        return None
+    kind = queries.search("type", answer)
+    return str(kind) if kind else None
+
+
+def _parent(address: Address) -> Address:
+    path = address.path.rstrip("/")
+    return Address(address.collection, posixpath.join(posixpath.dirname(path), "") or "/", address.name)
+
+
+# --- the probe of a destination ---------------------------------------------------------------------------------------
+
+
+def _probe(place: Place, directory: Address) -> Iterator[Finding]:
+    """Make a directory and remove it. What a killed run leaves behind is noted first, and removed by the next one."""
+    probe = directory.joined(f"{PROBE}{uuid.uuid4().hex[:12]}")
+    note = _note(probe)
+    try:
+        command.call("mkdir", "--", str(probe))
+    except Problem as problem:
+        code = str(faults.body_of(problem.detail).get("code") or "")
+        if not code.endswith("Exists"):  # the CLI's own retry of a lost reply
+            note.unlink(missing_ok=True)
+            yield _not_writable(problem, place, directory)
+            return
+    seen = _seen_here(probe)
+    left = _removed(probe)
+    if left is not None:
+        yield left
+    else:
+        note.unlink(missing_ok=True)
+    yield ok("destination", f"{place.said}: {directory.shown} can be written")
+    yield from seen
+
+
+def _not_writable(problem: Problem, place: Place, directory: Address) -> Finding:
+    code = str(faults.body_of(problem.detail).get("code") or "")
+    shown = f"{place.said}: {directory.shown}"
+    why = "the results could not be brought there; the task would be retried until its deadline"
+    if code.endswith("QuotaExceeded"):
+        return failure("destination-over-quota", f"{shown}: the quota is used up", why, "make room there", REFUSED)
+    if code.endswith("NoSpaceLeft"):
+        return failure("destination-full", f"{shown}: no space is left", why, "make room there", REFUSED)
+    if code.endswith("PermissionDenied"):
+        remedy = f"choose a directory of yours, or ask its owner: globus ls -l {shlex.quote(str(directory))}"
+        return failure("destination-not-writable", f"{shown} cannot be written", why, remedy, REFUSED)
+    return _unusable(problem, place)
+
+
+def _seen_here(probe: Address) -> list[Finding]:
+    """Whether what was made on the collection is seen in the local directory that is said to be the same."""
+    from globuswrap.collections import mounts
+
+    try:
+        local = mounts.to_local(probe)
+    except Problem:
+        return []
+    above = os.path.dirname(local)
+    if not os.path.isdir(above) or os.path.isdir(local):
+        return []
+    return [_differs(above, Address(probe.collection, posixpath.dirname(probe.path) or "/", probe.name))]
+
+
+def _differs(local: str, address: Address) -> Finding:
+    why = "local paths would be taken for other files than they are"
+    remedy = f"correct `mounted` of {address.name or address.collection}: globuswrap collection list"
+    return failure("mapping-differs", f"{local} here is not {address.shown}", why, remedy, USAGE)
+
+
+def _removed(probe: Address) -> Finding | None:
+    from globuswrap.transfers import operations
+    from globuswrap.transfers import request as requests
+    from globuswrap.transfers.wait import Patience
+
+    try:
+        request = requests.delete(
+            [probe], recursive=True, options=requests.Options(ignore_missing=True), label="globuswrap doctor"
+        )
+        ended = operations.perform(request, wait=Patience(timeout=_REMOVAL, fault_grace=_REMOVAL / 2))
+        if ended.exit_code == 0:
+            return None
+        cause = ended.outcome.cause if ended.outcome is not None else ""
+    except Problem as problem:
+        cause = problem.cause
+    remedy = f"globus rm --recursive {shlex.quote(str(probe))}"
+    what = f"{probe.shown}, made to see whether it can be written, is not removed yet: {cause}"
+    return warning("probe-left", what, "an empty directory stays there", remedy)
+
+
+def _notes() -> Path:
+    return files.state_dir() / "doctor"
+
+
+def _note(probe: Address) -> Path:
+    path = files.private_directory(_notes()) / f"{posixpath.basename(probe.path)}.json"
+    files.write_atomic(path, json.dumps({"collection": probe.collection, "path": probe.path}))
+    return path
+
+
+def removed_probes() -> Iterator[Finding]:
+    """Remove what earlier runs that were killed have left behind."""
+    if not _notes().is_dir():
+        return
+    for note in sorted(_notes().glob(f"{PROBE}*.json")):
+        try:
+            known = json.loads(note.read_text("utf-8"))
+            probe = Address(str(known["collection"]), str(known["path"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            note.unlink(missing_ok=True)
+            continue
+        if not posixpath.basename(probe.path).startswith(PROBE):
+            note.unlink(missing_ok=True)
+            continue
+        left = _removed(probe)
+        if left is None:
+            note.unlink(missing_ok=True)
+            yield ok("probe", f"{probe.shown}, left by an earlier run, is removed")
+        else:
+            yield left
+
+
+# --- local directories ------------------------------------------------------------------------------------------------
+
+
+def _mounts(collection_id: str, say: Say) -> Iterator[Finding]:
+    for collection in names.known().values():
+        if collection.id != collection_id:
+            continue
+        for local, remote in list(collection.mounted.items())[:3]:
+            say(local)
+            yield from _mount(local, Address(collection.id, remote, collection.name))
+
+
+def _mount(local: str, address: Address) -> Iterator[Finding]:
+    """Whether a local directory and a collection path hold the same, to judge by one entry."""
+    if not os.path.isdir(local):
+        why = f"local paths below it are taken for paths on {address.name}, and are not there"
+        yield warning(
+            "mount-missing", f"{local}, where {address.shown} is said to be mounted, is not here", why,
+            f"mount it, or correct `mounted` of {address.name}",
+        )  # fmt: skip
+        return
+    entry = _an_entry(local)
+    if entry is None:
+        yield ok("mapping", f"{local} is {address.shown}, as far as an empty directory tells")
+        return
+    try:
+        there = _kind(address.joined(entry))
+    except Problem as problem:
+        yield warning("mapping-unknown", f"{local} could not be compared: {problem.cause}", "", problem.remedy)
+        return
+    if there is None and os.path.lexists(os.path.join(local, entry)):
+        yield _differs(local, address)
+    else:
+        yield ok("mapping", f"{local} is {address.shown}, to judge by {directives.printable(entry)}")
+
+
+def _an_entry(local: str) -> str | None:
+    """Some entry that Globus can name; links may lead out of a collection, so they are no evidence."""
+    try:
+        with os.scandir(local) as entries:
+            for entry in entries:
+                good = entry.name.isprintable() and not entry.is_symlink()
+                if good and entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") == entry.name:
+                    return entry.name
+    except OSError:
+        return None
+    return None
