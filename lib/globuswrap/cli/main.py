@@ -49,8 +49,6 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE
-    except (OSError, RecursionError, MemoryError) as error:
-        return _defect(error)
     except Exception as error:
         return _defect(error)
 
