@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli import progress
 from globuswrap.cli.options import SubmitOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.cli.transfer import Waits, planned, told
+from globuswrap.cli.transfer import Waits, performed
 
 app = application()
 
@@ -27,7 +26,6 @@ def delete(
 ) -> Report:
     """Delete paths of one collection as one Globus task, exactly once. Globs are not expanded."""
     from globuswrap.collections import resolve
-    from globuswrap.transfers import operations
     from globuswrap.transfers import request as requests
 
     request = requests.delete(
@@ -36,14 +34,4 @@ def delete(
         options=requests.Options(ignore_missing=ignore_missing),
         **submitting.rest(),
     )
-    if submitting.dry_run:
-        return planned(request)
-    with progress.shown() as watcher:
-        result = operations.perform(
-            request,
-            submitting.policy(waiting.retry_seconds),
-            waiting.patience() if wait else False,
-            waiting.after(),
-            watcher,
-        )
-    return told(result)
+    return performed(request, submitting, waiting, wait)

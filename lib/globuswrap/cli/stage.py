@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.cli.transfer import planned, told
+from globuswrap.cli.transfer import performed
 from globuswrap.errors import DONE
 from globuswrap.system import log
 
@@ -82,7 +81,6 @@ def _staged(
     wait: bool,
 ) -> Report:
     from globuswrap.collections import resolve
-    from globuswrap.transfers import operations
     from globuswrap.transfers import request as requests
 
     request = requests.transfer(
@@ -95,17 +93,7 @@ def _staged(
     if requeued() and request.options.sync_level is None and _done_before(request, submitting.key):
         # Node-local scratch may be gone, or half of it: only checksums tell.
         request = replace(request, options=replace(request.options, sync_level="checksum"))
-    if submitting.dry_run:
-        return planned(request)
-    with progress.shown() as watcher:
-        result = operations.perform(
-            request,
-            submitting.policy(waiting.retry_seconds),
-            waiting.patience() if wait else False,
-            waiting.after(),
-            watcher,
-        )
-    return told(result)
+    return performed(request, submitting, waiting, wait)
 
 
 def _done_before(request: Request, name: str | None) -> bool:

@@ -41,7 +41,6 @@ def transfer(
     new one.
     """
     from globuswrap.collections import resolve
-    from globuswrap.transfers import operations
     from globuswrap.transfers import request as requests
 
     request = requests.transfer(
@@ -53,17 +52,19 @@ def transfer(
         checksum_algorithm=checksum_algorithm,
         **submitting.rest(),
     )
+    return performed(request, submitting, waiting, wait)
+
+
+def performed(request: Request, submitting: SubmitOptions, waiting: WaitOptions, wait: bool) -> Report:
+    """Submit a request as the options say, wait if asked, and tell; with --dry-run only show it."""
+    from globuswrap.transfers import operations
+
     if submitting.dry_run:
         return planned(request)
     with progress.shown() as watcher:
-        result = operations.perform(
-            request,
-            submitting.policy(waiting.retry_seconds),
-            waiting.patience() if wait else False,
-            waiting.after(),
-            watcher,
-        )
-    return told(result)
+        patience = waiting.patience() if wait else False
+        policy = submitting.policy(waiting.retry_seconds)
+        return told(operations.perform(request, policy, patience, waiting.after(), watcher))
 
 
 def planned(request: Request) -> Report:
