@@ -185,7 +185,12 @@ class Site:
 @pytest.fixture(params=SCHEDULERS)
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
     if request.param == "slurm":
-        return SlurmCluster(request.getfixturevalue("slurm_node"))
+        node = request.getfixturevalue("slurm_node")
+        left = node.run(["squeue", "-h", "-o", "%A"]).stdout.split()
+        if left:  # of a test that failed
+            node.run(["scancel", *left])
+            until(lambda: not node.queue(), "an empty queue")
+        return SlurmCluster(node)
     return PbsCluster(tmp_path / "pbs server")
 
 
@@ -452,13 +457,13 @@ def test_the_users_own_dependency_is_kept(
     site.put("in/a", "one\n")
     name = f"alone-{os.getpid()}-{mode}"
     first = slurm_node.run(
-        ["sbatch", "--parsable", f"--job-name={name}", "--output=/dev/null", "--wrap=sleep 6"], cwd=work
+        ["sbatch", "--parsable", f"--job-name={name}", "--output=/dev/null", "--wrap=sleep 12"], cwd=work
     ).stdout.strip()
     lines = f"#SBATCH --job-name={name}\n#SBATCH --dependency=singleton\n{ALWAYS}"
     site.submit(site.script(site.body(), lines=lines))
     if mode != "inline":
         until(lambda: site.fact("released") or site.tend(), site.seen)
-    assert slurm_node.job(site.job)["Reason"] == "Dependency"
+    until(lambda: slurm_node.job(site.job)["Reason"] == "Dependency", site.seen, 15)
     assert slurm_node.job(first)["JobState"] == "RUNNING"
     ended = site.ended()
     site.check(SUCCEEDED, tasks=2, code=0, ended=ended)

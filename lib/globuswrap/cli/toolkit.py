@@ -17,6 +17,7 @@ app = application()
 def toolkit(
     in_: Annotated[Path | None, typer.Option("--in", hidden=True, metavar="SCRIPT")] = None,
     out: Annotated[Path | None, typer.Option("--out", hidden=True, metavar="SCRIPT")] = None,
+    check: Annotated[Path | None, typer.Option("--check", hidden=True, metavar="SCRIPT")] = None,
     code: Annotated[int, typer.Option("--code", hidden=True)] = 0,
 ) -> Report:
     """Print the path of the shell toolkit for job scripts: source "$(globuswrap toolkit)".
@@ -25,6 +26,9 @@ def toolkit(
     """
     from globuswrap.staging import inline, scripts
 
+    if check is not None:
+        inline.check(check)
+        return Report()
     if in_ is not None:
         return Report({}, [], inline.of_script(in_, "in", 0))
     if out is not None:

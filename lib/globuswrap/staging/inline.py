@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from globuswrap.collections import resolve
-from globuswrap.errors import Problem, UsageProblem, combined
+from globuswrap.errors import Interrupted, Problem, UsageProblem, combined
 from globuswrap.staging import directives, moves
 from globuswrap.staging import plan as plans
 from globuswrap.staging.directives import expand
@@ -43,7 +43,7 @@ def symbols(environ: Mapping[str, str]) -> dict[str, str]:
 def of_chain(chain: Chain, phase: str, code: int) -> int:
     """Stage in ("in") or out ("out") for the element of the chain that this job is; returns the exit code.
 
-    What came of it is written down, and an inline chain of one job ends with its stage-out.
+    What came of it is written down; an inline chain of one job ends when all of it went well.
     """
     values = symbols(os.environ)
     element = values["j"].replace("/", "_")
@@ -56,34 +56,38 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
     chain.note(
         f"inline.{element}", phase=phase, code=total, cause=cause or (f"the script ended with {code}" if code else "")
     )
-    over = phase == "out" or worst != 0
-    if over and "a" not in values:
-        remedy = f"look at the job's output, then: globuswrap submit --resume {chain.id}"
-        ending = {
-            "cause": cause or f"the job failed: exit {code}",
-            "remedy": remedy,
-            "name": "job-failed",
-            "step": "job",
-        }
+    if phase == "out" and total == 0 and "a" not in values:
+        # One that fails may be requeued: whether it is over for good is seen from outside.
         chain.add("releasing")
-        chain.add("outcome", success=total == 0, words=f"exit {code}", evidence="the job's own report")
-        chain.add("ending", code=0 if total == 0 else worst or 1, **(ending if total else {"cause": "", "remedy": ""}))
-        chain.add("ended", code=0 if total == 0 else worst or 1)
+        chain.add("outcome", success=True, words="exit 0", evidence="the job's own report")
+        chain.add("ending", code=0, step="", cause="", remedy="")
+        chain.add("ended", code=0)
     return worst
 
 
 def of_script(path: Path, phase: str, code: int) -> int:
     """The same for the #GLOBUS lines of a script that no chain knows; names come from this job's environment."""
-    try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise UsageProblem("no-script", f"{path}: {error.strerror}", "give the path of the job script") from None
-    parsed = directives.parse(text, str(path), os.environ)
-    steps = plans.steps_of(parsed)
+    steps = plans.steps_of(directives.parse(_text(path), str(path), os.environ))
     staging = Staging(plans.INLINE)
     if phase == "in":
         return _each(staging, [step for step in steps if step.kind == STAGE_IN], symbols(os.environ), None)[0]
     return _out(staging, steps, symbols(os.environ), code, None)[0]
+
+
+def check(path: Path) -> None:
+    """Raise the UsageProblem of the first bad line of a script, or of an address that is not known. Nothing is asked of
+    Globus, and `${NAME}` has no value: whoever checks is not the user."""
+    values = {letter: "0" for letter in "jAaux"} | {"d": "/"}
+    for step in plans.steps_of(directives.parse(_text(path), "job script", {})):
+        for template in filter(None, (step.source, step.destination)):
+            resolve.address(expand(template, values))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UsageProblem("no-script", f"{path}: {error.strerror}", "give the path of the job script") from None
 
 
 def _out(
@@ -103,6 +107,8 @@ def _each(staging: Staging, steps: Iterable[Step], values: Mapping[str, str], ch
     for step in steps:
         try:
             _one(staging, step, values, chain)
+        except Interrupted:
+            raise
         except Problem as problem:
             log.say(f"{step.name}: {problem.cause}  [{problem.name}]", 0)
             if problem.remedy:
