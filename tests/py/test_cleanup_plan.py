@@ -24,8 +24,8 @@ from globuswrap.transfers.cleanup import Seen
 
 HERE, THERE = "here", "there"
 OLD, REQUESTED, WRITTEN, COMPLETED, LATER = 1_000_000.0, 2_000_000.0, 2_000_010.0, 2_000_020.0, 3_000_000.0
-DIRECTORIES = ("", "a", "a/b", "c", "$(x) *")
-NAMES = ("1", "2", "it's 3")
+DIRECTORIES = ("", "a", "a/$(x) *")
+NAMES = ("1", "it's 2")
 
 
 def iso(seconds: float) -> str:
@@ -107,7 +107,8 @@ class Pair:
         for each in place.iterdir():
             own = each.lstat()
             if each.is_symlink():
-                found[each.name] = Seen("link", 0, own.st_mtime, own.st_mtime)
+                led = each.stat() if each.exists() else own
+                found[each.name] = Seen("link", led.st_size, led.st_mtime, own.st_mtime)
             else:
                 found[each.name] = Seen("dir" if each.is_dir() else "file", own.st_size, own.st_mtime)
         return found
@@ -187,13 +188,13 @@ def alone(pair: Pair, verdict: cleanup.Verdict, collection: str, gone: set[str])
     return "no receipt, or no copy"
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    written=st.lists(paths, min_size=1, max_size=8, unique=True),
+    written=st.lists(paths, min_size=2, max_size=8, unique=True),
     sent=st.lists(st.tuples(paths, paths), max_size=6),
-    how=st.sampled_from(("listed", "tree", "silent")),
+    how=st.sampled_from(("listed", "listed", "tree", "tree", "silent")),
     preserved=st.booleans(),
-    ended=st.sampled_from(("succeeded", "succeeded", "succeeded-with-skips", "failed", "cancelled")),
+    ended=st.sampled_from((*["succeeded"] * 6, "succeeded-with-skips", "failed", "cancelled")),
     happened=st.lists(changes, max_size=5),
     collection=sides,
 )
@@ -318,3 +319,13 @@ def test_another_collection_is_outside() -> None:
     with pytest.raises(UsageProblem):
         cleanup.checked_roots(Address(HERE, "/data"), [Address(THERE, "/data/x")])
     assert cleanup.checked_roots(Address(HERE, "/data/"), [Address(HERE, "/data//x/")]) == ["/data/x"]
+
+
+def test_a_directory_above_that_became_a_link_leads_to_other_files(tmp_path: Path) -> None:
+    """Detector files are all of one size: only the way to them tells that these are not the ones that were delivered."""
+    pair = pair_with(tmp_path, "a/run/1", "b/run/1")
+    pair.transfer([("/top/a/run/1", "/top/a/run/1")], "listed", preserved=False, ended="succeeded")
+    shutil.rmtree(pair.place(HERE, "/top/a"))
+    pair.place(HERE, "/top/a").symlink_to(pair.place(HERE, "/top/b"))
+    found = cleanup.plan(HERE, ["/top/a/run"], pair.receipts, pair.lister)
+    assert [each.reason for each in found.verdicts] == ["is reached through a symbolic link made since task task-0"]
