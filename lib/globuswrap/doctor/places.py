@@ -195,7 +195,7 @@ def _unusable(problem: Problem, place: Place) -> Finding:
     code = str(faults.body_of(problem.detail).get("code") or "")
     name = place.address.name or place.address.collection
     message = " ".join(str(faults.body_of(problem.detail).get("message") or problem.cause).split())
-    if code.endswith("PausedByAdmin") or code.endswith("GCPaused"):
+    if code in ("OperationPaused", "GCPaused") or code.endswith(("PausedByAdmin", "GCPaused")):
         return _paused(name, message)
     if code.endswith("GCDisconnected"):
         return _disconnected(name)

@@ -147,14 +147,16 @@ def refusal_of(trouble: Trouble, operation: str, collection: Collection) -> Refu
         "PERMISSION_DENIED": (403, "EndpointPermissionDenied"),
         "GC_NOT_CONNECTED": (502, f"{failed}.GCDisconnected"),
         "GC_PAUSED": (502, f"{failed}.GCPaused"),
+        "AUTH": (502, f"{failed}.LoginFailed"),
         "NOT_A_DIRECTORY": (502, f"{failed}.NotDirectory"),
+        "LIMIT_EXCEEDED": (502, f"{failed}.SizeLimit"),
         "NO_SPACE_LEFT": (502, f"{failed}.NoSpaceLeft"),
         "QUOTA_EXCEEDED": (502, f"{failed}.QuotaExceeded"),
         "INVALID_PATH_NAME": (400, "InvalidPath"),
-        "PAUSED": (409, "ClientError.Conflict.PausedByAdmin"),
+        "PAUSED": (409, "OperationPaused"),
         "EXISTS": (502, f"{failed}.Exists"),
     }.get(trouble.code, (502, "EndpointError"))
-    return Refusal(status, code, message)
+    return Refusal(status, code, message, trouble.extra)
 
 
 def checked(world: Any, call: Call, operation: str, *paths: str) -> Collection:
@@ -186,8 +188,11 @@ def ls(world: Any, call: Call) -> dict[str, Any]:
             raise Trouble("NOT_A_DIRECTORY", asked)
         if not storage.readable(status):
             raise Trouble("PERMISSION_DENIED", asked)
+        names = os.listdir(local)
+        if len(names) > LISTING:
+            raise Trouble("LIMIT_EXCEEDED", asked, message=f"more than {LISTING} entries")
         rows = []
-        for name in os.listdir(local):
+        for name in names:
             if name.startswith(".") and not hidden:
                 continue
             row = storage.file_document(os.path.join(local, name), shown_name(name))

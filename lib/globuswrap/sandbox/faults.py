@@ -21,7 +21,7 @@ REQUEST_KINDS: dict[str, tuple[str, ...]] = {
     "consent": ("scopes",),
     "session": ("domains", "policies", "identities", "mfa", "message"),
     "expired-token": (),
-    "conflict": (),
+    "conflict": ("code",),
     "rate-limit": ("retry_after",),
     "unavailable": ("retry_after",),
     "html": ("status",),
@@ -34,6 +34,7 @@ REQUEST_KINDS: dict[str, tuple[str, ...]] = {
 #: Then those that strike a collection: its operations, and the tasks that use it.
 COLLECTION_KINDS: dict[str, tuple[str, ...]] = {
     "disconnected": ("collection",),
+    "login-failed": ("collection", "domains", "message"),
     "denied": ("collection", "files"),
     "full": ("collection", "files"),
     "quota": ("collection", "files"),
@@ -250,6 +251,20 @@ _SERVICE = {
 ALL_TRANSFER = "urn:globus:auth:scope:transfer.api.globus.org:all"
 
 
+def session_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """authorization_parameters with the keys of a recorded one (tests of the Globus JavaScript SDK)."""
+    asked = {name: given[name] for name in ("domains", "policies", "identities", "mfa") if given.get(name)}
+    parameters: dict[str, Any] = {
+        "session_message": given.get("message", "Session reauthentication required (Globus Transfer)"),
+        "session_required_identities": asked.get("identities", []),
+        "session_required_mfa": bool(asked.get("mfa", False)),
+        "session_required_single_domain": asked.get("domains", [] if asked else ["example.org"]),
+    }
+    if "policies" in asked:
+        parameters["session_required_policies"] = asked["policies"]
+    return parameters
+
+
 def reply_of(fault: Fault, path: str, request_id: str) -> Reply | None:
     """The reply a request fault stands for; None for those that only drop or delay."""
     kind, given = fault.kind, fault.with_
@@ -271,19 +286,7 @@ def reply_of(fault: Fault, path: str, request_id: str) -> Reply | None:
             403,
         )
     if kind == "session":
-        parameters: dict[str, Any] = {
-            "session_message": given.get("message", "Session reauthentication required (Globus Transfer)")
-        }
-        for name, key in (
-            ("domains", "session_required_single_domain"),
-            ("policies", "session_required_policies"),
-            ("identities", "session_required_identities"),
-            ("mfa", "session_required_mfa"),
-        ):
-            if given.get(name):
-                parameters[key] = given[name]
-        if len(parameters) == 1:
-            parameters["session_required_single_domain"] = ["example.org"]
+        parameters = session_parameters(given)
         return Reply(
             {
                 "code": "AuthPolicyFailed" if given.get("policies") else "PermissionDenied",
@@ -298,7 +301,7 @@ def reply_of(fault: Fault, path: str, request_id: str) -> Reply | None:
     if kind == "conflict":
         return Reply(
             {
-                "code": "ClientError.Conflict",
+                "code": given.get("code", "ClientError.Conflict"),
                 "message": "A transfer with identical paths has not yet completed",
                 **base,
             },

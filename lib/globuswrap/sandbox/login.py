@@ -135,7 +135,9 @@ def mend(world: Any, scopes: list[str], session: dict[str, str], *, login: bool 
             wanted = fault.with_.get("scopes")
             if wanted and all(_consented(one, scopes) for one in wanted):
                 world.faults.clear(fault.id)
-        elif (fault.kind == "session" and session) or (fault.kind in ("logged-out", "expired-token") and login):
+        elif (fault.kind in ("session", "login-failed") and session) or (
+            fault.kind in ("logged-out", "expired-token") and login
+        ):
             world.faults.clear(fault.id)
 
 

@@ -48,6 +48,8 @@ class Trouble(Exception):
         self.path = path
         self.side = side
         self.message = message or WORDS.get(code, code.lower().replace("_", " "))
+        #: What an operation's error body holds beside it.
+        self.extra: dict[str, Any] = {}
         #: Stops the pass over the task; ends the task.
         self.whole = False
         self.fatal = False

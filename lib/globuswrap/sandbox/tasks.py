@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from globuswrap.sandbox import storage
-from globuswrap.sandbox.faults import WORDS, Fault, Faults
+from globuswrap.sandbox.faults import WORDS, Fault, Faults, session_parameters
 from globuswrap.sandbox.state import Clock, Collection, Shelf, State, iso, seconds_of, spaced
 from globuswrap.sandbox.storage import Trouble
 from globuswrap.sandbox.web import words
@@ -578,6 +578,10 @@ class Engine:
         writes = operation in ("mkdir", "rename", "write")
         if fault.kind == "disconnected":
             return Trouble("GC_NOT_CONNECTED", path, "destination" if writes else "source")
+        if fault.kind == "login-failed":
+            trouble = Trouble("AUTH", path, "destination" if writes else "source", "login failed")
+            trouble.extra = {"authorization_parameters": session_parameters(fault.with_)}
+            return trouble
         pattern = str(fault.with_.get("files", "*"))
         if not fnmatch.fnmatchcase(path, pattern):
             return None
@@ -670,10 +674,11 @@ class _Worker:
     def _reach(self) -> None:
         """Both collections can be reached at all. Raises Trouble."""
         for fault in self.faults:
-            if fault.kind == "disconnected" and self.engine._faults.strike(fault):
+            code = {"disconnected": "GC_NOT_CONNECTED", "login-failed": "AUTH"}.get(fault.kind)
+            if code is not None and self.engine._faults.strike(fault):
                 collection = self.engine._faults.collection_of(fault)
                 side = "source" if collection is None or collection.id == self.task.source else "destination"
-                raise Trouble("GC_NOT_CONNECTED", "", side)
+                raise Trouble(code, "", side)
 
     def _pass(self, todo: deque[Unit]) -> deque[Unit]:
         """Do what is to do; what failed and is to be tried again. Raises Trouble for what stops the whole pass."""

@@ -81,7 +81,7 @@ def _submit(world: Any, call: Call, kind: str) -> Any:
         return _result(call, kind, before, "Duplicate")
     task = _task(world, call, body, kind)
     if kind == "TRANSFER" and world.engine.conflicting(task):
-        raise Refusal(409, "ClientError.Conflict", "A transfer with identical paths has not yet completed")
+        raise Refusal(409, "Conflict", "A transfer with identical paths has not yet completed")
     if sum(one.unfinished for one in world.engine.all()) >= PENDING:
         raise Refusal(409, "ClientError.Conflict.PendingTaskLimitExceeded", f"More than {PENDING} pending tasks")
     world.engine.submit(task)

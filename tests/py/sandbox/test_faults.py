@@ -94,6 +94,21 @@ def test_a_session_updated_mends_the_fault(globus: Any, sandbox: Sandbox) -> Non
     assert globus("task", "generate-submission-id").returncode == 0
 
 
+def test_a_session_that_is_too_old_for_a_collection_is_a_failed_login(
+    globus: Any, sandbox: Sandbox, api: Any, archive: Path
+) -> None:
+    """Recorded: a 502 with authorization_parameters, which the CLI first tries again like any other 502."""
+    sandbox.control.fault(kind="login-failed", collection="archive", domains=["example.org"])
+    status, document = api.call("GET", f"/operation/endpoint/{sandbox.collection('archive').id}/ls")
+    assert (status, document["code"]) == (502, "ExternalError.DirListingFailed.LoginFailed")
+    assert document["authorization_parameters"]["session_required_single_domain"] == ["example.org"]
+    (archive / "a").write_text("1")
+    task = api.transfer(("/a", "/a"))
+    assert api.until(task, lambda document: document["faults"])["nice_status"] == "AUTH"
+    assert globus("session", "update", sandbox.run([globus.program, "whoami"]).stdout.strip()).returncode == 0
+    assert api.ended(task)["status"] == "SUCCEEDED"
+
+
 def test_client_credentials_mend_a_missing_consent_by_themselves(new_sandbox: Any, globus_in: Any) -> None:
     box = new_sandbox(login="client")
     box.control.fault(kind="consent", scopes=["urn:globus:auth:scope:transfer.api.globus.org:all"], **ALWAYS)
@@ -209,7 +224,7 @@ def test_a_slow_reply_is_a_timeout_when_it_is_too_slow(globus: Any, sandbox: San
     [
         ("disconnected", 502, "ExternalError.DirListingFailed.GCDisconnected"),
         ("denied", 403, "EndpointPermissionDenied"),
-        ("paused", 409, "ClientError.Conflict.PausedByAdmin"),
+        ("paused", 409, "OperationPaused"),
     ],
 )
 def test_a_collection_that_cannot_be_listed(globus: Any, sandbox: Sandbox, kind: str, status: int, code: str) -> None:

@@ -69,7 +69,7 @@ def test_identical_paths_conflict_only_while_unfinished(api: Any, sandbox: Sandb
     sandbox.control.progress("held")
     first = api.transfer(("/a", "/a"), ("/b", "/b"))
     status, document = api.call("POST", "/transfer", api.transfer_body(("/b", "/b"), ("/a", "/a")))
-    assert (status, document["code"]) == (409, "ClientError.Conflict")
+    assert (status, document["code"]) == (409, "Conflict")
     assert "has not yet completed" in document["message"] and first not in str(document)
     api.transfer(("/a", "/a"))  # other paths
     sandbox.control.progress("at-once")
