@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from command_line import accepted, run, run_json
 from globuswrap.sandbox.launch import Sandbox
 from globuswrap.system import process
 from globuswrap.transfers.batching import parse
-from support import HOSTILE_NAMES, LAUNCHER
+from support import HOSTILE_NAMES, LAUNCHER, REPOSITORY
 
 QUICK = ("--wait", "--poll", "0.1s")
 
@@ -284,6 +287,24 @@ def test_verification_finds_what_differs(sandbox: Sandbox, tmp_path: Path) -> No
     assert envelope["data"]["receipt"]["verification"]["outcome"] == "differs"
 
 
+def test_each_task_has_a_key_of_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
+    fill(sandbox, "a", "b")
+    line = ("batch", "archive:/", "scratch:/", a_list(tmp_path, "a", "b"), "--chunk", "1", "--key", "night")
+    tasks = run(sandbox, *line).stdout.split()
+    done = run_json(sandbox, "wait", "batch:night:1:1", "batch:night:1:2", "--poll", "0.1s")
+    assert all(task in json.dumps(done["data"]) for task in tasks)
+
+
+def test_the_python_of_the_documentation_runs(sandbox: Sandbox) -> None:
+    fill(sandbox, "run7/dark.h5", "run7/raw/scan 1.h5", "run7/calibration/c", "run8/dark.h5")
+    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "batches.md").read_text(), re.DOTALL)
+    done = sandbox.run([sys.executable, "-c", block], env={"PYTHONPATH": str(REPOSITORY / "lib")})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "succeeded 3 files\n"
+    assert there(sandbox)[-3:] == ["run7/calibration/c", "run7/dark.h5", "run7/scan-1.h5"]
+    assert len(accepted(sandbox)) == 3
+
+
 def test_every_document_is_as_promised(sandbox: Sandbox, tmp_path: Path) -> None:
     fill(sandbox, "a", "b")
     line = ("batch", "archive:/", "scratch:/", a_list(tmp_path, "a", "b"), "--label", "night", "--chunk", "1", *QUICK)
@@ -417,6 +438,19 @@ def killed_and_run_again(sandbox: Sandbox, tmp_path: Path, kills: int, seed: int
     assert there(sandbox) == names
     assert len(done.stdout.split()) == 20
     return hit
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_two_at_once_are_one_batch(sandbox: Sandbox, tmp_path: Path) -> None:
+    names = [f"f{number}" for number in range(6)]
+    fill(sandbox, *names)
+    line = ["batch", "archive:/", "scratch:/", a_list(tmp_path, *names), "--chunk", "1", "--in-flight", "2", *QUICK]
+    with ThreadPoolExecutor() as pool:
+        done = [each.result() for each in [pool.submit(run, sandbox, *line, timeout=120) for _ in range(2)]]
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    assert done[0].stdout == done[1].stdout
+    assert len(accepted(sandbox)) == 6
 
 
 @pytest.mark.slow

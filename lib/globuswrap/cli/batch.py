@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.cli.transfer import outcome_line
 from globuswrap.errors import UsageProblem
-from globuswrap.system import log, units
-from globuswrap.transfers import batch as batches
-from globuswrap.transfers.batching import listing, parse, run
+from globuswrap.system import log
+
+if TYPE_CHECKING:
+    from globuswrap.transfers.batch import BatchResult, Listing, PathList, Prepared
 
 app = application()
 
@@ -72,8 +72,8 @@ def batch(
     verify: Annotated[
         bool, typer.Option("--verify", help="Wait, then compare everything by checksum: nothing may be copied again.")
     ] = False,
-    chunk: Annotated[int, typer.Option("--chunk", help="Items in one task.")] = run.CHUNK,
-    in_flight: Annotated[int, typer.Option("--in-flight", help="Most tasks unfinished at a time.")] = run.IN_FLIGHT,
+    chunk: Annotated[int, typer.Option("--chunk", help="Items in one task.")] = 100_000,
+    in_flight: Annotated[int, typer.Option("--in-flight", help="Most tasks unfinished at a time.")] = 5,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all tasks are finished.")] = False,
 ) -> Report:
     """Transfer many items: any names, any number, checked before the first is sent.
@@ -86,9 +86,15 @@ def batch(
             "--recursive is said for each item of a batch",
             "leave it out (Globus finds out), or --format json",
         )
-    items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
+    from globuswrap.transfers.batching.ids import Ids
+
     policy = submitting.policy(waiting.retry_seconds)
-    ids = None if submitting.dry_run else batches.asked_ahead(policy)
+    ids = Ids(policy.retry_for)
+    if not submitting.dry_run:
+        ids.ahead()  # first of all: what is imported and read meanwhile costs no time
+    from globuswrap.transfers import batch as batches
+
+    items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
     prepared = batches.prepare(
         [source, *(from_ or ())],
         destination,
@@ -119,7 +125,11 @@ def _items(
     newer_than: str | None,
     larger_than: str | None,
     depth: int | None,
-) -> batches.PathList | batches.Listing:
+) -> PathList | Listing:
+    from globuswrap.system import units
+    from globuswrap.transfers.batch import Listing, PathList
+    from globuswrap.transfers.batching.listing import since
+
     listed = {"--filter": filter_, "--newer-than": newer_than, "--larger-than": larger_than, "--depth": depth}
     chosen = [name for name, value in listed.items() if value is not None]
     if file is not None:
@@ -128,25 +138,27 @@ def _items(
                 "bad-option", f"{chosen[0]} is for a listing, not for a list", "leave out it or the list"
             )
         where = sys.stdin.buffer if file == "-" else Path(file)
-        return batches.PathList(where, format_ or "paths", null)
+        return PathList(where, format_ or "paths", null)
     if not chosen:
         raise UsageProblem(
             "no-list", "neither a list nor what to list", "give FILE (- for stdin), or --filter, --newer-than, --depth"
         )
     if format_ is not None or null:
         raise UsageProblem("bad-option", "--format and --null are of a list", "give FILE, or leave them out")
-    return batches.Listing(
+    return Listing(
         depth=3 if depth is None else depth,
         filter=filter_,
-        newer_than=None if newer_than is None else listing.since(newer_than),
+        newer_than=None if newer_than is None else since(newer_than),
         larger_than=None if larger_than is None else units.size(larger_than),
     )
 
 
-def planned(prepared: batches.Prepared) -> Report:
+def planned(prepared: Prepared) -> Report:
     """What a dry run shows: how many items and tasks, and the first of them."""
+    from globuswrap.transfers.batching.parse import shown
+
     first = prepared.first(10)
-    text = [f"{parse.shown(source)} -> {parse.shown(destination)}" for source, destination in first]
+    text = [f"{shown(source)} -> {shown(destination)}" for source, destination in first]
     if prepared.items > len(first):
         text.append(f"... and {prepared.items - len(first)} more")
     log.say(f"{prepared.items} items in {prepared.tasks} tasks; nothing was submitted")
@@ -159,8 +171,10 @@ def planned(prepared: batches.Prepared) -> Report:
     return Report({"planned": data}, text)
 
 
-def told(result: batches.BatchResult) -> Report:
+def told(result: BatchResult) -> Report:
     """The task ids on stdout, one a line; the summary is talk."""
+    from globuswrap.cli.transfer import outcome_line
+
     if result.outcome is None:
         how = "submitted" if result.new else "already running"
         log.say(f"{how}: {result.items} items in {len(result.task_ids)} tasks")

@@ -110,16 +110,10 @@ def batch(
     batch goes on where it stopped. `rest`: label, notify, deadline. Raises UsageProblem for what is wrong with the list
     (nothing was submitted then), and the Problem of any bad end, whose `data` holds the receipt.
     """
-    ids = asked_ahead(policy)
-    prepared = prepare(sources, destination, items, choices=choices, options=options, **rest)
-    return perform(prepared, policy, wait, after, watcher, ids)
-
-
-def asked_ahead(policy: Policy | None = None) -> Ids:
-    """The first submission id is asked for while the list is read."""
     ids = Ids(policy.retry_for if policy is not None else None)
     ids.ahead()
-    return ids
+    prepared = prepare(sources, destination, items, choices=choices, options=options, **rest)
+    return perform(prepared, policy, wait, after, watcher, ids)
 
 
 def prepare(
