@@ -18,8 +18,10 @@ import pytest
 from command_line import run, run_json
 from globuswrap.sandbox.launch import Sandbox
 
+pytestmark = pytest.mark.slow
+
 SCONTROL = "#!/bin/sh\necho 'Slurmctld(primary) at node is UP'\n"
-SILENT = "#!/bin/sh\necho \"$0: error: Unable to contact slurm controller (connect failure)\" >&2\nexit 1\n"
+SILENT = '#!/bin/sh\necho "$0: error: Unable to contact slurm controller (connect failure)" >&2\nexit 1\n'
 
 
 @dataclass
@@ -171,7 +173,7 @@ def open_tokens(site: Site) -> None:
 
 
 def bad_config(site: Site) -> None:
-    site.config("[defualts]\npoll = 3\n")
+    site.config('tape = "not a UUID"\n')
 
 
 def silent_scheduler(site: Site) -> None:
@@ -282,7 +284,7 @@ FAULTS = [
     case(open_state, "state-readable", 0, "chmod 700"),
     case(no_state, "state-not-writable", 2, "XDG_STATE_HOME"),
     case(open_tokens, "tokens-readable", 0, "chmod 600"),
-    case(bad_config, "unknown-config-key", 2, "did you mean defaults?"),
+    case(bad_config, "bad-uuid", 2, "write NAME = "),
     case(silent_scheduler, "scheduler-unreachable", 75, "scontrol ping"),
     case(refused_job, "scheduler-refuses", 1, "submit again"),
     case(clock_behind, "clock-behind", 0, "chronyc tracking"),
@@ -345,6 +347,13 @@ def test_a_profile_is_a_subject(site: Site) -> None:
     done = site.doctor()
     assert done.returncode == 2
     assert "[sync.beam]: archive:/in/ is not there  [source-missing]" in done.stdout
+
+
+def test_a_config_file_that_cannot_be_read_stops_doctor_as_any_command(site: Site) -> None:
+    site.config("[defualts]\npoll = 3\n")
+    done = site.doctor()
+    assert done.returncode == 2
+    assert "did you mean defaults?" in done.stderr
 
 
 def test_what_is_neither_script_nor_profile_is_refused(site: Site) -> None:

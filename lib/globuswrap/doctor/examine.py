@@ -42,8 +42,10 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
     Raises UsageProblem for a subject that is neither a job script nor a profile.
     """
     found = list(machine.look())
-    if any(each.name in ("bad-config", "unknown-config-key", "bad-uuid", "bad-name") for each in found):
-        return found
+    if not any(each.name == "configuration" for each in found):
+        return found  # nothing that follows can be looked at
+    stateless = any(each.name == "state-not-writable" for each in found)
+    write = questions.write and not stateless
     plan: Plan | None = None
     text, wanted = "", list[Place]()
     try:
@@ -64,13 +66,12 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
     said, session = login.look(say)
     found += said
     if session is not None:
-        everything = questions.subject is None
-        found += places.look(wanted, session, until, say, write=questions.write, mounts=True)
-        if everything or questions.write:
+        found += places.look(wanted, session, until, say, write=write, mounts=True)
+        if write:
             found += places.removed_probes()
         if questions.node and scheduler in ("slurm", "pbs"):
             found += jobs.probe(scheduler, questions.wishes.partition, questions.node_wait, say)
-    if questions.subject is None:
+    if questions.subject is None and not stateless:
         found += leftovers.look()
     return found
 

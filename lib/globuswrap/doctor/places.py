@@ -97,6 +97,7 @@ def look(
         if all(finding.code == 0 or finding.name == "session-ends-first" for finding in found):
             usable.add(collection_id)
     probed: set[tuple[str, str]] = set()
+    troubled: set[str] = set()
     for place in dict.fromkeys(wanted):
         if place.address.collection not in usable:
             continue
@@ -106,10 +107,12 @@ def look(
         except Problem as problem:
             found = [_unusable(problem, place)]
         yield from found
+        if any(finding.code != 0 for finding in found):
+            troubled.add(place.address.collection)
         if any(_of_whole_collection(finding) for finding in found):
             usable.discard(place.address.collection)
     if mounts:
-        for collection_id in sorted(usable):
+        for collection_id in sorted(usable - troubled):
             yield from _mounts(collection_id, say)
 
 
