@@ -16,8 +16,17 @@ from hypothesis import strategies as st
 
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.sync import manifest, scan
-from globuswrap.sync.compare import Seen, at_or_below, compare
-from globuswrap.sync.manifest import Writer, delta_blocks, delta_text, file_name, merge, open_manifest, order
+from globuswrap.sync.compare import Seen, compare
+from globuswrap.sync.manifest import (
+    Writer,
+    at_or_below,
+    delta_blocks,
+    delta_text,
+    file_name,
+    merge,
+    open_manifest,
+    order,
+)
 from support import HOSTILE_NAMES
 
 HOSTILE = [
@@ -434,7 +443,13 @@ def test_a_manifest_cut_off_is_damaged_never_shorter(tmp_path: Path, cut: int) -
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"not gzip", gzip.compress(b"", mtime=0), gzip.compress(b"other format\0/\0"), gzip.compress(manifest.MANIFEST)],
+    [
+        b"",
+        b"not gzip",
+        gzip.compress(b"", mtime=0),
+        gzip.compress(b"other format\0/\0"),
+        gzip.compress(manifest.MANIFEST),
+    ],
 )
 def test_something_else_is_not_a_manifest(tmp_path: Path, data: bytes) -> None:
     old = tmp_path / "m.gz"

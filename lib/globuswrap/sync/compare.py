@@ -6,12 +6,12 @@ one directory are compared as sets.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from globuswrap.errors import Refused
 from globuswrap.sync import scan
-from globuswrap.sync.manifest import Cursor, file_name, joined, order
+from globuswrap.sync.manifest import Cursor, at_or_below, file_name, joined, order
 
 #: More paths than this that cannot be read, and the tree as a whole counts as unreadable.
 MOST_TROUBLES = 100_000
@@ -45,18 +45,6 @@ class Seen:
     def is_unknown(self, path: bytes) -> bool:
         """Whether that path, or a directory it is in, could not be read."""
         return bool(self.unknown) and at_or_below(path, self.unknown)
-
-
-def at_or_below(path: bytes, paths: Container[bytes]) -> bool:
-    """Whether `path` or a directory above it is in the collection `paths`; b"" there is the root."""
-    if path in paths or b"" in paths:
-        return True
-    end = path.rfind(b"/")
-    while end > 0:
-        if path[:end] in paths:
-            return True
-        end = path.rfind(b"/", 0, end)
-    return False
 
 
 def compare(frames: Iterable[scan.Frame], old: Cursor, seen: Seen) -> Iterator[tuple[bytes, list[bytes]]]:

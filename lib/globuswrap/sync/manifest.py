@@ -22,11 +22,12 @@ Both are read and written as streams; memory does not grow with their length.
 
 from __future__ import annotations
 
+import heapq
 import os
 import tempfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -303,6 +304,11 @@ def delta_blocks(paths: Iterable[Path]) -> Iterator[Delta]:
             raise damaged(path, str(error)) from None
 
 
+def together(deltas: Iterable[Iterable[Delta]]) -> Iterator[Delta]:
+    """Several deltas as one, in order."""
+    return heapq.merge(*deltas, key=lambda block: order(block[0]))
+
+
 def delta_text(directory: bytes, rows: list[bytes]) -> bytes:
     return directory + b"\0" + b"\0".join(rows) + b"\0"
 
@@ -318,12 +324,15 @@ def merge(old: Path, deltas: Iterable[Delta], new: Path, keep: Callable[[bytes],
     with Writer(new, MANIFEST) as writer:
         try:
             here = cursor.next_directory()
-            for directory, signed in _gathered(deltas, keep):
+            for directory, signed, ordered in _gathered(deltas, keep):
                 while here is not None and order(here) < order(directory):
                     _copy(cursor, here, writer)
                     here = cursor.next_directory()
                 changed += sum(1 for row in signed if len(row) > 1)
-                _merge_directory(cursor if here == directory else None, directory, signed, writer)
+                if ordered and here != directory and all(len(row) > 1 and row[:1] == b"+" for row in signed):
+                    _new_directory(directory, signed, writer)
+                else:
+                    _merge_directory(cursor if here == directory else None, directory, signed, writer)
                 if here == directory:
                     here = cursor.next_directory()
             while here is not None:
@@ -334,20 +343,44 @@ def merge(old: Path, deltas: Iterable[Delta], new: Path, keep: Callable[[bytes],
     return changed
 
 
-def _gathered(deltas: Iterable[Delta], keep: Callable[[bytes], bool] | None) -> Iterator[tuple[bytes, list[bytes]]]:
-    """One entry for each directory."""
+def _gathered(
+    deltas: Iterable[Delta], keep: Callable[[bytes], bool] | None
+) -> Iterator[tuple[bytes, list[bytes], bool]]:
+    """One entry for each directory: its records, and whether they are in the order of their names."""
     current: bytes | None = None
     collected: list[bytes] = []
+    ordered = True
     for directory, rows in deltas:
         if directory != current:
             if current is not None and collected:
-                yield current, collected
-            current, collected = directory, []
+                yield current, collected, ordered
+            current, collected, ordered = directory, [], True
         if keep is not None:
             rows = [row for row in rows if keep(_signed_path(directory, row))]
+        if rows and collected:
+            ordered = (
+                ordered and len(collected[-1]) > 1 < len(rows[0]) and file_name(collected[-1]) < file_name(rows[0])
+            )
         collected += rows
     if current is not None and collected:
-        yield current, collected
+        yield current, collected, ordered
+
+
+def kept(directory: bytes, rows: list[bytes], skipped: Container[bytes]) -> list[bytes]:
+    """The signed records that are not at or below a path in `skipped`."""
+    return [row for row in rows if not at_or_below(_signed_path(directory, row), skipped)]
+
+
+def at_or_below(path: bytes, paths: Container[bytes]) -> bool:
+    """Whether `path` or a directory above it is in the collection `paths`; b"" there is the root."""
+    if path in paths or b"" in paths:
+        return True
+    end = path.rfind(b"/")
+    while end > 0:
+        if path[:end] in paths:
+            return True
+        end = path.rfind(b"/", 0, end)
+    return False
 
 
 def _signed_path(directory: bytes, row: bytes) -> bytes:
@@ -358,6 +391,12 @@ def _copy(cursor: Cursor, directory: bytes, writer: Writer) -> None:
     writer.write(directory + b"\0")
     for rows in cursor.rows():
         writer.write(b"\0".join(rows) + b"\0")
+
+
+def _new_directory(directory: bytes, signed: list[bytes], writer: Writer) -> None:
+    """A directory that the manifest does not have, with new files in order: no need to take the records apart."""
+    new = b"\0" + b"\0".join(signed) + b"\0"
+    writer.write(directory + new.replace(b"\0+", b"\0"))
 
 
 def _merge_directory(cursor: Cursor | None, directory: bytes, signed: list[bytes], writer: Writer) -> None:

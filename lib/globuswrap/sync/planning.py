@@ -10,19 +10,24 @@ import hashlib
 import heapq
 import json
 import os
+import pickle
+import signal
 import stat
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
-from globuswrap.sync.compare import Seen, at_or_below
+from globuswrap.sync.compare import Seen
 from globuswrap.sync.manifest import (
     DELTA,
     Delta,
     Writer,
+    at_or_below,
     count,
     delta_blocks,
     delta_text,
@@ -39,6 +44,8 @@ from globuswrap.transfers.request import Request
 #: Items of one task, and tasks of one run: the service takes about 100 pending tasks of a user.
 CHUNK = 100_000
 MOST_TASKS = 20
+#: Files from which on a second process takes half of the planning.
+WORTH_FORKING = 20_000
 #: Examples that a message or a dry run shows.
 SHOWN = 1000
 #: Directories that one run looks at before it deletes them, each with a process.
@@ -103,6 +110,7 @@ class _Tasks:
     """The tasks of one kind: chunk after chunk, each with its delta and its items."""
 
     def __init__(self, run: Run, profile: Profile, kind: str, sync_level: str | None, recursive: bool = False) -> None:
+        self.most = MOST_TASKS
         self._recursive = recursive
         self._run = run
         self._profile = profile
@@ -117,7 +125,7 @@ class _Tasks:
     def room(self) -> bool:
         """Whether another item fits into this run."""
         task = self._task
-        return (task is not None and task.items < CHUNK) or len(self._run.tasks) < MOST_TASKS
+        return (task is not None and task.items < CHUNK) or len(self._run.tasks) < self.most
 
     def add(self, directory: bytes, rows: list[bytes], items: list[str], size: int) -> None:
         if not rows:
@@ -136,7 +144,11 @@ class _Tasks:
 
     def _open(self) -> None:
         self._task = Task(
-            len(self._run.tasks) + 1, self._kind, 0, sync_level=self._sync_level, recursive=self._recursive
+            max((task.number for task in self._run.tasks), default=0) + 1,
+            self._kind,
+            0,
+            sync_level=self._sync_level,
+            recursive=self._recursive,
         )
         self._run.tasks.append(self._task)
         self._writer = Writer(self._run.directory / self._task.delta, DELTA, level=1)
@@ -232,10 +244,10 @@ class _Planner:
         self.left = profile.max_bytes
         self.source = profile.source.path.rstrip("/")
         self.destination = profile.destination.path.rstrip("/")
+        self.run = run
         self.plain = _Tasks(run, profile, "transfer", None)
         self.checked = _Tasks(run, profile, "transfer", "checksum")
         self.deleting = _Tasks(run, profile, "delete", None)
-        self.unsure = _Names(sorted(state.unsure.glob("*.delta.gz")))
         self.removing = _Tasks(run, profile, "delete", None, recursive=True)
         self.in_the_way: set[bytes] = set()
         self.emptied: list[tuple[bytes, str]] = []
@@ -244,17 +256,78 @@ class _Planner:
         deleting = self.profile.delete and found.gone + found.empty > 0 and self._may_delete(found)
         if found.coming and found.gone + found.empty:
             self._find_what_is_in_the_way(found.delta)
+        # Each half has tasks of its own; a limit on bytes has to be counted from one end.
+        halves = found.coming >= WORTH_FORKING and self.left is None and len(os.sched_getaffinity(0)) > 1
+        if halves and threading.active_count() == 1:
+            with tempfile.TemporaryFile() as answer:
+                child = os.fork()
+                if child == 0:
+                    self._second_half(found, deleting, answer)
+                try:
+                    for tasks in (self.plain, self.checked, self.deleting):
+                        tasks.most = MOST_TASKS // 2
+                    self._go_over(found, deleting, 0)
+                finally:
+                    _, status = os.waitpid(child, 0)
+                self._join(status, answer)
+        else:
+            self._go_over(found, deleting, None)
+        if self.emptied:
+            self._remove_emptied()
+            self.removing.close()
+        return self.result
+
+    def _go_over(self, found: Differences, deleting: bool, half: int | None) -> None:
+        # Opened here: two processes must not share a position in a file.
+        self.unsure = _Names(sorted(self.state.unsure.glob("*.delta.gz")))
+        middle = (found.coming + found.gone) // 2
+        passed = 0
         for directory, rows in delta_blocks([found.delta]):
+            mine = half is None or (passed >= middle) == bool(half)
+            passed += len(rows)
+            if not mine:
+                continue
             self.renew()
             if found.coming:
                 self._coming(directory, rows)
             if deleting:
                 self._gone(directory, rows)
-        if self.emptied:
-            self._remove_emptied()
-        for tasks in (self.plain, self.checked, self.deleting, self.removing):
+        for tasks in (self.plain, self.checked, self.deleting):
             tasks.close()
-        return self.result
+
+    def _second_half(self, found: Differences, deleting: bool, answer: IO[bytes]) -> NoReturn:
+        """In a forked process: its tasks have the upper numbers. Leaves by `os._exit`, so that nothing is finished twice."""
+        status = 1
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_DFL)
+            self.renew = lambda: None
+            self.run.tasks.extend(Task(number + 1, "", 0) for number in range(MOST_TASKS // 2))
+            self._go_over(found, deleting, 1)
+            pickle.dump((self.result, self.run.tasks[MOST_TASKS // 2 :], self.emptied), answer)
+            answer.flush()
+            status = 0
+        except BaseException:
+            import traceback
+
+            answer.write(traceback.format_exc().encode("utf-8", "replace"))
+            answer.flush()
+        finally:
+            os._exit(status)
+
+    def _join(self, status: int, answer: IO[bytes]) -> None:
+        answer.seek(0)
+        if status:
+            raise RuntimeError(f"in a planning process ({status}):\n{answer.read().decode('utf-8', 'replace')}")
+        other, tasks, emptied = pickle.load(answer)
+        self.run.tasks.extend(tasks)
+        self.emptied = [*self.emptied, *emptied][:MOST_EMPTIED]
+        mine = self.result
+        for name in ("sent", "size", "deleted", "settling", "over_limit"):
+            setattr(mine, name, getattr(mine, name) + getattr(other, name))
+        for name in ("blocked", "unsendable", "shown"):
+            getattr(mine, name).extend(getattr(other, name))
+        del mine.shown[SHOWN:]
 
     def _coming(self, directory: bytes, rows: list[bytes]) -> None:
         """Sort the new and changed files of one directory: into a task, or to wait."""
@@ -274,29 +347,70 @@ class _Planner:
         fd = self._open(directory)
         if fd is None:
             return
-        lists: dict[bool, tuple[list[bytes], list[str]]] = {False: ([], []), True: ([], [])}
-        sizes = 0
         try:
+            quick = None if named else self._quickly(fd, rows, prefixes)
+            if quick is not None:
+                for row in quick[0][: max(0, SHOWN - len(self.result.shown))]:
+                    self.result.show("send", joined(directory, file_name(row)))
+                self._take(directory, self.plain, *quick)
+                return
+            lists: dict[bool, tuple[list[bytes], list[str], list[int]]] = {False: ([], [], []), True: ([], [], [])}
             for row in rows:
                 if len(row) == 1:
                     item, name, size = self._empty_directory(directory, prefixes), b"", 0
                 else:
                     item, name, size = self._file(fd, directory, row, prefixes)
                 if item is not None:
-                    lists[name in named][0].append(row)
-                    lists[name in named][1].append(item)
-                    sizes += size
+                    going, items, sizes = lists[name in named]
+                    going.append(row)
+                    items.append(item)
+                    sizes.append(size)
         finally:
             os.close(fd)
-        for checked, (going, items) in lists.items():
-            tasks = self.checked if checked else self.plain
-            if items and not tasks.room:
-                self.result.over_limit += len(items)
-            elif items:
-                tasks.add(directory, going, items, sizes)
-                self.result.sent += len(items)
-                self.result.size += sizes
-                sizes = 0
+        for checked, (going, items, sizes) in lists.items():
+            self._take(directory, self.checked if checked else self.plain, going, items, sum(sizes))
+
+    def _take(self, directory: bytes, tasks: _Tasks, going: list[bytes], items: list[str], size: int) -> None:
+        if items and not tasks.room:
+            self.result.over_limit += len(items)
+        elif items:
+            tasks.add(directory, going, items, size)
+            self.result.sent += len(items)
+            self.result.size += size
+
+    def _quickly(
+        self, fd: int, rows: list[bytes], prefixes: tuple[str, str]
+    ) -> tuple[list[bytes], list[str], int] | None:
+        """What `_file` does for each, for a directory of plain files with nothing special to heed; None if there is. A first run
+        spends most of its time here."""
+        if self.left is not None or self.in_the_way or self.follow:
+            return None
+        going: list[bytes] = []
+        items: list[str] = []
+        total = settling = 0
+        low, high = self.now - self.settle, self.now + self.settle
+        head = '{"DATA_TYPE":"transfer_item","source_path":' + prefixes[0]
+        middle = ',"destination_path":' + prefixes[1]
+        stat_of = os.stat
+        try:
+            for row in rows:
+                written, length, name = row.split(b" ", 2)
+                modified, size = int(written), int(length)
+                try:
+                    st = stat_of(name, dir_fd=fd, follow_symlinks=False)
+                except OSError:
+                    continue
+                if st.st_mtime_ns != modified or st.st_size != size or low < modified < high:
+                    settling += 1
+                    continue
+                text = quoted(name.decode())[1:]
+                items.append(f"{head}{text}{middle}{text}}}")
+                going.append(row)
+                total += size
+        except ValueError:  # an empty directory, a link, a name that is not UTF-8
+            return None
+        self.result.settling += settling
+        return going, items, total
 
     def _open(self, directory: bytes) -> int | None:
         try:

@@ -22,7 +22,8 @@ from globuswrap.errors import DONE, Problem, Refused, TryLater, combined
 from globuswrap.globus import command, queries
 from globuswrap.globus.faults import Absent
 from globuswrap.sync import manifest, planning, scan
-from globuswrap.sync.compare import Seen, at_or_below, compare
+from globuswrap.sync.compare import Seen, compare
+from globuswrap.sync.manifest import at_or_below
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Run, State, Task
 from globuswrap.system import locks, units
@@ -179,14 +180,16 @@ class _Runner:
         if rest or lost:
             found.update(waiting.wait([*rest, *lost], patience, self._watcher()))
         self.renew()
+        ended: dict[int, Outcome] = {}
         for task in current.tasks:
-            ended = found.get(task.task_id or "")
-            if ended is None or task.ended:
+            stands = found.get(task.task_id or "")
+            if stands is None or task.ended:
                 continue
-            if not ended.terminal:
-                self._unfinished(task, ended)
-                continue
-            self.commit(current, task, ended)
+            if stands.terminal:
+                ended[task.number] = stands
+            else:
+                self._unfinished(task, stands)
+        self.commit(current, [(task, ended[task.number]) for task in current.tasks if task.number in ended])
         if all(task.ended for task in current.tasks):
             self.finish(current, found)
         else:
@@ -207,45 +210,47 @@ class _Runner:
         if ended.exit_code != TryLater.exit_code:
             self._trouble(ended.exit_code, f"task-{ended.name}", f"task {task.task_id}: {ended.cause}", ended.remedy)
 
-    def commit(self, current: Run, task: Task, ended: Outcome) -> None:
-        """Take a finished task into the manifest, or note that it failed. Done twice it does no harm."""
-        good = ended.name in ("succeeded", "succeeded-with-skips")
-        skipped = self._skipped(task, ended) if good else None
-        if good and skipped is not None:
-            if not task.whole:
-                merge = manifest.delta_blocks([current.directory / task.delta])
-                keep = (lambda path: not at_or_below(path, skipped)) if skipped else None
-                self.result.committed += manifest.merge(
-                    self.state.manifest, self._renewing(merge), self.state.manifest, keep
-                )
-            if ended.name == "succeeded-with-skips":
+    def commit(self, current: Run, ended: list[tuple[Task, Outcome]]) -> None:
+        """Take finished tasks into the manifest, in one pass, and note which failed. Done twice it does no harm."""
+        deltas = []
+        for task, known in ended:
+            good = known.name in ("succeeded", "succeeded-with-skips")
+            skipped = self._skipped(task, known) if good else None
+            self.state.note(f"task {task.task_id}: {known.name}{': ' + known.cause if known.cause else ''}")
+            if skipped is None:
+                self._tell_failed(task, known, good)
+                self._set_aside(current, task)
+                continue
+            if known.name == "succeeded-with-skips":
                 code = 6 if self.how.patience.strict else DONE
                 self._trouble(
-                    code, "files-skipped", f"task {task.task_id}: {ended.cause}; they are sent again", ended.remedy
+                    code, "files-skipped", f"task {task.task_id}: {known.cause}; they are sent again", known.remedy
                 )
-        else:
-            if good:
-                self._trouble(
-                    Refused.exit_code,
-                    "skips-unreadable",
-                    f"task {task.task_id} skipped files, and which cannot be read: all it sent is sent again",
-                    f"globus task show {task.task_id} --skipped-errors",
-                )
-            else:
-                self._trouble(
-                    ended.exit_code,
-                    f"task-{ended.name}",
-                    f"task {task.task_id} {ended.name}: {ended.cause}",
-                    ended.remedy,
-                )
-            self._set_aside(current, task)
-        self.state.note(f"task {task.task_id}: {ended.name}{': ' + ended.cause if ended.cause else ''}")
-        task.ended = ended.name
+            if not task.whole:
+                deltas.append(_without(manifest.delta_blocks([current.directory / task.delta]), skipped))
+        if deltas:
+            self.result.committed += manifest.merge(
+                self.state.manifest, self._renewing(manifest.together(deltas)), self.state.manifest
+            )
+        for task, known in ended:
+            task.ended = known.name
         current.save()
-        if task.entry is not None:
-            entry = journal.read(Path(task.entry))
+        for task, _ in ended:
+            entry = journal.read(Path(task.entry)) if task.entry is not None else None
             if entry is not None:
                 operations.report(entry)
+
+    def _tell_failed(self, task: Task, known: Outcome, skips_unreadable: bool) -> None:
+        if skips_unreadable:
+            self._trouble(
+                Refused.exit_code,
+                "skips-unreadable",
+                f"task {task.task_id} skipped files, and which cannot be read: all it sent is sent again",
+                f"globus task show {task.task_id} --skipped-errors",
+            )
+        else:
+            cause = f"task {task.task_id} {known.name}: {known.cause}"
+            self._trouble(known.exit_code, f"task-{known.name}", cause, known.remedy)
 
     def _renewing(self, blocks: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
         for block in blocks:
@@ -532,6 +537,13 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
             shutil.rmtree(draft, ignore_errors=True)
         state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
         return changed, seen
+
+
+def _without(blocks: Iterable[manifest.Delta], skipped: set[bytes]) -> Iterable[manifest.Delta]:
+    """A delta without what is at or below the paths that were skipped."""
+    if not skipped:
+        return blocks
+    return ((directory, manifest.kept(directory, rows, skipped)) for directory, rows in blocks)
 
 
 def _everything(path: Path) -> Iterable[manifest.Delta]:

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""What sync costs on a large tree, against `find` over the same tree in the same run.
+
+    python tests/bench/bench_sync.py    1,289,344 files (the size published for a comparable tool); BENCH_FILES scales
+    BENCH_BASE=/fast/disk               where the tree is made, and kept for the next time (default: a temporary one)
+
+Every file has a random time of modification with nanoseconds, whose entropy alone is 7.3 bytes. Caches are warm: find runs first.
+Each line gives the best of three runs and its ratio to the best of three of `find ROOT -printf '%T@ %s %p\\0'` between them.
+Nothing is sent: the time that Globus takes is not this program's.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LIBRARY = Path(__file__).resolve().parents[2] / "lib"
+sys.path.insert(0, str(LIBRARY))
+
+FILES = int(os.environ.get("BENCH_FILES", "1289344"))
+PER_DIRECTORY = 100
+SEED = 20180101
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--measure"]:
+        return measured(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    base = os.environ.get("BENCH_BASE")
+    directory = Path(base) if base else Path(tempfile.mkdtemp(prefix="globuswrap-bench-"))
+    try:
+        return bench(directory)
+    finally:
+        if not base:
+            shutil.rmtree(directory)
+
+
+def bench(directory: Path) -> int:
+    root, work = directory / f"tree-{FILES}", directory / "work"
+    if not root.exists():
+        print(f"making {FILES:,} files in {root} ...", flush=True)
+        make_tree(root)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    print(f"{FILES:,} files, {os.cpu_count()} processors, Python {sys.version.split()[0]}")
+    find(root)
+    reference = min(find(root) for _ in range(3))
+    print(f"{'find':24} {reference:7.2f} s   1.00")
+
+    def forget() -> None:
+        (work / "manifest.gz").unlink(missing_ok=True)
+
+    chance = random.Random(SEED + 1)
+    steps: list[tuple[str, str, Callable[[], None], float]] = [
+        ("first run", "all", forget, 3.0),
+        ("nothing changed", "look", lambda: None, 1.6),
+        ("1 % changed, scattered", "all", lambda: touch(root, chance, 0.01), 3.0),
+    ]
+    missed = []
+    for title, what, before, limit in steps:
+        best, peak = 1e9, 0
+        parts = ""
+        for _ in range(3):
+            before()
+            seconds, memory, told = child(what, root, work)
+            peak = max(peak, memory)
+            if seconds < best:
+                best, parts = seconds, told
+            reference = min(reference, find(root))
+        ratio = best / reference
+        print(
+            f"{title:24} {best:7.2f} s   {ratio:.2f} of find (at most {limit})   peak {peak / 1024:.0f} MiB   {parts}"
+        )
+        if ratio > limit:
+            missed.append(f"{title}: {ratio:.2f} > {limit}")
+        if peak > 64 * 1024:
+            missed.append(f"{title}: peak memory {peak / 1024:.0f} MiB > 64")
+    size = (work / "manifest.gz").stat().st_size
+    print(f"{'manifest':24} {size / 1e6:7.2f} MB  {size / FILES:.1f} bytes a file   (find: {reference:.2f} s at best)")
+    if size > 20e6 * FILES / 1289344:
+        missed.append(f"manifest {size / 1e6:.1f} MB")
+    for line in missed:
+        print(f"MISSED {line}")
+    return 1 if missed else 0
+
+
+def make_tree(root: Path) -> None:
+    """Runs of scans of parts, 100 images in each."""
+    chance = random.Random(SEED)
+    for number in range(-(-FILES // PER_DIRECTORY)):
+        place = root / f"run{number // 400:03}" / f"scan_{number % 400 // 20:02}" / f"part{number % 20:02}"
+        place.mkdir(parents=True)
+        for image in range(min(PER_DIRECTORY, FILES - number * PER_DIRECTORY)):
+            path = place / f"image_{image:05}.tif"
+            with open(path, "wb") as file:
+                file.write(b"x" * chance.randrange(20))
+            when = random_time(chance)
+            os.utime(path, ns=(when, when))
+
+
+def random_time(chance: random.Random) -> int:
+    return chance.randrange(1_500_000_000, 1_700_000_000) * 10**9 + chance.randrange(10**9)
+
+
+def touch(root: Path, chance: random.Random, share: float) -> None:
+    for directory, _, names in os.walk(root):
+        for name in names:
+            if chance.random() < share:
+                when = random_time(chance)
+                os.utime(os.path.join(directory, name), ns=(when, when))
+
+
+def find(root: Path) -> float:
+    started = time.perf_counter()
+    subprocess.run(["find", str(root), "-printf", r"%T@ %s %p\0"], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+def child(what: str, root: Path, work: Path) -> tuple[float, int, str]:
+    """Seconds, peak memory in KiB of the largest of its processes, and what it says. A process of its own, as a run is one."""
+    reader, writer = os.pipe()
+    started = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(writer, 1)
+        os.execv(sys.executable, [sys.executable, __file__, "--measure", what, str(root), str(work)])
+    os.close(writer)
+    with os.fdopen(reader) as output:
+        told = output.read().strip()
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"{what} failed")
+    peak, _, told = told.partition(" ")
+    return time.perf_counter() - started, max(int(peak), usage.ru_maxrss), told
+
+
+def measured(what: str, root: Path, work: Path) -> int:
+    """All that a run does on this machine: scan, compare, plan (look at each file again, write items and deltas), commit."""
+    from globuswrap.collections.address import Address
+    from globuswrap.sync import manifest, planning, scan
+    from globuswrap.sync.compare import Seen, compare
+    from globuswrap.sync.profile import Profile
+    from globuswrap.sync.state import Run, State
+
+    source, destination = (Address(str(n) * 8 + "-1111-4111-8111-" + str(n) * 12, "/data/") for n in (1, 2))
+    profile = Profile("bench", source, destination, local_root=str(root))
+    state = State(profile)
+    state.manifest, state.unsure = work / "manifest.gz", work / "unsure"
+    seen = Seen()
+    clock = [time.perf_counter()]
+    draft = Run(Path(tempfile.mkdtemp(dir=work)), "bench", 0.0)
+    blocks = compare(scan.scan(profile.root), manifest.open_manifest(state.manifest), seen)
+    found = planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", lambda: None)
+    clock.append(time.perf_counter())
+    parts = f"scan {clock[1] - clock[0]:.2f}"
+    if what == "look":
+        assert not found.coming and not found.gone, found
+    else:
+        planned = planning.plan(profile, state, draft, found, seen, planning.Helpers(lambda: None, lambda _path: True))
+        clock.append(time.perf_counter())
+        for task in draft.tasks:
+            planning.write_body(profile, draft, task, "0" * 36, "bench").unlink()
+        clock.append(time.perf_counter())
+        deltas = manifest.together(manifest.delta_blocks([draft.directory / task.delta]) for task in draft.tasks)
+        manifest.merge(state.manifest, deltas, state.manifest)
+        clock.append(time.perf_counter())
+        parts += (
+            f", plan {clock[2] - clock[1]:.2f}, documents {clock[3] - clock[2]:.2f}, commit {clock[4] - clock[3]:.2f}"
+        )
+        parts += f", {planned.sent:,} files in {len(draft.tasks)} tasks"
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    shutil.rmtree(draft.directory)
+    print(peak, parts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
