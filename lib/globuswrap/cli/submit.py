@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from globuswrap.cli import progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
@@ -46,6 +47,9 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every script and command as it would run; submit nothing.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Look first whether it can work, as doctor does (default).")
+    ] = True,
 ) -> Report:
     """Submit a job script as a chain: data is staged in, the job is released, results are staged out.
 
@@ -69,6 +73,11 @@ def submit(
     plan, content = plan_of(Path(job_script), wishes, scheduler_arguments or (), os.environ)
     if dry_run:
         return _planned(plan, content)
+    if check:
+        from globuswrap.doctor import examine
+
+        with progress.doing() as say:
+            examine.before_submit(plan, content, say)
     chain = chains.create(plan, content)
     return _told(chain, chains.start(chain))
 

@@ -177,10 +177,16 @@ def _rehearsed(chosen: Any, result: Any) -> list[str]:
 @command(app, cls=OrderedFilters)
 def check(profile: ProfileOptions, name: Name = None) -> Report:
     """Say whether a profile can work: source, destination, login, lease, the last run."""
+    from globuswrap.doctor.examine import beyond_check
     from globuswrap.sync import check as checking
     from globuswrap.sync import profile as profiles
 
-    findings = checking.check(profiles.load(name, profile.given()))
+    chosen = profiles.load(name, profile.given())
+    findings = checking.check(chosen)
+    if checking.exit_code(findings) == 0:
+        findings += [
+            checking.Finding(f"{each.what} [{each.name}]", each.remedy, each.code) for each in beyond_check(chosen)
+        ]
     lines = []
     for finding in findings:
         lines.append(f"{'ok' if finding.ok else 'no'}  {finding.what}")

@@ -112,12 +112,16 @@ def before_submit(plan: Plan, content: bytes, say: Say = _quiet) -> None:
     stop(list(looked()), "globuswrap submit --no-check")
 
 
-def of_profile(profile: profiles.Profile, say: Say = _quiet) -> list[Finding]:
-    """What `sync check` adds to its own looks: collections paused, disconnected, or with a policy that ends the session."""
+def beyond_check(profile: profiles.Profile, say: Say = _quiet) -> list[Finding]:
+    """What is wrong beyond what `sync check` looks at itself: collections that are paused or not connected, a policy that has
+    ended the session, the clock."""
     said, session = login.look(say)
     if session is None:
         return said
-    return [*said, *places.look(places.of_profile(profile), session, None, say, write=False, mounts=False)]
+    wanted = list(places.of_profile(profile))
+    collections = {place.address.collection: place for place in wanted}.values()
+    found = [each for place in collections for each in places.collection(place, session, None)]
+    return [each for each in (*said, *found) if each.level != finding.OK]
 
 
 def stop(findings: list[Finding], anyway: str) -> None:

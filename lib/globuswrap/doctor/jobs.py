@@ -74,6 +74,8 @@ def forecast(plan: Plan, text: str, say: Say) -> tuple[Forecast, list[Finding]]:
         return Forecast(None, walltime), []
     say("sbatch --test-only")
     done = _run(("sbatch", "--test-only", *plan.arguments, plan.script), plan.cwd)
+    if done.code != 0 and re.search(r"(?i)test-only|heterogeneous", done.stderr):
+        return Forecast(None, walltime), []  # it cannot be asked about, which says nothing about the job
     if done.code != 0:
         why = "the chain would stop at its first step"
         found = failure("scheduler-refuses", f"sbatch would refuse it: {_told(done)}", why, _REMEDY, REFUSED)

@@ -77,9 +77,9 @@ def of_profile(profile: Profile) -> Iterator[Place]:
 
 def of_names() -> Iterator[Place]:
     """Every named collection: where it is mounted, else its default directory (`/~/`, Transfer documentation, "Paths")."""
-    for collection in names.known().values():
-        path = next(iter(collection.mounted.values()), "/~/")
-        yield Place(Address(collection.id, path, collection.name), ANY, collection.name)
+    for named in names.known().values():
+        path = next(iter(named.mounted.values()), "/~/")
+        yield Place(Address(named.id, path, named.name), ANY, named.name)
 
 
 def look(
@@ -92,7 +92,7 @@ def look(
     for collection_id in dict.fromkeys(place.address.collection for place in wanted):
         place = next(place for place in wanted if place.address.collection == collection_id)
         say(f"collection {place.address.name or collection_id}")
-        found = list(_collection(place, session, until))
+        found = list(collection(place, session, until))
         yield from found
         if all(finding.code == 0 or finding.name == "session-ends-first" for finding in found):
             usable.add(collection_id)
@@ -121,7 +121,8 @@ def _of_whole_collection(finding: Finding) -> bool:
     return finding.code in (LoginNeeded.exit_code, HELD, TRY_LATER)
 
 
-def _collection(place: Place, session: Session, until: float | None) -> Iterator[Finding]:
+def collection(place: Place, session: Session, until: float | None) -> Iterator[Finding]:
+    """Whether the collection of a place is there, not paused, and takes this login, until a time (None: now)."""
     name = place.address.name or place.address.collection
     try:
         document = command.call(*arguments.collection(place.address.collection))
@@ -381,12 +382,12 @@ def removed_probes() -> Iterator[Finding]:
 
 
 def _mounts(collection_id: str, say: Say) -> Iterator[Finding]:
-    for collection in names.known().values():
-        if collection.id != collection_id:
+    for named in names.known().values():
+        if named.id != collection_id:
             continue
-        for local, remote in list(collection.mounted.items())[:3]:
+        for local, remote in list(named.mounted.items())[:3]:
             say(local)
-            yield from _mount(local, Address(collection.id, remote, collection.name))
+            yield from _mount(local, Address(named.id, remote, named.name))
 
 
 def _mount(local: str, address: Address) -> Iterator[Finding]:
