@@ -447,8 +447,8 @@ def test_a_manifest_cut_off_is_damaged_never_shorter(tmp_path: Path, cut: int) -
         b"",
         b"not gzip",
         gzip.compress(b"", mtime=0),
-        gzip.compress(b"other format\0/\0"),
-        gzip.compress(manifest.MANIFEST),
+        gzip.compress(b"other format\0/\0", mtime=0),
+        gzip.compress(manifest.MANIFEST, mtime=0),
     ],
 )
 def test_something_else_is_not_a_manifest(tmp_path: Path, data: bytes) -> None:
