@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def test_a_stage_out_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
     script = write(tmp_path, f"#!/bin/bash\n{OUT}true\n")
     done = run(sandbox, "submit", "--scheduler", "local", "--fault-grace", "0", str(script), cwd=str(tmp_path))
     assert done.returncode == 5
-    assert "stage-out.1: FILE_NOT_FOUND" in done.stderr and "--resume" in done.stderr
+    assert "stage-out.1: " in done.stderr and "FILE_NOT_FOUND" in done.stderr and "--resume" in done.stderr
 
 
 def test_killed_on_this_machine_it_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -117,6 +118,11 @@ BAD = [
     ("#GLOBUS set staging=somewhere\n" + IN, (), "'somewhere'", "bad-staging"),
     ("#GLOBUS set poll=soon\n" + IN, (), "'soon'", "bad-duration"),
     ("true\n" + IN, (), "no #GLOBUS lines before the first command", "no-directives"),
+    (IN[:-1] + " --exclude '*.tmp'\n", (), "add --recursive", "bad-option"),
+    (IN[:-1] + " --deadline soon\n", (), "job.sh:2: ", "bad-time"),
+    (IN[:-1] + " --notify never\n", (), "job.sh:2: ", "bad-option"),
+    ("#GLOBUS stage-in archive:/a scratch:/b --fault-grace x\n", (), "job.sh:2: ", "bad-duration"),
+    ("#GLOBUS stage-in archive:/../a scratch:/b\n", (), "job.sh:2: ", "bad-path"),
     (IN, ("--scheduler", "lsf"), "'lsf'", "bad-scheduler"),
     (IN, ("--stage-time", "5s"), "too short", "bad-stage-time"),
 ]
@@ -220,6 +226,14 @@ def test_a_late_line_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
     script = write(tmp_path, f"#!/bin/bash\n#GLOBUS stage-in archive:/in/ scratch:/x/\ntrue\n{OUT}")
     done = run(sandbox, "submit", "--scheduler", "local", "job.sh", cwd=str(script.parent))
     assert done.returncode == 0 and "job.sh:4: this #GLOBUS line comes after" in done.stderr
+
+
+def test_every_message_is_documented() -> None:
+    documented = (support.REPOSITORY / "docs" / "chains.md").read_text()
+    room = support.REPOSITORY / "lib" / "globuswrap" / "staging"
+    for path in room.rglob("*.py"):
+        for name in re.findall(r'(?:Refused|UsageProblem|TryLater|StoppedEarly)\(\s*"([a-z-]+)"', path.read_text()):
+            assert f"`{name}`" in documented, f"{path.name}: {name}"
 
 
 def test_status_of_a_chain(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap import config
-from globuswrap.errors import Interrupted, Problem, Refused, StoppedEarly, TryLater, combined
+from globuswrap.errors import Interrupted, Problem, Refused, StoppedEarly, TryLater, UsageProblem, combined
 from globuswrap.staging import moves, record, scripts
 from globuswrap.staging import plan as plans
 from globuswrap.staging.moves import Move
@@ -69,6 +69,11 @@ def by_name(name: str) -> Scheduler:
 # --- submitting -------------------------------------------------------------------------------------------------------
 
 
+def has_stage_jobs(plan: Plan) -> bool:
+    """Whether short jobs on nodes advance the chain."""
+    return plan.staging.mode == JOBS and plan.scheduler != "local"
+
+
 def create(plan: Plan, script: bytes) -> Chain:
     """The chain on disk, with the user's script and the generated ones; nothing is submitted yet."""
     directory = record.root() / plan.id
@@ -86,7 +91,7 @@ def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
         prefix = "#PBS" if plan.scheduler == "pbs" else "#SBATCH"
         text = script.decode("utf-8", "surrogateescape")
         return {f"inline/{name}": scripts.inline(plan, directory / "script" / name, text, prefix)}
-    if plan.staging.mode != JOBS or plan.scheduler == "local":
+    if not has_stage_jobs(plan):
         return {"witness.sh": "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"}
     seconds = max(30, int(plan.staging.time - min(60.0, plan.staging.time / 4)))
     job = ["--in-job", "--for", str(seconds), plan.id]
@@ -141,6 +146,9 @@ def start(chain: Chain) -> Standing:
         standing = advance(chain, until_released=True)
         if standing.waits_for == PERSON and standing.problem is not None and not isinstance(standing.problem, TryLater):
             raise standing.problem  # a login is wanted, and here is someone to give it
+        # After the transfers: it would only compete for submitting them.
+        if has_stage_jobs(chain.plan) and standing.waits_for in (DATA, PERSON):
+            _submit_stage(chain, scheduler, 0.0)
     except Interrupted as problem:
         if chain.plan.scheduler != "local":  # a chain of this machine is taken up again where it was
             _undo(chain, scheduler, problem)
@@ -163,17 +171,19 @@ def _submit_jobs(chain: Chain, scheduler: Scheduler) -> None:
         log.say(f"{chain.id}: {plan.scheduler} job {compute}{' (held until its data is there)' if hold else ''}", 2)
     about = _about(chain, scheduler, compute)
     plans.checked(plan, os.path.basename(plan.script), about.array)
-    if plan.staging.mode == INLINE or plan.scheduler == "local":
-        return
-    witness = plan.staging.mode != JOBS
+    if plan.staging.mode != INLINE and plan.scheduler != "local":
+        _submit_followers(chain, scheduler, about)
+    chain.add("submitted")
+
+
+def _submit_followers(chain: Chain, scheduler: Scheduler, about: About) -> None:
+    witness = not has_stage_jobs(chain.plan)
     for outcome in scheduler.outcomes(about):
         fact, prefix, _ = _FOLLOWER[outcome]
         if _recorded_job(chain, fact) is None:
             script = chain.directory / ("witness.sh" if witness else f"{fact.removeprefix('job.')}.sh")
-            job = _stage_job(chain, about, script, prefix, after=(compute, outcome), witness=witness)
-            chain.add(fact, id=scheduler.submit(scheduler.stage_command(job), plan.cwd))
-    if not witness and plan.of(STAGE_IN) and chain.fact("staged-in") is None:
-        _submit_stage(chain, scheduler, 0.0)
+            job = _stage_job(chain, about, script, prefix, after=(about.id, outcome), witness=witness)
+            chain.add(fact, id=scheduler.submit(scheduler.stage_command(job), chain.plan.cwd))
 
 
 def _stage_job(
@@ -258,7 +268,7 @@ def advance(chain: Chain, evidence: str | None = None, *, until_released: bool =
     if chain.fact("ending") is not None:
         return _end(chain, scheduler)
     compute = _recorded_job(chain, "job.compute")
-    if compute is None or chain.fact("about") is None:
+    if compute is None or chain.fact("submitted") is None:
         return Standing(SUBMIT, "its submission was cut off", problem=_cut_off(chain))
     if chain.plan.staging.mode == INLINE:
         return _advance_inline(chain, scheduler, compute)
@@ -297,7 +307,8 @@ def _stage_in(chain: Chain, scheduler: Scheduler, compute: str) -> Standing | No
     # Before the act: a job that has been released may have run, whoever dies now.
     chain.add("releasing")
     if not plan.held_by_user:
-        log.say(f"{chain.id}: the data is there; job {compute} is released")
+        why = "the data is there; " if plan.of(STAGE_IN) else ""
+        log.say(f"{chain.id}: {why}job {compute} is released")
         scheduler.release(compute)
     chain.add("released")
     return None
@@ -577,11 +588,10 @@ def follow(
     *,
     evidence: str | None = None,
     until: float | None = None,
-    leave_for: Iterable[str] = (),
-    seen: Callable[[Standing], None] | None = None,
+    leave: Callable[[Standing], bool] = lambda standing: False,
 ) -> Standing:
     """Advance the chain again and again, from 1 s up to the poll interval apart, until it has ended, `until` (time.monotonic)
-    has come, or it waits for something in `leave_for`."""
+    has come, or `leave` says so."""
     poll = chain.plan.staging.poll if chain.plan.staging.poll is not None else config.load().settings.poll
     pause = min(1.0, poll)
     last = ""
@@ -590,9 +600,7 @@ def follow(
             standing = advance(chain, evidence)
         except TryLater as problem:
             standing = Standing(PERSON, problem.cause, problem=problem)
-        if seen is not None:
-            seen(standing)
-        if standing.ended or standing.waits_for in leave_for:
+        if standing.ended or leave(standing):
             return standing
         if standing.why != last:
             pause, last = min(1.0, poll), standing.why
@@ -607,9 +615,13 @@ def in_job(chain: Chain, seconds: float, evidence: str | None) -> Standing:
     """What a stage job does: advance for at most `seconds`, then hand over to a follow-up that begins later, so that no node
     is held by waiting."""
     scheduler = scheduler_of(chain)
-    standing = follow(
-        chain, evidence=evidence, until=time.monotonic() + seconds, leave_for=(JOB,) if evidence is None else ()
-    )
+
+    def leave(standing: Standing) -> bool:
+        # What only a person mends is not waited for on a node; an outage may be over in a minute.
+        person = standing.waits_for == PERSON and not isinstance(standing.problem, TryLater)
+        return person or standing.waits_for == SUBMIT or (standing.waits_for == JOB and evidence is None)
+
+    standing = follow(chain, evidence=evidence, until=time.monotonic() + seconds, leave=leave)
     if standing.ended or standing.waits_for == JOB:
         return standing
     handed = len(chain.facts("claim.stage."))
@@ -630,8 +642,7 @@ def tend(chain: Chain) -> Standing:
     scheduler = scheduler_of(chain)
     if standing.waits_for == SUBMIT:
         return _tend_cut_off(chain, scheduler, standing)
-    jobs = chain.plan.staging.mode == JOBS and chain.plan.scheduler != "local"
-    if jobs and standing.waits_for in (DATA, PERSON):
+    if has_stage_jobs(chain.plan) and standing.waits_for in (DATA, PERSON):
         helpers = [job_id for name, job_id in _jobs(chain).items() if name != "job.compute"]
         if chain.fact("outcome") is None:
             helpers = [job_id for name, job_id in _jobs(chain).items() if name.startswith("job.stage.")]
@@ -693,7 +704,7 @@ def _carried(chain: Chain) -> dict[str, dict[str, Any]]:
     outcome = chain.fact("outcome") or {}
     steps = {name: fact for name, fact in chain.facts("step.").items() if fact.get("state") == moves.DONE}
     if outcome.get("success"):
-        names = ("job.compute", "about", "staged-in", "releasing", "released", "outcome")
+        names = ("job.compute", "about", "submitted", "staged-in", "releasing", "released", "outcome")
         kept = {name: fact for name in names if (fact := chain.fact(name)) is not None}
         return {**kept, **steps}
     # The job runs again under another id: what was staged under the old one is not where the new one looks.
@@ -789,7 +800,11 @@ def list_chains() -> list[str]:
     """The ids of chains that have not ended, or ended within the last week, oldest first."""
     recent = []
     for chain_id in record.ids():
-        ended = record.load(chain_id).fact("ended")
+        try:
+            ended = record.load(chain_id).fact("ended")
+        except UsageProblem as problem:
+            log.say(problem.cause, 0)
+            continue
         if ended is None or time.time() - float(ended["at"]) < 7 * 86400:
             recent.append(chain_id)
     return recent

@@ -15,7 +15,7 @@ from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import Held, Interrupted, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import command as globus
 from globuswrap.globus.faults import Absent
-from globuswrap.staging.directives import expand
+from globuswrap.staging.directives import expand, printable
 from globuswrap.staging.plan import Plan, Staging, Step
 from globuswrap.system import units
 from globuswrap.transfers import journal, operations
@@ -25,7 +25,7 @@ from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.request import Request
-from globuswrap.transfers.submit import Policy
+from globuswrap.transfers.submit import Policy, Submitted
 from globuswrap.transfers.wait import Patience
 
 MOVING = "moving"  # a task works on it
@@ -65,12 +65,16 @@ def request_of(step: Step, symbols: Mapping[str, str]) -> Request:
         resolve.address(expand(step.source, symbols)),
         resolve.address(expand(step.destination, symbols)),
         recursive=known.pop("recursive", None),
-        label=expand(str(label), symbols) if label is not None else f"{symbols.get('x', '')} {step.name}".strip(),
+        label=expand(str(label), symbols) if label is not None else _label(step, symbols),
         notify=str(known.pop("notify", settings.notify)),
         # Relative to now, and left out of the request's digest: only the first look's deadline reaches Globus.
         deadline=None if deadline is None else units.utc_text(units.moment(str(deadline))),
         options=requests.Options(**{name.replace("-", "_"): value for name, value in known.items()}),
     )
+
+
+def _label(step: Step, symbols: Mapping[str, str]) -> str:
+    return f"{printable(symbols.get('x', ''))} {step.name}".strip()
 
 
 def look(
@@ -85,7 +89,11 @@ def look(
     entries: dict[str, Entry] = {}
     for step in wanted:
         try:
-            entries[step.name] = _submitted(plan, step, symbols, scope)
+            submitted = _submitted(plan, step, symbols, scope)
+            if submitted.how == "new":  # begun this moment: the next look will find something to see
+                moves[step.name] = Move(MOVING, submitted.task_id)
+            else:
+                entries[step.name] = submitted.entry
         except _Nothing as nothing:
             moves[step.name] = Move(SKIPPED, cause=nothing.why)
         except Problem as problem:
@@ -99,13 +107,13 @@ def key(scope: str, step: Step) -> str:
     return f"{scope}/{step.name}"
 
 
-def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -> Entry:
+def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -> Submitted:
     policy = Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)
     request = request_of(step, symbols)
     begun = journal.latest(requests.key_of("", policy.name, plan.id)) is not None
     if step.if_present and not begun and not present(resolve.address(expand(step.source, symbols))):
         raise _Nothing("the source is not there (--if-present)")
-    return submitting.submit(request, policy).entry
+    return submitting.submit(request, policy)
 
 
 class _Nothing(Exception):
@@ -239,7 +247,7 @@ def clean(
             return Move(SKIPPED, cause="no receipt of this chain covers a file there")
         request = requests.delete(
             [replace(address, path=path) for path in paths],
-            label=f"{symbols.get('x', '')} {step.name}".strip(),
+            label=_label(step, symbols),
             notify=config.load().settings.notify,
             options=requests.Options(ignore_missing=True),
         )

@@ -145,11 +145,18 @@ def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
                 f"which {plan.staging.mode} staging does not",
                 "submit with --staging inline, or write %A",
             )
-        if step.uses("a") and array is False:
+        if step.uses("a", "A") and array is False:
             raise UsageProblem(
                 "not-an-array",
-                f"{directives.printable(name)}:{step.line}: %a, but the job is not an array",
+                f"{directives.printable(name)}:{step.line}: %a or %A, but the job is not an array",
                 "make it an array, or write %j",
+            )
+        if step.uses("j") and array and plan.staging.mode != INLINE:
+            raise UsageProblem(
+                "element-needs-inline",
+                f"{directives.printable(name)}:{step.line}: %j is another one in each element of an array, "
+                f"which {plan.staging.mode} staging stages for once",
+                "write %A, or submit with --staging inline",
             )
     return plan
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from globuswrap import config
 from globuswrap.collections import resolve
 from globuswrap.errors import UsageProblem
-from globuswrap.staging import directives, record, scripts
+from globuswrap.staging import directives, moves, record, scripts
 from globuswrap.staging import plan as plans
 from globuswrap.staging.plan import INLINE, JOBS, STAGINGS, Plan, Staging
 from globuswrap.staging.schedulers import pbs, slurm
@@ -73,7 +73,7 @@ def plan_of(script: Path, wishes: Wishes, arguments: Sequence[str], environ: Map
         held_by_user=scheduler != "local" and held(text, arguments),
     )
     plans.checked(plan, name, array=False if scheduler == "local" else None)
-    _resolvable(plan, name)
+    _possible(plan, name)
     return plan, content
 
 
@@ -156,17 +156,19 @@ def _no_secret_needed(scheduler: str, staging: Staging, environ: Mapping[str, st
         )
 
 
-def _resolvable(plan: Plan, name: str) -> None:
-    """Every address names a known collection, as far as that can be told before the job has an id."""
+def _possible(plan: Plan, name: str) -> None:
+    """Every step makes a request, as far as that can be told before the job has an id: addresses and options are good."""
     values = {"j": "0", "A": "0", "a": "0", "u": plan.user, "x": "job", "d": plan.cwd}
     for step in plan.steps:
-        for template in (step.source, step.destination):
-            if template:
-                try:
-                    resolve.address(directives.expand(template, values))
-                except UsageProblem as problem:
-                    where = f"{directives.printable(name)}:{step.line}"
-                    raise UsageProblem(problem.name, f"{where}: {problem.cause}", problem.remedy) from None
+        try:
+            if step.kind == plans.CLEANUP:
+                resolve.address(directives.expand(step.source, values))
+            else:
+                moves.request_of(step, values)
+                moves.patience_of(plan.staging, step, False)
+        except UsageProblem as problem:
+            where = f"{directives.printable(name)}:{step.line}"
+            raise UsageProblem(problem.name, f"{where}: {problem.cause}", problem.remedy) from None
 
 
 __all__ = ["INLINE", "Wishes", "plan_of"]
