@@ -27,6 +27,7 @@ sys.path.insert(0, str(LIBRARY))
 
 FILES = int(os.environ.get("BENCH_FILES", "1289344"))
 PER_DIRECTORY = 100
+SMALL = 100_000
 SEED = 20180101
 
 
@@ -46,7 +47,7 @@ def bench(directory: Path) -> int:
     root, work = directory / f"tree-{FILES}", directory / "work"
     if not root.exists():
         print(f"making {FILES:,} files in {root} ...", flush=True)
-        make_tree(root)
+        make_tree(root, FILES)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     print(f"{FILES:,} files, {os.cpu_count()} processors, Python {sys.version.split()[0]}")
@@ -82,6 +83,8 @@ def bench(directory: Path) -> int:
             missed.append(f"{title}: {ratio:.2f} > {limit}")
         if peak > 64 * 1024:
             missed.append(f"{title}: peak memory {peak / 1024:.0f} MiB > 64")
+    if FILES > 2 * SMALL:
+        straight(directory, root, work)
     size = (work / "manifest.gz").stat().st_size
     print(f"{'manifest':24} {size / 1e6:7.2f} MB  {size / FILES:.1f} bytes a file   (find: {reference:.2f} s at best)")
     if size > 20e6 * FILES / 1289344:
@@ -91,13 +94,31 @@ def bench(directory: Path) -> int:
     return 1 if missed else 0
 
 
-def make_tree(root: Path) -> None:
+def straight(directory: Path, root: Path, work: Path) -> None:
+    """Whether the time for an unchanged tree grows no faster than the tree."""
+    small, place = directory / f"tree-{SMALL}", directory / "work-small"
+    if not small.exists():
+        make_tree(small, SMALL)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    child("all", small, place)
+    start = min(child("none", small, place)[0] for _ in range(3))
+    each = [
+        (min(child("look", tree, kept)[0] for _ in range(3)) - start) / files * 1e6
+        for tree, kept, files in ((small, place, SMALL), (root, work, FILES))
+    ]
+    print(
+        f"{'a file, unchanged':24} {each[0]:7.2f} us with {SMALL:,}, {each[1]:.2f} us with {FILES:,} (start {start:.2f} s left out)"
+    )
+
+
+def make_tree(root: Path, files: int) -> None:
     """Runs of scans of parts, 100 images in each."""
     chance = random.Random(SEED)
-    for number in range(-(-FILES // PER_DIRECTORY)):
+    for number in range(-(-files // PER_DIRECTORY)):
         place = root / f"run{number // 400:03}" / f"scan_{number % 400 // 20:02}" / f"part{number % 20:02}"
         place.mkdir(parents=True)
-        for image in range(min(PER_DIRECTORY, FILES - number * PER_DIRECTORY)):
+        for image in range(min(PER_DIRECTORY, files - number * PER_DIRECTORY)):
             path = place / f"image_{image:05}.tif"
             with open(path, "wb") as file:
                 file.write(b"x" * chance.randrange(20))
@@ -153,6 +174,9 @@ def measured(what: str, root: Path, work: Path) -> int:
     profile = Profile("bench", source, destination, local_root=str(root))
     state = State(profile)
     state.manifest, state.unsure = work / "manifest.gz", work / "unsure"
+    if what == "none":
+        print(0, "")
+        return 0
     seen = Seen()
     clock = [time.perf_counter()]
     draft = Run(Path(tempfile.mkdtemp(dir=work)), "bench", 0.0)

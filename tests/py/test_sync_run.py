@@ -248,6 +248,7 @@ def test_names_that_are_not_utf8_are_refused_by_name_and_the_rest_is_sent(beam: 
     beam.write("good")
     beam.write(b"caf\xe9")
     beam.write(b"dir \xff/inside")
+    beam.write("ends\r\nthe command")
     done = beam.run("--wait", code=1)
     assert "unsendable-names" in done.stderr and r"caf\xe9" in done.stderr
     assert beam.there() == {b"good": b"x"}

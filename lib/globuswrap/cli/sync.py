@@ -164,7 +164,7 @@ def _rehearsed(chosen: Any, result: Any) -> list[str]:
     more = planned.sent + planned.deleted - len(lines)
     lines += [f"... and {more} more"] if more > 0 else []
     lines += [f"wait {path} (a file became a directory, or a directory a file)" for path in planned.blocked[:20]]
-    lines += [f"cannot {name} (not UTF-8)" for name in planned.unsendable[:20]]
+    lines += [f"cannot {name} (not UTF-8, or not for Globus)" for name in planned.unsendable[:20]]
     if planned.deletions_refused:
         lines.append(f"nothing would be deleted: {planned.deletions_refused}")
     lines.append(

@@ -244,6 +244,8 @@ class _Planner:
         self.left = profile.max_bytes
         self.source = profile.source.path.rstrip("/")
         self.destination = profile.destination.path.rstrip("/")
+        #: Transfer API, file operations: CR LF ends the commands that carry a path, and `/~/` is the home directory.
+        self.at_top = not self.source or not self.destination
         self.run = run
         self.plain = _Tasks(run, profile, "transfer", None)
         self.checked = _Tasks(run, profile, "transfer", "checksum")
@@ -339,6 +341,9 @@ class _Planner:
         except UnicodeDecodeError:
             self._unsendable(directory, rows)
             return
+        if b"\r\n" in directory or (self.at_top and (directory + b"/").startswith(b"/~/")):
+            self._unsendable(directory, rows)
+            return
         if self.in_the_way and at_or_below(directory[1:], self.in_the_way):
             self._blocked(directory, rows)
             return
@@ -383,7 +388,7 @@ class _Planner:
     ) -> tuple[list[bytes], list[str], int] | None:
         """What `_file` does for each, for a directory of plain files with nothing special to heed; None if there is. A first run
         spends most of its time here."""
-        if self.left is not None or self.in_the_way or self.follow:
+        if self.left is not None or self.in_the_way or self.follow or self.at_top or b"\r\n" in b"".join(rows):
             return None
         going: list[bytes] = []
         items: list[str] = []
@@ -444,6 +449,8 @@ class _Planner:
         try:
             text = quoted(name.decode())[1:]
         except UnicodeDecodeError:
+            text = ""
+        if not text or b"\r\n" in name or (self.at_top and name == b"~" and directory == b"/"):
             self._unsendable(directory, [row])
             return None, name, 0
         self.result.show("send", joined(directory, name))

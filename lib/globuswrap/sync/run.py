@@ -454,7 +454,7 @@ class _Runner:
             self._trouble(
                 Refused.exit_code,
                 "unsendable-names",
-                f"{len(planned.unsendable)} names are not UTF-8, such as {planned.unsendable[0]}; the rest is sent",
+                f"{len(planned.unsendable)} names that Globus cannot take, such as {planned.unsendable[0]}; the rest is sent",
                 "rename them, or set skip-unsendable = true",
             )
         if planned.blocked:
