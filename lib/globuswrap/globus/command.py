@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from globuswrap import config
 from globuswrap.errors import NoGlobus, Refused
@@ -83,7 +83,7 @@ def environment(path: str) -> dict[str, str | None]:
     }
 
 
-def call(*args: str, stdin: bytes | Path | None = None, timeout: float | None = None) -> Any:
+def call(*args: str, stdin: bytes | Path | IO[bytes] | None = None, timeout: float | None = None) -> Any:
     """Run `globus ARGS --format json` once and return the parsed document (None for an empty answer).
 
     Raises the exception tree of `faults`; a flag that this CLI refuses, of those that may be left out, is left out.

@@ -66,16 +66,16 @@ def run(
     argv: Sequence[str],
     *,
     env: Mapping[str, str | None] | None = None,
-    stdin: bytes | Path | None = None,
+    stdin: bytes | Path | IO[bytes] | None = None,
     timeout: float | None = None,
     cwd: str | None = None,
     stdout: IO[bytes] | None = None,
 ) -> Completed:
     """Run one program to its end.
 
-    `argv[0]` is a name on PATH or a path. `env` is laid over this process's environment. `stdin` is bytes or a file to read
-    (None: /dev/null). `timeout` is seconds of wall time. With `stdout` the output goes to that open file, and
-    `Completed.stdout` is empty. Undecodable output bytes become surrogate escapes.
+    `argv[0]` is a name on PATH or a path. `env` is laid over this process's environment. `stdin` is bytes or a file to read,
+    by its path or open and then closed here (None: /dev/null). `timeout` is seconds of wall time. With `stdout` the output
+    goes to that open file, and `Completed.stdout` is empty. Undecodable output bytes become surrogate escapes.
 
     Raises ProgramMissing and ProgramTimedOut.
     """
@@ -242,11 +242,13 @@ def become(argv: Sequence[str], *, env: Mapping[str, str | None] | None = None) 
         ) from None
 
 
-def _input(stdin: bytes | Path | None) -> IO[bytes]:
+def _input(stdin: bytes | Path | IO[bytes] | None) -> IO[bytes]:
     if stdin is None:
         return open(os.devnull, "rb")
     if isinstance(stdin, Path):
         return stdin.open("rb")
+    if not isinstance(stdin, bytes):
+        return stdin
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     file.write(stdin)
     file.seek(0)

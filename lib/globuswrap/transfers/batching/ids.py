@@ -27,6 +27,11 @@ class Ids:
             self._asked = threading.Thread(target=self._ask, daemon=True)
             self._asked.start()
 
+    @property
+    def awaited(self) -> bool:
+        """Will `take` have to wait?"""
+        return self._asked is None or self._asked.is_alive()
+
     def take(self) -> str:
         """Raises as `new_submission_id`: a failure ahead of time is forgotten, it is asked for again."""
         if self._asked is not None:

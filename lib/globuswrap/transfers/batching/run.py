@@ -20,6 +20,7 @@ from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.batching import rounds, spool
 from globuswrap.transfers.batching.ids import Ids
+from globuswrap.transfers.batching.posting import Posting
 from globuswrap.transfers.batching.rounds import Round
 from globuswrap.transfers.batching.spool import Piece, Spool
 from globuswrap.transfers.journal import Entry
@@ -161,13 +162,17 @@ def send(
         if not all(found.terminal for found in outcomes.values()):
             return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
 
-        def fresh_id(last: bool = index == total) -> str:
+        started_ahead: list[Posting] = []
+
+        def fresh_id(last: bool = index == total, ahead: list[Posting] = started_ahead) -> str:
+            if ids.awaited:
+                ahead.append(Posting())
             found = ids.take()
             if not last:
                 ids.ahead()
             return found
 
-        submitted = _piece(round_, index, load, piece, policy, kind, total, fresh_id)
+        submitted = _piece(round_, index, load, piece, policy, kind, total, fresh_id, started_ahead)
         parts.append(Part(index, piece.items, submitted))
         if submitted.entry.receipt is not None:
             outcomes[submitted.task_id] = waiting.from_receipt(submitted.entry, strict=patience.strict)
@@ -187,26 +192,27 @@ def _piece(
     kind: str,
     total: int,
     fresh_id: Callable[[], str],
+    ahead: list[Posting],
 ) -> Submitted:
     name = round_.piece_name(index, kind)
     known = journal.latest(requests.key_of("", name))
     if known is not None and known.receipt is not None:
         return Submitted(known, "recorded")  # within a round a task is done once, whoever has asked about it since
     return submitting.submit_intent(
-        _intent(load.request, piece, index, total),
+        _intent(load.request, piece, index, total, ahead),
         Policy(name=name, retry_for=policy.retry_for, chain=policy.chain),
         fresh_id,
     )
 
 
-def _intent(request: Request, piece: Piece, index: int, total: int) -> Intent:
+def _intent(request: Request, piece: Piece, index: int, total: int, ahead: list[Posting]) -> Intent:
     digest = hashlib.sha256(_head(request) + piece.digest.encode("ascii")).hexdigest()
     which = f" {index}/{total}" if total > 1 else ""
     label = requests.tagged_label(f"{request.label or 'globuswrap batch'}{which}", digest, "batch")
 
     def send_it(submission_id: str, label: str) -> Any:
         with closing(spool.document(piece, requests.document(request, submission_id, label))) as file:
-            return submitting.post("/transfer", spool.path_of(file))
+            return ahead.pop().send(file) if ahead else submitting.post("/transfer", spool.path_of(file))
 
     return Intent(
         digest=digest,
