@@ -56,7 +56,7 @@ test-fast: $(ready) ## pytest and bats without Slurm, chaos and what is slow
 
 .PHONY: test-versions
 test-versions: $(ready) ## the main paths with every supported globus-cli
-	@GLOBUSWRAP_TEST_VERSIONS=all $(pytest) -m versions
+	@tests/versions.sh
 
 .PHONY: check
 check: $(ready) ## formats, lints, types, and the arrows between rooms

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Make an environment for each version of globus-cli below, once, and run every command of the list against the sandbox with it.
 #
-# usage: tests/versions.sh [--write]
+# usage: tests/versions.sh [--write | --make]
 #   --write   also write what was seen to docs/sandbox-commands.md
+#   --make    make the environments and do no more
 #
 # The environments are kept in .venvs/ of the checkout. The newest version is the one of .venv.
 set -Eeuo pipefail
@@ -21,21 +22,25 @@ python=$PWD/.venv/bin/python
   exit 2
 }
 
-# Versions before 3.31 do not start with the click of today.
-versions=(3.27.0 3.30.1)
+versions=(3.27.0 3.30.1 3.36.0)
 for version in "${versions[@]}"; do
   home=.venvs/globus-$version
   [[ -x $home/bin/globus ]] && continue
   rm -rf "$home" "$home.part"
   "$python" -m venv "$home"
-  "$home/bin/python" -m pip install --quiet --disable-pip-version-check "globus-cli==$version" click==8.1.7 setuptools'<81' || {
+  # Versions before 3.31 do not start with the click of today.
+  older=(click==8.1.7 setuptools'<81')
+  [[ $version == 3.2* || $version == 3.30* ]] || older=()
+  "$home/bin/python" -m pip install --quiet --disable-pip-version-check "globus-cli==$version" ${older[@]+"${older[@]}"} || {
     rm -rf "$home"
     printf 'globus-cli %s cannot be installed here\n' "$version" >&2
     exit 1
   }
 done
+[[ ${1-} != --make ]] || exit 0
 
 if [[ ${1-} == --write ]]; then
   export GLOBUSWRAP_TEST_WRITE=1
 fi
-exec "$python" -m pytest -q -m versions -p no:randomly tests/py/sandbox/test_versions.py
+export GLOBUSWRAP_TEST_VERSIONS=all
+exec "$python" -m pytest -q -m versions tests/py

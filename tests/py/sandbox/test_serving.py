@@ -243,3 +243,15 @@ def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(TryLater, match="did not"):
         box.start()
     box.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_directory_with_too_many_entries_cannot_be_listed(sandbox: Sandbox, api: Any, archive: Path) -> None:
+    (archive / "one").touch()
+    for number in range(100_000):
+        (archive / str(number)).touch()
+    status, document = api.call("GET", f"/operation/endpoint/{sandbox.collection('archive').id}/ls")
+    assert (status, document["code"]) == (502, "ExternalError.DirListingFailed.SizeLimit")
+    (archive / "one").unlink()
+    assert len(api.get(f"/operation/endpoint/{sandbox.collection('archive').id}/ls")["DATA"]) == 100_000

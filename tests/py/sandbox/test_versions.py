@@ -20,7 +20,14 @@ OLDER = ("3.27.0", "3.30.1")
 
 
 def program(version: str) -> Path:
-    return support.REPOSITORY / ".venvs" / f"globus-{version}" / "bin" / "globus"
+    """The `globus` of an older version. Without its environment the test is skipped, but for `make test-versions`."""
+    found = support.REPOSITORY / ".venvs" / f"globus-{version}" / "bin" / "globus"
+    if not found.exists():
+        reason = f"no globus-cli {version} here: tests/versions.sh makes its environment"
+        if os.environ.get("GLOBUSWRAP_TEST_VERSIONS"):
+            support.cannot(reason)
+        pytest.skip(reason)
+    return found
 
 
 def run_all(base: Path, globus: str) -> list[scenario.Step]:
@@ -42,9 +49,6 @@ def test_every_command_with_the_globus_of_this_environment(tmp_path: Path, globu
 @pytest.mark.timeout(900)
 def test_every_command_with_every_version(tmp_path: Path, globus_path: str) -> None:
     programs = {version: program(version) for version in OLDER}
-    for version, path in programs.items():
-        if not path.exists():
-            support.cannot(f"no globus-cli {version}: tests/versions.sh makes its environment")
     newest = globus_version(globus_path, tmp_path)
     seen = {version: run_all(tmp_path / version, str(path)) for version, path in programs.items()}
     seen[newest] = run_all(tmp_path / "newest", globus_path)
@@ -60,11 +64,10 @@ def test_every_command_with_every_version(tmp_path: Path, globus_path: str) -> N
 @pytest.mark.parametrize("version", OLDER)
 def test_errors_have_the_same_exit_codes_and_streams(new_sandbox: Any, globus_in: Any, version: str) -> None:
     """As test_faults.py says for the newest version."""
-    if not program(version).exists():
-        support.cannot(f"no globus-cli {version}: tests/versions.sh makes its environment")
+    older = str(program(version))
     box = new_sandbox()
     globus = globus_in(box)
-    globus.program = str(program(version))
+    globus.program = older
 
     def ends(*fault: dict[str, Any], json: bool, argv: tuple[str, ...] = ("task", "generate-submission-id")) -> Any:
         for one in fault:
