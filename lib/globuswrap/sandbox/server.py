@@ -27,6 +27,9 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "auth": ("auth", "login"),
     "transfer": ("transfer", "endpoints", "sharing"),
     "groups": ("groups",),
+    "flows": ("flows",),
+    "timer": ("timers",),
+    "search": ("search",),
 }
 #: Requests the log keeps, and the size from which the items of a submission are left out of it.
 LOGGED = 20_000

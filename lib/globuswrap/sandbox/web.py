@@ -182,6 +182,19 @@ def refusal_body(call: Call, refusal: Refusal) -> dict[str, Any]:
             "resource": call.path,
             **refusal.extra,
         }
+    if call.service in ("flows", "timer"):
+        detail = {"code": refusal.code, "detail": refusal.message, **refusal.extra}
+        return {"error": detail, "debug_id": call.request_id}
+    if call.service == "search":
+        return {
+            "@datatype": "GError",
+            "@version": "2017-09-01",
+            "code": refusal.code,
+            "message": refusal.message,
+            "request_id": call.request_id,
+            "status": refusal.status,
+            **refusal.extra,
+        }
     return {"code": refusal.code, "message": refusal.message, "request_id": call.request_id, **refusal.extra}
 
 

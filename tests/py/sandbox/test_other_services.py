@@ -146,11 +146,11 @@ def test_the_cli_makes_lists_shows_and_deletes_a_timer(
     made = globus.json(
         "timer", "create", "transfer", "--interval", "1d", "--name", "nightly", f"{source}:/a/", f"{destination}:/a/"
     )
-    assert [each["name"] for each in globus.json("timer", "list")["jobs"]] == ["nightly"]
+    assert [each["name"] for each in globus.json("timer", "list")] == ["nightly"]
     assert globus.json("timer", "show", made["job_id"])["callback_body"]["body"]["source_endpoint"] == source
     assert globus("timer", "list").returncode == 0 and globus("timer", "show", made["job_id"]).returncode == 0
     globus.json("timer", "delete", "--yes", made["job_id"])
-    assert globus.json("timer", "list")["jobs"] == []
+    assert globus.json("timer", "list") == []
     assert globus("timer", "show", made["job_id"]).returncode == 1
 
 

@@ -1,0 +1,125 @@
+"""Globus Timers: transfer and flow timers are kept and shown; none of them ever runs here.
+
+Recorded in globus_sdk.testing: create_timer, get_job, list_jobs, delete_job, pause_job, resume_job.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from globuswrap.sandbox.state import iso, seconds_of
+from globuswrap.sandbox.transfer import collection_of
+from globuswrap.sandbox.web import Call, Refusal, Reply, Routes
+
+routes = Routes("timer")
+
+
+def wrong(message: str) -> Refusal:
+    return Refusal(422, "VALIDATION_ERROR", message)
+
+
+def next_run(world: Any, schedule: dict[str, Any]) -> str:
+    text = schedule.get("start") or schedule.get("datetime")
+    return str(text) if text else iso(world.clock.now())
+
+
+def check_schedule(schedule: Any) -> None:
+    kind = schedule.get("type") if isinstance(schedule, dict) else None
+    known = {"once": {"type", "datetime"}, "recurring": {"type", "start", "end", "interval_seconds"}}
+    if kind not in known or set(schedule) - known[kind]:
+        raise wrong("schedule: once with datetime, or recurring with start, end and interval_seconds")
+    if kind == "recurring" and int(schedule.get("interval_seconds") or 0) < 60:
+        raise wrong("interval_seconds: at least 60")
+    for name in ("datetime", "start"):
+        if schedule.get(name):
+            try:
+                seconds_of(str(schedule[name]))
+            except ValueError:
+                raise wrong(f"{name}: not a time") from None
+
+
+@routes("POST", "/v2/timer", body=("timer",))
+def create(world: Any, call: Call) -> Reply:
+    timer = (call.body or {}).get("timer")
+    if not isinstance(timer, dict) or timer.get("timer_type") not in ("transfer", "flow"):
+        raise wrong("timer_type: transfer or flow")
+    check_schedule(timer.get("schedule"))
+    body = timer.get("body") or {}
+    if timer["timer_type"] == "transfer":
+        if not body.get("DATA"):
+            raise wrong("body: no items")
+        for side in ("source_endpoint", "destination_endpoint"):
+            collection_of(world, str(body.get(side, "")))
+    job = {
+        "job_id": str(uuid.uuid4()),
+        "timer_type": timer["timer_type"],
+        "name": timer.get("name") or "timer",
+        "body": body,
+        **({"flow_id": timer["flow_id"]} if timer.get("flow_id") else {}),
+        "schedule": timer["schedule"],
+        "inactive_reason": None,
+        "last_ran_at": None,
+        "next_run": next_run(world, timer["schedule"]),
+        "number_of_errors": 0,
+        "number_of_runs": 0,
+        "status": "new",
+        "submitted_at": iso(world.clock.now()),
+    }
+    world.state.put("timer", job["job_id"], job)
+    return Reply({"timer": job}, 201)
+
+
+def as_job(timer: dict[str, Any]) -> dict[str, Any]:
+    """A timer in the older form, in which the CLI lists and shows it."""
+    schedule = timer["schedule"]
+    return {
+        **timer,
+        "start": schedule.get("start") or timer["next_run"],
+        "interval": schedule.get("interval_seconds"),
+        "stop_after": {"date": None, "n_runs": (schedule.get("end") or {}).get("count")},
+        "callback_url": "https://actions.sandbox.invalid/transfer/transfer/run",
+        "callback_body": {"body": timer["body"]},
+        "scope": None,
+        "n_runs": timer["number_of_runs"],
+        "n_errors": timer["number_of_errors"],
+        "results": {"data": [], "page_next": None},
+    }
+
+
+def timer_of(world: Any, call: Call) -> dict[str, Any]:
+    found = world.state.get("timer", call.params["job"].lower())
+    if found is None:
+        raise Refusal(404, "NOT_FOUND", f"No timer {call.params['job']}")
+    return dict(found)
+
+
+@routes("GET", "/jobs/", query=("order", "limit"))
+def listed(world: Any, call: Call) -> dict[str, Any]:
+    return {"jobs": [as_job(timer) for timer in world.state.all("timer")]}
+
+
+@routes("GET", "/jobs/{job}")
+def show(world: Any, call: Call) -> dict[str, Any]:
+    return as_job(timer_of(world, call))
+
+
+@routes("DELETE", "/jobs/{job}")
+def delete(world: Any, call: Call) -> dict[str, Any]:
+    timer = timer_of(world, call)
+    world.state.remove("timer", timer["job_id"])
+    return as_job({**timer, "status": "deleted"})
+
+
+@routes("POST", "/jobs/{job}/pause", body=())
+def pause(world: Any, call: Call) -> dict[str, Any]:
+    timer = {**timer_of(world, call), "status": "inactive", "inactive_reason": {"cause": "user"}}
+    world.state.put("timer", timer["job_id"], timer)
+    return {"message": f"Successfully paused job {timer['job_id']}."}
+
+
+@routes("POST", "/jobs/{job}/resume", body=("update_credentials",))
+def resume(world: Any, call: Call) -> dict[str, Any]:
+    timer = {**timer_of(world, call), "status": "loaded", "inactive_reason": None}
+    world.state.put("timer", timer["job_id"], timer)
+    return {"message": f"Successfully resumed job {timer['job_id']}."}
