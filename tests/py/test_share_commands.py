@@ -105,7 +105,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(
     assert not changing(box)
 
 
-def test_a_name_of_two_identities_is_not_guessed(box: Sandbox) -> None:
+def test_someone_can_be_named_by_their_uuid(box: Sandbox) -> None:
     other = add_person(box, ANNA, "cccccccc-0000-4000-8000-00000000000c")
     found = run_json(box, "share", "grant", "share:/p", other)
     assert acts(found) == ["create"]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from globuswrap.collections import principals
+from globuswrap.collections.principals import Who
 from globuswrap.errors import UsageProblem
 from globuswrap.sharing import actions, policy, rules
 from globuswrap.sharing.actions import Role
-from globuswrap.sharing.rules import Existing, Expiry, Wanted, Who
+from globuswrap.sharing.rules import Existing, Expiry, Wanted
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
 ANNA = Who("identity", "aaaaaaaa-0000-4000-8000-000000000001", "anna@example.org")
@@ -126,3 +128,11 @@ def test_a_policy_is_read(tmp_path: Path) -> None:
     ]
     assert found.rules[2].expires == Expiry(datetime(2099, 1, 1, tzinfo=timezone.utc))
     assert found.rules[0].expires == Expiry(None)
+
+
+def test_a_name_of_two_identities_is_not_guessed() -> None:
+    rows = [{"id": ANNA.id, "username": ANNA.shown}, {"id": BEN.id, "username": ANNA.shown}]
+    with pytest.raises(UsageProblem) as raised:
+        principals._identity(ANNA.shown, rows, False)
+    assert raised.value.name == "several-identities" and ANNA.id in raised.value.cause
+    assert principals._identity(BEN.id, rows, False) == BEN

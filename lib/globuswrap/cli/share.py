@@ -12,10 +12,10 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.cli.transfer import planned, summary
-from globuswrap.collections import resolve
+from globuswrap.collections import principals, resolve
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
-from globuswrap.sharing import actions, principals, rules
+from globuswrap.sharing import actions, rules
 from globuswrap.sharing import deliver as delivering
 from globuswrap.sharing import policy as policies
 from globuswrap.sharing.actions import Mail

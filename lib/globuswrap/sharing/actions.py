@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from globuswrap.collections import principals
+from globuswrap.collections.principals import Who
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Absent, Conflict
-from globuswrap.sharing import principals, rules
-from globuswrap.sharing.rules import Existing, Step, Wanted, Who
+from globuswrap.sharing import rules
+from globuswrap.sharing.rules import Existing, Step, Wanted
 
 
 @dataclass(frozen=True)

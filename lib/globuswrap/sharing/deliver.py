@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from globuswrap.collections.address import Address
+from globuswrap.collections.principals import Who
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command
 from globuswrap.globus.faults import Absent
 from globuswrap.sharing import actions, rules
 from globuswrap.sharing.actions import Mail
-from globuswrap.sharing.rules import Expiry, Step, Wanted, Who
+from globuswrap.sharing.rules import Expiry, Step, Wanted
 from globuswrap.system import log
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests

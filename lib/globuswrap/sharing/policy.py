@@ -9,11 +9,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from globuswrap.collections import resolve
+from globuswrap.collections import principals, resolve
+from globuswrap.collections.principals import Who
 from globuswrap.errors import UsageProblem
-from globuswrap.sharing import principals, rules
+from globuswrap.sharing import rules
 from globuswrap.sharing.actions import Role
-from globuswrap.sharing.rules import Expiry, Wanted, Who
+from globuswrap.sharing.rules import Expiry, Wanted
 
 _RULE = {"path", "who", "permissions", "expires"}
 _ROLE = {"who", "role"}

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from globuswrap.collections.address import checked_path
+from globuswrap.collections.principals import Who
 from globuswrap.errors import UsageProblem
 from globuswrap.system import units
 
 PERMISSIONS = ("r", "rw")
 ROLES = ("administrator", "access_manager", "activity_manager", "activity_monitor")
-
-
-@dataclass(frozen=True)
-class Who:
-    """A principal: `kind` as the Transfer API has it, `id` (empty for everyone), and what people call it."""
-
-    kind: str
-    id: str = ""
-    shown: str = field(default="", compare=False)
-    mail: str = field(default="", compare=False)
-
-    def __str__(self) -> str:
-        return self.shown or self.id or self.kind.replace("_", " ")
 
 
 @dataclass(frozen=True)

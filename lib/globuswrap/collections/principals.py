@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from globuswrap.collections.names import UUID
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import command
-from globuswrap.sharing.rules import Who
+
+
+@dataclass(frozen=True)
+class Who:
+    """A principal: `kind` as the Transfer API has it, `id` (empty for everyone), and what people call it."""
+
+    kind: str
+    id: str = ""
+    shown: str = field(default="", compare=False)
+    mail: str = field(default="", compare=False)
+
+    @property
+    def urn(self) -> str:
+        """As Flows and Search have it. UsageProblem for whom they cannot name."""
+        prefix = {"identity": "urn:globus:auth:identity:", "group": "urn:globus:groups:id:"}.get(self.kind)
+        if prefix is None:
+            return self.kind
+        if not self.id:
+            raise UsageProblem("no-such-identity", f"Globus knows no {self}", "ask them to log in once")
+        return prefix + self.id
+
+    def __str__(self) -> str:
+        return self.shown or self.id or self.kind.replace("_", " ")
+
 
 #: Identities asked for in one process: keeps the request's address below what servers refuse.
 PER_PROCESS = 100
