@@ -108,7 +108,7 @@ def straight(directory: Path, root: Path, work: Path) -> None:
         for tree, kept, files in ((small, place, SMALL), (root, work, FILES))
     ]
     print(
-        f"{'a file, unchanged':24} {each[0]:7.2f} us with {SMALL:,}, {each[1]:.2f} us with {FILES:,} (start {start:.2f} s left out)"
+        f"{'a file, unchanged':24} {each[0]:7.2f} us with {SMALL:,}, {each[1]:.2f} us with {FILES:,} (start-up left out)"
     )
 
 

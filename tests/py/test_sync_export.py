@@ -269,3 +269,28 @@ def test_a_real_cron_runs_an_exported_line(sandbox: Sandbox, tmp_path: Path) -> 
     assert beam.there() == {b"from cron": b"x"}, beam.log()
     beam.settle()
     assert "succeeded" in beam.log()
+
+
+# A Globus timer.
+
+
+def test_drift_of_an_existing_timer(sandbox: Sandbox) -> None:
+    beam = Beam(sandbox, schedule="1h", local_root=None, settle=None)
+    missing = beam.sync("export", "--as", "timer", "--diff")
+    assert missing.returncode == 1 and "no-timer" in missing.stderr
+    exported = beam.sync("export", "--as", "timer")
+    sandbox.set_login("client")  # a user would have to consent once: globus login --timer-data-access COLLECTION
+    made_timer = sandbox.run(["bash", "-c", exported.stdout.replace("globus ", f"{GLOBUS} ", 1)])
+    assert made_timer.returncode == 0, made_timer.stderr
+    same = beam.sync("export", "--as", "timer", "--diff")
+    assert same.returncode == 0, same.stdout + same.stderr
+    beam.set(schedule="2h", sync_level="checksum", destination="results:/elsewhere/", exclude=["*.tmp"])
+    other = beam.sync("export", "--as", "timer", "--diff")
+    assert other.returncode == 1
+    for what in (
+        "interval: the timer has 3600.0, the profile 7200.0",
+        "sync level: the timer has mtime",
+        "destination",
+        "filters",
+    ):
+        assert what in other.stdout

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from globuswrap.collections.address import Address
 from globuswrap.sandbox.launch import Sandbox
+from globuswrap.sync.profile import Profile
+from globuswrap.sync.state import State, Task
 from support import HOSTILE_NAMES
 from sync_support import GLOBUS, Beam
 
@@ -630,3 +633,37 @@ def test_globus_outside_the_path_and_an_empty_environment(beam: Beam) -> None:
     done = beam.box.run([*env, str(LAUNCHER), "sync", "run", "beam", "--wait"])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     beam.same()
+
+
+def test_a_dead_holder_on_another_host_does_not_keep_the_lease(beam: Beam) -> None:
+    import dataclasses
+    import json
+    import os
+
+    from globuswrap.system import locks
+
+    beam.write("a")
+    beam.quiet("--wait")
+    beam.write("b")
+    lease = beam.state() / "lease"
+    holder = dataclasses.replace(locks.this_process(900.0), host="other.example.org", boot="another")
+    lease.write_text(json.dumps(dataclasses.asdict(holder)))
+    assert "lease is held by process" in beam.run("-v", code=75).stderr
+    os.utime(lease, (0, 0))
+    beam.quiet("--wait")
+    beam.same()
+
+
+def test_two_that_both_believe_to_hold_the_lease_begin_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    place = Address("11111111-1111-4111-8111-111111111111", "/data/")
+    state = State(Profile("x", place, place.joined("copy"), local_root="/data")).make()
+    one, other = state.draft(), state.draft()
+    for draft in (one, other):
+        draft.tasks.append(Task(1, "transfer", 1))
+    monkeypatch.setattr(state, "numbers", lambda: [])  # both look before either begins
+    assert state.begin(one) is not None
+    assert state.begin(other) is None
+    monkeypatch.undo()
+    current = state.current()
+    assert current is not None and current.id == one.id

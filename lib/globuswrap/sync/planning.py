@@ -36,6 +36,7 @@ from globuswrap.sync.manifest import (
     order,
 )
 from globuswrap.sync.profile import Profile
+from globuswrap.sync.scan import processors
 from globuswrap.sync.state import Run, State, Task
 from globuswrap.system import units
 from globuswrap.transfers import request as requests
@@ -259,7 +260,7 @@ class _Planner:
         if found.coming and found.gone + found.empty:
             self._find_what_is_in_the_way(found.delta)
         # Each half has tasks of its own; a limit on bytes has to be counted from one end.
-        halves = found.coming >= WORTH_FORKING and self.left is None and len(os.sched_getaffinity(0)) > 1
+        halves = found.coming >= WORTH_FORKING and self.left is None and processors() > 1
         if halves and threading.active_count() == 1:
             with tempfile.TemporaryFile() as answer:
                 child = os.fork()

@@ -103,6 +103,11 @@ class ScanOptions:
             )
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def scan(root: bytes, options: ScanOptions | None = None) -> Iterator[Frame]:
     """The listing of `root`, in frames, in order.
 
@@ -119,7 +124,7 @@ def scan(root: bytes, options: ScanOptions | None = None) -> Iterator[Frame]:
             "see that the file system is mounted and that this user may read it",
         ) from None
     walker = _Walker(root, options)
-    workers = options.workers or min(4, len(os.sched_getaffinity(0)))
+    workers = options.workers or min(4, processors())
     # A fork of a process with threads can deadlock in the child.
     if workers > 1 and threading.active_count() == 1:
         units = walker.units()
