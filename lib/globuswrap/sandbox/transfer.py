@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from globuswrap.sandbox.state import Collection, seconds_of, spaced
-from globuswrap.sandbox.tasks import Item, Task
+from globuswrap.sandbox.task import Item, Task
 from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
 routes = Routes("transfer")
