@@ -431,7 +431,7 @@ def killed_and_run_again(sandbox: Sandbox, tmp_path: Path, kills: int, seed: int
             chance.choice((os.killpg, os.kill))(process_.pid, signal.SIGKILL)
             process_.wait()
             hit += 1
-    done = sandbox.run(argv)
+    done = sandbox.run(argv, timeout=300)
     assert done.returncode == 0, done.stderr
     tasks = accepted(sandbox)
     sent = [tuple(item["source_path"] for item in task["items"]) for task in tasks]
@@ -455,13 +455,13 @@ def test_two_at_once_are_one_batch(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_killed_again_and_again_each_task_is_one(sandbox: Sandbox, tmp_path: Path) -> None:
     assert killed_and_run_again(sandbox, tmp_path, 10, 1) > 0
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_fifty_kills_each_task_is_one(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hits = 0
     batches = 0
