@@ -97,13 +97,14 @@ def look(
         if all(finding.code == 0 or finding.name == "session-ends-first" for finding in found):
             usable.add(collection_id)
     probed: set[tuple[str, str]] = set()
+    kinds = Kinds(place.address for place in wanted)
     troubled: set[str] = set()
     for place in dict.fromkeys(wanted):
         if place.address.collection not in usable:
             continue
         say(place.address.shown)
         try:
-            found = list(_path(place, probed, write=write))
+            found = list(_path(place, kinds, probed, write=write))
         except Problem as problem:
             found = [_unusable(problem, place)]
         yield from found
@@ -215,13 +216,13 @@ def _unusable(problem: Problem, place: Place) -> Finding:
     return of_problem(problem, where=f"{place.said}: {place.address.shown}")
 
 
-def _path(place: Place, probed: set[tuple[str, str]], *, write: bool) -> Iterator[Finding]:
+def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bool) -> Iterator[Finding]:
     address = place.address
     if place.role == ANY or (not place.whole and place.role == SOURCE):
-        _kind(Address(address.collection, address.path if place.said == address.name else "/~/", address.name))
+        kinds.of(Address(address.collection, address.path if place.said == address.name else "/~/", address.name))
         yield ok("path", f"{place.said}: {address.name or address.collection} answers")
         return
-    kind = _kind(address)
+    kind = kinds.of(address)
     if place.role == SOURCE:
         if kind is None:
             why = "the transfer would look for it until its deadline, and the job wait with it"
@@ -233,7 +234,7 @@ def _path(place: Place, probed: set[tuple[str, str]], *, write: bool) -> Iterato
     above, there = address, kind
     while there is None and _parent(above).path != above.path:
         above = _parent(above)
-        there = _kind(above)
+        there = kinds.of(above)
     if there is not None and there != "dir":
         if above == address and not address.path.endswith("/"):
             yield ok("destination", f"{place.said}: {address.shown} is a file, and would be replaced")
@@ -250,6 +251,43 @@ def _path(place: Place, probed: set[tuple[str, str]], *, write: bool) -> Iterato
         yield from _probe(place, above)
     else:
         yield ok("destination", f"{place.said}: {above.shown} is there")
+
+
+class Kinds:
+    """What is at a path, asked once each; of several paths in one directory, by one listing of it."""
+
+    def __init__(self, addresses: Iterable[Address]) -> None:
+        self._known: dict[tuple[str, str], str | None] = {}
+        self._wanted: dict[tuple[str, str], int] = {}
+        for address in addresses:
+            above = _parent(address)
+            self._wanted[above.collection, above.path] = self._wanted.get((above.collection, above.path), 0) + 1
+
+    def of(self, address: Address) -> str | None:
+        """`file`, `dir` and so on, or None if there is nothing."""
+        key = (address.collection, address.path.rstrip("/") or "/")
+        if key not in self._known:
+            above = _parent(address)
+            if self._wanted.get((above.collection, above.path), 0) >= _SEVERAL and key[1] != "/":
+                self._list(above)
+            if key not in self._known:
+                self._known[key] = _kind(address)
+        return self._known[key]
+
+    def _list(self, above: Address) -> None:
+        self._wanted[above.collection, above.path] = 0
+        if self.of(above) != "dir":
+            return
+        try:
+            rows = queries.search(queries.ROWS, command.call("ls", "--all", "--", str(above)))
+        except Problem:
+            return  # each path by itself then
+        for row in rows or []:
+            self._known[above.collection, posixpath.join(above.path, str(row.get("name")))] = str(row.get("type"))
+
+
+#: From so many paths in one directory on, listing it is less work than asking for each.
+_SEVERAL = 3
 
 
 def _kind(address: Address) -> str | None:
