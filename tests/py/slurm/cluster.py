@@ -117,7 +117,7 @@ class PbsCluster:
         return {job["Job_Name"]: job_id for job_id, job in self.jobs().items() if job["Job_Name"].endswith(chain_id)}
 
 
-def until(condition: Any, what: str, seconds: float = 40, pause: float = 0.2) -> Any:
+def until(condition: Any, what: str, seconds: float = 90, pause: float = 0.2) -> Any:
     """What the condition returns once it is true. An AssertionError with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
