@@ -139,6 +139,18 @@ def test_pruning_takes_what_is_old_finished_and_reported() -> None:
     assert [path.name for path in old.path.parent.iterdir()] == []
 
 
+def test_tidying_prunes_once_a_day() -> None:
+    aged(finished("a" * 40), 400)
+    journal.tidy()
+    assert list(journal.entries()) == []
+    aged(finished("b" * 40), 400)
+    journal.tidy()
+    assert len(list(journal.entries())) == 1
+    os.utime(journal.directory() / "pruned", (0, 0))
+    journal.tidy()
+    assert list(journal.entries()) == []
+
+
 def test_pruning_leaves_alone_what_is_being_looked_at() -> None:
     entry = finished(KEY)
     aged(entry, 400)

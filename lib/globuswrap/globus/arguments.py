@@ -62,8 +62,8 @@ def tasks_labelled(label_pattern: str, limit: int = 10) -> tuple[str, ...]:
     return ("task", "list", "--filter-label", label_pattern, "--limit", str(limit))
 
 
-def events(task_id: str, limit: int = 20, errors_only: bool = False) -> tuple[str, ...]:
-    return ("task", "event-list", task_id, "--limit", str(limit), *switch("filter-errors", errors_only))
+def events(task_id: str, limit: int = 20) -> tuple[str, ...]:
+    return ("task", "event-list", task_id, "--limit", str(limit))
 
 
 def tree(address: str, depth: int) -> tuple[str, ...]:

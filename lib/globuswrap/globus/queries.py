@@ -20,7 +20,6 @@ LABELLED = (
     " source: source_endpoint_id, destination: destination_endpoint_id}"
 )
 EVENTS = "DATA[].{time: time, code: code, is_error: is_error, description: description, details: details}"
-EVENT_CODES = "DATA[].code"
 SKIPPED = "DATA[].{source: source_path, destination: destination_path, code: error_code, details: error_details}"
 COPIED = "DATA[].{source: source_path, destination: destination_path}"
 NAMES = "DATA[].name"

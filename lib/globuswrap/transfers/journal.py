@@ -167,7 +167,7 @@ def _number(name: str) -> int:
 def _names(shard: Path) -> list[str]:
     try:
         return os.listdir(shard)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -238,13 +238,18 @@ def fault_since(path: Path, reason: str | None) -> float:
 
 def entries() -> Iterator[Entry]:
     """Every attempt in the journal, in no order."""
+    for path in _claims():
+        entry = read(path)
+        if entry is not None:
+            yield entry
+
+
+def _claims() -> Iterator[Path]:
     for shard in sorted(_names(directory())):
         for name in _names(directory() / shard):
             key, _, number = name.partition(".")
             if number.isdigit() and len(key) == 40:
-                entry = read(directory() / shard / name)
-                if entry is not None:
-                    yield entry
+                yield directory() / shard / name
 
 
 def by_task(task_id: str) -> Entry | None:
@@ -257,6 +262,17 @@ def damaged() -> list[Path]:
     return [root / shard / name for shard in _names(root) for name in _names(root / shard) if name.endswith(".damaged")]
 
 
+def tidy() -> None:
+    """Prune, once a day at most: called where a new attempt has just been claimed."""
+    mark = directory() / "pruned"
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - mark.stat().st_mtime < 86400:
+            return
+    mark.touch(mode=0o600)
+    os.utime(mark)
+    prune()
+
+
 def prune(older_than: float = KEEP_FINISHED) -> int:
     """Remove finished and reported entries last looked at more than `older_than` seconds ago; return how many.
 
@@ -264,15 +280,17 @@ def prune(older_than: float = KEEP_FINISHED) -> int:
     """
     removed = 0
     limit = time.time() - older_than
-    for entry in entries():
-        if not entry.finished or not entry.reported or entry.claim.once:
-            continue
+    for path in _claims():
         with contextlib.suppress(FileNotFoundError):
-            if entry.path.stat().st_mtime < limit:
-                # The claim first: a reader then sees no attempt at all, never one without its facts.
-                os.unlink(entry.path)
-                for fact in (*FACTS, "fault"):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(f"{entry.path}.{fact}")
-                removed += 1
+            if path.stat().st_mtime >= limit:
+                continue
+            entry = read(path)
+            if entry is None or not entry.finished or not entry.reported or entry.claim.once:
+                continue
+            # The claim first: a reader then sees no attempt at all, never one without its facts.
+            os.unlink(path)
+            for fact in (*FACTS, "fault"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{path}.{fact}")
+            removed += 1
     return removed

@@ -144,6 +144,8 @@ def submit_intent(intent: Intent, policy: Policy, fresh_id: Callable[[], str] | 
             entry = _adopted_by_label(entry)
     if entry.task_id is None:
         entry = _sent(entry, intent, policy)
+    if how == "new":
+        journal.tidy()
     log.say(f"{how}: task {entry.task_id}, submission {entry.claim.submission_id}", 2)
     return Submitted(entry, how)
 
