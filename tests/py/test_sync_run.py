@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -438,11 +439,11 @@ def test_deletion_wants_a_check_file(beam: Beam) -> None:
     assert "delete needs check-file" in beam.run(code=2).stderr
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_gone_directories_follow_when_they_are_empty_there(mirror: Beam) -> None:
     mirror.write("deep/er/est/file")
     mirror.quiet("--wait")
-    import shutil
-
     shutil.rmtree(mirror.source / "deep")
     (mirror.copy / "deep" / "er" / "not ours").write_text("x")
     for _ in range(4):
@@ -454,12 +455,12 @@ def test_gone_directories_follow_when_they_are_empty_there(mirror: Beam) -> None
     assert not (mirror.copy / "deep").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_directory_becomes_a_file_and_back(mirror: Beam) -> None:
     mirror.write("thing/a")
     mirror.write("thing/sub/b")
     mirror.quiet("--wait")
-    import shutil
-
     shutil.rmtree(mirror.source / "thing")
     mirror.write("thing", "now a file")
     mirror.write("other")
@@ -479,8 +480,6 @@ def test_a_directory_becomes_a_file_and_back(mirror: Beam) -> None:
 
 
 def test_a_directory_turned_into_a_file_without_deletion_waits_and_is_not_lost(beam: Beam) -> None:
-    import shutil
-
     beam.write("thing/a")
     beam.write("else")
     beam.quiet("--wait")
