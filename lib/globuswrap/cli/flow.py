@@ -1,0 +1,167 @@
+"""`globuswrap flow`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from globuswrap import config
+from globuswrap.cli.options import application, command
+from globuswrap.cli.output import Report, table
+from globuswrap.collections import principals, resolve
+from globuswrap.errors import UsageProblem
+from globuswrap.flows import deploy as deploying
+from globuswrap.flows import runs
+from globuswrap.flows.runs import Ended, Start
+from globuswrap.system import log, units
+
+app = application(no_args_is_help=True, help="Deploy, start and follow Globus flows.")
+
+Flow = Annotated[str, typer.Argument(help="The directory it is deployed from, or its id.", metavar="DIR_OR_ID")]
+Timeout = Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")]
+Poll = Annotated[str, typer.Option("--poll", help="Longest time between two looks.")]
+Grace = Annotated[str, typer.Option("--fault-grace", help="How long the run may be inactive (exit 7).")]
+
+
+@command(app)
+def deploy(
+    directory: Annotated[
+        Path, typer.Argument(help="With definition.json, schema.json and, if wanted, flow.toml.", metavar="DIR")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
+) -> Report:
+    """Create the flow, or update it where it differs from its directory. Its id is recorded in DIR/deployed.json."""
+    done = deploying.plan(directory)[1] if dry_run else deploying.deploy(directory)
+    act = {"created": "create", "updated": "update", "kept": "keep"}[done.act] if dry_run else done.act
+    data = {"flow_id": done.flow_id or None, "act": act, "changed": list(done.changed), "dry_run": dry_run}
+    if done.changed:
+        log.say(f"differs in: {', '.join(done.changed)}")
+    return Report(data, [f"{act} {done.flow_id}".rstrip()])
+
+
+@command(app)
+def start(
+    flow: Flow,
+    input_: Annotated[
+        str | None, typer.Option("--input", help="A JSON file with the input; - reads it from standard input.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE or A.B=VALUE: JSON where it is any, else text.")
+    ] = None,
+    address: Annotated[
+        list[str] | None, typer.Option("--address", help="NAME=COLLECTION:/path: sets NAME to {id, path}.")
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Run again under it, it is the same run.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Label of the run.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag of the run.")] = None,
+    manager: Annotated[list[str] | None, typer.Option("--manager", help="Who may manage the run.")] = None,
+    monitor: Annotated[list[str] | None, typer.Option("--monitor", help="Who may see the run.")] = None,
+    wait_: Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended.")] = False,
+    timeout: Timeout = None,
+    poll: Poll = "60s",
+    fault_grace: Grace = "5m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the input; start nothing.")] = False,
+) -> Report:
+    """Start a run. The input is compared with the flow's schema before anything is sent."""
+    wanted = Start(
+        flow_id=deploying.flow_id(flow),
+        given=_input(input_, set_ or [], address or []),
+        key=key,
+        label=label,
+        tags=tag or [],
+        managers=[each.urn for each in principals.resolve(manager)] if manager else [],
+        monitors=[each.urn for each in principals.resolve(monitor)] if monitor else [],
+    )
+    runs.checked(wanted)
+    if dry_run:
+        return Report({"flow_id": wanted.flow_id, "input": dict(wanted.given)}, [json.dumps(wanted.given, indent=1)])
+    done = runs.start(wanted)
+    log.say(f"{'started' if done.how == 'new' else 'already started'}: {runs.WEBAPP.format(run_id=done.run_id)}")
+    data = {"run_id": done.run_id, "how": done.how, "flow_id": wanted.flow_id}
+    if not wait_:
+        return Report(data, [done.run_id])
+    ended = _waited(done.run_id, timeout, poll, fault_grace)
+    return Report({**data, **ended.as_data()}, [done.run_id])
+
+
+@command(app)
+def wait(
+    run: Annotated[str, typer.Argument(help="The id of a run.", metavar="RUN_ID")],
+    timeout: Timeout = None,
+    poll: Poll = "60s",
+    fault_grace: Grace = "5m",
+) -> Report:
+    """Wait for a run, and say how it ended: 0 done, 1 failed, 5 cancelled, 7 inactive, 75 still running."""
+    ended = _waited(run, timeout, poll, fault_grace)
+    return Report(ended.as_data(), [ended.name])
+
+
+@command(app)
+def logs(
+    run: Annotated[str, typer.Argument(help="The id of a run.", metavar="RUN_ID")],
+    limit: Annotated[int, typer.Option("--limit", help="Entries at most.", min=1)] = 100,
+) -> Report:
+    """What happened in a run."""
+    found = runs.entries(run, limit)
+    rows = [[str(each.get("time")), str(each.get("code")), str(each.get("description"))] for each in found]
+    return Report({"entries": found}, table(rows, ["TIME", "CODE", "DESCRIPTION"]))
+
+
+def _waited(run_id: str, timeout: str | None, poll: str, grace: str) -> Ended:
+    ended = runs.wait(
+        run_id,
+        timeout=None if timeout is None else units.duration(timeout),
+        poll=units.duration(poll),
+        grace=units.duration(grace),
+        retry_for=config.load().settings.retry_for,
+    )
+    problem = ended.problem()
+    if problem is not None:
+        raise problem
+    return ended
+
+
+def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[str, Any]:
+    """The input document: of a file, then single values, in the order they are given."""
+    found: dict[str, Any] = {}
+    if source is not None:
+        try:
+            text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+            document = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise UsageProblem("bad-document", f"--input {source}: {error}", "it has to be a JSON object") from None
+        if not isinstance(document, dict):
+            raise UsageProblem("bad-document", f"--input {source} is no JSON object", "it has to be a JSON object")
+        found = document
+    for pair in pairs:
+        name, value = _pair(pair, "--set")
+        try:
+            _set(found, name, json.loads(value))
+        except ValueError:
+            _set(found, name, value)
+    for pair in addresses:
+        name, value = _pair(pair, "--address")
+        where = resolve.address(value)
+        _set(found, name, {"id": where.collection, "path": where.path})
+    return found
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not all(name.split(".")):
+        raise UsageProblem("bad-option", f"{option} {text}: no NAME=VALUE", f"write {option} name=value")
+    return name, value
+
+
+def _set(document: dict[str, Any], name: str, value: Any) -> None:
+    *above, last = name.split(".")
+    for each in above:
+        inner = document.setdefault(each, {})
+        if not isinstance(inner, dict):
+            raise UsageProblem("bad-option", f"--set {name}: {each} is no object", "set it as a whole")
+        document = inner
+    document[last] = value

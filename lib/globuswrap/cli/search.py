@@ -1,0 +1,158 @@
+"""`globuswrap search`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from globuswrap.cli.options import application, command
+from globuswrap.cli.output import Report
+from globuswrap.collections import names, principals
+from globuswrap.errors import UsageProblem
+from globuswrap.search import entries as made
+from globuswrap.search import ingest as ingesting
+from globuswrap.search.entries import Defaults
+from globuswrap.system import log, units
+from globuswrap.transfers import journal
+
+app = application(no_args_is_help=True, help="Ingest into and query Globus Search.")
+
+Index = Annotated[str, typer.Argument(help="The UUID of an index (see: globus search index list).", metavar="INDEX")]
+
+
+@command(app)
+def ingest(
+    index: Index,
+    source: Annotated[
+        str | None, typer.Argument(help="JSON lines, one entry each; - is standard input.", metavar="FILE")
+    ] = None,
+    receipts: Annotated[
+        list[str] | None,
+        typer.Option("--receipts", help="Make entries from receipts: files, directories, or task ids and keys."),
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option("--template", help="The entry for each receipt (JSON), with {fields} of it.")
+    ] = None,
+    each_file: Annotated[
+        bool, typer.Option("--each-file", help="An entry for each file that a receipt lists.")
+    ] = False,
+    visible_to: Annotated[
+        list[str] | None,
+        typer.Option("--visible-to", help="Who sees entries that do not say: public, all-users, a person, group:NAME."),
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="Lines are content alone; this field is its subject.")
+    ] = None,
+    entry_id: Annotated[str | None, typer.Option("--id", help="Id of entries that do not say.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they are in the index (default).")] = True,
+    timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None,
+    poll: Annotated[str, typer.Option("--poll", help="Longest time between two looks.")] = "10s",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the entries as JSON lines; send nothing.")] = False,
+) -> Report:
+    """Put entries into an index, and wait until they are there. Every entry says who may see it.
+
+    Sending again changes nothing: an entry replaces the one with its subject and id.
+    """
+    identifier = _index(index)
+    defaults = Defaults(_urns(visible_to or []), subject, entry_id)
+    if (source is None) == (not receipts):
+        raise UsageProblem("no-entries", "name a file of entries, or --receipts", "globuswrap search ingest INDEX FILE")
+    listed = list(
+        _from_receipts(receipts or [], template, defaults, each_file) if source is None else _lines(source, defaults)
+    )
+    if not listed:
+        raise UsageProblem("no-entries", "there are no entries", "check how they were made")
+    if dry_run:
+        return Report({"entries": listed}, [json.dumps(each, ensure_ascii=False) for each in listed])
+    done = ingesting.ingest(
+        identifier,
+        listed,
+        wait=wait,
+        timeout=None if timeout is None else units.duration(timeout),
+        poll=units.duration(poll),
+    )
+    log.say(f"{len(listed)} entries in {len(done)} batches{'' if wait else ', not waited for'}")
+    data = {"index": identifier, "entries": len(listed), "tasks": [vars(each) for each in done]}
+    return Report(data, [each.task_id for each in done])
+
+
+@command(app)
+def query(
+    index: Index,
+    text: Annotated[str | None, typer.Argument(help="Words to look for.", metavar="TEXT")] = None,
+    document: Annotated[str | None, typer.Option("--document", help="A request document (JSON file, or -).")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Results at most.", min=1)] = None,
+    advanced: Annotated[bool, typer.Option("--advanced", help="TEXT is of the advanced query syntax.")] = False,
+) -> Report:
+    """Ask an index: prints the subjects; with --json the whole answer."""
+    if (text is None) == (document is None):
+        raise UsageProblem("no-query", "name words, or --document", "globuswrap search query INDEX WORDS")
+    body = None if document is None else json.dumps(_document(document)).encode()
+    answer = ingesting.query(_index(index), text, body, limit=limit, advanced=advanced)
+    more = int(answer.get("total") or 0) - int(answer.get("count") or 0)
+    if more > 0:
+        log.say(f"{more} more: raise --limit")
+    return Report({"result": answer}, [str(each["subject"]) for each in answer["gmeta"]])
+
+
+def _index(text: str) -> str:
+    if not names.UUID.fullmatch(text):
+        raise UsageProblem("bad-uuid", f"{text!r} is no index", "find it: globus search index list")
+    return str(uuid.UUID(text))
+
+
+def _urns(texts: list[str]) -> list[str]:
+    known = {"public": "public", "all-users": "all_authenticated_users"}
+    people = [text for text in texts if text not in known]
+    urns = dict(zip(people, (who.urn for who in principals.resolve(people)), strict=True)) if people else {}
+    return [known.get(text) or urns[text] for text in texts]
+
+
+def _lines(source: str, defaults: Defaults) -> Iterator[dict[str, Any]]:
+    if source == "-":
+        yield from made.from_lines(sys.stdin, defaults, "standard input")
+        return
+    try:
+        with open(source, encoding="utf-8", newline="\n") as file:
+            yield from made.from_lines(file, defaults, source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem("bad-entry", f"{source}: {error}", "name a file of JSON lines") from None
+
+
+def _document(source: str) -> dict[str, Any]:
+    try:
+        found = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageProblem("bad-document", f"{source}: {error}", "it has to be a JSON object") from None
+    if not isinstance(found, dict):
+        raise UsageProblem("bad-document", f"{source} is no JSON object", "it has to be a JSON object")
+    return found
+
+
+def _from_receipts(
+    places: list[str], template: Path | None, defaults: Defaults, each_file: bool
+) -> Iterator[dict[str, Any]]:
+    if template is None:
+        raise UsageProblem("no-template", "how an entry is made from a receipt is not said", "add --template FILE")
+    found = [receipt for place in places for receipt in _receipts(place)]
+    yield from made.from_receipts(found, _document(str(template)), defaults, each_file=each_file, namer=names.name_of)
+
+
+def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
+    path = Path(place)
+    if path.exists():
+        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            yield _document(str(file))
+        return
+    from globuswrap.transfers import operations
+
+    entry = operations.task_or_entry(place)
+    if not isinstance(entry, journal.Entry) or entry.receipt is None:
+        raise UsageProblem("no-receipt", f"there is no receipt of {place}", f"globuswrap wait {place}")
+    yield entry.receipt

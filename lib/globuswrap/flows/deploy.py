@@ -1,0 +1,197 @@
+"""Bring a flow at Globus to what its directory says: created once, updated when it differs, found again by its recorded id.
+
+Creating has no submission id, and the CLI sends it again when a reply is lost. So the flow carries a keyword that is written down
+before it is created; a flow with that keyword is ours, and of two the older one stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap.collections import principals
+from globuswrap.collections.names import UUID
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.flows import definition
+from globuswrap.flows.definition import PEOPLE, Described
+from globuswrap.globus import command
+from globuswrap.globus.faults import Absent
+from globuswrap.system import files, log
+
+#: Flows of one's own that are looked through for a keyword.
+LISTED = 1000
+_PUBLIC = {"public": "public", "all-users": "all_authenticated_users"}
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What was done: `created`, `updated` (with what differed) or `kept`."""
+
+    flow_id: str
+    act: str
+    changed: Sequence[str] = ()
+
+
+def place() -> str:
+    """Under which name this account's deployment is recorded: Globus environment, profile, service account."""
+    environ = os.environ
+    parts = (
+        environ.get("GLOBUS_SDK_ENVIRONMENT") or "production",
+        environ.get("GLOBUS_PROFILE", ""),
+        environ.get("GLOBUS_CLI_CLIENT_ID", ""),
+    )
+    return "/".join(part for part in parts if part)
+
+
+def record_of(directory: Path) -> dict[str, Any]:
+    """What is recorded of this account: `id`, and `keyword` since before the flow was created."""
+    path = directory / "deployed.json"
+    found = definition.document(path).get(place(), {}) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise UsageProblem("bad-document", f"{path}: {place()} is no object", "mend or remove the file")
+    return found
+
+
+def _write(directory: Path, entry: dict[str, Any]) -> None:
+    path = directory / "deployed.json"
+    everything = definition.document(path) if path.exists() else {}
+    files.write_atomic(path, json.dumps({**everything, place(): entry}, indent=1) + "\n", mode=0o644)
+
+
+def flow_id(text: str) -> str:
+    """The id of a flow given by its id, or by the directory it was deployed from."""
+    if UUID.fullmatch(text):
+        return text.lower()
+    directory = Path(text)
+    if not directory.is_dir():
+        raise UsageProblem("no-flow", f"{text!r} is neither a flow's id nor a directory", "name one of them")
+    found = record_of(directory).get("id")
+    if not isinstance(found, str):
+        raise UsageProblem(
+            "not-deployed", f"{directory} is not deployed as {place()}", f"globuswrap flow deploy {text}"
+        )
+    return found
+
+
+def wanted_of(described: Described) -> dict[str, Any]:
+    """The fields of the flow, its people resolved."""
+    texts = [text for listed in described.people.values() for text in listed if text not in _PUBLIC]
+    known = {text: who.urn for text, who in zip(texts, principals.resolve(texts) if texts else [], strict=True)}
+    people = {
+        field: [known.get(text) or _PUBLIC[text] for text in described.people[name]]
+        for name, (_, field) in PEOPLE.items()
+    }
+    return {
+        "title": described.title,
+        "subtitle": described.subtitle,
+        "description": described.description,
+        "definition": dict(described.definition),
+        "input_schema": dict(described.schema),
+        "keywords": list(described.keywords),
+        **people,
+    }
+
+
+def difference(wanted: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """Fields in which the flow that is there is another one; lists are compared as sets."""
+
+    def comparable(value: Any) -> Any:
+        return sorted(map(str, value)) if isinstance(value, list) else value or None
+
+    return [name for name, value in wanted.items() if comparable(there.get(name)) != comparable(value)]
+
+
+def plan(directory: Path) -> tuple[dict[str, Any], Deployed]:
+    """The fields that are wanted, and what would be done; nothing is changed."""
+    wanted = wanted_of(definition.read(directory))
+    record = record_of(directory)
+    there = _there(directory, record)
+    if there is None:
+        return wanted, Deployed("", "created")
+    # The keyword it was found by stays where it is.
+    wanted["keywords"] = [
+        *wanted["keywords"],
+        *(word for word in there.get("keywords", ()) if word == record.get("keyword")),
+    ]
+    changed = difference(wanted, there)
+    return wanted, Deployed(str(there["id"]), "updated" if changed else "kept", changed)
+
+
+def _there(directory: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    if "id" in record:
+        try:
+            found = command.retrying(lambda: command.call("flows", "show", record["id"]))
+        except Absent:
+            raise Refused(
+                "flow-gone",
+                f"flow {record['id']} is not there any more, or is not shown to this account",
+                f"to make a new one, take it out of {directory / 'deployed.json'}",
+            ) from None
+        return dict(found)
+    if "keyword" in record:
+        mine = _carrying(record["keyword"])
+        return command.retrying(lambda: command.call("flows", "show", mine[0])) if mine else None
+    return None
+
+
+def deploy(directory: Path) -> Deployed:
+    """Create or update the flow of a directory. Raises UsageProblem for what cannot be right, Refused by the service."""
+    wanted, planned = plan(directory)
+    record = record_of(directory)
+    if planned.act == "created":
+        record = {"keyword": f"gw-{uuid.uuid4().hex[:12]}"}
+        _write(directory, record)
+        made = _send(
+            directory,
+            ("create", "--", wanted["title"]),
+            {**wanted, "keywords": [*wanted["keywords"], record["keyword"]]},
+        )
+        mine = _carrying(record["keyword"])
+        for extra in mine[1:]:  # a reply was lost, and the CLI asked twice
+            log.say(f"flow {extra} was made twice; deleted")
+            command.retrying(lambda extra=extra: command.call("flows", "delete", extra))  # type: ignore[misc]
+        planned = Deployed(mine[0] if mine else made, "created")
+    elif planned.act == "updated":
+        _send(directory, ("update", "--", planned.flow_id), {name: wanted[name] for name in planned.changed})
+    if record.get("id") != planned.flow_id:
+        _write(directory, {**record, "id": planned.flow_id})
+    return planned
+
+
+def _carrying(keyword: str) -> list[str]:
+    """One's own flows with a keyword, oldest first."""
+    answer = command.retrying(
+        lambda: command.call("flows", "list", "--filter-role", "flow_owner", "--limit", str(LISTED))
+    )
+    rows = answer.get("flows", []) if isinstance(answer, dict) else answer or []
+    mine = [row for row in rows if keyword in (row.get("keywords") or ())]
+    return [str(row["id"]) for row in sorted(mine, key=lambda row: str(row.get("created_at")))]
+
+
+def _send(directory: Path, what: tuple[str, ...], fields: dict[str, Any]) -> str:
+    """Create or update with these fields. The documents go by file: they may be longer than a command line."""
+    create = what[0] == "create"
+    options: list[str] = []
+    for name, value in fields.items():
+        if name == "definition":
+            options += [] if create else ["--definition", str(directory / "definition.json")]
+        elif name == "input_schema":
+            options += ["--input-schema", str(directory / "schema.json")]
+        elif name == "keywords":
+            options += (
+                [part for word in value for part in ("--keyword", word)] if create else ["--keywords", ",".join(value)]
+            )
+        elif name in ("subtitle", "description") or (name == "title" and not create):
+            options += [f"--{name}", value] if value or not create else []
+        elif name != "title":
+            single = next(option for option, field in PEOPLE.values() if field == name)
+            listed = [part for each in value for part in (f"--{single}", each)]
+            options += listed if create else [f"--{single}s", ",".join(value)]
+    rest = (str(directory / "definition.json"),) if create else ()
+    done = command.retrying(lambda: command.call("flows", what[0], *options, *what[1:], *rest))
+    return str(done["id"])

@@ -1,0 +1,216 @@
+"""Runs of a flow: started once per key, waited for, and how they ended.
+
+Starting has no submission id either. Each run carries a tag that is written down before it is started; whoever comes with the
+same key looks for that tag first, and a run that a repeated request started besides is cancelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap import errors
+from globuswrap.errors import Problem, Refused, UsageProblem
+from globuswrap.flows import definition, deploy
+from globuswrap.globus import arguments, command
+from globuswrap.globus.faults import Transient
+from globuswrap.system import files, locks, log
+
+LISTED = 200
+#: Where a run is shown to people.
+WEBAPP = "https://app.globus.org/runs/{run_id}"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What to start. `key`: run again under it, it is the same run; None: a new one each time."""
+
+    flow_id: str
+    given: Mapping[str, Any]
+    key: str | None = None
+    label: str | None = None
+    tags: Sequence[str] = ()
+    managers: Sequence[str] = ()
+    monitors: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run, and whether it was `new` or `adopted`."""
+
+    run_id: str
+    how: str
+
+
+def checked(start: Start) -> None:
+    """Compare the input with the flow's schema, before anything is sent. UsageProblem names every way it does not fit."""
+    flow = command.retrying(lambda: command.call("flows", "show", start.flow_id))
+    wrong = definition.input_problems(flow.get("input_schema") or {}, start.given)
+    if wrong:
+        problem = UsageProblem(
+            "bad-input",
+            f"the input does not fit the schema of {flow.get('title')}: {'; '.join(wrong)}",
+            f"look at it: globus flows show {start.flow_id}",
+        )
+        problem.data = {"problems": wrong}
+        raise problem
+
+
+def start(wanted: Start) -> Started:
+    """Start a run once. Raises UsageProblem when the key stands for another flow or input, TryLater when another has it."""
+    if wanted.key is None:
+        return _started(wanted, f"gw-{uuid.uuid4().hex[:12]}", [])
+    place = files.private_directory(files.state_dir() / "flows")
+    name = hashlib.sha256(json.dumps([deploy.place(), wanted.key]).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(json.dumps([wanted.flow_id, wanted.given], sort_keys=True).encode()).hexdigest()
+    with locks.take(place / f"{name}.lease"):
+        record = _read(place / f"{name}.json")
+        if record and record.get("digest") != digest:
+            raise UsageProblem("key-taken", f"key {wanted.key} already stands for another run", "use another --key")
+        if record.get("run_id"):
+            return Started(str(record["run_id"]), "adopted")
+        known = bool(record)
+        record = record or {"digest": digest, "tag": f"gw-{uuid.uuid4().hex[:12]}", "flow": wanted.flow_id}
+        files.write_atomic(place / f"{name}.json", json.dumps(record) + "\n")
+        tagged = _tagged(wanted.flow_id, record["tag"]) if known else []
+        done = Started(tagged[0], "adopted") if tagged else _started(wanted, record["tag"], tagged)
+        files.write_atomic(place / f"{name}.json", json.dumps({**record, "run_id": done.run_id}) + "\n")
+        return done
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return {}
+
+
+def _started(wanted: Start, tag: str, known: Sequence[str]) -> Started:
+    place = files.private_directory(files.state_dir() / "flows")
+    document = place / f"input-{os.getpid()}-{tag}.json"
+    files.write_atomic(document, json.dumps(wanted.given))
+    argv = (
+        *("flows", "start", "--input", f"file:{document}", "--tag", tag),
+        *arguments.option("label", wanted.label),
+        *(part for each in wanted.tags for part in ("--tag", each)),
+        *(part for each in wanted.managers for part in ("--manager", each)),
+        *(part for each in wanted.monitors for part in ("--monitor", each)),
+        *("--", wanted.flow_id),
+    )
+    try:
+        # Not sent again from here: whether it arrived is looked up under its tag.
+        answer = command.call(*argv)
+        run_id = str(answer["run_id"])
+    except Transient:
+        found = _tagged(wanted.flow_id, tag)
+        if not found:
+            raise
+        run_id = found[0]
+    finally:
+        document.unlink(missing_ok=True)
+    for extra in _tagged(wanted.flow_id, tag)[1:]:
+        log.say(f"run {extra} was started twice; cancelled")
+        command.retrying(lambda extra=extra: command.call("flows", "run", "cancel", extra))  # type: ignore[misc]
+    first = _tagged(wanted.flow_id, tag)
+    return Started(first[0] if first else run_id, "new")
+
+
+def _tagged(flow_id: str, tag: str) -> list[str]:
+    """Runs with a tag, oldest first."""
+    answer = command.retrying(
+        lambda: command.call("flows", "run", "list", "--filter-flow-id", flow_id, "--limit", str(LISTED))
+    )
+    rows = answer.get("runs", []) if isinstance(answer, dict) else answer or []
+    mine = [row for row in rows if tag in (row.get("tags") or ())]
+    # The list is newest first; of two within a second the later one stands before the other.
+    return [str(row["run_id"]) for row in sorted(reversed(mine), key=lambda row: str(row.get("start_time")))]
+
+
+# how they end
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of waiting for a run. Names and exit codes are those of `wait`."""
+
+    run_id: str
+    name: str
+    exit_code: int
+    cause: str
+    remedy: str
+    run: Mapping[str, Any]
+
+    def problem(self) -> Problem | None:
+        if self.exit_code == errors.DONE:
+            return None
+        kind = {
+            errors.REFUSED: errors.Refused,
+            errors.STOPPED: errors.StoppedEarly,
+            errors.HELD: errors.Held,
+            errors.TRY_LATER: errors.TryLater,
+        }[self.exit_code]
+        problem = kind(f"run-{self.name}", self.cause, self.remedy)
+        problem.data = self.as_data()
+        return problem
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "outcome": self.name,
+            "exit_code": self.exit_code,
+            "web": WEBAPP.format(run_id=self.run_id),
+            "run": dict(self.run),
+        }
+
+
+def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | None:
+    """What a run's document says: its end, or None while it is worth waiting on. Refused for a status that is not known."""
+    run_id, status = str(run.get("run_id")), run.get("status")
+    details = run.get("details") or {}
+    code = str(details.get("code") or "")
+    told = " ".join(f"{code}: {details.get('description') or ''}".split())
+    logs = f"look at it: globuswrap flow logs {run_id}"
+    if status == "SUCCEEDED":
+        return Ended(run_id, "succeeded", errors.DONE, "", "", run)
+    if status == "FAILED" and code == "FlowCanceled":
+        return Ended(run_id, "cancelled", errors.STOPPED, told, logs, run)
+    if status == "FAILED":
+        return Ended(run_id, "failed", errors.REFUSED, told, logs, run)
+    if status == "INACTIVE":
+        remedy = f"mend what it says, then: globus flows run resume {run_id}"
+        return Ended(run_id, "inactive", errors.HELD, told, remedy, run) if held_for >= grace else None
+    if status == "ACTIVE":
+        return None
+    raise Refused("unknown-status", f"run {run_id} has the status {status!r}, which is not known", logs)
+
+
+def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry_for: float) -> Ended:
+    """Wait for a run. Backs off from 1 s to `poll`; INACTIVE for longer than `grace` seconds is given up on, the run is not."""
+    started, pause, held_since = time.monotonic(), min(1.0, poll), 0.0
+    while True:
+        run = command.retrying(lambda: command.call("flows", "run", "show", run_id), retry_for)
+        now = time.monotonic()
+        held_since = (held_since or now) if run.get("status") == "INACTIVE" else 0.0
+        ended = judged(run, now - held_since if held_since else 0.0, grace)
+        if ended is not None:
+            return ended
+        left = None if timeout is None else started + timeout - now
+        if left is not None and left <= 0:
+            remedy = f"wait on: globuswrap flow wait {run_id}"
+            return Ended(run_id, "running", errors.TRY_LATER, f"still {run.get('status')}", remedy, run)
+        time.sleep(pause if left is None else min(pause, left))
+        pause = min(pause * 1.5, poll)
+
+
+def entries(run_id: str, limit: int) -> list[dict[str, Any]]:
+    """The log of a run, oldest first."""
+    answer = command.retrying(lambda: command.call("flows", "run", "show-logs", run_id, "--limit", str(limit)))
+    found = answer.get("entries", []) if isinstance(answer, dict) else answer
+    return list(found or [])

@@ -1,0 +1,1 @@
+"""Globus Search: entries from JSON lines or receipts (entries), sent and waited for (ingest)."""
