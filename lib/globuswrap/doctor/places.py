@@ -259,6 +259,7 @@ class Kinds:
     def __init__(self, addresses: Iterable[Address]) -> None:
         self._known: dict[tuple[str, str], str | None] = {}
         self._wanted: dict[tuple[str, str], int] = {}
+        self._whole: set[tuple[str, str]] = set()
         for address in addresses:
             above = _parent(address)
             self._wanted[above.collection, above.path] = self._wanted.get((above.collection, above.path), 0) + 1
@@ -271,21 +272,28 @@ class Kinds:
             if self._wanted.get((above.collection, above.path), 0) >= _SEVERAL and key[1] != "/":
                 self._list(above)
             if key not in self._known:
-                self._known[key] = _kind(address)
+                whole = (above.collection, above.path) in self._whole
+                self._known[key] = None if whole else _kind(address)
         return self._known[key]
 
     def _list(self, above: Address) -> None:
-        self._wanted[above.collection, above.path] = 0
+        place = (above.collection, above.path)
+        self._wanted[place] = 0
         if self.of(above) != "dir":
+            self._whole.add(place)  # with nothing in it
             return
         try:
             rows = queries.search(queries.ROWS, command.call("ls", "--all", "--", str(above)))
         except Problem:
             return  # each path by itself then
+        if len(rows or []) < _LISTING:
+            self._whole.add(place)
         for row in rows or []:
             self._known[above.collection, posixpath.join(above.path, str(row.get("name")))] = str(row.get("type"))
 
 
+#: A listing has no more entries (Transfer documentation, "Limits").
+_LISTING = 100_000
 #: From so many paths in one directory on, listing it is less work than asking for each.
 _SEVERAL = 3
 
