@@ -305,6 +305,23 @@ def test_the_python_of_the_documentation_runs(sandbox: Sandbox) -> None:
     assert len(accepted(sandbox)) == 3
 
 
+def test_without_a_login_nothing_is_begun(new_sandbox: Any, tmp_path: Path) -> None:
+    sandbox = new_sandbox(login="none")
+    envelope = run_json(sandbox, "batch", "archive:/", "scratch:/", a_list(tmp_path, "a"), expect=4)
+    assert envelope["error"]["remedy"].startswith("globus login")
+    assert accepted(sandbox) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_lost_reply_is_one_task(sandbox: Sandbox, tmp_path: Path) -> None:
+    fill(sandbox, "a")
+    sandbox.control.fault(kind="drop-after", path="/transfer", count=8)  # more than the CLI itself tries again
+    assert run(sandbox, "batch", "archive:/", "scratch:/", a_list(tmp_path, "a"), *QUICK).returncode == 0
+    assert len(accepted(sandbox)) == 1
+    assert len(sandbox.control.requests(path="/transfer", method="POST")) > 1
+
+
 def test_every_document_is_as_promised(sandbox: Sandbox, tmp_path: Path) -> None:
     fill(sandbox, "a", "b")
     line = ("batch", "archive:/", "scratch:/", a_list(tmp_path, "a", "b"), "--label", "night", "--chunk", "1", *QUICK)

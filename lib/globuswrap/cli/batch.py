@@ -54,7 +54,9 @@ def batch(
     newer_than: Annotated[
         str | None, typer.Option("--newer-than", help="List; only files changed since 2d ago, or since a time.")
     ] = None,
-    larger_than: Annotated[str | None, typer.Option("--larger-than", help="List; only files larger than 10M.")] = None,
+    larger_than: Annotated[
+        str | None, typer.Option("--larger-than", metavar="SIZE", help="List; only files larger than 10M.")
+    ] = None,
     depth: Annotated[
         int | None, typer.Option("--depth", help="Directories below the source to list; deeper is refused (default 3).")
     ] = None,
