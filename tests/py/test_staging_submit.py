@@ -56,6 +56,7 @@ def test_a_chain_on_this_machine(sandbox: Sandbox, tmp_path: Path) -> None:
         assert not any(sent[f"notify_on_{each}"] for each in ("succeeded", "failed", "inactive"))
 
 
+@pytest.mark.timeout(180)  # some fifty globus processes
 def test_hostile_names_in_the_lines_themselves(sandbox: Sandbox, tmp_path: Path) -> None:
     """Each name as a source of its own: written in double quotes, or with $'...' where it has a line break."""
     names = fill(sandbox)
