@@ -149,7 +149,7 @@ def test_the_cli_makes_lists_shows_and_deletes_a_timer(
     assert [each["name"] for each in globus.json("timer", "list")] == ["nightly"]
     assert globus.json("timer", "show", made["job_id"])["callback_body"]["body"]["source_endpoint"] == source
     assert globus("timer", "list").returncode == 0 and globus("timer", "show", made["job_id"]).returncode == 0
-    globus.json("timer", "delete", "--yes", made["job_id"])
+    globus.json("timer", "delete", made["job_id"])
     assert globus.json("timer", "list") == []
     assert globus("timer", "show", made["job_id"]).returncode == 1
 
