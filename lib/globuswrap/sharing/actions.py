@@ -11,7 +11,7 @@ from typing import Any
 from globuswrap.collections import principals
 from globuswrap.collections.principals import Who
 from globuswrap.errors import Problem, Refused, UsageProblem
-from globuswrap.globus import arguments, command, queries
+from globuswrap.globus import arguments, command, queries, versions
 from globuswrap.globus.faults import Absent, Conflict
 from globuswrap.sharing import rules
 from globuswrap.sharing.rules import Existing, Step, Wanted
@@ -87,8 +87,11 @@ def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
         *arguments.option("notify-message", mail.message if address else None),
         *("--", f"{collection}:{wanted.path}"),
     )
+    stdin: bytes | None = None
+    if wanted.expires is not None and wanted.expires.text is not None and not _dated():
+        argv, stdin = _document("POST", f"/endpoint/{collection}/access", _rule(wanted, address, mail.message))
     try:
-        command.retrying(lambda: command.call(*argv))
+        command.retrying(lambda: command.call(*argv, stdin=stdin))
     except Conflict:
         # There is no submission id here: a reply that was lost, or someone else, has made it meanwhile.
         rule = next((each for each in there(collection) if rules.same_place(_identified(wanted), each)), None)
@@ -96,6 +99,29 @@ def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
             raise
         if rules.difference(wanted, rule, datetime.now(timezone.utc)):
             _update(collection, wanted, rule)
+
+
+def _dated() -> bool:
+    """Whether this `globus` takes the date of a permission as an option."""
+    return command.find().version >= versions.DATED_PERMISSIONS
+
+
+def _document(method: str, path: str, body: dict[str, Any]) -> tuple[tuple[str, ...], bytes]:
+    """Arguments and input for what no option of `globus endpoint permission` says."""
+    argv = ("api", "transfer", method, path, "--body-file", "-", "--content-type", "json")
+    return argv, json.dumps({"DATA_TYPE": "access", **body}).encode()
+
+
+def _rule(wanted: Wanted, address: str, message: str | None) -> dict[str, Any]:
+    """The document of a rule with a date, as the options of `permission create` would make it."""
+    who = wanted.who
+    if who.kind == "identity" and not who.id:
+        made = command.retrying(lambda: command.call("get-identities", "--provision", who.shown))
+        who = replace(who, id=str(queries.search("identities[0].id", made)))
+    mail = {"notify_email": address, **({"notify_message": message} if message else {})} if address else {}
+    ends = wanted.expires.text if wanted.expires is not None else None
+    place = {"path": wanted.path, "permissions": wanted.permissions, "expiration_date": ends}
+    return {"principal_type": who.kind, "principal": who.id, **place, **mail}
 
 
 def _identified(wanted: Wanted) -> Wanted:
@@ -109,12 +135,12 @@ def _update(collection: str, wanted: Wanted, rule: Existing) -> None:
     assert rule.id is not None
     ends = wanted.expires
     over = ends is None and rule.expires is not None and rule.expires <= datetime.now(timezone.utc)
-    if over or (ends is not None and ends.at is None and rule.expires is not None):
+    away = over or (ends is not None and ends.at is None and rule.expires is not None)
+    if away or (ends is not None and ends.at is not None and not _dated()):
         # `permission update` leaves a date that is not given as it is; taking it away needs a null in the document.
-        body = json.dumps({"DATA_TYPE": "access", "permissions": wanted.permissions, "expiration_date": None})
-        path = f"/endpoint/{collection}/access/{rule.id}"
-        argv = ("api", "transfer", "PUT", path, "--body-file", "-", "--content-type", "json")
-        command.retrying(lambda: command.call(*argv, stdin=body.encode()))
+        body = {"permissions": wanted.permissions, "expiration_date": None if away or ends is None else ends.text}
+        argv, stdin = _document("PUT", f"/endpoint/{collection}/access/{rule.id}", body)
+        command.retrying(lambda: command.call(*argv, stdin=stdin))
         return
     date = arguments.option("expiration-date", ends.text if ends is not None else None)
     command.retrying(
