@@ -430,7 +430,7 @@ def _has_started(state: JobState) -> bool:
 
 
 def _outcome(chain: Chain, success: bool, state: JobState, evidence: str) -> dict[str, Any]:
-    fact, mine = chain.add("outcome", success=success, words=state.words, evidence=evidence)
+    fact, mine = chain.add("outcome", success=success, words=state.words, evidence=evidence, started=state.started)
     if mine:
         log.say(f"{chain.id}: the job {'succeeded' if success else f'failed ({state.words})'}")
     return fact
@@ -446,7 +446,8 @@ def _for_job(chain: Chain, scheduler: Scheduler, compute: str) -> Standing:
 def _after(chain: Chain, scheduler: Scheduler, success: bool) -> Standing:
     """Stage out and clean up, by the outcome, and end the chain."""
     plan = chain.plan
-    ran = chain.fact("releasing") is not None
+    outcome = chain.fact("outcome") or {}
+    ran = chain.fact("releasing") is not None and outcome.get("started") is not False
     outs = [step for step in plan.of(STAGE_OUT) if _runs(chain, step, success, ran)]
     found = _look(chain, outs)
     waiting = _waiting(found)
@@ -464,7 +465,6 @@ def _after(chain: Chain, scheduler: Scheduler, success: bool) -> Standing:
     if waiting is not None:
         return waiting
     bad = [(name, move) for name, move in found.items() if move.state == moves.FAILED]
-    outcome = chain.fact("outcome") or {}
     codes = [move.exit_code or 1 for _, move in bad] + ([] if success else [1])
     if bad:
         name, move = bad[0]
@@ -642,15 +642,22 @@ def tend(chain: Chain) -> Standing:
     scheduler = scheduler_of(chain)
     if standing.waits_for == SUBMIT:
         return _tend_cut_off(chain, scheduler, standing)
-    if has_stage_jobs(chain.plan) and standing.waits_for in (DATA, PERSON):
-        helpers = [job_id for name, job_id in _jobs(chain).items() if name != "job.compute"]
-        if chain.fact("outcome") is None:
-            helpers = [job_id for name, job_id in _jobs(chain).items() if name.startswith("job.stage.")]
-        if not any(state.alive for state in scheduler.states(helpers).values()):
-            job_id = _submit_stage(chain, scheduler, 0.0)
-            if job_id is not None:
-                log.say(f"{chain.id}: its stage job has vanished; job {job_id} takes over")
+    if has_stage_jobs(chain.plan) and standing.waits_for in (DATA, PERSON) and not _helped(chain, scheduler):
+        job_id = _submit_stage(chain, scheduler, 0.0)
+        if job_id is not None:
+            log.say(f"{chain.id}: its stage job has vanished; job {job_id} takes over")
     return standing
+
+
+def _helped(chain: Chain, scheduler: Scheduler) -> bool:
+    """Whether a job is there that advances the chain. A follower is one once its dependency is met: on PBS those of a job
+    that was deleted before it started wait for ever."""
+    jobs = {name: job_id for name, job_id in _jobs(chain).items() if name != "job.compute"}
+    states = scheduler.states(jobs.values())
+    return any(
+        states[job_id].alive and (name.startswith("job.stage.") or _has_started(states[job_id]))
+        for name, job_id in jobs.items()
+    )
 
 
 def _tend_cut_off(chain: Chain, scheduler: Scheduler, standing: Standing) -> Standing:

@@ -315,6 +315,8 @@ def shown(job: Job) -> dict[str, Any]:
         attributes["depend"] = ",".join(f"{kind}:{parent}@{SERVER}" for kind, parent in job["depend"])
     if job["array"]:
         attributes["array"] = True
+    if "stime" in job:
+        attributes["stime"] = time.ctime(job["stime"])
     if "Exit_status" in job:
         attributes["Exit_status"] = job["Exit_status"]
     return attributes
@@ -390,6 +392,7 @@ def qdel(words: list[str]) -> int:
                 job["deleting"] = True
                 for pid in job.get("pids", {}).values():
                     signal_group(pid, signal.SIGTERM)
+                    detached("kill", str(pid))
             else:
                 # A job that has not run: its dependents are not told, and stay as they are for good.
                 pbs.end(job, DELETED_EXIT, 91, wakes=False)
@@ -446,6 +449,12 @@ def qrerun(words: list[str]) -> int:
 def signal_group(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, number)
+
+
+def kill(pid: str) -> None:
+    """KILL after kill_delay."""
+    time.sleep(5)
+    signal_group(int(pid), signal.SIGKILL)
 
 
 def wake(job_id: str, seconds: str) -> None:
@@ -561,7 +570,7 @@ def main(program: str, words: list[str]) -> int:
     try:
         if program in commands:
             return int(commands[program](words) or 0)
-        {"run": run, "wake": wake}[program](*words)
+        {"run": run, "wake": wake, "kill": kill}[program](*words)
     except Refusal as refusal:
         print(str(refusal) if str(refusal).startswith(("qsub", "usage")) else f"{program}: {refusal}", file=sys.stderr)
         return refusal.code

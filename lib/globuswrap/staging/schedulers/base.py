@@ -28,6 +28,7 @@ class JobState:
     """What the scheduler says of a job. `success` is None unless it ended and the scheduler said how; `words` are its own.
 
     `satisfied`: of a job with a dependency, that the dependency has been met (the job itself may wait for its begin time).
+    `started`: of a job that ended, whether it ever ran; None if the scheduler does not say.
     """
 
     id: str
@@ -36,6 +37,7 @@ class JobState:
     reason: str = ""
     success: bool | None = None
     satisfied: bool = False
+    started: bool | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -78,15 +78,18 @@ def state_of(job_id: str, jobs: Mapping[str, Mapping[str, Any]]) -> JobState:
     fields = {name: str(value) for name, value in job.items() if isinstance(value, str | int)}
     reason = str(job.get("comment", "")) or (f"held ({holds})" if letter == "H" else "")
     if letter in ("F", "X"):
-        return JobState(job_id, base.ENDED, _ending(job), reason, _success(job_id, job, jobs), False, fields)
+        # Deleted while it waited: substate 91 without a start time.
+        started = "stime" in job or substate != "91"
+        success = _success(job_id, job, jobs)
+        return JobState(job_id, base.ENDED, _ending(job), reason, success, False, started, fields)
     if letter in _RUNNING:
         return JobState(job_id, base.RUNNING, letter, reason, fields=fields)
     satisfied = substate != _WAITING_FOR_DEPENDENCY and "s" not in holds
     if letter == "H":
         phase = base.HELD if "u" in holds else base.WAITING
-        return JobState(job_id, phase, f"H {holds}", reason, None, satisfied, fields)
+        return JobState(job_id, phase, f"H {holds}", reason, satisfied=satisfied, fields=fields)
     if letter in _WAITING:
-        return JobState(job_id, base.WAITING, letter, reason, None, satisfied, fields)
+        return JobState(job_id, base.WAITING, letter, reason, satisfied=satisfied, fields=fields)
     raise Refused("unknown-state", f"PBS job {job_id} has the state {letter!r}", f"look at it: qstat -f -x {job_id}")
 
 

@@ -83,7 +83,9 @@ def rows(text: str) -> list[dict[str, str]]:
             raise Refused(
                 "odd-answer", "scontrol's answer cannot be read", "report it with the line below", detail=line
             )
-        found.append({name: value or "" for name, value in match.groupdict().items()})
+        nodes = re.search(r" NodeList=(\S*)", line)
+        fields = {name: value or "" for name, value in match.groupdict().items()}
+        found.append({**fields, "nodes": nodes[1] if nodes else "?"})
     return found
 
 
@@ -103,7 +105,10 @@ def state_of(job_id: str, jobs: Sequence[dict[str, str]]) -> JobState:
     words = shown["state"] + (f" {shown['exit']}" if phase == base.ENDED else "")
     satisfied = phase == base.WAITING and shown["dependency"] == "(null)"
     reason = "" if shown["reason"] == "None" else shown["reason"]
-    return JobState(job_id, phase, words, reason, success, satisfied, shown)
+    started = None
+    if phase == base.ENDED:
+        started = any(job["nodes"] not in ("", "(null)") for job in jobs)
+    return JobState(job_id, phase, words, reason, success, satisfied, started, shown)
 
 
 def _phase(job: dict[str, str]) -> str:
