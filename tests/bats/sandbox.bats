@@ -38,8 +38,10 @@ globus() { "$REPOSITORY/.venv/bin/globus" "$@"; }
 
 @test "run: a program that is not there is 127, and a kind of collection that is not there is 2" {
   run -127 "$LAUNCHER" sandbox run -- no-such-program
-  run "$LAUNCHER" sandbox run --collection a:tape -- true
+  mkdir tmp
+  TMPDIR=$PWD/tmp run "$LAUNCHER" sandbox run --collection a:tape -- true
   assert_status 2
+  [[ -z $(ls -A tmp) ]]
 }
 
 @test "up, status, log, down" {

@@ -63,6 +63,7 @@ class Sandbox:
     ) -> None:
         if login not in ("user", "client", "none"):
             raise UsageProblem("sandbox-login", f"login {login!r}", "user, client or none")
+        served(Path(), collections)  # what cannot be leaves no directory behind
         self._own_base = base is None
         self.base = Path(tempfile.mkdtemp(prefix="globuswrap-sandbox-") if base is None else base).absolute()
         self.login_mode = login

@@ -75,8 +75,11 @@ def _end_with(options: argparse.Namespace) -> None:
     """End when the parent has; it may have become another program meanwhile, so that nobody else is left to clean up."""
     while os.getppid() == options.parent:
         time.sleep(0.1)
-    if options.remove:
+    for _ in range(20):
+        if not options.remove or not os.path.exists(options.base):
+            break
         shutil.rmtree(options.base, ignore_errors=True)
+        time.sleep(0.1)  # what the parent left running may still write there
     os._exit(0)
 
 
