@@ -41,7 +41,8 @@ demo: $(ready) ## run the main job against a local Globus: stage in, compute, st
 
 .PHONY: test
 test: check ## everything: check, pytest, bats
-	@tools/need bats slurmctld munged cron csh ip
+	@tools/need bats slurmctld munged cron csh ip tclsh
+	@tests/versions.sh --make
 	@failed=0; $(bats) tests/bats || failed=1; $(pytest) -m 'not chaos' || failed=1; exit $$failed
 
 .PHONY: chaos
@@ -74,6 +75,10 @@ format: $(ready) ## rewrite to the house format what can be
 	@$(bin)/ruff check --quiet --fix-only
 	@$(bin)/ruff format --quiet
 	@tools/lint-shell --fix
+
+.PHONY: docs
+docs: $(ready) ## make docs/commands.md, man pages and completions again, from the commands
+	@$(bin)/python tools/generate-docs
 
 .PHONY: bench
 bench: $(ready) ## every measurement, one after the other
