@@ -96,7 +96,7 @@ def problem_of(done: Completed) -> Problem:
             ran=ran,
             detail=detail,
         )
-    if status == 409 or code == "ClientError.Conflict":
+    if status == 409 or code in ("Conflict", "ClientError.Conflict"):
         return Conflict("conflict", told, "wait for the other task, then run again", ran=ran, detail=detail)
     if status == 404 or code in ("EndpointNotFound", "NotFound", "ClientError.NotFound", "TaskNotFound"):
         remedy = _REMEDIES.get(code, _REMEDIES["NotFound"])
