@@ -42,6 +42,7 @@ COMMANDS = {
     "search": Entry("search", "Ingest into and query Globus Search."),
     "collection": Entry("collection", "Names for collections, local and collection paths."),
     "doctor": Entry("doctor", "Find what is known to go wrong, before it does."),
+    "completion": Entry("completion", "Print the completion script for bash or zsh."),
     "sandbox": Entry("sandbox", "A local Globus to try things on."),
 }
 
@@ -87,7 +88,7 @@ def group() -> Any:
     app = typer.Typer(
         cls=LazyGroup,
         rich_markup_mode=None,
-        add_completion=True,
+        add_completion=False,  # see completion.py: typer's own imports every command
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         help="Move research data around batch jobs, cron jobs and instruments with the globus command.",

@@ -32,6 +32,10 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] in (["--version"], ["-V"]):
         print(f"globuswrap {__version__}")
         return errors.DONE
+    if arguments[:1] == ["__complete"]:
+        from globuswrap.cli import completion
+
+        return completion.answer(arguments[1:])
     output.state.json = "--json" in arguments
     output.state.command = next((word for word in arguments if not word.startswith("-")), "")
     for number in _SIGNALS:

@@ -1,0 +1,223 @@
+"""Completion as a shell asks for it, and as a person sees it: TAB in a real bash and a real zsh on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import support
+from command_line import run
+from globuswrap.cli.completion import split
+from globuswrap.sandbox.launch import Sandbox
+from support import HOSTILE_NAMES
+
+
+def asked(box: Sandbox, line: str) -> list[str]:
+    """The candidates for a line typed so far; `how` first."""
+    done = run(box, "__complete", "line", line)
+    assert (done.returncode, done.stderr) == (0, "")
+    how, _strip, *found = done.stdout.rstrip("\n").split("\n")
+    return [how, *found]
+
+
+@pytest.mark.parametrize(
+    "line, words, quoted",
+    [
+        ("globuswrap ", ["globuswrap", ""], False),
+        ("globuswrap tr", ["globuswrap", "tr"], False),
+        ("g transfer archive:/a\\ b", ["g", "transfer", "archive:/a b"], False),
+        ("g transfer 'archive:/a b", ["g", "transfer", "archive:/a b"], True),
+        ('g transfer "a\\"b $x', ["g", "transfer", 'a"b $x'], True),
+        ("g 'it'\\''s'", ["g", "it's"], False),
+        ("g ''", ["g", ""], False),
+    ],
+)
+def test_a_line_is_split_as_the_shell_does(line: str, words: list[str], quoted: bool) -> None:
+    assert split(line) == (words, quoted)
+
+
+def test_commands_options_and_values(sandbox: Sandbox) -> None:
+    with sandbox.config_file.open("a") as file:
+        file.write('[sync.beam]\nsource = "archive:/"\ndestination = "results:/"\n')
+    assert asked(sandbox, "globuswrap tr") == ["plain", "transfer"]
+    assert "submit" in asked(sandbox, "globuswrap ")
+    assert asked(sandbox, "globuswrap sync ch") == ["plain", "check"]
+    assert asked(sandbox, "globuswrap sync run be") == ["plain", "beam"]
+    assert asked(sandbox, "globuswrap transfer --sync-l") == ["plain", "--sync-level"]
+    assert asked(sandbox, "globuswrap transfer --sync-level=ch") == ["plain", "--sync-level=checksum"]
+    assert asked(sandbox, "globuswrap transfer --sync-level ch") == ["plain", "checksum"]
+    assert asked(sandbox, "globuswrap transfer arc") == ["nospace", "archive:"]
+    assert asked(sandbox, "globuswrap transfer --wait archive:/a sc") == ["nospace", "scratch:"]
+    assert asked(sandbox, "globuswrap transfer archive:/a scratch:/b more") == ["plain"]
+    assert asked(sandbox, "globuswrap collection show re") == ["plain", "results"]
+    assert asked(sandbox, "globuswrap submit jo") == ["files"]
+    assert asked(sandbox, "globuswrap transfer ./da") == ["files"]
+    assert asked(sandbox, "globuswrap nosuch x") == ["plain"]
+    assert asked(sandbox, "globuswrap collection resolve --lo") == ["plain", "--local"]
+    assert asked(sandbox, "globuswrap doctor be") == ["plain", "beam"]
+
+
+def test_tasks_keys_and_chains(sandbox: Sandbox) -> None:
+    (sandbox.collection("archive").path / "a").write_text("x")
+    task = run(sandbox, "transfer", "archive:/a", "results:/a", "--key", "run 7", "--wait").stdout.strip()
+    state = sandbox.home / ".local/state/globuswrap"
+    (state / "chains" / "c0123abcd").mkdir(parents=True)
+    assert asked(sandbox, f"globuswrap wait {task[:6]}") == ["plain", task]
+    assert asked(sandbox, "globuswrap status ru") == ["plain", "run 7"]
+    assert asked(sandbox, "globuswrap transfer a b --key 'ru") == ["quoted", "run 7"]
+    assert asked(sandbox, "globuswrap cancel c01") == ["plain", "c0123abcd"]
+    assert asked(sandbox, "globuswrap submit --resume c") == ["plain", "c0123abcd"]
+
+
+def test_paths_of_a_mounted_collection_come_from_the_directory(sandbox: Sandbox) -> None:
+    top = sandbox.collection("archive").path
+    (top / "runs").mkdir()
+    for name in HOSTILE_NAMES:
+        (top / "runs" / name).write_text("x")
+    (top / "runs" / ".hidden").write_text("x")
+    assert asked(sandbox, "globuswrap transfer archive:") == ["nospace", "archive:/"]
+    assert asked(sandbox, "globuswrap transfer archive:/ru") == ["nospace", "archive:/runs/"]
+    shown = [f"archive:/runs/{name}" for name in HOSTILE_NAMES if name.isprintable()]
+    assert asked(sandbox, "globuswrap transfer archive:/runs/") == ["plain", *sorted(shown)]
+    assert asked(sandbox, "globuswrap transfer archive:/runs/.") == ["plain", "archive:/runs/.hidden"]
+    assert sandbox.control.requests() == []  # nobody was asked
+
+
+def test_other_paths_are_listed_in_the_background_and_shown_the_next_time(sandbox: Sandbox) -> None:
+    (sandbox.collection("archive").path / "runs").mkdir()
+    (sandbox.collection("archive").path / "raw.h5").write_text("x")
+    sandbox.config_file.write_text(f'[collections]\ntape = "{sandbox.collection("archive").id}"\n')
+    sandbox.control.fault(kind="slow", seconds=1, path="*/ls")
+    assert asked(sandbox, "globuswrap transfer tape:/r") == ["plain"]
+    assert asked(sandbox, "globuswrap transfer tape:/r") == ["plain"]  # it is on its way, and not asked for twice
+    kept = sandbox.home / ".cache/globuswrap/listings"
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not [path for path in kept.iterdir() if path.suffix != ".asked"]:
+        time.sleep(0.05)
+    assert asked(sandbox, "globuswrap transfer tape:/r") == ["nospace", "tape:/raw.h5", "tape:/runs/"]
+    assert len(sandbox.control.requests(path="/operation/endpoint/*/ls")) == 1
+    for path in kept.iterdir():
+        old = time.time() - 3600
+        os.utime(path, (old, old))
+    assert "tape:/runs/" in asked(sandbox, "globuswrap transfer tape:/r")  # old, and shown at once
+
+
+def test_a_broken_configuration_breaks_no_prompt(sandbox: Sandbox) -> None:
+    sandbox.config_file.write_text("[collections\n")
+    assert asked(sandbox, "globuswrap transfer arc") == ["plain"]
+    assert asked(sandbox, "globuswrap tra") == ["plain", "transfer"]
+
+
+def test_the_script_is_printed_and_an_unknown_shell_refused(sandbox: Sandbox) -> None:
+    for shell in ("bash", "zsh"):
+        support.require_tool(shell)
+        script = run(sandbox, "completion", shell).stdout
+        assert subprocess.run([shell, "-n"], input=script, text=True, check=False).returncode == 0
+        envelope = json.loads(run(sandbox, "completion", shell, "--json").stdout)
+        assert envelope["data"]["script"] == script
+    assert run(sandbox, "completion", "fish").returncode == 2
+
+
+# --- at a terminal ----------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A shell on a pseudo-terminal."""
+
+    def __init__(self, box: Sandbox, argv: list[str], cwd: Path) -> None:
+        env = {name: value for name, value in {**os.environ, **box.env}.items() if value is not None}
+        env |= {"PATH": f"{support.LAUNCHER.parent}:{env['PATH']}", "TERM": "dumb", "PS1": "", "HISTFILE": ""}
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.execvpe(argv[0], argv, env)
+        self.text = ""
+
+    def send(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def until(self, mark: str, seconds: float = 30.0) -> str:
+        """What comes up to a mark."""
+        end = time.monotonic() + seconds
+        while mark not in self.text:
+            ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"no {mark!r} in {self.text!r}"
+            self.text += os.read(self.master, 65536).decode("utf-8", "replace")
+        found, _, self.text = self.text.partition(mark)
+        return found
+
+    def quiet(self, seconds: float = 1.0) -> None:
+        """Until nothing has come for a while: the shell has done what TAB does."""
+        while select.select([self.master], [], [], seconds)[0]:
+            self.text += os.read(self.master, 65536).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        os.close(self.master)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+SHELLS = {
+    "bash": (
+        ["bash", "--norc", "--noprofile", "-i"],
+        "bind 'set enable-bracketed-paste off'; bind 'set bell-style none'",
+    ),
+    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -D; unsetopt beep; PROMPT="),
+}
+
+
+@pytest.fixture(params=list(SHELLS))
+def terminal(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -> Iterator[Terminal]:
+    support.require_tool(request.param)
+    argv, setting_up = SHELLS[request.param]
+    for name in ("with space", "it's $(touch pwned)", "plain"):
+        (sandbox.collection("archive").path / name[:4]).mkdir(exist_ok=True)
+        (sandbox.collection("archive").path / name[:4] / name).write_text("x")
+    shell = Terminal(sandbox, argv, tmp_path)
+    try:
+        shell.send(f"{setting_up}; source <(globuswrap completion {request.param}); echo 're''ady'\n")
+        shell.until("ready\r\n")
+        yield shell
+    finally:
+        shell.close()
+
+
+@pytest.mark.parametrize(
+    "typed, words",
+    [
+        ("globuswrap transf\t", ["globuswrap", "transfer"]),
+        ("globuswrap transfer arch\tplai\tplai\t", ["globuswrap", "transfer", "archive:plai"]),
+        ("globuswrap transfer arch\t/plai\tplai\t", ["globuswrap", "transfer", "archive:/plai/plain"]),
+        ("globuswrap transfer arch\t/with\twith\t", ["globuswrap", "transfer", "archive:/with/with space"]),
+        ("globuswrap transfer archive:/it\\'\t", ["globuswrap", "transfer", "archive:/it's/"]),
+        ("globuswrap transfer 'archive:/with/wi\t", ["globuswrap", "transfer", "archive:/with/with space"]),
+        ("globuswrap transfer --sync-level chec\t", ["globuswrap", "transfer", "--sync-level", "checksum"]),
+    ],
+)
+def test_tab(terminal: Terminal, tmp_path: Path, typed: str, words: list[str]) -> None:
+    """The line after TAB, run with another command before it, so that its words show."""
+    for part in typed.split("\t")[:-1]:
+        terminal.send(part + "\t")
+        terminal.quiet()
+    # to the beginning of the line, a command before it, and off; a quotation mark still open is closed
+    terminal.send("\x01printf '<%s>' \x05")
+    terminal.quiet(0.2)
+    terminal.send("\n")
+    try:
+        terminal.until("<globuswrap>", 5.0)
+    except AssertionError:
+        terminal.send("'\n")
+        terminal.until("<globuswrap>")
+    terminal.quiet(0.5)
+    shown = ("<globuswrap>" + terminal.text).split("\r\n")[0]
+    assert [word for word in shown.replace("><", ">\n<").split("\n")] == [f"<{word}>" for word in words]
+    assert not (tmp_path / "pwned").exists()
