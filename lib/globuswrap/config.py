@@ -29,6 +29,7 @@ class Settings:
     """What `[defaults]` and the GLOBUSWRAP_* variables can set. Durations are seconds."""
 
     globus_command: str | None = None
+    credentials_file: str | None = None
     globus_timeout: float = 300.0
     poll: float = 60.0
     timeout: float | None = None
@@ -78,6 +79,7 @@ def _codes(value: object) -> tuple[str, ...]:
 
 _READ: dict[str, Callable[[Any], Any]] = {
     "globus_command": str,
+    "credentials_file": str,
     "globus_timeout": units.duration,
     "poll": units.duration,
     "timeout": units.duration,
@@ -144,10 +146,10 @@ def _with_defaults(settings: Settings, table: Mapping[str, Any], path: Path) -> 
     for key, value in table.items():
         if key not in known:
             raise _unknown(path, key, tuple(known), "key in [defaults]")
-        if key == "globus-command" and path.name == PROJECT_FILE and not path.is_absolute():
+        if key in ("globus-command", "credentials-file") and path.name == PROJECT_FILE and not path.is_absolute():
             raise UsageProblem(
                 "bad-config",
-                f"{path}: globus-command cannot be set by a project file",
+                f"{path}: {key} cannot be set by a project file",
                 f"put it into {files.config_dir() / 'config.toml'}",
             )
         settings = _with_value(settings, known[key], value, f"{path}: {key}")

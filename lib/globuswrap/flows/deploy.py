@@ -19,7 +19,7 @@ from globuswrap.collections.names import UUID
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.flows import definition
 from globuswrap.flows.definition import PEOPLE, Described
-from globuswrap.globus import command
+from globuswrap.globus import accounts, command
 from globuswrap.globus.faults import Absent
 from globuswrap.system import files, log
 
@@ -43,7 +43,7 @@ def place() -> str:
     parts = (
         environ.get("GLOBUS_SDK_ENVIRONMENT") or "production",
         environ.get("GLOBUS_PROFILE", ""),
-        environ.get("GLOBUS_CLI_CLIENT_ID", ""),
+        accounts.client_id(),
     )
     return "/".join(part for part in parts if part)
 

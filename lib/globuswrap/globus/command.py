@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar
 
 from globuswrap import config
 from globuswrap.errors import NoGlobus, Refused
-from globuswrap.globus import arguments, faults, versions
+from globuswrap.globus import accounts, arguments, faults, versions
 from globuswrap.globus.faults import Transient
 from globuswrap.system import log, process, units
 
@@ -80,6 +80,7 @@ def environment(path: str) -> dict[str, str | None]:
         "PYTHONUTF8": "1",
         **dict.fromkeys(("PS1", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSAFEPATH")),
         **({"PYTHONPATH": None} if own else {}),
+        **accounts.environment(),
     }
 
 

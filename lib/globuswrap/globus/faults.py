@@ -7,12 +7,12 @@ Shapes observed with `--format json`, 3.18 to 3.44: the raw API body on stderr (
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from typing import Any
 
 from globuswrap.errors import LoginNeeded, NoGlobus, Problem, Refused, TryLater, UsageProblem
+from globuswrap.globus import accounts
 from globuswrap.system import log
 from globuswrap.system.process import Completed
 
@@ -63,7 +63,7 @@ def body_of(text: str) -> dict[str, Any]:
 
 def client_credentials() -> bool:
     """Does the CLI act as a service account here? Then `globus login` and `session consent` are refused."""
-    return bool(os.environ.get("GLOBUS_CLI_CLIENT_ID") or os.environ.get("GLOBUS_CLI_CLIENT_SECRET"))
+    return accounts.is_service_account()
 
 
 def problem_of(done: Completed) -> Problem:

@@ -11,7 +11,7 @@ from typing import Any
 
 from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import UsageProblem
-from globuswrap.globus import arguments
+from globuswrap.globus import accounts, arguments
 
 LABEL_LIMIT = 128
 _TAG_LENGTH = len(" gw-") + 12
@@ -161,7 +161,7 @@ def scope(chain: str | None = None) -> dict[str, str]:
     place = {
         "environment": environ.get("GLOBUS_SDK_ENVIRONMENT", ""),
         "profile": environ.get("GLOBUS_PROFILE", ""),
-        "client": environ.get("GLOBUS_CLI_CLIENT_ID", ""),
+        "client": accounts.client_id(),
     }
     if chain is not None:
         place["chain"] = chain
