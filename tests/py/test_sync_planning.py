@@ -136,6 +136,23 @@ def test_a_file_that_changes_between_scan_and_plan_waits(plan: Plan, monkeypatch
     assert missing == {("/from/sub/$HOME", "/to/sub/$HOME")} and planned.settling == 1
 
 
+def test_in_a_large_run_what_changed_lately_is_looked_at_again(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "LOOK_AT_ALL", 10)
+    original = planning.write_candidates
+    fresh = plan.root / "sub" / "fresh"
+    fresh.write_text("x")
+
+    def and_then(*arguments: Any) -> planning.Differences:
+        found = original(*arguments)
+        fresh.write_text("more")
+        return found
+
+    monkeypatch.setattr(planning, "write_candidates", and_then)
+    draft, planned = plan.plan()
+    assert plan.expected() - set(pairs(plan.documents(draft))) == {("/from/sub/fresh", "/to/sub/fresh")}
+    assert planned.settling == 1
+
+
 def test_what_a_failed_task_covered_goes_with_checksums(plan: Plan) -> None:
     with manifest.Writer(plan.state.unsure / "a.delta.gz", manifest.DELTA) as writer:
         writer.write(b"/sub\x00+1 1 $HOME\x00+1 1 star*and?[x]\x00")

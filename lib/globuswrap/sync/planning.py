@@ -45,6 +45,10 @@ from globuswrap.transfers.request import Request
 #: Items of one task, and tasks of one run: the service takes about 100 pending tasks of a user.
 CHUNK = 100_000
 MOST_TASKS = 20
+#: In a run of more files than this, only those changed within the last day are looked at once more before they are sent. (Any
+#: other that changes in these seconds is seen by the next run, as is one that changes while it is copied.)
+LOOK_AT_ALL = 50_000
+LATELY = 86400 * 10**9
 #: Files from which on a second process takes half of the planning.
 WORTH_FORKING = 20_000
 #: Examples that a message or a dry run shows.
@@ -224,8 +228,8 @@ class Helpers:
 def plan(profile: Profile, state: State, run: Run, found: Differences, seen: Seen, helpers: Helpers) -> Planned:
     """Write the tasks of `run` from the differences found.
 
-    Looks at each file again: one that has changed since the scan, or within the settle time, waits for the next run. Deletes only
-    what the profile allows (docs/sync.md).
+    Looks at each file again (but see LOOK_AT_ALL): one that has changed since the scan, or within the settle time, waits for the
+    next run. Deletes only what the profile allows (docs/sync.md).
     """
     return _Planner(profile, state, run, seen, helpers).run_over(found)
 
@@ -242,6 +246,7 @@ class _Planner:
         self.follow = profile.symlinks == "follow"
         self.now = time.time_ns()
         self.settle = int(profile.settle * 1e9)
+        self.lately = -(2**63)
         self.left = profile.max_bytes
         self.source = profile.source.path.rstrip("/")
         self.destination = profile.destination.path.rstrip("/")
@@ -256,6 +261,8 @@ class _Planner:
         self.emptied: list[tuple[bytes, str]] = []
 
     def run_over(self, found: Differences) -> Planned:
+        if found.coming > LOOK_AT_ALL:
+            self.lately = self.now - max(LATELY, self.settle)
         deleting = self.profile.delete and found.gone + found.empty > 0 and self._may_delete(found)
         if found.coming and found.gone + found.empty:
             self._find_what_is_in_the_way(found.delta)
@@ -394,7 +401,7 @@ class _Planner:
         going: list[bytes] = []
         items: list[str] = []
         total = settling = 0
-        low, high = self.now - self.settle, self.now + self.settle
+        low, high, lately = self.now - self.settle, self.now + self.settle, self.lately
         head = '{"DATA_TYPE":"transfer_item","source_path":' + prefixes[0]
         middle = ',"destination_path":' + prefixes[1]
         stat_of = os.stat
@@ -402,13 +409,14 @@ class _Planner:
             for row in rows:
                 written, length, name = row.split(b" ", 2)
                 modified, size = int(written), int(length)
-                try:
-                    st = stat_of(name, dir_fd=fd, follow_symlinks=False)
-                except OSError:
-                    continue
-                if st.st_mtime_ns != modified or st.st_size != size or low < modified < high:
-                    settling += 1
-                    continue
+                if modified > lately:
+                    try:
+                        st = stat_of(name, dir_fd=fd, follow_symlinks=False)
+                    except OSError:
+                        continue  # gone since the scan
+                    if st.st_mtime_ns != modified or st.st_size != size or low < modified < high:
+                        settling += 1
+                        continue
                 text = quoted(name.decode())[1:]
                 items.append(f"{head}{text}{middle}{text}}}")
                 going.append(row)
