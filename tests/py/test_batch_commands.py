@@ -217,6 +217,26 @@ def test_waited_for_one_by_one_it_counts_as_reported(sandbox: Sandbox, tmp_path:
     assert len({*first, *(task["task_id"] for task in run_json(sandbox, *line)["data"]["tasks"])}) == 4
 
 
+def test_what_comes_after_has_the_task_ids_and_the_receipt(sandbox: Sandbox, tmp_path: Path) -> None:
+    fill(sandbox, "a", "b")
+    line = (
+        "batch",
+        "archive:/",
+        "scratch:/",
+        a_list(tmp_path, "a", "b"),
+        "--chunk",
+        "1",
+        "--key",
+        "of/slashes",
+        *QUICK,
+    )
+    then = f'echo "$GLOBUSWRAP_TASK_ID" > {tmp_path}/ids; cp "$GLOBUSWRAP_RECEIPT" {tmp_path}/receipt'
+    done = run(sandbox, *line, "--then", then)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ids").read_text().split() == done.stdout.split()
+    assert json.loads((tmp_path / "receipt").read_text())["name"] == "of/slashes"
+
+
 def test_once_repeats_what_was_recorded(sandbox: Sandbox, tmp_path: Path) -> None:
     fill(sandbox, "a", "b")
     line = ("batch", "archive:/", "scratch:/", a_list(tmp_path, "a", "b"), "--once", "--key", "night", *QUICK)

@@ -51,8 +51,12 @@ class Round:
         return Path(f"{self.path}.reported").exists()
 
     @property
+    def receipt_path(self) -> Path:
+        return Path(f"{self.path}.receipt")
+
+    @property
     def receipt(self) -> dict[str, Any] | None:
-        return _load(Path(f"{self.path}.receipt"))
+        return _load(self.receipt_path)
 
     def piece_name(self, index: int, kind: str = "") -> str:
         """The `--key` of one of its tasks; `kind` tells a verification from the transfer."""
@@ -124,7 +128,7 @@ def key_of(digest: str, name: str | None, chain: str | None) -> str:
 
 
 def note_receipt(round_: Round, receipt: dict[str, Any]) -> None:
-    files.write_atomic(Path(f"{round_.path}.receipt"), json.dumps(receipt, indent=1) + "\n")
+    files.write_atomic(round_.receipt_path, json.dumps(receipt, indent=1) + "\n")
 
 
 def note_reported(round_: Round) -> None:

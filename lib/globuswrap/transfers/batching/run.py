@@ -272,7 +272,9 @@ def conclude(result: BatchResult, round_: Round, after: After) -> BatchResult:
     try:
         if total.terminal and not repeated:
             rounds.note_receipt(round_, dict(total.receipt))
-            operations.go_on(total, after)
+            if after.receipt is None:
+                after = replace(after, receipt=round_.receipt_path)
+            operations.go_on(replace(total, task_id=" ".join(result.task_ids)), after)
     finally:
         if total.terminal and not repeated:
             rounds.note_reported(round_)
