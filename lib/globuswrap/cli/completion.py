@@ -207,10 +207,7 @@ def _of_command(path: list[str], found: Any, given: list[str], current: str) -> 
 def _values(path: list[str], name: str, given: list[str], current: str) -> list[str]:
     """Values by the name of the parameter; where it means something else for one command, by both."""
     find = _FINDERS.get(f"{' '.join(path)} {name}") or _FINDERS.get(name)
-    if find is None:
-        return [FILES]
-    found = list(find(current))
-    return found if found or find in _SURE else [FILES]
+    return [FILES] if find is None else list(find(current))
 
 
 def _addresses(current: str) -> Iterable[str]:
@@ -313,8 +310,6 @@ _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
     "sync export form": _fixed("cron", "systemd", "timer"),
     "sandbox fault kind": _sandbox_faults,
 }
-#: Where nothing was found, nothing is offered: a local file is never right.
-_SURE = {_names, _profiles, _tasks, _keys, _chains}
 
 
 # --- remote paths -----------------------------------------------------------------------------------------------------
