@@ -99,7 +99,7 @@ cd $1'
 # bats test_tags=slow
 @test "install: its own environment under a prefix with a space, complete without the checkout; uninstall leaves nothing" {
   mkdir -p checkout/recipes
-  cp -R "$REPOSITORY"/{bin,lib,docs,tools,requirements,pyproject.toml,README.md,CHANGELOG.md,LICENSE} checkout
+  cp -R "$REPOSITORY"/{bin,lib,docs,share,tools,requirements,pyproject.toml,README.md,CHANGELOG.md,LICENSE} checkout
   chmod -R a-w checkout
   prefix=$PWD/"a prefix"
   run checkout/tools/install "$prefix"
