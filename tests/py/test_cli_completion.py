@@ -195,7 +195,6 @@ def terminal(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -
     "typed, words",
     [
         ("globuswrap transf\t", ["globuswrap", "transfer"]),
-        ("globuswrap transfer arch\tplai\tplai\t", ["globuswrap", "transfer", "archive:plai"]),
         ("globuswrap transfer arch\t/plai\tplai\t", ["globuswrap", "transfer", "archive:/plai/plain"]),
         ("globuswrap transfer arch\t/with\twith\t", ["globuswrap", "transfer", "archive:/with/with space"]),
         ("globuswrap transfer archive:/it\\'\t", ["globuswrap", "transfer", "archive:/it's/"]),

@@ -248,7 +248,7 @@ def _entries() -> list[Path]:
     root = files.state_dir() / "journal"
     found: list[tuple[float, str]] = []
     with contextlib.suppress(FileNotFoundError):
-        for shard in os.scandir(root):
+        for shard in filter(os.DirEntry.is_dir, os.scandir(root)):
             for each in os.scandir(shard.path):
                 if each.name.count(".") == 1:
                     found.append((each.stat().st_mtime, each.path))
