@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
+from globuswrap.cli import progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
-from globuswrap.collections import mounts, names, resolve
 from globuswrap.errors import UsageProblem
-from globuswrap.globus import arguments
-from globuswrap.globus import command as globus
+from globuswrap.system import log
 
 app = application(no_args_is_help=True, help="Names for collections, and where they are mounted here.")
 
@@ -28,6 +27,10 @@ def add(
     ] = True,
 ) -> Report:
     """Give a collection a name."""
+    from globuswrap.collections import names, resolve
+    from globuswrap.globus import arguments
+    from globuswrap.globus import command as globus
+
     if not names.NAME.fullmatch(name) or names.UUID.fullmatch(name):
         raise UsageProblem("bad-name", f"{name!r} cannot name a collection", "letters, digits, _ . @ - only")
     identifier = resolve.collection(collection)
@@ -46,6 +49,8 @@ def add(
 @command(app, "remove")
 def remove(name: Annotated[str, typer.Argument(help="A name that was added.")]) -> Report:
     """Take an added name away."""
+    from globuswrap.collections import names
+
     names.remove(name)
     return Report({"removed": name}, [])
 
@@ -53,17 +58,109 @@ def remove(name: Annotated[str, typer.Argument(help="A name that was added.")]) 
 @command(app, "list")
 def list_() -> Report:
     """Every name, the collection it stands for, and where it is mounted."""
+    from globuswrap.collections import names
+
     known = [names.known()[name] for name in sorted(names.known())]
     data = [{"name": each.name, "id": each.id, "mounted": dict(each.mounted), "origin": each.origin} for each in known]
     rows = [
-        [each.name, each.id, " ".join(f"{local}={remote}" for local, remote in each.mounted.items())] for each in known
+        [
+            each.name,
+            each.id,
+            " ".join(f"{local}={remote}" for local, remote in each.mounted.items()) or "-",
+            each.origin,
+        ]
+        for each in known
     ]
     return Report({"collections": data}, table(rows, ["NAME", "ID", "MOUNTED"]) if rows else [])
+
+
+@command(app, "search")
+def search(
+    text: Annotated[list[str], typer.Argument(help="Words of its name, description, owner or keywords.")],
+    mine: Annotated[bool, typer.Option("--mine", help="Only those that you own.")] = False,
+    limit: Annotated[int, typer.Option("--limit", help="At most this many.")] = 25,
+) -> Report:
+    """Search Globus for collections; what you have named already is marked with its name."""
+    from globuswrap.collections import names
+    from globuswrap.globus import command as globus
+    from globuswrap.globus import queries
+
+    words = ("endpoint", "search", "--limit", str(limit), *(("--filter-owner-id", _me()) if mine else ()))
+    with progress.doing() as say:
+        say("searching")
+        found = globus.retrying(lambda: globus.call(*words, "--", " ".join(text)))
+    rows = [row for row in queries.search(queries.ROWS, found) or [] if isinstance(row, dict)]
+    data = [
+        {
+            "id": row.get("id"),
+            "display_name": row.get("display_name"),
+            "owner": row.get("owner_string"),
+            "kind": row.get("entity_type"),
+            "name": names.name_of(str(row.get("id"))),
+        }
+        for row in rows
+    ]
+    if not data:
+        log.say(f"no collection is found for {' '.join(text)!r}")
+    kinds = {
+        "GCSv5_mapped_collection": "mapped",
+        "GCSv5_guest_collection": "guest",
+        "GCP_mapped_collection": "personal",
+    }
+    lines = table(
+        [
+            [str(each["id"]), each["name"] or "-", kinds.get(str(each["kind"]), str(each["kind"] or "-")),
+             str(each["display_name"] or "-"), str(each["owner"] or "-")]
+            for each in data
+        ],
+        ["ID", "NAME", "KIND", "DISPLAY NAME", "OWNER"],
+    )  # fmt: skip
+    if data and log.level() >= 1 and not data[0]["name"]:
+        log.say(f"name one: globuswrap collection add NAME {data[0]['id']}")
+    return Report({"collections": data}, lines if data else [])
+
+
+def _me() -> str:
+    from globuswrap.globus import command as globus
+
+    me = globus.retrying(lambda: globus.call("api", "auth", "GET", "/v2/oauth2/userinfo"))
+    return str(me.get("sub")) if isinstance(me, dict) else ""
+
+
+@command(app, "bookmarks")
+def bookmarks(
+    add_: Annotated[bool, typer.Option("--add", help="Make a name of each whose name can be one.")] = False,
+) -> Report:
+    """Your Globus bookmarks, as addresses. With --add, their collections get the bookmarks' names here."""
+    from globuswrap.collections import names
+    from globuswrap.globus import command as globus
+    from globuswrap.globus import queries
+
+    with progress.doing() as say:
+        say("bookmarks")
+        found = globus.retrying(lambda: globus.call("bookmark", "list"))
+    rows = [row for row in queries.search(queries.ROWS, found) or [] if isinstance(row, dict)]
+    lines, data = [], []
+    for row in rows:
+        title, identifier, path = str(row.get("name")), str(row.get("endpoint_id")).lower(), str(row.get("path"))
+        name = names.name_of(identifier)
+        if add_ and name is None and names.NAME.fullmatch(title) and title not in names.known():
+            names.add(title, identifier, {})
+            name = title
+        elif add_ and name is None:
+            log.say(f"{title!r} cannot name a collection here: globuswrap collection add NAME {identifier}")
+        data.append({"bookmark": title, "id": identifier, "path": path, "name": name})
+        lines.append([title, f"{name or identifier}:{path}"])
+    return Report({"bookmarks": data}, table(lines, ["BOOKMARK", "ADDRESS"]) if lines else [])
 
 
 @command(app, "show")
 def show(collection: Annotated[str, typer.Argument(help="A name or UUID.")]) -> Report:
     """What Globus knows about a collection."""
+    from globuswrap.collections import resolve
+    from globuswrap.globus import arguments
+    from globuswrap.globus import command as globus
+
     identifier = resolve.collection(collection)
     found = globus.retrying(lambda: globus.call(*arguments.collection(identifier)))
     fields = ("display_name", "id", "owner_string", "entity_type", "default_directory", "high_assurance", "description")
@@ -76,6 +173,8 @@ def resolve_(
     local: Annotated[bool, typer.Option("--local", help="Print the local path instead.")] = False,
 ) -> Report:
     """The collection address of a local path or name, or with --local the local path of an address."""
+    from globuswrap.collections import mounts, resolve
+
     found = resolve.address(address)
     text = mounts.to_local(found) if local else str(found)
     return Report({"collection": found.collection, "path": found.path, "name": found.name, "resolved": text}, [text])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from globuswrap.cli import output, progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.system import units
-from globuswrap.transfers import journal, operations
-from globuswrap.transfers import wait as waiting
-from globuswrap.transfers.journal import Entry
+
+if TYPE_CHECKING:
+    from globuswrap.transfers.journal import Entry
 
 app = application()
 
@@ -25,12 +28,49 @@ def status(
     ] = None,
     all_: Annotated[bool, typer.Option("--all", "-a", help="Finished ones too.")] = False,
     live: Annotated[bool, typer.Option("--live/--no-live", help="Ask Globus about unfinished tasks (default).")] = True,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again and again, until nothing is under way.")
+    ] = False,
+    every: Annotated[str, typer.Option("--every", help="With --watch: time between two looks.")] = "5s",
 ) -> Report:
     """Show submissions in the journal and how their tasks stand. Nothing is changed."""
+    pause = max(0.5, units.duration(every))
+    if not watch:
+        with progress.doing() as say:
+            say("asking Globus and the scheduler")
+            return _look(tasks or [], all_, live)[0]
+    last: object = None
+    while True:
+        report, under_way, standing = _look(tasks or [], all_, live)
+        if not under_way:
+            if sys.stdout.isatty() and not output.state.json:
+                _redraw([])
+            return report
+        if sys.stdout.isatty() and not output.state.json:
+            _redraw([*report.text, "", f"{under_way} under way; again in {units.human_duration(pause)}, ^C to leave"])
+        elif standing != last and not output.state.json:
+            output.show(report)  # in a log: what has changed
+        last = standing
+        time.sleep(pause)
+
+
+def _redraw(lines: Sequence[str]) -> None:
+    """In place of what was on the screen; what does not fit is left out, and said so."""
+    width, height = shutil.get_terminal_size()
+    shown = list(lines)
+    if len(shown) > height - 1:
+        shown = [*shown[: height - 4], f"... {len(shown) - height + 3} more lines", *shown[-2:]]
+    text = "".join(f"{output.fitted(line, width)}\x1b[K\n" for line in shown)
+    print(f"\x1b[H{text}\x1b[J", end="", flush=True)
+
+
+def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, object]:
+    """The report, how many tasks and chains are under way, and what has to differ for it to be news."""
     from globuswrap.staging import chain
+    from globuswrap.transfers import journal
+    from globuswrap.transfers import wait as waiting
 
     chains = chain.list_chains()
-    wanted = tasks or []
     shown_chains = [each for each in wanted if each in chains] if wanted else list(chains)
     entries = (
         [_entry(each) for each in wanted if each not in chains]
@@ -56,10 +96,21 @@ def status(
         "chains": [each["data"] for each in described],
         "damaged": damaged,
     }
-    return Report(data, [line for line in lines if line or len(lines) > 1])
+    under_way = sum(task.get("status") in ("ACTIVE", "INACTIVE") for task in documents.values())
+    under_way += sum(each["data"]["state"] in ("under way", "ending") for each in described)
+    states = [[cell for at, cell in enumerate(row) if at != _AGE] for row in rows]
+    steps = [(each["data"]["state"], [step["state"] for step in each["data"]["steps"]]) for each in described]
+    return Report(data, [line for line in lines if line or len(lines) > 1]), under_way, (states, steps)
+
+
+#: The column of a row that changes all the time.
+_AGE = 2
 
 
 def _entry(text: str) -> Entry:
+    from globuswrap.transfers import operations
+    from globuswrap.transfers.journal import Entry
+
     found = operations.task_or_entry(text)
     if isinstance(found, Entry):
         return found
