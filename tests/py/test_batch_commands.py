@@ -143,6 +143,7 @@ def test_several_source_collections_are_several_tasks(sandbox: Sandbox, tmp_path
     line = ("batch", "archive:/", "scratch:/", "--from", "results:/", a_list(tmp_path, "a"), "--on-collision", "rename")
     assert run(sandbox, *line, *QUICK).returncode == 0
     assert there(sandbox) == ["a", "a.2"]
+    assert run(sandbox, "status").stdout == ""  # both are reported
     sources = [task["source_endpoint_id"] for task in accepted(sandbox)]
     assert sources == [sandbox.collection(name).id for name in ("archive", "results")]
 

@@ -66,7 +66,7 @@ class Prepared:
 
     @property
     def tasks(self) -> int:
-        return sum(-(-load.spool.count // self.choices.chunk) for load in self.loads)
+        return run.count_of(self.loads, self.choices.chunk)
 
     def first(self, count: int) -> list[tuple[str, str]]:
         """Source and destination of the first items."""

@@ -66,11 +66,20 @@ class Round:
         return journal.latest(requests.key_of("", self.piece_name(index)))
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a batch is, and how it would be cut."""
+
+    items: int
+    pieces: int
+    chunk: int
+
+
 def directory() -> Path:
     return files.state_dir() / "batches"
 
 
-def current(key: str, digest: str, items: int, chunk: int, *, name: str | None, once: bool) -> Round:
+def current(key: str, digest: str, size: Size, *, name: str | None, once: bool) -> Round:
     """The round to work on: the unreported one, with `once` a reported one, else a new one.
 
     UsageProblem if the key stands for another batch that is not over.
@@ -86,9 +95,8 @@ def current(key: str, digest: str, items: int, chunk: int, *, name: str | None, 
     elif last is not None and (not last.reported or last.once or once):
         return last
     prune(key)
-    pieces = -(-items // chunk)
     number = last.number + 1 if last is not None else 1
-    new = Round(key, number, digest, items, pieces, chunk, time.time(), socket.gethostname(), name, once)
+    new = Round(key, number, digest, **vars(size), created=time.time(), host=socket.gethostname(), name=name, once=once)
     begun = _begin(new)
     if begun.digest != digest:
         raise UsageProblem("key-taken", f"key {name} was just taken by another batch", "use another --key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -111,9 +111,14 @@ def _head(request: Request) -> bytes:
 def begin(loads: Sequence[Load], policy: Policy, chunk: int) -> Round:
     """The round of this batch that is to be worked on; see `rounds.current`."""
     digest = digest_of(loads)
-    items = sum(load.spool.count for load in loads)
     key = rounds.key_of(digest, policy.name, policy.chain)
-    return rounds.current(key, digest, items, chunk, name=policy.name, once=policy.once)
+    size = rounds.Size(sum(load.spool.count for load in loads), count_of(loads, chunk), chunk)
+    return rounds.current(key, digest, size, name=policy.name, once=policy.once)
+
+
+def count_of(loads: Sequence[Load], chunk: int) -> int:
+    """How many tasks it takes: none is of two loads, since a task has one source."""
+    return sum(-(-load.spool.count // chunk) for load in loads)
 
 
 def pieces_of(loads: Sequence[Load], chunk: int) -> Iterator[tuple[int, Load, Piece]]:
@@ -145,8 +150,8 @@ def send(
     parts: list[Part] = []
     open_: dict[str, Entry] = {}
     outcomes: dict[str, Outcome] = {}
-    total = sum(-(-load.spool.count // round_.chunk) for load in loads)
-    ids = ids or Ids(policy.retry_for)
+    total = count_of(loads, round_.chunk)
+    sender = _Sender(round_, policy, kind, total, ids or Ids(policy.retry_for))
     for index, load, piece in pieces_of(loads, round_.chunk):
         while in_flight is not None and len(open_) >= in_flight:
             left = patience.timeout if patience.timeout is None else patience.timeout - (time.monotonic() - started)
@@ -161,18 +166,7 @@ def send(
                 del open_[task_id]
         if not all(found.terminal for found in outcomes.values()):
             return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
-
-        started_ahead: list[Posting] = []
-
-        def fresh_id(last: bool = index == total, ahead: list[Posting] = started_ahead) -> str:
-            if ids.awaited:
-                ahead.append(Posting())
-            found = ids.take()
-            if not last:
-                ids.ahead()
-            return found
-
-        submitted = _piece(round_, index, load, piece, policy, kind, total, fresh_id, started_ahead)
+        submitted = sender.submit(index, load.request, piece)
         parts.append(Part(index, piece.items, submitted))
         if submitted.entry.receipt is not None:
             outcomes[submitted.task_id] = waiting.from_receipt(submitted.entry, strict=patience.strict)
@@ -183,47 +177,58 @@ def send(
     return Sent(round_, tuple(loads), tuple(parts), outcomes)
 
 
-def _piece(
-    round_: Round,
-    index: int,
-    load: Load,
-    piece: Piece,
-    policy: Policy,
-    kind: str,
-    total: int,
-    fresh_id: Callable[[], str],
-    ahead: list[Posting],
-) -> Submitted:
-    name = round_.piece_name(index, kind)
-    known = journal.latest(requests.key_of("", name))
-    if known is not None and known.receipt is not None:
-        return Submitted(known, "recorded")  # within a round a task is done once, whoever has asked about it since
-    return submitting.submit_intent(
-        _intent(load.request, piece, index, total, ahead),
-        Policy(name=name, retry_for=policy.retry_for, chain=policy.chain),
-        fresh_id,
-    )
+@dataclass
+class _Sender:
+    """Submits the pieces of one round, one after the other."""
 
+    round: Round
+    policy: Policy
+    kind: str
+    total: int
+    ids: Ids
+    _ahead: Posting | None = None
 
-def _intent(request: Request, piece: Piece, index: int, total: int, ahead: list[Posting]) -> Intent:
-    digest = hashlib.sha256(_head(request) + piece.digest.encode("ascii")).hexdigest()
-    which = f" {index}/{total}" if total > 1 else ""
-    label = requests.tagged_label(f"{request.label or 'globuswrap batch'}{which}", digest, "batch")
+    def submit(self, index: int, request: Request, piece: Piece) -> Submitted:
+        name = self.round.piece_name(index, self.kind)
+        known = journal.latest(requests.key_of("", name))
+        if known is not None and known.receipt is not None:
+            return Submitted(known, "recorded")  # within a round a task is done once, whoever has asked about it since
+        policy = Policy(name=name, retry_for=self.policy.retry_for, chain=self.policy.chain)
+        try:
+            return submitting.submit_intent(
+                self._intent(index, request, piece), policy, lambda: self._fresh_id(last=index == self.total)
+            )
+        finally:
+            self._ahead = None
 
-    def send_it(submission_id: str, label: str) -> Any:
-        with closing(spool.document(piece, requests.document(request, submission_id, label))) as file:
-            return ahead.pop().send(file) if ahead else submitting.post("/transfer", spool.path_of(file))
+    def _fresh_id(self, *, last: bool) -> str:
+        if self.ids.awaited:
+            self._ahead = Posting()
+        found = self.ids.take()
+        if not last:
+            self.ids.ahead()
+        return found
 
-    return Intent(
-        digest=digest,
-        label=label,
-        kind="transfer",
-        source=request.source,
-        destination=request.destination,
-        items=piece.items,
-        examples=piece.examples,
-        send=send_it,
-    )
+    def _intent(self, index: int, request: Request, piece: Piece) -> Intent:
+        digest = hashlib.sha256(_head(request) + piece.digest.encode("ascii")).hexdigest()
+        which = f" {index}/{self.total}" if self.total > 1 else ""
+        label = requests.tagged_label(f"{request.label or 'globuswrap batch'}{which}", digest, "batch")
+
+        def send_it(submission_id: str, label: str) -> Any:
+            with closing(spool.document(piece, requests.document(request, submission_id, label))) as file:
+                ahead, self._ahead = self._ahead, None
+                return ahead.send(file) if ahead is not None else submitting.post("/transfer", spool.path_of(file))
+
+        return Intent(
+            digest=digest,
+            label=label,
+            kind="transfer",
+            source=request.source,
+            destination=request.destination,
+            items=piece.items,
+            examples=piece.examples,
+            send=send_it,
+        )
 
 
 def settle(
