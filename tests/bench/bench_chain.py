@@ -5,7 +5,8 @@
 Two measurements, with a stage-in task of known length in the sandbox:
 
 - From the start of `submit` to the start of the compute job, less the time of the task itself: at most 3 s plus one poll
-  interval. Median of several, beside the bare `sbatch` of the same job.
+  interval. Median of several, beside the bare `sbatch` of the same job; with and without the look that `submit` takes
+  beforehand (`--no-check`).
 - With a task longer than `--stage-time` (1m here): the longest allocation of any stage job. At most `--stage-time`.
   `--quick` leaves this one out; it takes three minutes.
 """
@@ -81,19 +82,19 @@ def task_seconds(box: Sandbox) -> float:
     return (times[1] - times[0]).total_seconds()
 
 
-def start_latency(box: Sandbox, node: SlurmNode, work: Path) -> bool:
+def start_latency(box: Sandbox, node: SlurmNode, work: Path, *options: str) -> bool:
     over, alone = [], []
     for _ in range(RUNS):
         alone.append(bare(node, work))
         box.control.progress(f"timed:{TASK:g}")
         marker = work / "started"
-        begun = submitted(box, node, work, marker, "--poll", f"{POLL:g}")
+        begun = submitted(box, node, work, marker, "--poll", f"{POLL:g}", *options)
         over.append(started(marker, 60) - begun - max(TASK, task_seconds(box)))
     allowed = 3 + POLL
     worst, median = max(over), statistics.median(over)
     print(f"sbatch alone, submit to start: median {statistics.median(alone):.2f} s")
     print(
-        f"chain, submit to start over the task's own {TASK:g} s (poll {POLL:g} s, {RUNS} runs): "
+        f"chain{' ' if options else ''}{' '.join(options)}, submit to start over the task's own {TASK:g} s (poll {POLL:g} s, {RUNS} runs): "
         f"median {median:.2f} s, worst {worst:.2f} s; target at most {allowed:g} s: {'held' if worst <= allowed else 'MISSED'}"
     )
     return worst <= allowed
@@ -136,6 +137,7 @@ def main() -> int:
             (box.collection("archive").path / "in").mkdir()
             (box.collection("archive").path / "in" / "a").write_text("a\n")
             good = start_latency(box, node, work)
+            good = start_latency(box, node, work, "--no-check") and good
             if "--quick" not in sys.argv[1:]:
                 good = allocations(box, node, work) and good
     return 0 if good else 1

@@ -16,7 +16,7 @@ from globuswrap.sandbox.launch import Sandbox
 from slurm.cluster import until
 from slurm.node import SlurmNode, missing_programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(400)]
 
 RECIPE = support.REPOSITORY / "recipes" / "slurm-burst-buffer"
 DAEMON = 1
@@ -71,7 +71,7 @@ def test_as_a_user_that_is_not_root(tmp_path_factory: pytest.TempPathFactory) ->
         env={**os.environ, "HOME": str(base)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=390,
     )
     assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
 

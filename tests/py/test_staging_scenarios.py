@@ -313,13 +313,13 @@ def test_stage_out_fails(new_site: Callable[..., Site], mode: str) -> None:
 def test_requeue(new_site: Callable[..., Site], mode: str) -> None:
     site = new_site(mode)
     flag = site.work / "second"
-    body = site.body(f"[[ -e '{flag}' ]] || sleep 60")
+    body = site.body(f"for _ in {{1..200}}; do if [[ -e '{flag}' ]]; then exit 0; fi; sleep 0.5; done; exit 9")
     site.submit(site.script(body))
     site.until_running()
     out = site.box.collections["scratch"].path / site.job / "out" / "all"
     until(out.exists, site.seen)
-    flag.touch()
     site.cluster.requeue(site.job)
+    flag.touch()
     ended = site.ended(150)
     # Staged again inside the job: by checksum, for what is on the node may be gone.
     site.check(SUCCEEDED, tasks=3 if mode == "inline" else 2, code=0, ended=ended)
@@ -495,6 +495,15 @@ def test_cancel(new_site: Callable[..., Site], mode: str) -> None:
     ended = site.ended(generation=2)
     assert ended["code"] == 0
     assert site.got() == {"out/all": "one\ntwo\n"}
+
+
+def test_cancel_of_a_job_that_stages_by_itself(new_site: Callable[..., Site]) -> None:
+    site = new_site("inline", progress="held")
+    site.submit(site.script(site.body()))
+    until(site.tasks, site.seen)
+    site.globuswrap("cancel", site.chain)
+    until(lambda: site.cluster.ending(site.job), site.seen)
+    site.check(None, tasks=1, code=5, ended=site.ended())
 
 
 @pytest.mark.parametrize("mode", ["jobs", "login"])

@@ -160,7 +160,7 @@ def start(chain: Chain) -> Standing:
 
 
 def _submit_jobs(chain: Chain, scheduler: Scheduler) -> None:
-    """The compute job (held), its followers, the first stage job. What is recorded already is not submitted again."""
+    """The compute job (held) and its followers. What is recorded already is not submitted again."""
     plan = chain.plan
     hold = plan.staging.mode != INLINE
     compute = _recorded_job(chain, "job.compute")
@@ -327,7 +327,10 @@ def _look(chain: Chain, steps: Iterable[Step]) -> dict[str, Move]:
     if wanted:
         cleaning = bool(chain.plan.of(CLEANUP))
         found.update(moves.look(chain.plan, wanted, symbols(chain), _scope(chain), receipt_files=cleaning))
-    return {step: _noted(chain, step, move) for step, move in found.items()}
+    noted = {step: _noted(chain, step, move) for step, move in found.items()}
+    if wanted and chain.fact("ending") is not None:
+        _cancel_tasks(chain)  # ended meanwhile by someone who did not see what has just been submitted
+    return noted
 
 
 def _noted(chain: Chain, step: str, move: Move) -> Move:
@@ -389,7 +392,6 @@ def _observe(chain: Chain, scheduler: Scheduler, compute: str, evidence: str | N
     about = _about(chain, scheduler, compute)
     if state.alive:
         return None  # also when a follower runs: the job was requeued since
-    # A job held by the user, of which PBS says nothing else, has not run because it was deleted.
     if evidence in (base.AFTER_SUCCESS, base.AFTER_FAILURE):
         return _outcome(chain, evidence == base.AFTER_SUCCESS, state, f"the scheduler started the job after {evidence}")
     if state.phase == base.ENDED and state.success is not None and (not about.array or chain.plan.scheduler == "pbs"):
@@ -541,6 +543,10 @@ def _cancel_tasks(chain: Chain) -> None:
         if chain.fact(f"step.{step}") is None:
             moves.cancel_task(task_id)
             _noted(chain, step, Move(moves.FAILED, task_id, "cancelled", 5, "cancelled with the chain"))
+    if int((chain.fact("ending") or {}).get("code", 0)) != 0:
+        for task_id in moves.unfinished_tasks(chain.id):
+            if task_id not in tasks.values():
+                moves.cancel_task(task_id)
 
 
 def _ended(chain: Chain) -> Standing:
@@ -564,8 +570,10 @@ def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> Standin
     if state.alive:
         return _for_job(chain, scheduler, compute)
     reports = chain.notes("inline.")
-    bad = {name: fact for name, fact in reports.items() if fact.get("code")}
-    success = state.success is True or (state.success is None and bool(reports) and not bad)
+    array = _about(chain, scheduler, compute).array
+    # An element that said nothing at its end was killed; the scheduler may have forgotten it while others still ran.
+    bad = {name: fact for name, fact in reports.items() if fact.get("code") or (array and fact.get("phase") == "in")}
+    success = (state.success is True or (state.success is None and bool(reports))) and not bad
     outcome = _outcome(
         chain, success, state, "the scheduler's own record" if state.success is not None else "the job's report"
     )
@@ -577,7 +585,8 @@ def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> Standin
         name, fact = min(bad.items())
         cause = f"{name}: {fact.get('cause') or cause}"
     remedy = f"look at its output, then: globuswrap submit --resume {chain.id}"
-    return _fail(chain, scheduler, "job", Refused("job-failed", cause, remedy))
+    code = combined(int(fact.get("staging") or 0) for fact in bad.values()) or 1
+    return _fail(chain, scheduler, "job", Refused("job-failed", cause, remedy), code=code)
 
 
 # --- following --------------------------------------------------------------------------------------------------------

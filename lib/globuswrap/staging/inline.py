@@ -48,14 +48,12 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
     values = symbols(os.environ)
     element = values["j"].replace("/", "_")
     if phase == "in":
-        done, cause = _each(chain.plan.staging, chain.plan.of(STAGE_IN), values, chain)
+        worst, cause = _each(chain.plan.staging, chain.plan.of(STAGE_IN), values, chain)
     else:
-        done, cause = _out(chain.plan.staging, chain.plan.steps, values, code, chain)
-    worst = combined([done] if done or phase == "in" else [0])
+        worst, cause = _out(chain.plan.staging, chain.plan.steps, values, code, chain)
     total = code or worst
-    chain.note(
-        f"inline.{element}", phase=phase, code=total, cause=cause or (f"the script ended with {code}" if code else "")
-    )
+    cause = cause or (f"the script ended with {code}" if code else "")
+    chain.note(f"inline.{element}", phase=phase, code=total, staging=worst, cause=cause)
     if phase == "out" and total == 0 and "a" not in values:
         # One that fails may be requeued: whether it is over for good is seen from outside.
         chain.add("releasing")

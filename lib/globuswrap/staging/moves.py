@@ -212,6 +212,16 @@ def cancel_task(task_id: str) -> None:
         return
 
 
+def unfinished_tasks(chain_id: str) -> list[str]:
+    """The tasks of a chain that are not known to have ended, by the journal: also those that a job staged by itself, or that
+    were submitted a moment before whoever did it was killed."""
+    return [
+        entry.task_id
+        for entry in journal.entries()
+        if entry.claim.chain == chain_id and entry.task_id is not None and entry.receipt is None
+    ]
+
+
 def covered(
     step: Step, receipts: Mapping[str, Mapping[str, Any]], symbols: Mapping[str, str]
 ) -> tuple[Address, list[str]]:

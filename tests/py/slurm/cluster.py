@@ -66,6 +66,7 @@ class SlurmCluster:
         self.node.run(["scontrol", "requeue", job_id])
         # Slurm lets a requeued job wait for about two minutes; an operator can bring it forward.
         until(lambda: self.node.job(job_id).get("JobState") == "PENDING", "the requeued job")
+        time.sleep(3)  # the node is still clearing up after the first run
         self.node.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"])
 
     def jobs_of(self, chain_id: str) -> dict[str, str]:
