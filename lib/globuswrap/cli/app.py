@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from globuswrap import __version__
 from globuswrap.cli.lean import lighten
+from globuswrap.cli.options import Application
 from globuswrap.errors import UsageProblem
 
 
@@ -65,6 +66,23 @@ class LazyGroup(TyperGroup):
             formatter.write_dl([(name, entry.line) for name, entry in available().items()])
 
 
+class Subcommands(TyperGroup):
+    """The commands of one module, each built when it is used."""
+
+    application: Application
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.application.functions)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        known = self.application.functions
+        return lighten(self.application.built(cmd_name)) if cmd_name in known else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.application.line(name)) for name in self.application.functions])
+
+
 def available() -> dict[str, Entry]:
     return {name: entry for name, entry in COMMANDS.items() if _exists(entry.module)}
 
@@ -77,9 +95,18 @@ def _exists(module: str) -> bool:
 
 def load(name: str) -> Any:
     """The click command of one entry of the table."""
-    module = importlib.import_module(f"globuswrap.cli.{COMMANDS[name].module}")
-    command = typer.main.get_command(module.app)
+    app: Application = importlib.import_module(f"globuswrap.cli.{COMMANDS[name].module}").app
+    if list(app.functions) == [name]:
+        return lighten(app.built(name))
+
+    @app.callback(cls=Subcommands)
+    def nothing() -> None:
+        return None
+
+    command = typer.main.get_command(app)
     command.name = name
+    assert isinstance(command, Subcommands)
+    command.application = app
     return lighten(command)
 
 

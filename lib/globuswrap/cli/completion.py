@@ -153,13 +153,14 @@ def candidates(words: Sequence[str]) -> list[str]:
         return []
     found = table.load(name)
     path, given = [name], list(before[at + 1 :])
-    while getattr(found, "commands", None):
+    while hasattr(found, "list_commands"):
         below = next((word for word in given if not word.startswith("-")), None)
+        known = found.list_commands(None)
         if below is None:
-            return ["--help"] if current.startswith("-") else list(found.commands)
-        if below not in found.commands:
+            return ["--help"] if current.startswith("-") else list(known)
+        if below not in known:
             return []
-        found = found.commands[below]
+        found = found.get_command(None, below)
         path.append(below)
         given = given[given.index(below) + 1 :]
     return _of_command(path, found, given, current)

@@ -25,7 +25,7 @@ class _Conversion:
 
 
 def lighten(command: Any) -> Any:
-    """The click command, its subcommands included, with conversions made when they are needed."""
+    """The click command with conversions made when they are needed."""
     parameters = command.get_params
 
     def get_params(ctx: Any) -> Any:  # not only command.params: --help is made here
@@ -36,6 +36,4 @@ def lighten(command: Any) -> Any:
         return found
 
     command.get_params = get_params
-    for below in getattr(command, "commands", {}).values():
-        lighten(below)
     return command

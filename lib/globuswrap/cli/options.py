@@ -239,52 +239,82 @@ class OrderedFilters(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def application(**rest: Any) -> typer.Typer:
-    """A typer application as all commands here have it."""
-    return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT, **rest)
+class Application(typer.Typer):
+    """A typer application that notes its commands; each is built when it is used, since that takes longer than all the rest
+    of a short command's start."""
+
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT, **rest)
+        self.functions: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
+
+    def built(self, name: str) -> Any:
+        """The click command of that name."""
+        function, rest = self.functions[name]
+        alone = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT)
+        _register(alone, name, rest, function)
+        made = typer.main.get_command(alone)
+        made.name = name
+        return made
+
+    def line(self, name: str) -> str:
+        """What help says of a command among others: the first line of its function's docstring."""
+        return (self.functions[name][0].__doc__ or "").strip().partition("\n")[0]
+
+
+def application(**rest: Any) -> Application:
+    """An application as all commands here have it."""
+    return Application(**rest)
 
 
 def command(
-    app: typer.Typer, name: str | None = None, **rest: Any
+    app: Application, name: str | None = None, **rest: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as a command of `app`: dataclass parameters become options, --json and -v come by themselves,
-    and the Report it returns is printed."""
+    """Make a function a command of `app`: dataclass parameters become options, --json and -v come by themselves, and the
+    Report it returns is printed."""
 
     def register(function: Callable[..., output.Report | None]) -> Callable[..., Any]:
-        hints = typing.get_type_hints(function, include_extras=True)
-        given = inspect.signature(function).parameters
-        groups = {each: hint for each, hint in hints.items() if dataclasses.is_dataclass(hint) and each in given}
-        parameters = [
-            inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=known.default, annotation=hints.get(each))
-            for each, known in given.items()
-            if each not in groups
-        ]
-        for hint in (*groups.values(), OutputOptions):
-            types = typing.get_type_hints(hint, include_extras=True)
-            for field in dataclasses.fields(typing.cast(Any, hint)):
-                parameters.append(
-                    inspect.Parameter(
-                        field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
-                    )
-                )
-
-        @functools.wraps(function)
-        def run(**values: Any) -> int:
-            def taken(hint: Any) -> Any:
-                return hint(**{field.name: values.pop(field.name) for field in dataclasses.fields(hint)})
-
-            taken(OutputOptions).apply()
-            built = {each: taken(hint) for each, hint in groups.items()}
-            report = function(**values, **built)
-            if report is None:
-                return 0
-            output.show(report)
-            return report.exit_code
-
-        del run.__wrapped__
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        app.command(name, **rest)(run)
+        app.functions[name or function.__name__.replace("_", "-")] = (function, rest)
         return function
 
     return register
+
+
+@functools.cache
+def _fields(hint: Any) -> tuple[inspect.Parameter, ...]:
+    """The fields of a dataclass as parameters."""
+    types = typing.get_type_hints(hint, include_extras=True)
+    return tuple(
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=types[each.name])
+        for each in dataclasses.fields(hint)
+    )
+
+
+def _register(app: typer.Typer, name: str, rest: dict[str, Any], function: Callable[..., output.Report | None]) -> None:
+    hints = typing.get_type_hints(function, include_extras=True)
+    given = inspect.signature(function).parameters
+    groups = {each: hint for each, hint in hints.items() if dataclasses.is_dataclass(hint) and each in given}
+    parameters = [
+        inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=known.default, annotation=hints.get(each))
+        for each, known in given.items()
+        if each not in groups
+    ]
+    for hint in (*groups.values(), OutputOptions):
+        parameters.extend(_fields(typing.cast(Any, hint)))
+
+    @functools.wraps(function)
+    def run(**values: Any) -> int:
+        def taken(hint: Any) -> Any:
+            return hint(**{field.name: values.pop(field.name) for field in dataclasses.fields(hint)})
+
+        taken(OutputOptions).apply()
+        built = {each: taken(hint) for each, hint in groups.items()}
+        report = function(**values, **built)
+        if report is None:
+            return 0
+        output.show(report)
+        return report.exit_code
+
+    del run.__wrapped__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    app.command(name, **rest)(run)
