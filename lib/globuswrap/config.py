@@ -97,7 +97,7 @@ VARIABLES = {"globus_command": "GLOBUSWRAP_GLOBUS"} | {
     name: f"GLOBUSWRAP_{name.upper()}" for name in _READ if name != "globus_command"
 }
 
-TABLES = ("collections", "defaults", "sync", "staging", "share", "watch")
+TABLES = ("collections", "defaults", "sync", "staging")
 
 
 @cache

@@ -77,9 +77,20 @@ def plan_of(script: Path, wishes: Wishes, arguments: Sequence[str], environ: Map
     return plan, content
 
 
+#: Keys of [staging]; those of `#GLOBUS set` say `staging` for `mode`.
+KEYS = (
+    *("mode", "stage-partition", "stage-queue", "stage-account", "stage-time", "poll", "fault-grace", "stop-before"),
+    "staging",
+)
+
+
 def staging_of(wishes: Wishes, said: Mapping[str, str], scheduler: str) -> Staging:
     """How to stage: option, then `#GLOBUS set`, then `[staging]` of the configuration, then the default."""
     table = config.load().table("staging")
+    unknown = set(table) - set(KEYS)
+    if unknown:
+        known = f"known are: {', '.join(KEYS)}"
+        raise UsageProblem("unknown-config-key", f"[staging]: unknown key: {min(unknown)}", known)
 
     def first(option: str | None, *names: str) -> str | None:
         if option is not None:
