@@ -191,7 +191,7 @@ def measured(what: str, root: Path, work: Path) -> int:
         for task in draft.tasks:
             planning.write_body(profile, draft, task, "0" * 36, "bench").unlink()
         clock.append(time.perf_counter())
-        deltas = manifest.together(manifest.delta_blocks([draft.directory / task.delta]) for task in draft.tasks)
+        deltas = manifest.delta_blocks(draft.directory / task.delta for task in draft.tasks)
         manifest.merge(state.manifest, deltas, state.manifest)
         clock.append(time.perf_counter())
         parts += (

@@ -389,6 +389,12 @@ def test_any_two_listings(
     assert content(old) == b"".join(text_of({**emptied, **after}))
 
 
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every directory of some files is too large for the memory."""
+    monkeypatch.setattr(manifest, "_WINDOW", 60)
+
+
 def framed(tree: dict[bytes, dict[bytes, tuple[int, int]]], size: int) -> Iterator[scan.Frame]:
     """The listing in frames as small as they may be: a directory's record stays with its first file."""
     held = b""
@@ -420,7 +426,7 @@ def test_what_was_skipped_is_not_committed(tmp_path: Path) -> None:
         (b"/f", [b"+"]),
     ]
     skipped = {b"c", b"d", b"f"}
-    merge(old, iter(delta), old, keep=lambda path: not at_or_below(path, skipped))
+    merge(old, ((place, manifest.kept(place, rows, skipped)) for place, rows in delta), old)
     assert content(old) == b"/\x002 2 a\x001 1 b\x00/d\x001 1 x\x00"
 
 

@@ -56,8 +56,8 @@ class Plan:
         return [json.loads(body.read_bytes()) for body in bodies]
 
     def commit(self, draft: Run) -> None:
-        deltas = [manifest.delta_blocks([draft.directory / task.delta]) for task in draft.tasks]
-        manifest.merge(self.state.manifest, manifest.together(deltas), self.state.manifest)
+        deltas = manifest.delta_blocks(draft.directory / task.delta for task in draft.tasks)
+        manifest.merge(self.state.manifest, deltas, self.state.manifest)
 
     def expected(self) -> set[tuple[str, str]]:
         names = [str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()]

@@ -6,6 +6,7 @@ one directory are compared as sets.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -73,10 +74,16 @@ def compare(frames: Iterable[scan.Frame], old: Cursor, seen: Seen) -> Iterator[t
                     yield directory, [b"+"]
             if text and not (old.directory == directory and old.skip_equal(text)):
                 new = text[:-1].split(b"\0")
-                known = old.rows_through(file_name(new[-1])) if old.directory == directory else []
-                signed = _differences(directory, known, new, seen)
-                if signed:
-                    yield directory, signed
+                done = 0
+                if old.directory == directory:
+                    for known in old.rows_through(file_name(new[-1])):
+                        upto = bisect_right(new, file_name(known[-1]), lo=done, key=file_name)
+                        signed = _differences(directory, known, new[done:upto], seen)
+                        done = upto
+                        if signed:
+                            yield directory, signed
+                if done < len(new):
+                    yield directory, [b"+" + row for row in new[done:]]
     yield from _vanished(old, None, here or old.directory, seen)
 
 
@@ -117,8 +124,6 @@ def _vanished(old: Cursor, upto: bytes | None, here: bytes | None, seen: Seen) -
 
 
 def _differences(directory: bytes, known: list[bytes], new: list[bytes], seen: Seen) -> list[bytes]:
-    if not known:
-        return [b"+" + row for row in new]
     gone = {file_name(row): row for row in set(known).difference(new)}
     come = {file_name(row): row for row in set(new).difference(known)}
     signed: list[bytes] = []

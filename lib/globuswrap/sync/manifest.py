@@ -22,12 +22,11 @@ Both are read and written as streams; memory does not grow with their length.
 
 from __future__ import annotations
 
-import heapq
 import os
 import tempfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -145,20 +144,20 @@ class Cursor:
             self._at += sum(map(len, rows)) + len(rows)
             yield rows
 
-    def rows_through(self, name: bytes) -> list[bytes]:
-        """This directory's next files up to and with `name`."""
-        taken: list[bytes] = []
+    def rows_through(self, name: bytes) -> Iterator[list[bytes]]:
+        """This directory's next files up to and with `name`, in lists that fit into memory."""
         while True:
             rows, last = self._slice()
             if not rows:
-                return taken
+                return
             beyond = file_name(rows[-1]) > name
             if beyond:
                 rows = rows[: bisect_right(rows, name, key=file_name)]
             self._at += sum(map(len, rows)) + len(rows)
-            taken += rows
+            if rows:
+                yield rows
             if last or beyond:
-                return taken
+                return
 
     def _slice(self) -> tuple[list[bytes], bool]:
         """Up to about a megabyte of this directory's next files, and whether these are the last; the position stays."""
@@ -304,71 +303,100 @@ def delta_blocks(paths: Iterable[Path]) -> Iterator[Delta]:
             raise damaged(path, str(error)) from None
 
 
-def together(deltas: Iterable[Iterable[Delta]]) -> Iterator[Delta]:
-    """Several deltas as one, in order."""
-    return heapq.merge(*deltas, key=lambda block: order(block[0]))
-
-
 def delta_text(directory: bytes, rows: list[bytes]) -> bytes:
     return directory + b"\0" + b"\0".join(rows) + b"\0"
 
 
-def merge(old: Path, deltas: Iterable[Delta], new: Path, keep: Callable[[bytes], bool] | None = None) -> int:
-    """Write `new`: the manifest `old` with the deltas done to it, in one pass over both. Returns how many files changed.
+def merge(old: Path, deltas: Iterable[Delta], new: Path) -> int:
+    """Write `new`: the manifest `old` with a delta done to it, in one pass over both. Returns how many files changed.
 
-    `keep(path)` false leaves the manifest as it is for that path (below the root, no leading slash): what was skipped is not
-    known to have arrived. `old` may be absent, and may be `new`. A delta's `-` that is not there is no error.
+    The delta's records are in order, with an empty directory's own before those of files. `old` may be absent, and may be `new`.
+    A `-` that is not there is no error.
     """
-    changed = 0
-    cursor = open_manifest(old)
     with Writer(new, MANIFEST) as writer:
         try:
-            here = cursor.next_directory()
-            for directory, signed, ordered in _gathered(deltas, keep):
-                while here is not None and order(here) < order(directory):
-                    _copy(cursor, here, writer)
-                    here = cursor.next_directory()
-                changed += sum(1 for row in signed if len(row) > 1)
-                if ordered and here != directory and all(len(row) > 1 and row[:1] == b"+" for row in signed):
-                    _new_directory(directory, signed, writer)
-                else:
-                    _merge_directory(cursor if here == directory else None, directory, signed, writer)
-                if here == directory:
-                    here = cursor.next_directory()
-            while here is not None:
-                _copy(cursor, here, writer)
-                here = cursor.next_directory()
+            merging = _Merge(open_manifest(old), writer)
+            for directory, signed in deltas:
+                if signed:
+                    merging.take(directory, signed)
+            merging.finish()
         except ValueError as error:
             raise damaged(old, str(error)) from None
-    return changed
+    return merging.changed
 
 
-def _gathered(
-    deltas: Iterable[Delta], keep: Callable[[bytes], bool] | None
-) -> Iterator[tuple[bytes, list[bytes], bool]]:
-    """One entry for each directory: its records, and whether they are in the order of their names."""
-    current: bytes | None = None
-    collected: list[bytes] = []
-    ordered = True
-    for directory, rows in deltas:
-        if directory != current:
-            if current is not None and collected:
-                yield current, collected, ordered
-            current, collected, ordered = directory, [], True
-        if keep is not None:
-            rows = [row for row in rows if keep(_signed_path(directory, row))]
-        if rows and collected:
-            ordered = (
-                ordered and len(collected[-1]) > 1 < len(rows[0]) and file_name(collected[-1]) < file_name(rows[0])
-            )
-        collected += rows
-    if current is not None and collected:
-        yield current, collected, ordered
+class _Merge:
+    """A manifest being copied, with changes on the way. A directory keeps its record when its last file goes."""
+
+    def __init__(self, cursor: Cursor, writer: Writer) -> None:
+        self._cursor = cursor
+        self._writer = writer
+        self._here = cursor.next_directory()
+        self._at: bytes | None = None
+        self._headed = False
+        self.changed = 0
+
+    def take(self, directory: bytes, signed: list[bytes]) -> None:
+        if directory != self._at:
+            self._leave()
+            while self._here is not None and order(self._here) < order(directory):
+                self._at, self._headed = self._here, False
+                self._head()
+                self._leave()
+            self._at, self._headed = directory, False
+            if b"-" not in signed and (self._here == directory or b"+" in signed):
+                self._head()
+        files = [row for row in signed if len(row) > 1]
+        self.changed += len(files)
+        if not files:
+            return
+        if self._here != directory:
+            # New, and in order: no need to take the records apart.
+            coming = files if all(row[:1] == b"+" for row in files) else [row for row in files if row[:1] == b"+"]
+            if coming:
+                self._head()
+                self._writer.write((b"\0" + b"\0".join(coming) + b"\0").replace(b"\0+", b"\0")[1:])
+            return
+        names = {file_name(row[1:]) for row in files}
+        coming = [row[1:] for row in files if row[:1] == b"+"]
+        done = 0
+        for rows in self._cursor.rows_through(file_name(files[-1][1:])):
+            upto = bisect_right(coming, file_name(rows[-1]), lo=done, key=file_name)
+            both = [row for row in rows if file_name(row) not in names] + coming[done:upto]
+            both.sort(key=file_name)
+            self._rows(both)
+            done = upto
+        self._rows(coming[done:])
+
+    def finish(self) -> None:
+        self._leave()
+        while self._here is not None:
+            self._at, self._headed = self._here, False
+            self._head()
+            self._leave()
+
+    def _head(self) -> None:
+        if not self._headed and self._at is not None:
+            self._writer.write(self._at + b"\0")
+            self._headed = True
+
+    def _rows(self, rows: list[bytes]) -> None:
+        if rows:
+            self._head()
+            self._writer.write(b"\0".join(rows) + b"\0")
+
+    def _leave(self) -> None:
+        """Copy what the directory at hand still has in the old manifest."""
+        if self._at is not None and self._here == self._at:
+            for rows in self._cursor.rows():
+                self._rows(rows)
+            self._here = self._cursor.next_directory()
+        self._at = None
 
 
 def kept(directory: bytes, rows: list[bytes], skipped: Container[bytes]) -> list[bytes]:
     """The signed records that are not at or below a path in `skipped`."""
-    return [row for row in rows if not at_or_below(_signed_path(directory, row), skipped)]
+    return [row for row in rows if not at_or_below(signed_path(directory, row), skipped)]
 
 
 def at_or_below(path: bytes, paths: Container[bytes]) -> bool:
@@ -383,7 +411,8 @@ def at_or_below(path: bytes, paths: Container[bytes]) -> bool:
     return False
 
 
-def _signed_path(directory: bytes, row: bytes) -> bytes:
+def signed_path(directory: bytes, row: bytes) -> bytes:
+    """The path, below the root, that a signed record is about."""
     return directory[1:] if len(row) == 1 else joined(directory, file_name(row[1:]))
 
 

@@ -7,12 +7,13 @@ made of the profile, the run and the task's number, so that whatever is killed w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ class _Runner:
 
     def commit(self, current: Run, ended: list[tuple[Task, Outcome]]) -> None:
         """Take finished tasks into the manifest, in one pass, and note which failed. Done twice it does no harm."""
-        deltas = []
+        deltas: dict[tuple[Any, ...], list[Iterable[manifest.Delta]]] = {}
         for task, known in ended:
             good = known.name in ("succeeded", "succeeded-with-skips")
             skipped = self._skipped(task, known) if good else None
@@ -227,11 +228,12 @@ class _Runner:
                     code, "files-skipped", f"task {task.task_id}: {known.cause}; they are sent again", known.remedy
                 )
             if not task.whole:
-                deltas.append(_without(manifest.delta_blocks([current.directory / task.delta]), skipped))
-        if deltas:
-            self.result.committed += manifest.merge(
-                self.state.manifest, self._renewing(manifest.together(deltas)), self.state.manifest
-            )
+                kind = (task.kind, task.sync_level, task.recursive)
+                delta = _without(manifest.delta_blocks([current.directory / task.delta]), skipped)
+                deltas.setdefault(kind, []).append(delta)
+        for following in deltas.values():  # tasks of one kind follow each other in order
+            blocks = self._renewing(itertools.chain.from_iterable(following))
+            self.result.committed += manifest.merge(self.state.manifest, blocks, self.state.manifest)
         for task, known in ended:
             task.ended = known.name
         current.save()
@@ -516,7 +518,10 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
                 f"globuswrap sync run {profile.name} --wait",
             )
         top = os.fsencode(path.strip("/"))
-        inside: Callable[[bytes], bool] = (lambda each: at_or_below(each, {top})) if top else (lambda each: True)
+
+        def inside(directory: bytes, row: bytes) -> bool:
+            return not top or at_or_below(manifest.signed_path(directory, row), {top})
+
         seen = Seen()
         if forget:
             blocks: Iterable[manifest.Delta] = _everything(state.manifest)
@@ -530,7 +535,10 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
                 for directory, rows in blocks:
                     lease.renew()
                     writer.write(manifest.delta_text(directory, rows))
-            changed = manifest.merge(state.manifest, manifest.delta_blocks([delta]), state.manifest, inside)
+            blocks = (
+                (each, [row for row in rows if inside(each, row)]) for each, rows in manifest.delta_blocks([delta])
+            )
+            changed = manifest.merge(state.manifest, blocks, state.manifest)
         except ValueError as error:
             raise manifest.damaged(state.manifest, str(error)) from None
         finally:
