@@ -6,20 +6,19 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from globuswrap.cli import progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.collections import resolve
 from globuswrap.errors import Refused, UsageProblem
-from globuswrap.sharing import actions, rules
 from globuswrap.system import log, units
-from globuswrap.transfers import cleanup as cleaning
-from globuswrap.transfers import journal
-from globuswrap.transfers.cleanup import Plan
+
+if TYPE_CHECKING:
+    from globuswrap.sharing import rules
+    from globuswrap.transfers.cleanup import Plan
 
 app = application()
 
@@ -49,6 +48,10 @@ def cleanup(
     A receipt proves a file when it lists it (--receipt-files), or when a checksum sync compared its whole directory. The other
     copy must still be there, of the same size. Permissions on directories that are empty then are revoked.
     """
+    from globuswrap.collections import resolve
+    from globuswrap.sharing import actions
+    from globuswrap.transfers import cleanup as cleaning
+
     if not under:
         raise UsageProblem("no-under", "nothing bounds the deletion", "add --under NAME:/dir/")
     top = resolve.address(under)
@@ -105,6 +108,8 @@ def _summary(found: Plan, yes: bool) -> str:
 
 def _rules(found: Plan, roots: list[str]) -> list[rules.Step]:
     """The permissions on directories within the roots that no file will be in any more."""
+    from globuswrap.sharing import actions
+
     if not found.deleted and not any(found.emptied(root) for root in roots):
         return []
     try:
@@ -122,6 +127,8 @@ def _rules(found: Plan, roots: list[str]) -> list[rules.Step]:
 
 
 def _receipts(places: list[Path] | None) -> Iterator[Mapping[str, Any]]:
+    from globuswrap.transfers import journal
+
     if places is None:
         yield from (each.receipt for each in journal.entries() if each.receipt is not None)
         return

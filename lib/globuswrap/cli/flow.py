@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap import config
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
-from globuswrap.collections import principals, resolve
 from globuswrap.errors import UsageProblem
-from globuswrap.flows import deploy as deploying
-from globuswrap.flows import runs
-from globuswrap.flows.runs import Ended, Start
 from globuswrap.system import log, units
+
+if TYPE_CHECKING:
+    from globuswrap.flows.runs import Ended
 
 app = application(no_args_is_help=True, help="Deploy, start and follow Globus flows.")
 
@@ -35,6 +33,8 @@ def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
 ) -> Report:
     """Create the flow, or update it where it differs from its directory. Its id is recorded in DIR/deployed.json."""
+    from globuswrap.flows import deploy as deploying
+
     done = deploying.plan(directory)[1] if dry_run else deploying.deploy(directory)
     act = {"created": "create", "updated": "update", "kept": "keep"}[done.act] if dry_run else done.act
     data = {"flow_id": done.flow_id or None, "act": act, "changed": list(done.changed), "dry_run": dry_run}
@@ -67,6 +67,11 @@ def start(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the input; start nothing.")] = False,
 ) -> Report:
     """Start a run. The input is compared with the flow's schema before anything is sent."""
+    from globuswrap.collections import principals
+    from globuswrap.flows import deploy as deploying
+    from globuswrap.flows import runs
+    from globuswrap.flows.runs import Start
+
     wanted = Start(
         flow_id=deploying.flow_id(flow),
         given=_input(input_, set_ or [], address or []),
@@ -106,12 +111,17 @@ def logs(
     limit: Annotated[int, typer.Option("--limit", help="Entries at most.", min=1)] = 100,
 ) -> Report:
     """What happened in a run."""
+    from globuswrap.flows import runs
+
     found = runs.entries(run, limit)
     rows = [[str(each.get("time")), str(each.get("code")), str(each.get("description"))] for each in found]
     return Report({"entries": found}, table(rows, ["TIME", "CODE", "DESCRIPTION"]))
 
 
 def _waited(run_id: str, timeout: str | None, poll: str, grace: str) -> Ended:
+    from globuswrap import config
+    from globuswrap.flows import runs
+
     ended = runs.wait(
         run_id,
         timeout=None if timeout is None else units.duration(timeout),
@@ -127,6 +137,8 @@ def _waited(run_id: str, timeout: str | None, poll: str, grace: str) -> Ended:
 
 def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[str, Any]:
     """The input document: of a file, then single values, in the order they are given."""
+    from globuswrap.collections import resolve
+
     found: dict[str, Any] = {}
     if source is not None:
         try:

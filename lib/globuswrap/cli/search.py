@@ -7,19 +7,17 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
-from globuswrap.collections import names, principals
 from globuswrap.errors import UsageProblem
-from globuswrap.search import entries as made
-from globuswrap.search import ingest as ingesting
-from globuswrap.search.entries import Defaults
 from globuswrap.system import log, units
-from globuswrap.transfers import journal
+
+if TYPE_CHECKING:
+    from globuswrap.search.entries import Defaults
 
 app = application(no_args_is_help=True, help="Ingest into and query Globus Search.")
 
@@ -59,6 +57,9 @@ def ingest(
 
     Sending again changes nothing: an entry replaces the one with its subject and id.
     """
+    from globuswrap.search import ingest as ingesting
+    from globuswrap.search.entries import Defaults
+
     identifier = _index(index)
     defaults = Defaults(_urns(visible_to or []), subject, entry_id)
     if (source is None) == (not receipts):
@@ -91,6 +92,8 @@ def query(
     advanced: Annotated[bool, typer.Option("--advanced", help="TEXT is of the advanced query syntax.")] = False,
 ) -> Report:
     """Ask an index: prints the subjects; with --json the whole answer."""
+    from globuswrap.search import ingest as ingesting
+
     if (text is None) == (document is None):
         raise UsageProblem("no-query", "name words, or --document", "globuswrap search query INDEX WORDS")
     body = None if document is None else json.dumps(_document(document)).encode()
@@ -102,12 +105,16 @@ def query(
 
 
 def _index(text: str) -> str:
+    from globuswrap.collections import names
+
     if not names.UUID.fullmatch(text):
         raise UsageProblem("bad-uuid", f"{text!r} is no index", "find it: globus search index list")
     return str(uuid.UUID(text))
 
 
 def _urns(texts: list[str]) -> list[str]:
+    from globuswrap.collections import principals
+
     known = {"public": "public", "all-users": "all_authenticated_users"}
     people = [text for text in texts if text not in known]
     urns = dict(zip(people, (who.urn for who in principals.resolve(people)), strict=True)) if people else {}
@@ -115,6 +122,8 @@ def _urns(texts: list[str]) -> list[str]:
 
 
 def _lines(source: str, defaults: Defaults) -> Iterator[dict[str, Any]]:
+    from globuswrap.search import entries as made
+
     if source == "-":
         yield from made.from_lines(sys.stdin, defaults, "standard input")
         return
@@ -138,6 +147,9 @@ def _document(source: str) -> dict[str, Any]:
 def _from_receipts(
     places: list[str], template: Path | None, defaults: Defaults, each_file: bool
 ) -> Iterator[dict[str, Any]]:
+    from globuswrap.collections import names
+    from globuswrap.search import entries as made
+
     if template is None:
         raise UsageProblem("no-template", "how an entry is made from a receipt is not said", "add --template FILE")
     found = [receipt for place in places for receipt in _receipts(place)]
@@ -145,6 +157,8 @@ def _from_receipts(
 
 
 def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
+    from globuswrap.transfers import journal
+
     path = Path(place)
     if path.exists():
         for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:

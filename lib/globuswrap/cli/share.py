@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,16 +12,13 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.cli.transfer import planned, summary
-from globuswrap.collections import principals, resolve
-from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
-from globuswrap.sharing import actions, rules
-from globuswrap.sharing import deliver as delivering
-from globuswrap.sharing import policy as policies
-from globuswrap.sharing.actions import Mail
-from globuswrap.sharing.deliver import Delivery
-from globuswrap.sharing.rules import Step, Wanted
 from globuswrap.system import log
+
+if TYPE_CHECKING:
+    from globuswrap.collections.address import Address
+    from globuswrap.sharing.actions import Mail
+    from globuswrap.sharing.rules import Step, Wanted
 
 app = application(no_args_is_help=True, help="Permissions on shared (guest) collections.")
 
@@ -55,6 +52,9 @@ def grant(
     dry_run: DryRun = False,
 ) -> Report:
     """Give people permission on a directory. An equal rule is kept, a different one updated."""
+    from globuswrap.collections import resolve
+    from globuswrap.sharing import actions, rules
+
     where = resolve.address(share)
     wanted = _wanted(people, rules.directory(where.path), permissions, expires, provision)
     if dry_run:
@@ -72,6 +72,10 @@ def revoke(
     dry_run: DryRun = False,
 ) -> Report:
     """Take permissions on this very directory away. What is not there is no failure."""
+    from globuswrap.collections import principals, resolve
+    from globuswrap.sharing import actions, rules
+    from globuswrap.sharing.rules import Step
+
     where = resolve.address(share)
     if everyone == bool(people):
         raise UsageProblem("nobody", "name people, or --all", "globuswrap share revoke SHARE:/dir/ person@example.org")
@@ -94,6 +98,9 @@ def list_(
     roles: Annotated[bool, typer.Option("--roles", help="Its roles too.")] = False,
 ) -> Report:
     """The rules of a collection, with the names of the people."""
+    from globuswrap.collections import resolve
+    from globuswrap.sharing import actions
+
     collection = resolve.collection(share.partition(":")[0])
     found = actions.there(collection, names=True)
     rows = [
@@ -142,6 +149,12 @@ def deliver(
 
     Waits for the transfer. If it does not succeed, nothing is granted, and nothing that was there is deleted.
     """
+    from globuswrap.collections import principals, resolve
+    from globuswrap.sharing import actions, rules
+    from globuswrap.sharing import deliver as delivering
+    from globuswrap.sharing.deliver import Delivery
+    from globuswrap.sharing.rules import Wanted
+
     destination = resolve.address(share)
     whos = principals.resolve(to or [], provision=provision)
     _checked(permissions)
@@ -189,6 +202,9 @@ def apply(
     dry_run: DryRun = False,
 ) -> Report:
     """Bring the rules and roles of a guest collection to what a file says. The plan is shown first."""
+    from globuswrap.sharing import actions
+    from globuswrap.sharing import policy as policies
+
     policy = policies.read(file, provision=provision)
     steps = actions.plan(policy.collection, policy.rules, prune=prune, names=True)
     held = actions.roles(policy.collection, names=True) if policy.roles is not None else []
@@ -229,6 +245,8 @@ def guest(
 
     The Globus CLI makes it, because that needs a consent of its own at the collection's manager.
     """
+    from globuswrap.collections import resolve
+
     where: Address = resolve.address(base)
     create = ("globus", "collection", "create", "guest", where.collection, where.path, title)
     add = ("globuswrap", "collection", "add", name or "NAME", "UUID_IT_PRINTS")
@@ -239,17 +257,25 @@ def guest(
 def _wanted(
     people: list[str] | None, path: str, permissions: str, expires: str | None, provision: bool
 ) -> list[Wanted]:
+    from globuswrap.collections import principals
+    from globuswrap.sharing import rules
+    from globuswrap.sharing.rules import Wanted
+
     _checked(permissions)
     ends = None if expires is None else rules.expiry(expires)
     return [Wanted(who, path, permissions, ends) for who in principals.resolve(people or [], provision=provision)]
 
 
 def _checked(permissions: str) -> None:
+    from globuswrap.sharing import rules
+
     if permissions not in rules.PERMISSIONS:
         raise UsageProblem("bad-option", f"--permissions {permissions}: not known", "r or rw")
 
 
 def _mail(send: bool, message: str | None) -> Mail:
+    from globuswrap.sharing.actions import Mail
+
     if message is not None and not send:
         raise UsageProblem("bad-option", "--message is the text of --mail", "add --mail")
     return Mail(send, message)

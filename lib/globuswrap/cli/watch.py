@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,11 +14,11 @@ from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.errors import DONE, REFUSED, TRY_LATER, UsageProblem
 from globuswrap.system import files, log, units
-from globuswrap.watch import run as running
-from globuswrap.watch import sight, template
-from globuswrap.watch.ledger import Ledger
-from globuswrap.watch.run import Plan, Tally, Watcher
-from globuswrap.watch.sight import Wanted
+
+if TYPE_CHECKING:
+    from globuswrap.watch import run as running
+    from globuswrap.watch.ledger import Ledger
+    from globuswrap.watch.run import Plan, Tally, Watcher
 
 app = application()
 
@@ -83,6 +83,12 @@ def watch(
     What came while no watcher ran is picked up. A command that fails is tried again with growing pauses; exit status 75
     does not count as a failure. Stopping the watcher leaves running commands running: the next one takes them up.
     """
+    from globuswrap.watch import run as running
+    from globuswrap.watch import sight, template
+    from globuswrap.watch.ledger import Ledger
+    from globuswrap.watch.run import Plan, Watcher
+    from globuswrap.watch.sight import Wanted
+
     top = os.path.abspath(os.path.expanduser(directory))
     if not os.path.isdir(top):
         raise UsageProblem("no-directory", f"{top} is not a directory", "name the directory to watch")
@@ -140,6 +146,8 @@ def _ledger_name(name: str | None, top: str) -> str:
 
 def _notices(plan: Plan, observe: str, drain: bool) -> running.Notices:
     """Hints from the kernel where it has them; otherwise, and for a drain, looking in intervals."""
+    from globuswrap.watch import run as running
+
     if observe == "poll" or drain or (observe == "auto" and plan.remote):
         return running.Intervals()
     try:
@@ -171,6 +179,8 @@ def _line(tally: Tally, waiting: int) -> str:
 
 
 def _planned(watcher: Watcher) -> Report:
+    from globuswrap.watch import sight, template
+
     watcher.scan()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     rows: list[dict[str, Any]] = []
