@@ -56,7 +56,8 @@ def cleanup(
         raise UsageProblem("no-under", "nothing bounds the deletion", "add --under NAME:/dir/")
     top = resolve.address(under)
     roots = cleaning.checked_roots(top, [resolve.address(each) for each in paths or []])
-    before = None if older_than is None else time.time() - units.duration(older_than)
+    age = units.duration(older_than) if older_than is not None else 0.0
+    before = time.time() - age if age else None
     found = cleaning.plan(
         top.collection,
         roots,
