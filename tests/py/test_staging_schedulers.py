@@ -224,13 +224,17 @@ def test_the_text_of_a_stage_job() -> None:
         "#!/bin/bash\n"
         "# globuswrap chain c1234abcd: staging. Written by `globuswrap submit`; running it again does no harm.\n"
         "umask 077\n"
-        "export HOME=/home/me\n"
-        "export XDG_STATE_HOME='/st ate'\n"
         "exec >>/state/c1/log 2>&1 </dev/null\n"
+        "source /state/c1/settings || exit 1\n"
         "cd -- '/home/me/it'\"'\"'s here' || cd /\n"
         "printf '== %(%Y-%m-%d %H:%M:%S)T %s: staging, job %s\\n' -1 \"$HOSTNAME\" "
         '"${SLURM_JOB_ID:-${PBS_JOBID:-}}"\n'
         "exec /opt/gw/bin/globuswrap tend --in-job --for 540 c1234abcd\n"
+    )
+    assert scripts.settings(a_plan()) == (
+        "# globuswrap chain c1234abcd: settings for its stage jobs, as they were when it was submitted.\n"
+        "export HOME=/home/me\n"
+        "export XDG_STATE_HOME='/st ate'\n"
     )
 
 

@@ -95,8 +95,10 @@ def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
         return {"witness.sh": "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"}
     seconds = max(30, int(plan.staging.time - min(60.0, plan.staging.time / 4)))
     job = ["--in-job", "--for", str(seconds), plan.id]
-    texts = {"stage.sh": scripts.stage(plan, directory, "staging", job)}
+    texts = {"settings": scripts.settings(plan), "stage.sh": scripts.stage(plan, directory, "staging", job)}
     for outcome, (fact, _, what) in _FOLLOWER.items():
+        if outcome == base.AFTER_EITHER and plan.scheduler != "pbs":
+            continue
         texts[f"{fact.removeprefix('job.')}.sh"] = scripts.stage(plan, directory, what, ["--after", outcome, *job])
     return texts
 

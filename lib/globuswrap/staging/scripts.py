@@ -48,14 +48,21 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def settings(plan: Plan) -> str:
+    """The file that stage jobs read first: what of the environment at `submit` they need."""
+    lines = [f"# globuswrap chain {plan.id}: settings for its stage jobs, as they were when it was submitted."]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in plan.environment.items()]
+    return "\n".join(lines) + "\n"
+
+
 def stage(plan: Plan, directory: Path, what: str, arguments: Sequence[str]) -> str:
-    """A stage job: sets the environment, writes to the chain's log, and advances the chain."""
+    """A stage job: reads the settings, writes to the chain's log, and advances the chain."""
     lines = [
         "#!/bin/bash",
         f"# globuswrap chain {plan.id}: {what}. Written by `globuswrap submit`; running it again does no harm.",
         "umask 077",
-        *_exports(plan),
         f"exec >>{shlex.quote(str(directory / 'log'))} 2>&1 </dev/null",
+        f"source {shlex.quote(str(directory / 'settings'))} || exit 1",
         f"cd -- {shlex.quote(plan.cwd)} || cd /",
         f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{SLURM_JOB_ID:-${{PBS_JOBID:-}}}}"',
         f"exec {shlex.join([*plan.launcher, 'tend', *arguments])}",
@@ -85,7 +92,3 @@ def inline(plan: Plan, payload: Path, text: str, prefix: str) -> str:
 def toolkit() -> Path:
     """The shell toolkit for job scripts."""
     return Path(__file__).resolve().parent.parent / "shell" / "toolkit.sh"
-
-
-def _exports(plan: Plan) -> list[str]:
-    return [f"export {name}={shlex.quote(value)}" for name, value in plan.environment.items()]
