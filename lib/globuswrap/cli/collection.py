@@ -71,7 +71,7 @@ def list_() -> Report:
         ]
         for each in known
     ]
-    return Report({"collections": data}, table(rows, ["NAME", "ID", "MOUNTED"]) if rows else [])
+    return Report({"collections": data}, table(rows, ["NAME", "ID", "MOUNTED", "FROM"]) if rows else [])
 
 
 @command(app, "search")
