@@ -16,7 +16,7 @@ import pytest
 
 import support
 from command_line import run
-from globuswrap.cli.completion import split
+from globuswrap.cli.completing import split
 from globuswrap.sandbox.launch import Sandbox
 from support import HOSTILE_NAMES
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,14 +34,14 @@ ROOMS = {
 }
 #: What importing typer alone brings along is not ours to leave out.
 _WATCH = """
-import json, sys
+import sys
 import typer
 before = set(sys.modules)
 sys.path.insert(0, sys.argv.pop(1))
 from globuswrap.cli.main import run
 code = run(sys.argv[1:])
 sys.stdout.flush()
-print("\\0" + json.dumps([code, sorted(set(sys.modules) - before)]))
+print("\\0" + repr([code, sorted(set(sys.modules) - before)]))
 """
 
 
@@ -50,7 +51,7 @@ def imported(*arguments: str) -> tuple[int, set[str]]:
         [sys.executable, "-I", "-X", "utf8", "-c", _WATCH, str(REPOSITORY / "lib"), *arguments],
         capture_output=True, text=True, check=True, cwd=REPOSITORY, env={"HOME": "/nonexistent", "PATH": ""},
     )  # fmt: skip
-    code, names = json.loads(done.stdout.rpartition("\0")[2])
+    code, names = ast.literal_eval(done.stdout.rpartition("\0")[2])
     return code, set(names)
 
 
@@ -75,7 +76,7 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     assert code == 0
     assert not too_much(modules)
     others = {name for name in modules if name.startswith("globuswrap.cli.")}
-    known = {f"globuswrap.cli.{each}" for each in ("main", "app", "lean", "options", "output", "progress")}
+    known = {f"globuswrap.cli.{each}" for each in ("main", "app", "lean", "options", "output", "progress", "table")}
     own = {f"globuswrap.cli.{app.COMMANDS[command[0]].module}", "globuswrap.cli.transfer"} if command else set()
     assert others <= known | own
 
@@ -102,3 +103,22 @@ def test_a_wrong_command_line_is_refused_without_anything_heavy(line: tuple[str,
 def test_the_watch_sees_what_it_looks_for() -> None:
     _, modules = imported("collection", "list")
     assert {"globuswrap.collections.names", "globuswrap.config", "json"} <= too_much(modules)
+
+
+def test_a_second_question_about_a_command_is_answered_without_typer(tmp_path: Path) -> None:
+    lines = ("globuswrap tr", "globuswrap transfer --sync-l", "globuswrap transfer arc", "globuswrap sync run be")
+    for line in lines:
+        asked = [sys.executable, "-I", "-X", "utf8", "-X", "importtime", "-c", _COMPLETE, str(REPOSITORY / "lib"), line]
+        again = [
+            subprocess.run(asked, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}) for _ in "12"
+        ]
+        assert again[0].stdout == again[1].stdout
+        assert "typer" not in again[1].stderr
+
+
+_COMPLETE = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from globuswrap.cli.main import run
+run(["__complete", "line", sys.argv[1]])
+"""

@@ -33,9 +33,9 @@ def run(arguments: list[str]) -> int:
         print(f"globuswrap {__version__}")
         return errors.DONE
     if arguments[:1] == ["__complete"]:
-        from globuswrap.cli import completion
+        from globuswrap.cli import completing
 
-        return completion.answer(arguments[1:])
+        return completing.answer(arguments[1:])
     output.state.json = "--json" in arguments
     output.state.command = next((word for word in arguments if not word.startswith("-")), "")
     for number in _SIGNALS:

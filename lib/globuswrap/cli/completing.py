@@ -1,0 +1,359 @@
+"""What `globuswrap __complete` answers.
+
+Nothing here waits for Globus. Remote paths come from the mounted directory where there is one, else from a listing that an
+earlier question fetched in the background: the first TAB in a new directory may find nothing, the next one does. Nor is
+typer imported, most of a start's time: what a command takes is kept from the first question about it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import posixpath
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from globuswrap.cli import table
+from globuswrap.errors import Problem
+from globuswrap.system import files
+
+if TYPE_CHECKING:
+    from globuswrap.collections.address import Address
+
+#: Seconds for which a listing is taken as it is; older ones are shown, and fetched again.
+FRESH = 300.0
+#: A listing that was asked for is not asked for again within these seconds.
+_ASKED = 20.0
+#: Journal entries looked at, newest first; a long journal must not make TAB slow.
+_ENTRIES = 200
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Print what the last word can become: `how` (files, nospace, quoted), how many characters of the word readline keeps,
+    then one candidate a line. Never fails: a shell prompt is no place for problems."""
+    form, *rest = arguments
+    words, quoted = split(rest[0]) if form == "line" and rest else (list(rest), False)
+    current = words[-1] if words else ""
+    found: list[str] = []
+    with contextlib.suppress(Problem, OSError):
+        found = candidates(words)
+    how = [name for name, holds in (("quoted", quoted), ("files", found == [FILES])) if holds]
+    shown = sorted({each for each in found if each != FILES and each.isprintable() and each.startswith(current)})
+    if any(each.endswith((":", "/", "=")) for each in shown):
+        how.append("nospace")
+    strip = 0 if quoted else current.rfind(":") + 1
+    print("\n".join([",".join(how) or "plain", str(strip), *shown]))
+    return 0
+
+
+#: Stands for: local files, which the shell itself knows best.
+FILES = "\0files"
+
+
+def split(line: str) -> tuple[list[str], bool]:
+    """The words of a command line as far as it is typed, unquoted, the last one being typed (it may be empty); and whether
+    a quotation mark is open in it."""
+    words: list[str] = []
+    word: str | None = None
+    quote = ""
+    at = 0
+    while at < len(line):
+        letter = line[at]
+        at += 1
+        if quote:
+            if letter == quote:
+                quote = ""
+            elif letter == "\\" and quote == '"' and line[at : at + 1] in ('"', "\\", "$", "`"):
+                word = (word or "") + line[at]
+                at += 1
+            else:
+                word = (word or "") + letter
+        elif letter in " \t\n":
+            if word is not None:
+                words.append(word)
+            word = None
+        elif letter in "'\"":
+            quote = letter
+            word = word or ""
+        elif letter == "\\":
+            word = (word or "") + line[at : at + 1]
+            at += 1
+        else:
+            word = (word or "") + letter
+    return [*words, word or ""], bool(quote)
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """What the last of the words can become; [FILES] where it is a local file."""
+    *before, current = words[1:] if len(words) > 1 else [""]
+    at = next((place for place, word in enumerate(before) if not word.startswith("-")), None)
+    if at is None:
+        return ["--help", "--version"] if current.startswith("-") else list(table.available())
+    name, given = before[at], list(before[at + 1 :])
+    if name not in table.available():
+        return []
+    shape = _shape(name)
+    below = next((word for word in given if not word.startswith("-")), None)
+    if name in shape:
+        return _of_command(name, shape[name], given, current)
+    if below is None:
+        return ["--help"] if current.startswith("-") else [each.rpartition(" ")[2] for each in shape]
+    path = f"{name} {below}"
+    return _of_command(path, shape[path], given[given.index(below) + 1 :], current) if path in shape else []
+
+
+#: Of one command: `options` (name -> its parameter, and whether it takes a value), `places` (parameter, whether repeatable).
+Shape = dict[str, Any]
+
+
+def _shape(name: str) -> dict[str, Shape]:
+    """What a command, or each of its subcommands, takes; kept for as long as its module stays as it is."""
+    import json
+
+    module = Path(__file__).parent / f"{table.COMMANDS[name].module}.py"
+    stamp = [[status.st_mtime_ns, status.st_size] for status in (module.stat(), module.with_name("options.py").stat())]
+    kept = files.cache_dir() / "commands" / f"{name}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        document = json.loads(kept.read_bytes())
+        if document["stamp"] == [str(module), *stamp]:
+            return dict(document["shape"])
+    shape = _shape_asked(name)
+    with contextlib.suppress(OSError):
+        files.private_directory(kept.parent)
+        files.write_atomic(kept, json.dumps({"stamp": [str(module), *stamp], "shape": shape}))
+    return shape
+
+
+def _shape_asked(name: str) -> dict[str, Shape]:
+    from globuswrap.cli import app
+
+    found = app.load(name)
+    if not hasattr(found, "list_commands"):
+        return {name: _of_click(found)}
+    return {f"{name} {each}": _of_click(found.get_command(None, each)) for each in found.list_commands(None)}
+
+
+def _of_click(command: Any) -> Shape:
+    options = {
+        option: [param.name, not param.is_flag and not param.count]
+        for param in command.params
+        if param.param_type_name == "option" and not param.hidden
+        for option in (*param.opts, *param.secondary_opts)
+    }
+    places = [[param.name, param.nargs == -1] for param in command.params if param.param_type_name == "argument"]
+    return {"options": options, "places": places}
+
+
+def _of_command(path: str, shape: Shape, given: Sequence[str], current: str) -> list[str]:
+    options, places = shape["options"], shape["places"]
+    taken = 0
+    wanted: str | None = None
+    ended = False
+    for word in given:
+        if wanted is not None:
+            wanted = None
+        elif word == "--" and not ended:
+            ended = True
+        elif word.startswith("-") and len(word) > 1 and not ended:
+            parameter, valued = options.get(word, (None, False))
+            wanted = parameter if valued else None
+        else:
+            taken += 1
+    if wanted is not None:
+        return _values(path, wanted, current)
+    if current.startswith("-") and not ended:
+        name, equals, value = current.partition("=")
+        if equals and name in options:
+            return [f"{name}={each}" for each in _values(path, options[name][0], value) if each != FILES]
+        return [*(each for each in options if each.startswith("--")), "--help"]
+    if not places or (taken >= len(places) and not places[-1][1]):
+        return []
+    return _values(path, places[min(taken, len(places) - 1)][0], current)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def _values(path: str, name: str, current: str) -> list[str]:
+    """Values by the name of the parameter; where it means something else for one command, by both."""
+    find = _FINDERS.get(f"{path} {name}") or _FINDERS.get(name)
+    return [FILES] if find is None else list(find(current))
+
+
+def _addresses(current: str) -> Iterable[str]:
+    from globuswrap.collections import names
+
+    if current.startswith(("/", ".", "~")):
+        return [FILES]
+    head, colon, path = current.partition(":")
+    if not colon:
+        return [f"{name}:" for name in names.known()]
+    return _remote(head, path)
+
+
+def _names(current: str) -> Iterable[str]:
+    from globuswrap.collections import names
+
+    return list(names.known())
+
+
+def _profiles(current: str) -> Iterable[str]:
+    from globuswrap import config
+
+    return list(config.load().table("sync"))
+
+
+def _scripts_or_profiles(current: str) -> Iterable[str]:
+    found = [name for name in _profiles(current) if current and name.startswith(current)]
+    return found or [FILES]
+
+
+def _chains(current: str) -> Iterable[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return [name for name in os.listdir(files.state_dir() / "chains") if not name.startswith(".")]
+    return []
+
+
+def _entries() -> list[Path]:
+    root = files.state_dir() / "journal"
+    found: list[tuple[float, str]] = []
+    with contextlib.suppress(FileNotFoundError):
+        for shard in filter(os.DirEntry.is_dir, os.scandir(root)):
+            for each in os.scandir(shard.path):
+                if each.name.count(".") == 1:
+                    found.append((each.stat().st_mtime, each.path))
+    return [Path(path) for _, path in sorted(found, reverse=True)[:_ENTRIES]]
+
+
+def _keys(current: str) -> Iterable[str]:
+    import json
+
+    for path in _entries():
+        with contextlib.suppress(OSError, ValueError):
+            name = json.loads(path.read_bytes()).get("name")
+            if name:
+                yield str(name)
+
+
+def _task_ids(current: str) -> Iterable[str]:
+    import json
+
+    for path in _entries():
+        with contextlib.suppress(OSError, ValueError):
+            yield str(json.loads(Path(f"{path}.task").read_bytes())["task_id"])
+
+
+def _tasks(current: str) -> Iterable[str]:
+    """Task ids, keys and chains. (Keys of chains' steps begin with `chain/` and are nobody's to type.)"""
+    keys = [key for key in _keys(current) if not key.startswith("chain/")]
+    return [*_task_ids(current), *keys, *_chains(current)]
+
+
+def _fixed(*values: str) -> Callable[[str], Iterable[str]]:
+    return lambda current: values
+
+
+def _sandbox_faults(current: str) -> Iterable[str]:
+    from globuswrap.sandbox.faults import KINDS
+
+    return list(KINDS)
+
+
+_FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
+    **dict.fromkeys(("source", "destination", "addresses", "address", "share", "base", "from_"), _addresses),
+    **dict.fromkeys(("collection show collection", "collection remove name", "share list share"), _names),
+    **dict.fromkeys((f"sync {verb} name" for verb in ("run", "check", "baseline", "export")), _profiles),
+    "subject": _scripts_or_profiles,
+    "tasks": _tasks,
+    "key": _keys,
+    "chains": _chains,
+    "resume": _chains,
+    "shell": _fixed("bash", "zsh"),
+    "sync_level": _fixed("exists", "size", "mtime", "checksum"),
+    "notify": _fixed("on", "off", "succeeded", "failed", "inactive"),
+    "scheduler": _fixed("auto", "slurm", "pbs", "local"),
+    "staging": _fixed("jobs", "login", "inline"),
+    "symlinks": _fixed("skip", "follow", "keep", "error"),
+    "permissions": _fixed("r", "rw"),
+    "on_collision": _fixed("error", "first", "last", "rename"),
+    "batch format_": _fixed("paths", "tab", "shell", "json"),
+    "sync export form": _fixed("cron", "systemd", "timer"),
+    "sandbox fault kind": _sandbox_faults,
+}
+
+
+# --- remote paths -----------------------------------------------------------------------------------------------------
+
+
+def _remote(head: str, path: str) -> list[str]:
+    """Paths on a collection, from the mounted directory or the kept listing."""
+    from globuswrap.collections import mounts, resolve
+    from globuswrap.collections.address import Address
+
+    if not path:
+        return [f"{head}:/"]
+    above = path[: path.rfind("/") + 1]
+    if not above:
+        return []
+    directory = Address(resolve.collection(head), above)
+    try:
+        local = mounts.to_local(directory)
+        with os.scandir(local) as entries:
+            listed = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    except (Problem, OSError):
+        listed = _kept(directory)
+    hidden = posixpath.basename(path).startswith(".")
+    return [f"{head}:{above}{name}" for name in listed if hidden or not name.startswith(".")]
+
+
+def _listing_file(directory: Address) -> Path:
+    text = f"{os.environ.get('GLOBUS_SDK_ENVIRONMENT', '')} {os.environ.get('GLOBUS_PROFILE', '')} {directory}"
+    return files.cache_dir() / "listings" / hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _kept(directory: Address) -> list[str]:
+    """The listing that was kept, however old; when it is old or missing, a new one is fetched in the background."""
+    path = _listing_file(directory)
+    names: list[str] = []
+    age = FRESH + 1
+    with contextlib.suppress(OSError):
+        names = path.read_text("utf-8", "replace").split("\0")
+        age = time.time() - path.stat().st_mtime
+    if age > FRESH:
+        _fetch_later(directory, path)
+    return [name for name in names if name]
+
+
+def _fetch_later(directory: Address, path: Path) -> None:
+    """List the directory in a process of its own, which the prompt does not wait for."""
+    asked = path.with_name(f"{path.name}.asked")
+    with contextlib.suppress(OSError):
+        if time.time() - asked.stat().st_mtime < _ASKED:
+            return
+    files.private_directory(path.parent)
+    asked.touch()
+    if os.fork() != 0:
+        return
+    code = 1
+    try:  # the child: away from the terminal and from the pipe that the shell reads
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        with contextlib.suppress(Problem, OSError):
+            _fetch(directory, path)
+            code = 0
+    finally:
+        os._exit(code)
+
+
+def _fetch(directory: Address, path: Path) -> None:
+    from globuswrap.globus import command as globus
+
+    found = globus.call("ls", "--all", "--", str(directory), timeout=30)
+    rows = found.get("DATA", []) if isinstance(found, dict) else []
+    listed = [f"{row['name']}{'/' if row.get('type') == 'dir' else ''}" for row in rows if isinstance(row, dict)]
+    files.write_atomic(path, "\0".join(listed))
