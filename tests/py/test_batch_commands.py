@@ -22,6 +22,9 @@ from globuswrap.system import process
 from globuswrap.transfers.batching import parse
 from support import HOSTILE_NAMES, LAUNCHER, REPOSITORY
 
+#: Each runs several commands, and each of those several processes.
+pytestmark = pytest.mark.timeout(180)
+
 QUICK = ("--wait", "--poll", "0.1s")
 
 
