@@ -61,9 +61,12 @@ def main(runs: int) -> None:
             print(f"  {seconds / base:.2f}  {seconds * 1000:4.0f} ms  globuswrap {label}")
         print(f"worst: {max(least.values()) / base:.2f} (promised: below 1.5)")
         for line in LINES:
-            wall = sorted(measured([LAUNCHER, "__complete", "line", line], env)[1] for _ in range(runs))
-            median, worst = wall[len(wall) // 2] * 1000, wall[-1] * 1000
-            print(f"completion of {line!r}: median {median:.0f} ms, slowest {worst:.0f} ms (promised: below 200)")
+            asked = [measured([LAUNCHER, "__complete", "line", line], env) for _ in range(runs + 1)][1:]
+            processor, wall = sorted(each[0] * 1000 for each in asked), sorted(each[1] * 1000 for each in asked)
+            print(
+                f"completion of {line!r}: median {wall[len(wall) // 2]:.0f} ms, slowest {wall[-1]:.0f} ms, "
+                f"of which CPU {processor[0]:.0f} ms at least (promised: below 200)"
+            )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from support import REPOSITORY
 HEAVY = {
     "pydantic", "pydantic_core", "rich", "sh", "jmespath", "watchdog", "jsonschema", "starlette", "uvicorn", "globus_sdk",
     "globus_cli", "requests", "sqlite3", "subprocess", "asyncio", "http", "urllib.request", "email", "ssl", "pty",
-    "multiprocessing", "tomllib", "tomli", "json", "socket", "dis",
+    "multiprocessing", "tomllib", "tomli", "socket", "dis",
 }  # fmt: skip
 #: Of our own: what a command does is imported when it is done.
 ROOMS = {
@@ -102,7 +102,7 @@ def test_a_wrong_command_line_is_refused_without_anything_heavy(line: tuple[str,
 
 def test_the_watch_sees_what_it_looks_for() -> None:
     _, modules = imported("collection", "list")
-    assert {"globuswrap.collections.names", "globuswrap.config", "json"} <= too_much(modules)
+    assert {"globuswrap.collections.names", "globuswrap.config"} <= too_much(modules)
 
 
 def test_a_second_question_about_a_command_is_answered_without_typer(tmp_path: Path) -> None:

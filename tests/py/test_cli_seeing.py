@@ -1,0 +1,260 @@
+"""Names and paths, and what a person sees: tables, progress, colours, --watch, messages with their codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import select
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import support
+from command_line import run, run_json
+from globuswrap.cli import output
+from globuswrap.collections import mounts, names
+from globuswrap.collections.address import Address
+from globuswrap.collections.names import Collection
+from globuswrap.errors import UsageProblem
+from globuswrap.sandbox.launch import Sandbox
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_site_file_names_collections_and_a_users_file_wins(sandbox: Sandbox) -> None:
+    archive, scratch = sandbox.collection("archive").id, sandbox.collection("scratch").id
+    site = sandbox.home / ".config" / "site" / "globuswrap" / "config.toml"
+    site.parent.mkdir(parents=True)
+    site.write_text(f'[collections]\ntape = "{archive}"\nboth = "{archive}"\n[defaults]\npoll = "7s"\n')
+    sandbox.config_file.write_text(f'[collections]\nboth = "{scratch}"\n')
+    resolved = [run(sandbox, "collection", "resolve", f"{name}:/x").stdout.strip() for name in ("tape", "both")]
+    assert resolved == [f"{archive}:/x", f"{scratch}:/x"]
+    listed = run_json(sandbox, "collection", "list")["data"]["collections"]
+    assert {each["name"] for each in listed} == {"tape", "both"}
+
+
+def test_search_says_which_are_named_and_how_to_name_one(sandbox: Sandbox) -> None:
+    known = sandbox.collection("archive")
+    found = run_json(sandbox, "collection", "search", "arch")["data"]["collections"]
+    assert [(each["id"], each["name"]) for each in found] == [(known.id, "archive")]
+    sandbox.config_file.write_text("")
+    done = run(sandbox, "collection", "search", "arch")
+    assert f"globuswrap collection add NAME {known.id}" in done.stderr
+    nothing = run(sandbox, "collection", "search", "--mine", "no", "such thing")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert "'no such thing'" in nothing.stderr
+
+
+def test_bookmarks_are_shown_as_addresses_and_become_names(sandbox: Sandbox) -> None:
+    archive, scratch = sandbox.collection("archive"), sandbox.collection("scratch")
+    for number, (title, collection) in enumerate((("beam", archive), ("my runs", scratch), ("arc", archive))):
+        document = {
+            "DATA_TYPE": "bookmark",
+            "id": str(number),
+            "name": title,
+            "endpoint_id": collection.id,
+            "path": "/runs/",
+        }
+        sandbox.control.put("bookmark", str(number), {**document, "pinned": False})
+    assert "archive:/runs/" in run(sandbox, "collection", "bookmarks").stdout
+    sandbox.config_file.write_text("")
+    assert f"{archive.id}:/runs/" in run(sandbox, "collection", "bookmarks").stdout
+    added = run(sandbox, "collection", "bookmarks", "--add")
+    assert "beam:/runs/" in added.stdout
+    assert f"globuswrap collection add NAME {scratch.id}" in added.stderr
+    assert run(sandbox, "collection", "resolve", "beam:/a").stdout.strip() == f"{archive.id}:/a"
+
+
+# --- local path <-> collection path -----------------------------------------------------------------------------------
+
+_part = st.sampled_from(["a", "b", "ab", "data", "with space", "it's", "%j", "é"])
+_directory = st.lists(_part, max_size=3).map(lambda parts: "/" + "/".join(parts))
+
+
+@st.composite
+def _mounted(draw: st.DrawFn) -> dict[str, str]:
+    """A collection mounted in one or several places, each local directory and each collection path once."""
+    local = draw(st.lists(_directory, min_size=1, max_size=3, unique=True))
+    remote = draw(st.lists(_directory, min_size=len(local), max_size=len(local), unique=True))
+    return dict(zip(local, remote, strict=True))
+
+
+@settings(max_examples=300, deadline=None)
+@given(mounted=_mounted(), below=st.lists(_part, max_size=3), data=st.data())
+def test_both_ways_by_the_longest_prefix(mounted: dict[str, str], below: list[str], data: st.DataObject) -> None:
+    identifier = "aaaaaaaa-0000-4000-8000-000000000001"
+    known = {"c": Collection("c", identifier, mounted)}
+    prefix = data.draw(st.sampled_from(sorted(mounted)))
+    local = os.path.normpath(os.path.join(prefix, *below))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "known", lambda: known)
+        address = mounts.to_collection(local)
+        inside = [each for each in mounted if local == each or local.startswith(each.rstrip("/") + "/")]
+        longest = max(inside, key=len)
+        assert address.path == os.path.normpath(os.path.join(mounted[longest], os.path.relpath(local, longest)))
+        back = mounts.to_local(address)
+        # what is seen at the way back is the same file, wherever two mounts do not overlap on the collection
+        assert mounts.to_collection(back) == address or len(mounted) > 1
+        if len(mounted) == 1:
+            assert back == local
+
+
+@settings(max_examples=100, deadline=None)
+@given(path=_directory)
+def test_what_is_not_mounted_is_refused(path: str) -> None:
+    known = {"c": Collection("c", "aaaaaaaa-0000-4000-8000-000000000001", {"/mnt/x": "/y"})}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "known", lambda: known)
+        with pytest.raises(UsageProblem) as refused:
+            mounts.to_collection(path)
+        assert refused.value.name == "not-mounted"
+        with pytest.raises(UsageProblem):
+            mounts.to_local(Address("aaaaaaaa-0000-4000-8000-000000000001", "/yy" + path))
+
+
+# --- tables and colours -----------------------------------------------------------------------------------------------
+
+_cells = st.text(st.characters(codec="utf-8"), max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=st.lists(st.tuples(_cells, _cells, _cells), max_size=5), width=st.integers(60, 200))
+def test_a_table_has_one_line_for_each_row_and_fits(rows: list[tuple[str, ...]], width: int) -> None:
+    lines = output.table(rows, ["A", "B", "C"], width)
+    assert len(lines) == len(rows) + 1
+    first = max(output._columns(output._printable(row[0])) for row in [("A",), *rows])
+    for line in lines:
+        assert line.isprintable()
+        assert output._columns(line) <= max(width, first + 2 * 2 + 2 * output._LEAST)
+
+
+def test_a_table_keeps_what_one_copies() -> None:
+    task = "aaaaaaaa-0000-4000-8000-000000000001"
+    lines = output.table([[task, "ACTIVE", "x" * 80]], ["TASK", "STATE", "WHAT"], 60)
+    assert lines[1] == f"{task}  ACTIVE  {'x' * 13}…"
+    assert output.table([[task, "ACTIVE", "x" * 80]], ["TASK", "STATE", "WHAT"])[1].endswith("x" * 80)  # piped
+
+
+def test_wide_letters_are_counted_as_a_terminal_shows_them() -> None:
+    assert output.table([["日本", "x"], ["abcd", "y"]], ["A", "B"], 80) == ["A     B", "日本  x", "abcd  y"]
+    assert output.fitted("日本語", 5) == "日本…"
+
+
+class _Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_are_for_terminals_and_no_color_turns_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert output.styled("x", "bad", _Tty()) == "\x1b[31;1mx\x1b[0m"
+    assert output.styled("x", "bad", io.StringIO()) == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert output.styled("x", "bad", _Tty()) == "x"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert output.styled("x", "bad", _Tty()) == "x"
+
+
+# --- at a terminal ----------------------------------------------------------------------------------------------------
+
+
+def on_terminal(box: Sandbox, *arguments: str, env: dict[str, str] | None = None, until: str = "") -> tuple[int, str]:
+    """Run a command on a terminal of 60 columns; its exit code and everything it wrote. With `until`, it is interrupted (as
+    by ^C) when that has come."""
+    laid = {name: value for name, value in {**os.environ, **box.env, **(env or {})}.items() if value is not None}
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvpe(
+            str(support.LAUNCHER), [str(support.LAUNCHER), *arguments], {"TERM": "xterm", **laid, "COLUMNS": "60"}
+        )
+    text, end = "", time.monotonic() + 50
+    try:
+        while time.monotonic() < end:
+            if not select.select([master], [], [], 1.0)[0]:
+                continue
+            try:
+                text += os.read(master, 65536).decode("utf-8", "replace")
+            except OSError:  # it has closed the terminal
+                break
+            if until and until in text:
+                os.write(master, b"\x03")
+                until = ""
+    finally:
+        os.close(master)
+        if time.monotonic() >= end:
+            os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+
+def test_problems_are_coloured_on_a_terminal_alone(sandbox: Sandbox) -> None:
+    code, text = on_terminal(sandbox, "collection", "show", "nosuch", env={"TERM": "xterm"})
+    assert code == 2
+    assert "\x1b[31;1mglobuswrap:\x1b[0m no collection is called 'nosuch'  [unknown-collection]" in text
+    code, text = on_terminal(sandbox, "collection", "show", "nosuch", env={"NO_COLOR": "1"})
+    assert "\x1b" not in text
+    assert "\x1b" not in run(sandbox, "collection", "show", "nosuch").stderr
+
+
+@pytest.mark.slow
+def test_what_takes_longer_than_two_seconds_says_what_it_does(sandbox: Sandbox) -> None:
+    sandbox.control.fault(kind="slow", seconds=4, path="/endpoint_search")
+    code, text = on_terminal(sandbox, "collection", "search", "arch")
+    assert code == 0
+    assert "searching (" in text
+    assert text.count("\n") == 2  # the head and the row: progress leaves nothing behind
+    assert "searching" not in run(sandbox, "collection", "search", "arch").stderr
+
+
+@pytest.mark.slow
+def test_watch_goes_on_until_nothing_is_under_way(new_sandbox: Callable[..., Sandbox]) -> None:
+    sandbox = new_sandbox(progress="held")
+    (sandbox.collection("archive").path / "a").write_text("x")
+    task = run(sandbox, "transfer", "archive:/a", "results:/a").stdout.strip()
+    sandbox.control.progress("timed:4")
+    done = run(sandbox, "status", "--watch", "--every", "1s")
+    assert done.returncode == 0
+    states = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(task)]
+    assert states[0] == "ACTIVE"
+    assert states[-1] == "SUCCEEDED"
+    assert len(states) == len(set(states))  # only what changed
+
+
+@pytest.mark.slow
+def test_watch_redraws_in_place_and_fits_the_terminal(new_sandbox: Callable[..., Sandbox]) -> None:
+    sandbox = new_sandbox(progress="held")
+    (sandbox.collection("archive").path / ("long" * 20)).write_text("x")
+    run(sandbox, "transfer", f"archive:/{'long' * 20}", "results:/a")
+    code, text = on_terminal(sandbox, "status", "--watch", "--every", "0.5s", until="1 under way")
+    assert code == 130
+    assert text.startswith("\x1b[H")
+    assert max(len(line.partition("\x1b[K")[0].removeprefix("\x1b[H")) for line in text.split("\r\n")[:3]) <= 60
+    assert "…" in text
+
+
+def test_every_message_has_its_code(sandbox: Sandbox, tmp_path: Path) -> None:
+    wrong = (
+        ("transfer", "nosuch:/a", "archive:/b"),
+        ("collection", "resolve", "/not/mounted"),
+        ("wait", "nosuch"),
+        ("submit", str(tmp_path / "nosuch.sh")),
+        ("status", "--every", "soon"),
+        ("frobnicate",),
+    )
+    for line in wrong:
+        done = run(sandbox, *line)
+        assert done.returncode == 2, line
+        first, second = done.stderr.splitlines()
+        name = first.rpartition("  [")[2].rstrip("]")
+        assert first.startswith("globuswrap: ") and first.endswith(f"  [{name}]") and name
+        assert second.startswith("  remedy: ")
+        told = json.loads(run(sandbox, *line, "--json").stdout)
+        assert told["error"]["name"] == name and told["exit_code"] == 2
