@@ -67,6 +67,10 @@ def test_the_same_request_from_both_is_one_task(pair: tuple[Sandbox, Host, Host]
     assert [line for line in said[0] if len(line) == 36] == [line for line in said[1] if len(line) == 36]
     tasks = box.control.tasks()
     assert len(tasks) == len(names)
+    # Not by a conflict that was resolved: each request was only ever sent under one submission id.
+    bodies = [each["body"] for each in box.control.requests(path="/transfer") if each["method"] == "POST"]
+    sent = {(json.loads(body) if isinstance(body, str) else body)["submission_id"] for body in bodies if body}
+    assert len(sent) == len(names)
     assert {task["task_id"] for task in tasks} == {line for line in said[0] if len(line) == 36}
 
 
