@@ -14,7 +14,6 @@ import pickle
 import signal
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -36,7 +35,7 @@ from globuswrap.sync.manifest import (
     order,
 )
 from globuswrap.sync.profile import Profile
-from globuswrap.sync.scan import processors
+from globuswrap.sync.scan import may_fork, processors
 from globuswrap.sync.state import Run, State, Task
 from globuswrap.system import units
 from globuswrap.transfers import request as requests
@@ -268,7 +267,7 @@ class _Planner:
             self._find_what_is_in_the_way(found.delta)
         # Each half has tasks of its own; a limit on bytes has to be counted from one end.
         halves = found.coming >= WORTH_FORKING and self.left is None and processors() > 1
-        if halves and threading.active_count() == 1:
+        if halves and may_fork():
             with tempfile.TemporaryFile() as answer:
                 child = os.fork()
                 if child == 0:

@@ -25,6 +25,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -108,6 +109,15 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def may_fork() -> bool:
+    """Whether this process has no other threads: a fork of one that has can deadlock in the child. Threads that are about to end,
+    as those of a program that was just run, are waited for."""
+    patience = time.monotonic() + 0.2
+    while threading.active_count() > 1 and time.monotonic() < patience:
+        time.sleep(0.005)
+    return threading.active_count() == 1
+
+
 def scan(root: bytes, options: ScanOptions | None = None) -> Iterator[Frame]:
     """The listing of `root`, in frames, in order.
 
@@ -125,8 +135,7 @@ def scan(root: bytes, options: ScanOptions | None = None) -> Iterator[Frame]:
         ) from None
     walker = _Walker(root, options)
     workers = options.workers or min(4, processors())
-    # A fork of a process with threads can deadlock in the child.
-    if workers > 1 and threading.active_count() == 1:
+    if workers > 1 and may_fork():
         units = walker.units()
         if len(units) >= _UNITS_WORTH_FORKING:
             yield from _scan_in_workers(walker, units, workers)
