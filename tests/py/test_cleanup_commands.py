@@ -13,6 +13,8 @@ from command_line import run, run_json
 from globuswrap.sandbox import auth
 from globuswrap.sandbox.launch import Sandbox
 
+pytestmark = pytest.mark.timeout(240)  # many globus processes, on a busy machine
+
 ANNA = "anna@example.org"
 
 
@@ -142,6 +144,7 @@ def test_what_is_not_bounded_is_refused(box: Sandbox, arguments: tuple[str, ...]
     assert not box.control.requests("transfer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "codes"),
     [

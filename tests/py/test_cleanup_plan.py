@@ -196,6 +196,9 @@ def alone(pair: Pair, verdict: cleanup.Verdict, collection: str, gone: set[str])
     preserved=st.booleans(),
     ended=st.sampled_from((*["succeeded"] * 6, "succeeded-with-skips", "failed", "cancelled")),
     happened=st.lists(changes, max_size=5),
+    meanwhile=st.lists(
+        changes.filter(lambda what: what[0] in ("modify", "back-date", "grow") and what[1] == HERE), max_size=2
+    ),
     collection=sides,
 )
 def test_no_path_without_a_matching_receipt_is_ever_deleted(
@@ -205,6 +208,7 @@ def test_no_path_without_a_matching_receipt_is_ever_deleted(
     preserved: bool,
     ended: str,
     happened: list[tuple[Any, ...]],
+    meanwhile: list[tuple[Any, ...]],
     collection: str,
 ) -> None:
     with tempfile.TemporaryDirectory() as base:
@@ -219,10 +223,14 @@ def test_no_path_without_a_matching_receipt_is_ever_deleted(
         for what in happened:
             change(pair, what)
         found = pair.plan(collection)
+        for what in meanwhile:  # on the side that is mounted here it is looked at again right before
+            change(pair, what)
+        chosen = {each.path for each in found.deleted}
+        found.verdicts = [cleanup.looked_again(collection, each, pair.changed_here, chosen) for each in found.verdicts]
         gone = {os.path.realpath(pair.place(collection, each.path)) for each in found.deleted}
         assert [(each.path, why) for each in found.deleted if (why := alone(pair, each, collection, gone))] == []
         assert len({each.path for each in found.verdicts}) == len(found.verdicts)
-        if not happened and ended.startswith("succeeded") and how == "listed":
+        if not happened and not meanwhile and ended.startswith("succeeded") and how == "listed":
             wanted = {path for side, path in pair.copied if side == collection}
             assert {each.path for each in found.deleted} == wanted
 

@@ -18,6 +18,8 @@ from command_line import run, run_json
 from globuswrap.flows import definition, runs
 from globuswrap.sandbox.launch import Sandbox
 
+pytestmark = pytest.mark.timeout(240)  # many globus processes, on a busy machine
+
 RECIPES = sorted(path for path in (support.REPOSITORY / "recipes" / "flows").iterdir() if path.is_dir())
 
 
@@ -199,6 +201,7 @@ def test_without_jsonschema_it_says_how_to_install_it(place: Path, tmp_path: Pat
     assert done.returncode == 2 and "pip install 'globuswrap[flows]'" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
     [

@@ -16,6 +16,8 @@ from globuswrap.sandbox.launch import Sandbox
 from globuswrap.search import entries
 from globuswrap.search.entries import Defaults
 
+pytestmark = pytest.mark.timeout(240)  # many globus processes, on a busy machine
+
 INDEX = "99999999-0000-4000-8000-000000000009"
 
 
@@ -167,6 +169,7 @@ def test_query_with_a_request_document(box: Sandbox, tmp_path: Path) -> None:
     run_json(box, "search", "query", "Runs", "beam", expect=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
     [

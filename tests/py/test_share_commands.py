@@ -13,6 +13,8 @@ from command_line import accepted, run, run_json
 from globuswrap.sandbox import auth
 from globuswrap.sandbox.launch import Sandbox
 
+pytestmark = pytest.mark.timeout(240)  # many globus processes, on a busy machine
+
 ANNA, BEN = "anna@example.org", "ben@example.org"
 
 
@@ -299,6 +301,7 @@ FAULTS: list[tuple[dict[str, Any], int]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"), FAULTS, ids=lambda value: value.get("kind") if isinstance(value, dict) else None
 )
@@ -320,6 +323,7 @@ def test_a_lost_reply_to_every_create_still_makes_one_rule(box: Sandbox) -> None
     assert rules_of(box) == [("/p/", "r", ANNA, None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["denied", "full", "quota", "paused", "disconnected"])
 def test_deliver_under_each_fault_of_a_collection_grants_nothing_and_later_delivers(box: Sandbox, kind: str) -> None:
     source(box)
@@ -331,3 +335,33 @@ def test_deliver_under_each_fault_of_a_collection_grants_nothing_and_later_deliv
     box.control.clear_faults()
     assert acts(run_json(box, *arguments)) == ["create"]
     assert names_in(box.collection("share").path / "p") == ["-c", "a", "it's b"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"kind": "unavailable"}, 0),
+        ({"kind": "drop-after", "method": "POST", "path": "/endpoint/*/access", "count": 2}, 0),
+        ({"kind": "drop-after", "method": "DELETE"}, 0),
+        ({"kind": "consent"}, 4),
+        ({"kind": "status", "status": 403, "method": "PUT", "body": {"code": "PermissionDenied", "message": "no"}}, 1),
+    ],
+    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+)
+def test_apply_under_each_fault_and_again_without_is_what_the_file_says(
+    box: Sandbox, tmp_path: Path, fault: dict[str, Any], code: int
+) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY.partition("[[role]]")[0])
+    run_json(box, "share", "grant", "share:/p", ANNA)
+    run_json(box, "share", "grant", "share:/old", BEN)
+    box.control.fault(fault)
+    run_json(box, "share", "apply", str(file), "--prune", expect=code)
+    box.control.clear_faults()
+    run_json(box, "share", "apply", str(file), "--prune")
+    assert [each[:3] for each in rules_of(box)] == [
+        ("/open/", "r", "all users"),
+        ("/p/", "rw", ANNA),
+        ("/p/", "rw", BEN),
+    ]

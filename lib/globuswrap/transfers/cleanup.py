@@ -406,6 +406,19 @@ def changed_here(collection: str, path: str) -> float | None:
         return float("inf")  # mounted here, and not to be seen: not what was delivered
 
 
+def looked_again(collection: str, verdict: Verdict, changed: Changed, chosen: set[str]) -> Verdict:
+    """The verdict as it is right before the deletion: listing many directories takes a while."""
+    if verdict.proof is None or verdict.path not in chosen:
+        return verdict
+    proof = verdict.proof
+    mine, other = changed(collection, verdict.path), changed(proof.other_collection, proof.other)
+    if mine is not None and mine >= proof.unchanged_since:
+        return Verdict(verdict.path, "has just changed")
+    if other is not None and other >= proof.other_unchanged_since:
+        return Verdict(verdict.path, "the other copy has just changed")
+    return verdict
+
+
 def carry_out(
     found: Plan,
     *,
@@ -416,11 +429,18 @@ def carry_out(
     after: After | None = None,
     watcher: Watcher | None = None,
 ) -> list[Result]:
-    """Delete what the plan says, by name, as few tasks, and wait for them. Raises the Problem of the first bad end."""
-    paths = [each.path for each in found.deleted]
+    """Delete what the plan says, by name, in few tasks, and wait for them. Raises the Problem of the first bad end.
+
+    What has changed since the plan was made, as far as that can be seen here, is kept: the plan then says so.
+    """
     results = []
+    paths = [each.path for each in found.deleted]
     for first in range(0, len(paths), PER_TASK):
-        part = [Address(found.collection, path) for path in paths[first : first + PER_TASK]]
+        chosen = set(paths[first : first + PER_TASK])
+        found.verdicts = [looked_again(found.collection, each, changed_here, chosen) for each in found.verdicts]
+        part = [Address(found.collection, each.path) for each in found.deleted if each.path in chosen]
+        if not part:
+            continue
         request = requests.delete(
             part,
             recursive=False,
