@@ -38,7 +38,7 @@ SUBMIT = "submit"  # the submission was cut off
 _FOLLOWER = {
     base.AFTER_SUCCESS: ("job.after-success", "gw-ok-", "after the job succeeded"),
     base.AFTER_FAILURE: ("job.after-failure", "gw-no-", "after the job failed"),
-    base.AFTER_EITHER: ("job.after-either", "gw-end-", "after the job"),
+    base.AFTER_EITHER: ("job.after-either", "gw-af-", "after the job"),
 }
 _KEEP_ENDED = 90 * 86400.0
 
@@ -711,7 +711,7 @@ def _adopt(chain: Chain, scheduler: Scheduler) -> None:
     """Record jobs that a killed submission had submitted and not written down."""
     recorded = set(_jobs(chain).values())
     for job_id, script in scheduler.find(chain.directory).items():
-        name = os.path.basename(script.split()[0]) if script else ""
+        name = os.path.basename(script)
         for fact, _, _ in _FOLLOWER.values():
             if job_id not in recorded and name == f"{fact.removeprefix('job.')}.sh":
                 chain.add(fact, id=job_id)

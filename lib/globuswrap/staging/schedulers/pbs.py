@@ -203,7 +203,7 @@ class Pbs:
             submitted = str(job.get("Submit_arguments", ""))
             at = submitted.find(f"{directory}/")
             if at >= 0:
-                found[job_id] = submitted[at:].strip()
+                found[job_id] = submitted[at:].strip().rstrip("'\"")
         return found
 
     def own_job(self) -> str | None:
