@@ -298,6 +298,33 @@ def test_a_command_that_runs_when_the_watcher_is_killed_is_taken_up_and_not_run_
     assert [row["state"] for row in place.ledger()] == ["done"]
 
 
+def test_attempts_of_a_host_that_is_gone_block_nothing_else(place: Place) -> None:
+    """Whether they run cannot be seen from here: they stay as they are, and the others go on."""
+    for name in ("one", "two"):
+        (place.inbox / name).write_text("x")
+    first = place.start("--settle", "0", "--in-flight", "1", command=("sh", "-c", "exec sleep 60"))
+    said(first, "watching")
+    until(lambda: list((Path.home() / ".local/state/globuswrap/watch").rglob("*.run")))
+    end(first)
+    (claim,) = (Path.home() / ".local/state/globuswrap/watch").rglob("*.run")
+    pid, start, boot, _ = os.readlink(claim).split(":")
+    os.killpg(int(pid), signal.SIGKILL)
+    claim.unlink()
+    claim.symlink_to(f"{pid}:{start}:{boot}:elsewhere.example.org")
+    done = place.drain("--settle", "0", "--in-flight", "1", "--change", command=place.note)
+    assert done.returncode == 0 and "still runs on elsewhere.example.org" in done.stderr
+    assert len(place.told()) == 1
+    assert sorted(row["state"] for row in place.ledger()) == ["done", "elsewhere"]
+
+
+def test_the_commands_environment_is_the_watchers(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    mine = {name: "kept" for name in ("base", "run", "where", "code", "line")}
+    script = 'printf "%s\\n" "$base" "$run" "$where" "$code" "$line" >"$0"'
+    place.drain("--settle", "0", command=("sh", "-c", script, str(place.out / "noted")), env=mine)
+    assert place.told() == ["kept"] * 5
+
+
 def test_stopping_a_watcher_leaves_its_commands_running(place: Place) -> None:
     (place.inbox / "file").write_text("x")
     script = 'printf "begun\\n" >>"$0"; sleep 0.5; printf "ended\\n" >>"$0"'

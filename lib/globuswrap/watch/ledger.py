@@ -39,23 +39,24 @@ SCHEMA = "globuswrap.watch/1"
 #: The command says itself that it is to be tried again: this is no failed attempt.
 TRY_LATER = 75
 
-#: `$1` the trigger's files without suffix, `$2` the attempt, `$3` boot and host; the rest is the command.
+#: `$1` the trigger's files without suffix, `$2` the attempt, `$3` boot and host; the rest is the command. A variable here that the
+#: user had exported would reach the command changed: hence their names.
 WRAPPER = r"""
-base=$1 run=$1.$2 where=$3
+_gw_base=$1 _gw_run=$1.$2 _gw_where=$3
 shift 3
-start_of() { start=${20}; }
-start=0
-if IFS= read -r line <"/proc/$$/stat"; then set -f; line=${line##*) }; start_of $line; set +f; fi 2>/dev/null
-ln -s "$$:$start:$where" "$run.run" 2>/dev/null || exit 0
-if [ -e "$base.done" ] || ! [ -e "$base.trigger" ]; then rm -f "$run.run"; exit 0; fi
+_gw_start_of() { _gw_start=${20}; }
+_gw_start=0
+if IFS= read -r _gw_line <"/proc/$$/stat"; then set -f; _gw_line=${_gw_line##*) }; _gw_start_of $_gw_line; set +f; fi 2>/dev/null
+ln -s "$$:$_gw_start:$_gw_where" "$_gw_run.run" 2>/dev/null || exit 0
+if [ -e "$_gw_base.done" ] || ! [ -e "$_gw_base.trigger" ]; then rm -f "$_gw_run.run"; exit 0; fi
 "$@"
-code=$?
-if [ "$code" -eq 0 ]; then
-  mv -f "$base.trigger" "$base.done"
+_gw_code=$?
+if [ "$_gw_code" -eq 0 ]; then
+  mv -f "$_gw_base.trigger" "$_gw_base.done"
 else
-  echo "$code" >"$run.exit.part" && mv -f "$run.exit.part" "$run.exit"
+  echo "$_gw_code" >"$_gw_run.exit.part" && mv -f "$_gw_run.exit.part" "$_gw_run.exit"
 fi
-exit "$code"
+exit "$_gw_code"
 """
 
 
@@ -176,7 +177,7 @@ class Ledger:
             return Attempt("done")
         exit_file = self.path(key, f"{number}.exit")
         try:
-            code, ended = int(exit_file.read_text() or "0"), exit_file.stat().st_mtime
+            code, ended = int(exit_file.read_text()), exit_file.stat().st_mtime
             return Attempt("failed", code, ended)
         except (OSError, ValueError):
             pass

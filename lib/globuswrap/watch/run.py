@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import queue
 import time
@@ -124,6 +125,7 @@ class _Flying:
     started: Started | None
     since: float
     told: bool = False
+    elsewhere: bool = False
 
 
 class Watcher:
@@ -136,6 +138,8 @@ class Watcher:
         self.candidates: dict[str, Candidate] = {}
         self.pending: dict[str, _Pending] = {}
         self.flying: dict[str, _Flying] = {}
+        self._queue: list[tuple[float, int, str]] = []
+        self._ripe_at = 0.0
         names = ledger.names()
         ledger.sweep(names)
         self.known = names.done | names.aside | names.waiting
@@ -148,7 +152,12 @@ class Watcher:
             if begun:
                 self.flying[key] = _Flying(trigger, begun, None, 0.0)
             else:
-                self.pending[key] = _Pending(trigger, 1)
+                self._enqueue(_Pending(trigger, 1))
+
+    def _enqueue(self, each: _Pending) -> None:
+        """Wait until it is due; of those that are, the oldest file first."""
+        self.pending[each.trigger.key] = each
+        heapq.heappush(self._queue, (each.due, each.trigger.mtime_ns, each.trigger.key))
 
     # seeing
 
@@ -176,8 +185,12 @@ class Watcher:
             return
         known = self.candidates.get(path)
         if known is None or known.seen != seen:
-            trust = not self.plan.remote
-            self.candidates[path] = Candidate(seen, sight.first_seen(seen, trust_clock=trust))
+            self._note(path, seen)
+
+    def _note(self, path: str, seen: sight.Print) -> None:
+        candidate = Candidate(seen, sight.first_seen(seen, trust_clock=not self.plan.remote))
+        self.candidates[path] = candidate
+        self._ripe_at = min(self._ripe_at, candidate.since + self.plan.settle)
 
     def _key(self, path: str, seen: sight.Print) -> str:
         below = os.path.relpath(path, self.plan.directory)
@@ -185,16 +198,21 @@ class Watcher:
 
     def ripen(self) -> None:
         """Write down every candidate that has not changed for long enough."""
-        limit = time.monotonic() - self.plan.settle
+        now = time.monotonic()
+        if now < self._ripe_at:
+            return
+        limit = now - self.plan.settle
         ripe = [path for path, candidate in self.candidates.items() if candidate.since <= limit]
         for path in sorted(ripe, key=lambda each: self.candidates[each].since):
             candidate = self.candidates.pop(path)
             seen = sight.look(path, fresh=self.plan.remote)
             if seen != candidate.seen:
                 if seen is not None:
-                    self.candidates[path] = Candidate(seen, sight.first_seen(seen, trust_clock=not self.plan.remote))
+                    self._note(path, seen)
                 continue
             self._write_down(path, seen)
+        oldest = min((each.since for each in self.candidates.values()), default=float("inf"))
+        self._ripe_at = oldest + self.plan.settle
 
     def _write_down(self, path: str, seen: sight.Print) -> None:
         key = self._key(path, seen)
@@ -209,7 +227,7 @@ class Watcher:
         except UnicodeEncodeError:
             self._give_up(trigger, "its name is not UTF-8; no command line can carry it", 0)
             return
-        self.pending[key] = _Pending(trigger, 1)
+        self._enqueue(_Pending(trigger, 1))
 
     def skip_present(self) -> int:
         """Write down as done whatever is there now and was not seen before; how many."""
@@ -227,13 +245,17 @@ class Watcher:
 
     def launch(self) -> None:
         """Start what is due, oldest first, as far as the limit allows."""
-        now = time.time()
-        due = [each for each in self.pending.values() if each.due <= now]
-        for each in sorted(due, key=lambda one: (one.due, one.trigger.mtime_ns)):
-            if len(self.flying) >= self.plan.in_flight:
-                return
-            del self.pending[each.trigger.key]
+        while self._free() and self.is_due():
+            _, _, key = heapq.heappop(self._queue)
+            each = self.pending.pop(key)
             self._start(each.trigger, each.attempt)
+
+    def _free(self) -> bool:
+        """May one more be started? What another host runs is its own affair: it may be gone for good."""
+        return sum(not each.elsewhere for each in self.flying.values()) < self.plan.in_flight
+
+    def is_due(self) -> bool:
+        return bool(self._queue) and self._queue[0][0] <= time.time()
 
     def _start(self, trigger: Trigger, attempt: int) -> None:
         seen = sight.look(trigger.path)
@@ -261,6 +283,7 @@ class Watcher:
                 if each.started is None and not each.told:
                     each.told = True
                     self.tally.adopted += 1
+                    each.elsewhere = found.state == "elsewhere"
                     where = f" on {found.host}" if found.host else ""
                     log.say(f"{each.trigger.path}: attempt {each.attempt} still runs{where}; waiting for it")
                 continue
@@ -278,8 +301,10 @@ class Watcher:
             self.ledger.finished(key, attempt)
             return
         if found.state == "none":  # the shell did not get as far as taking the attempt
-            self.pending[key] = _Pending(trigger, attempt, time.time() + 1.0)
-            return
+            if self.ledger.path(key, "trigger").exists():
+                log.say(f"{trigger.path}: its command could not be begun; again in 5 s", 0)
+                self._enqueue(_Pending(trigger, attempt, time.time() + 5.0))
+            return  # else another watcher has settled it
         if found.state == "lost" and plan.lost == "aside":
             self._give_up(trigger, "its command was cut off; whether it had ended is not known", attempt)
             return
@@ -292,7 +317,7 @@ class Watcher:
             return
         self.tally.failed += 1
         pause = min(plan.retry_after * 2 ** min(attempt - 1, 20), max(LONGEST_PAUSE, plan.retry_after))
-        self.pending[key] = _Pending(trigger, attempt + 1, found.ended + pause)
+        self._enqueue(_Pending(trigger, attempt + 1, found.ended + pause))
         log.say(f"{trigger.path}: its command {why}; again in {units.human_duration(pause)}", 0)
         self._say_end(key, attempt)
 
@@ -315,9 +340,10 @@ class Watcher:
         if self.flying:
             newest = max(each.since for each in self.flying.values())
             waits.append(SOON if now - newest < 1.0 else LATER)
-        if len(self.flying) < self.plan.in_flight:
-            waits += [each.due - wall for each in self.pending.values()]
-        waits += [each.since + self.plan.settle - now for each in self.candidates.values()]
+        if self._queue and self._free():
+            waits.append(self._queue[0][0] - wall)
+        if self.candidates:
+            waits.append(self._ripe_at - now)
         return max(0.0, min(waits))
 
 
@@ -372,10 +398,8 @@ def follow(
 
 def _drained(watcher: Watcher, deadline: float) -> bool:
     """Nothing runs, nothing is due, and whatever was there at the start had its time to settle."""
-    now = time.time()
     busy = any(not each.told for each in watcher.flying.values()) or any(
         each.started is not None for each in watcher.flying.values()
     )
-    due = any(each.due <= now for each in watcher.pending.values())
     settling = bool(watcher.candidates) and time.monotonic() < deadline
-    return not busy and not due and not settling
+    return not busy and not watcher.is_due() and not settling
