@@ -20,6 +20,8 @@ from globuswrap.sync import export, profile, schedule
 from support import LAUNCHER, cannot, require_tool
 from sync_support import GLOBUS, Beam
 
+pytestmark = pytest.mark.timeout(180)  # the machine may be busy; each runs globus many times
+
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 PLAIN = {"source": f"{ONE}:/data/", "destination": f"{TWO}:/copy/"}
 

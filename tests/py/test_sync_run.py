@@ -15,6 +15,8 @@ from globuswrap.sync.state import State, Task
 from support import HOSTILE_NAMES
 from sync_support import GLOBUS, Beam
 
+pytestmark = pytest.mark.timeout(180)  # the machine may be busy; each runs globus many times
+
 
 @pytest.fixture
 def beam(sandbox: Sandbox) -> Beam:
