@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -668,3 +670,43 @@ def test_two_that_both_believe_to_hold_the_lease_begin_one_run(tmp_path: Path, m
     monkeypatch.undo()
     current = state.current()
     assert current is not None and current.id == one.id
+
+
+def test_five_thousand_names_of_every_kind_of_byte_arrive_or_are_refused_by_name(beam: Beam) -> None:
+    chance = random.Random(2018)
+    names = {bytes([byte]) + b"x" for byte in range(1, 256) if byte != ord("/")}
+    while len(names) < 5000:
+        kind = chance.randrange(3)
+        if kind == 0:
+            name = bytes(chance.choice([*range(1, 47), *range(48, 128)]) for _ in range(chance.randrange(1, 12)))
+        elif kind == 1:
+            name = "".join(
+                chr(chance.choice([*range(0x80, 0x300), 0x2028, 0x1F600, 0xFFFD])) for _ in range(6)
+            ).encode()
+        else:
+            name = bytes(chance.choice([*range(1, 47), *range(48, 256)]) for _ in range(chance.randrange(1, 12)))
+        if name not in (b".", b".."):
+            names.add(name)
+    root = os.fsencode(beam.source)
+    for number, name in enumerate(sorted(names)):
+        directory = root + b"/d%d" % (number % 7)
+        os.makedirs(directory, exist_ok=True)
+        with open(directory + b"/" + name, "wb") as file:
+            file.write(name)
+    done = beam.run("--wait", code=1)
+
+    def sendable(path: bytes) -> bool:
+        try:
+            path.decode()
+        except UnicodeDecodeError:
+            return False
+        return b"\r\n" not in path
+
+    here = beam.here()
+    assert len(here) == 5000
+    assert beam.there() == {path: content for path, content in here.items() if sendable(path)}
+    refused = sum(not sendable(path) for path in here)
+    assert f"{refused} names that Globus cannot take" in done.stderr and refused > 1000
+    beam.set(skip_unsendable=True)
+    beam.quiet()
+    assert len(beam.tasks()) == 1
