@@ -39,8 +39,8 @@ SCHEMA = "globuswrap.watch/1"
 #: The command says itself that it is to be tried again: this is no failed attempt.
 TRY_LATER = 75
 
-#: `$1` the trigger's files without suffix, `$2` the attempt, `$3` boot and host; the rest is the command. A variable here that the
-#: user had exported would reach the command changed: hence their names.
+#: `$1` the trigger's files without suffix, `$2` the attempt, `$3` boot and host; the rest is the command. A variable here that
+#: the user had exported would reach the command changed: hence their names.
 WRAPPER = r"""
 _gw_base=$1 _gw_run=$1.$2 _gw_where=$3
 shift 3
