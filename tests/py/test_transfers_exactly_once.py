@@ -166,6 +166,22 @@ def test_an_old_intent_is_looked_for_and_not_sent_again(sandbox: Sandbox) -> Non
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+def test_an_old_intent_does_not_take_the_task_of_an_earlier_attempt(sandbox: Sandbox) -> None:
+    a_file(sandbox)
+    line = ("transfer", "archive:/a", "scratch:/a", "--retry-for", "0s", "--poll", "0.1s")
+    sandbox.control.advance_clock(-30 * 86400)
+    first = run_json(sandbox, *line, "--wait")["data"]
+    sandbox.control.advance_clock(30 * 86400)
+    sandbox.control.fault(kind="drop-before", path="/transfer", count=1000)
+    run_json(sandbox, *line, expect=75)
+    sandbox.control.clear_faults()
+    claim = next(path for path in claims(sandbox) if path.suffix == ".2")
+    claim.write_text(json.dumps({**json.loads(claim.read_text()), "created": time.time() - 8 * 86400}))
+    assert run_json(sandbox, *line, "--wait")["data"]["task_id"] != first["task_id"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_an_old_intent_without_a_task_begins_a_new_attempt(sandbox: Sandbox) -> None:
     a_file(sandbox)
     sandbox.control.fault(kind="drop-before", path="/transfer", count=1000)

@@ -16,7 +16,7 @@ TASK_ID = "task_id"
 CODE = "code"
 ROWS = "DATA[]"
 LABELLED = (
-    "DATA[].{task_id: task_id, status: status, label: label,"
+    "DATA[].{task_id: task_id, status: status, label: label, requested: request_time,"
     " source: source_endpoint_id, destination: destination_endpoint_id}"
 )
 EVENTS = "DATA[].{time: time, code: code, is_error: is_error, description: description, details: details}"

@@ -207,10 +207,27 @@ def _found_or_lapsed(entry: Entry) -> Entry:
     """An intent too old to resend: its task is looked for by the whole label, among those requested since."""
     answer = command.call(*arguments.tasks_labelled(f"*{entry.claim.label[-15:]}"))
     for row in queries.search(queries.LABELLED, answer) or []:
-        if row["label"] == entry.claim.label:
+        if row["label"] == entry.claim.label and _since(row, entry):
             return journal.record(entry, "task", {"task_id": row["task_id"], "code": "found", "time": time.time()})
     journal.record(entry, "lapsed", {"time": time.time()})
     return replace(entry, lapsed=True, reported=True)
+
+
+#: How far this machine's clock and that of Globus may differ, in seconds.
+CLOCK_SKEW = 600.0
+
+
+def _since(row: dict[str, Any], entry: Entry) -> bool:
+    """Was the task requested after the claim? An earlier attempt at the same request has the same label."""
+    from datetime import datetime, timezone
+
+    try:
+        requested = datetime.fromisoformat(str(row["requested"]).replace("Z", "+00:00"))
+    except ValueError:
+        return False
+    if requested.tzinfo is None:
+        requested = requested.replace(tzinfo=timezone.utc)
+    return requested.timestamp() >= entry.claim.created - CLOCK_SKEW
 
 
 def _adopted_by_label(entry: Entry) -> Entry:
