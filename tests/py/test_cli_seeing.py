@@ -98,7 +98,9 @@ def test_both_ways_by_the_longest_prefix(mounted: dict[str, str], below: list[st
         address = mounts.to_collection(local)
         inside = [each for each in mounted if local == each or local.startswith(each.rstrip("/") + "/")]
         longest = max(inside, key=len)
-        assert os.path.normpath(address.path) == os.path.normpath(os.path.join(mounted[longest], os.path.relpath(local, longest)))
+        assert os.path.normpath(address.path) == os.path.normpath(
+            os.path.join(mounted[longest], os.path.relpath(local, longest))
+        )
         back = mounts.to_local(address)
         # what is seen at the way back is the same file, wherever two mounts do not overlap on the collection
         assert mounts.to_collection(back) == address or len(mounted) > 1
