@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,13 +25,13 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={base}/munge.socket
+AuthInfo=socket={short}/munge.socket
 CredType=cred/munge
 SlurmctldPort={ctld_port}
 SlurmdPort={slurmd_port}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={base}/state
-SlurmdSpoolDir={base}/spool
+SlurmdSpoolDir={short}/spool
 SlurmctldPidFile={base}/slurmctld.pid
 SlurmdPidFile={base}/slurmd.pid
 SlurmctldLogFile={base}/slurmctld.log
@@ -82,6 +83,7 @@ class SlurmNode:
     ) -> None:
         self.base = base
         self.conf = base / "slurm.conf"
+        self.short: Path | None = None
         self.env = {"SLURM_CONF": str(self.conf)}
         self.settings = {"cpus": cpus, "kill_wait": kill_wait, "min_job_age": min_job_age, "extra": extra}
         self._munged: subprocess.Popen[bytes] | None = None
@@ -100,13 +102,17 @@ class SlurmNode:
         self.stop()
 
     def start(self) -> None:
-        for name in ("state", "spool"):
-            (self.base / name).mkdir(parents=True, exist_ok=True)
+        (self.base / "state").mkdir(parents=True, exist_ok=True)
+        # Sockets live here, and their paths may not be longer than 107 bytes.
+        short = self.short = Path(tempfile.mkdtemp(prefix="slurm-"))
+        (short / "spool").mkdir()
+        short.chmod(0o755)
         self.base.chmod(0o755)
         ctld_port, slurmd_port = free_ports(2)
         self.conf.write_text(
             CONF.format(
                 base=self.base,
+                short=short,
                 host=socket.gethostname().split(".")[0],
                 user=getpass.getuser(),
                 cluster=f"test{os.getpid()}",
@@ -118,11 +124,12 @@ class SlurmNode:
         key = self.base / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        munge = [f"--{name}={self.base}/munge.{name}" for name in ("socket", "log-file", "pid-file", "seed-file")]
+        munge = [f"--{name}={self.base}/munge.{name}" for name in ("log-file", "pid-file", "seed-file")]
+        munge.append(f"--socket={short}/munge.socket")
         self._munged = self._popen(
             ["munged", "--foreground", "--force", f"--key-file={key}", "--num-threads=1", *munge], "munged.out"
         )
-        self._until(lambda: (self.base / "munge.socket").exists(), "munged's socket")
+        self._until(lambda: (short / "munge.socket").exists(), "munged's socket")
         self.start_controller()
         self._node = self._popen(["slurmd", "-D", "-f", str(self.conf)], "slurmd.out")
         self._until(lambda: self._sinfo() == "idle", "an idle node")
@@ -149,6 +156,8 @@ class SlurmNode:
         for process in (self._node, self._controller, self._munged):
             self._end(process)
         self._node = self._controller = self._munged = None
+        if self.short is not None:
+            shutil.rmtree(self.short, ignore_errors=True)
 
     def run(self, argv: list[str], *, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
