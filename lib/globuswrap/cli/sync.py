@@ -58,7 +58,7 @@ class ProfileOptions:
         str | None, typer.Option("--check-file", help="A file at the source without which nothing is deleted.")
     ] = None
     skip_unsendable: Annotated[
-        bool | None, typer.Option("--skip-unsendable", help="Leave out names that are not UTF-8 without a word.")
+        bool | None, typer.Option("--skip-unsendable", help="Leave out names that Globus cannot take without a word.")
     ] = None
     sync_level: Annotated[
         str | None,
