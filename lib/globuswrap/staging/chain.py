@@ -636,7 +636,7 @@ def in_job(chain: Chain, seconds: float, evidence: str | None) -> Standing:
     if standing.ended or standing.waits_for == JOB:
         return standing
     handed = len(chain.facts("claim.stage."))
-    delay = min(60.0 * 2 ** min(handed, 4), 900.0)
+    delay = min(60.0 * 2 ** max(0, min(handed - 1, 4)), 900.0)
     if standing.waits_for == PERSON:
         delay = 900.0
     job_id = _submit_stage(chain, scheduler, delay)
