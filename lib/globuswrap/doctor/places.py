@@ -7,11 +7,10 @@ import os
 import posixpath
 import shlex
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from globuswrap.collections import names, resolve
 from globuswrap.collections.address import Address
@@ -35,9 +34,6 @@ PROBE = ".globuswrap-doctor-"
 #: How long a probe may take to be removed again.
 _REMOVAL = 60.0
 _NOT_YET = "\ue000"
-
-_Given = TypeVar("_Given")
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -93,19 +89,15 @@ def look(
     `write`, a directory is made and removed at each destination; with `mounts`, local directories are compared."""
     wanted = list(places)
     usable: set[str] = set()
-    firsts: dict[str, Place] = {}
-    for place in wanted:
-        firsts.setdefault(place.address.collection, place)
-    say(f"collections {', '.join(place.address.name or key for key, place in firsts.items())}")
-    looked = _at_once(lambda place: list(collection(place, session, until)), firsts.values())
-    for collection_id, found in zip(firsts, looked, strict=True):
+    for collection_id in dict.fromkeys(place.address.collection for place in wanted):
+        place = next(place for place in wanted if place.address.collection == collection_id)
+        say(f"collection {place.address.name or collection_id}")
+        found = list(collection(place, session, until))
         yield from found
         if all(finding.code == 0 or finding.name == "session-ends-first" for finding in found):
             usable.add(collection_id)
     probed: set[tuple[str, str]] = set()
-    say("paths")
-    kinds = Kinds(_asked(place) for place in wanted if place.address.collection in usable)
-    kinds.ask_ahead()
+    kinds = Kinds(place.address for place in wanted)
     troubled: set[str] = set()
     for place in dict.fromkeys(wanted):
         if place.address.collection not in usable:
@@ -224,18 +216,10 @@ def _unusable(problem: Problem, place: Place) -> Finding:
     return of_problem(problem, where=f"{place.said}: {place.address.shown}")
 
 
-def _asked(place: Place) -> Address:
-    """The address that tells most about a place."""
-    address = place.address
-    if place.role == ANY or (not place.whole and place.role == SOURCE):
-        return Address(address.collection, address.path if place.said == address.name else "/~/", address.name)
-    return address
-
-
 def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bool) -> Iterator[Finding]:
     address = place.address
     if place.role == ANY or (not place.whole and place.role == SOURCE):
-        kinds.of(_asked(place))
+        kinds.of(Address(address.collection, address.path if place.said == address.name else "/~/", address.name))
         yield ok("path", f"{place.said}: {address.name or address.collection} answers")
         return
     kind = kinds.of(address)
@@ -269,51 +253,19 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
         yield ok("destination", f"{place.said}: {above.shown} is there")
 
 
-#: `globus` processes side by side: most of what one takes is waiting for the network.
-_AT_ONCE = 4
-
-
-def _at_once(work: Callable[[_Given], _Found], given: Iterable[_Given]) -> list[_Found]:
-    """What the work makes of each, in their order."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(work, given))
-
-
 class Kinds:
     """What is at a path, asked once each; of several paths in one directory, by one listing of it."""
 
     def __init__(self, addresses: Iterable[Address]) -> None:
         self._known: dict[tuple[str, str], str | None] = {}
-        self._refused: dict[tuple[str, str], Problem] = {}
         self._wanted: dict[tuple[str, str], int] = {}
         self._whole: set[tuple[str, str]] = set()
-        self._ahead = list(dict.fromkeys(addresses))
-        for address in self._ahead:
+        for address in addresses:
             above = _parent(address)
             self._wanted[above.collection, above.path] = self._wanted.get((above.collection, above.path), 0) + 1
 
-    def ask_ahead(self) -> None:
-        """Ask for all of them now, several at a time; `of` then answers, or raises what it met."""
-        by_directory: dict[tuple[str, str], list[Address]] = {}
-        for address in self._ahead:
-            above = _parent(address)
-            several = self._wanted[above.collection, above.path] >= _SEVERAL
-            key = (above.collection, above.path) if several else (address.collection, address.path)
-            by_directory.setdefault(key, []).append(address)
-
-        def ask(addresses: list[Address]) -> None:
-            for address in addresses:
-                try:
-                    self.of(address)
-                except Problem as problem:
-                    self._refused[address.collection, address.path] = problem
-
-        _at_once(ask, by_directory.values())
-
     def of(self, address: Address) -> str | None:
         """`file`, `dir` and so on, or None if there is nothing."""
-        if (address.collection, address.path) in self._refused:
-            raise self._refused[address.collection, address.path]
         key = (address.collection, address.path.rstrip("/") or "/")
         if key not in self._known:
             above = _parent(address)
