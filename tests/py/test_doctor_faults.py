@@ -18,7 +18,7 @@ import pytest
 from command_line import run, run_json
 from globuswrap.sandbox.launch import Sandbox
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # a dozen globus processes each, some twice
 
 SCONTROL = "#!/bin/sh\necho 'Slurmctld(primary) at node is UP'\n"
 SILENT = '#!/bin/sh\necho "$0: error: Unable to contact slurm controller (connect failure)" >&2\nexit 1\n'

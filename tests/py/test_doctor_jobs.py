@@ -113,6 +113,7 @@ def script_in(directory: Path, *lines: str, header: str = "") -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path) -> None:
     path = script_in(tmp_path, "stage-in archive:/nowhere/ scratch:/in/")
     done = run(sandbox, "submit", "--scheduler", "local", path, cwd=tmp_path)
@@ -128,6 +129,7 @@ def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_sync_check_says_that_a_collection_is_paused(sandbox: Sandbox) -> None:
     (sandbox.collection("archive").path / "in").mkdir()
     with sandbox.config_file.open("a") as file:
