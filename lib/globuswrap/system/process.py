@@ -275,6 +275,9 @@ def _argument_codec(name: str) -> codecs.CodecInfo | None:
 
 
 codecs.register(_argument_codec)
+# Looked up here, once: sh encodes between fork and exec, where a first look-up would import, and hang for ever on an import
+# lock that another thread held when the process forked.
+codecs.lookup(_ARGUMENTS)
 
 
 class _Everything:
