@@ -14,12 +14,22 @@ if importlib.util.find_spec("globuswrap.sandbox") and importlib.util.find_spec("
     pytest_plugins = ["globuswrap.sandbox.pytest_plugin"]
 
 
+#: Of the tests of one file that start a sandbox, so many belong to `make test-fast`: the first ones, where the main path is.
+#: Each takes seconds of a processor, for the server and for every `globus` that is started.
+QUICK_OF_EACH_FILE = 3
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """There is one Slurm on a machine: with several test processes, its tests share one of them."""
+    """There is one Slurm on a machine: with several test processes, its tests share one of them. And what is slow."""
+    started: dict[Path, int] = {}
     for item in items:
         if item.get_closest_marker("slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))
+        if "new_sandbox" in getattr(item, "fixturenames", ()) and item.get_closest_marker("slow") is None:
+            started[item.path] = started.get(item.path, 0) + 1
+            if started[item.path] > QUICK_OF_EACH_FILE:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
