@@ -149,6 +149,16 @@ assert_our_root() {
   [[ $output == "KEPT WHICH_PYTHON" ]]
 }
 
+@test "variables that the user has exported reach the program as they were" {
+  local name
+  while read -r name; do
+    run env -i "$name=theirs" "$tree/bin/globuswrap" environment
+    assert_status 0
+    [[ $output == *"$name"* ]] || continue
+    [[ $name == _gw_* ]] || { echo "the launcher uses \$$name" && return 1; }
+  done < <(grep -oE '^ *[a-z_]+=' "$tree/bin/globuswrap" | tr -d ' =' | sort -u)
+}
+
 @test "arguments arrive as they are" {
   run "$tree/bin/globuswrap" arguments "" "a b" "-c" "--" '$(date)' "new
 line" '*' -I
