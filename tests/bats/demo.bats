@@ -16,6 +16,7 @@ setup() {
   [[ $output == *"POST"*"/transfer"* ]]
 }
 
+# bats test_tags=slow
 @test "a job that gets one byte wrong makes the demo fail" {
   mkdir -p other/recipes/demo other/bin
   ln -s "$LAUNCHER" other/bin/globuswrap
@@ -27,6 +28,7 @@ setup() {
   [[ $output == *"what was staged out: not what it should be"* ]]
 }
 
+# bats test_tags=slow
 @test "a job that fails makes the demo fail" {
   mkdir -p other/recipes/demo other/bin
   ln -s "$LAUNCHER" other/bin/globuswrap

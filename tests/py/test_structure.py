@@ -113,7 +113,8 @@ def own_files() -> Iterator[Path]:
             built = any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
             if path.is_file() and path.suffix in TEXT and not built:
                 yield path
-    yield from (path for path in REPOSITORY.iterdir() if path.is_file() and path.suffix in TEXT)
+    # .git is a file where a checkout is a worktree
+    yield from (path for path in REPOSITORY.iterdir() if path.is_file() and path.suffix in TEXT and path.name != ".git")
 
 
 def test_no_path_of_one_machine_is_written_down() -> None:
