@@ -89,14 +89,23 @@ class NoGlobus(Problem):
     exit_code = NO_GLOBUS
 
 
-class Interrupted(Problem):
-    """A signal ended the run: 128 + its number. What runs at Globus is left running, the next run takes it up."""
+class Interrupted(BaseException):
+    """A signal ended the run: 128 + its number. What runs at Globus is left running, the next run takes it up.
+
+    No Problem, and no Exception, as KeyboardInterrupt is none: what mends a Problem must not swallow it.
+    """
+
+    name = "interrupted"
+    remedy = "run the same command again: it goes on from here"
+    ran: tuple[str, ...] = ()
+    detail = ""
+    data: Mapping[str, Any] | None = None
 
     def __init__(self, number: int) -> None:
-        super().__init__(
-            "interrupted", f"stopped by signal {number}", "run the same command again: it goes on from here"
-        )
+        self.number = number
+        self.cause = f"stopped by signal {number}"
         self.exit_code = 128 + number
+        super().__init__(self.cause)
 
 
 def combined(codes: Iterable[int]) -> int:

@@ -29,9 +29,8 @@ def test_what_can_be_mended_from_outside_does_not_end_a_chain(problem: Problem, 
 
 
 def test_a_signal_says_nothing_about_a_step() -> None:
-    """A stage job that is killed must not look like a transfer that failed."""
-    with pytest.raises(Interrupted):
-        moves._of_problem(Interrupted(15))
+    """A stage job that is killed must not look like a transfer that failed: no clause for problems sees a signal."""
+    assert not issubclass(Interrupted, Exception)
 
 
 @pytest.mark.parametrize(

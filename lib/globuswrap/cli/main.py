@@ -13,8 +13,7 @@ from typing import NoReturn
 from globuswrap import __version__, errors
 from globuswrap.cli import output
 from globuswrap.errors import Interrupted, Problem, UsageProblem
-
-_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)
+from globuswrap.system import signals
 
 
 def main() -> NoReturn:
@@ -38,27 +37,19 @@ def run(arguments: list[str]) -> int:
         return completing.answer(arguments[1:])
     output.state.json = "--json" in arguments
     output.state.command = next((word for word in arguments if not word.startswith("-")), "")
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    signals.become_interrupted()
     try:
         from globuswrap.cli import app
 
         return app.invoke(arguments)
-    except Problem as problem:
+    except (Problem, Interrupted) as problem:
         output.show_problem(problem)
         return problem.exit_code
-    except KeyboardInterrupt:
-        output.show_problem(Interrupted(signal.SIGINT))
-        return 128 + signal.SIGINT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE
     except Exception as error:
         return _defect(error)
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    raise Interrupted(number)
 
 
 def _defect(error: BaseException) -> int:

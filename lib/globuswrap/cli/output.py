@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from globuswrap.errors import Problem
+from globuswrap.errors import Interrupted, Problem
 from globuswrap.system import log
 
 SCHEMA = "globuswrap.output/1"
@@ -39,7 +39,7 @@ def show(report: Report) -> None:
         _print(report.text)
 
 
-def show_problem(problem: Problem) -> None:
+def show_problem(problem: Problem | Interrupted) -> None:
     """One line of cause, one of remedy, on stderr; with -v what was run and what came back. In JSON, the envelope too."""
     log.say(f"{styled('globuswrap:', 'bad', sys.stderr)} {problem.cause}  [{problem.name}]", 0)
     if problem.remedy:

@@ -763,8 +763,6 @@ def tend_all(seen: Callable[[str, Standing], None], wanted: Iterable[str] | None
                 _prune(chain)
                 continue
             standing = tend(chain)
-        except Interrupted:
-            raise
         except Problem as problem:
             standing = Standing(PERSON, problem.cause, problem=problem)
         left += not standing.ended

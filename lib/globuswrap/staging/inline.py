@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from globuswrap.collections import resolve
-from globuswrap.errors import Interrupted, Problem, UsageProblem, combined
+from globuswrap.errors import Problem, UsageProblem, combined
 from globuswrap.staging import directives, moves
 from globuswrap.staging import plan as plans
 from globuswrap.staging.directives import expand
@@ -105,8 +105,6 @@ def _each(staging: Staging, steps: Iterable[Step], values: Mapping[str, str], ch
     for step in steps:
         try:
             _one(staging, step, values, chain)
-        except Interrupted:
-            raise
         except Problem as problem:
             log.say(f"{step.name}: {problem.cause}  [{problem.name}]", 0)
             if problem.remedy:

@@ -12,7 +12,7 @@ from typing import Any
 from globuswrap import config
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address, normalised
-from globuswrap.errors import Held, Interrupted, LoginNeeded, NoGlobus, Problem, TryLater
+from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import command as globus
 from globuswrap.globus.faults import Absent
 from globuswrap.staging.directives import expand, printable
@@ -181,8 +181,6 @@ def of_outcome(outcome: Outcome) -> Move:
 
 def _of_problem(problem: Problem) -> Move:
     """Login, network and a missing command are mended outside of the chain, which then goes on; the rest is the end."""
-    if isinstance(problem, Interrupted):
-        raise problem  # says nothing about the step
     mendable = isinstance(problem, LoginNeeded | TryLater | Held | NoGlobus)
     return Move(
         STUCK if mendable else FAILED,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from globuswrap.errors import Problem, Refused
-from globuswrap.system import log
+from globuswrap.system import log, signals
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def run(
         )
     import sh  # 60 ms: only when a program is really run
 
+    signals.check()
     log.command(tuple(argv))
     started = time.monotonic()
     with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file, _input(stdin) as in_file:

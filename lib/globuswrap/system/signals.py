@@ -1,0 +1,33 @@
+"""Signals that end a run become `Interrupted`, wherever the program is.
+
+Python drops an exception that a handler raises inside a destructor or a weak reference's callback. So the signal is also
+noted, and `check`, which every start of a program calls, raises it again.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from globuswrap.errors import Interrupted
+
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_noted: int | None = None
+
+
+def become_interrupted() -> None:
+    """From now on HUP, INT, TERM and USR1 raise Interrupted. One that is ignored (nohup, a background job) stays so."""
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def check() -> None:
+    """Raise the Interrupted of a signal that was noted and got lost."""
+    if _noted is not None:
+        raise Interrupted(_noted)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    global _noted
+    _noted = number
+    raise Interrupted(number)
