@@ -16,7 +16,7 @@ if importlib.util.find_spec("globuswrap.sandbox") and importlib.util.find_spec("
 
 #: Of the tests of one file that start a sandbox, so many belong to `make test-fast`: the first ones, where the main path is.
 #: Each takes seconds of a processor, for the server and for every `globus` that is started.
-QUICK_OF_EACH_FILE = 3
+QUICK_OF_EACH_FILE = 2
 
 
 @pytest.hookimpl(tryfirst=True)
