@@ -46,25 +46,13 @@ def stage_out(
     if_present: Annotated[bool, typer.Option("--if-present", help="A source that is not there is no failure.")] = False,
 ) -> Report:
     """Bring results away from the job: transfer and wait."""
-    if if_present and not present(source):
+    from globuswrap.collections import resolve
+    from globuswrap.staging import moves
+
+    if if_present and not moves.present(resolve.address(source)):
         log.say(f"{source}: not there, nothing to stage out")
         return Report({"outcome": "not-present"}, [], DONE)
     return _staged(source, destination, options, submitting, waiting, wait)
-
-
-def present(source: str) -> bool:
-    """Does the path exist? Asked of Globus: the collection decides, not this machine's mount."""
-    from globuswrap.collections import resolve
-    from globuswrap.globus import command as globus
-    from globuswrap.globus.faults import Absent
-
-    address = resolve.address(source)
-    try:
-        found = globus.retrying(lambda: globus.call("stat", str(address)))
-    except Absent:
-        return False
-    # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).
-    return isinstance(found, dict) and "type" in found
 
 
 def requeued() -> bool:

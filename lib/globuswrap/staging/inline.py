@@ -117,7 +117,7 @@ def _each(staging: Staging, steps: Iterable[Step], values: Mapping[str, str], ch
 
 
 def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain | None) -> None:
-    if step.if_present and not moves.present(resolve.address(expand(step.source, values))):
+    if step.if_present and not moves.present(resolve.address(expand(step.source, values)), 0.0):
         log.say(f"{step.name}: the source is not there (--if-present)")
         return
     request = moves.request_of(step, values)

@@ -111,7 +111,7 @@ def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -
     policy = Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)
     request = request_of(step, symbols)
     begun = journal.latest(requests.key_of("", policy.name, plan.id)) is not None
-    if step.if_present and not begun and not present(resolve.address(expand(step.source, symbols))):
+    if step.if_present and not begun and not present(resolve.address(expand(step.source, symbols)), 0.0):
         raise _Nothing("the source is not there (--if-present)")
     return submitting.submit(request, policy)
 
@@ -192,10 +192,10 @@ def _of_problem(problem: Problem) -> Move:
     )
 
 
-def present(address: Address) -> bool:
+def present(address: Address, retry_for: float | None = None) -> bool:
     """Is there anything at the address? Asked of Globus: the collection decides, not this machine's mount."""
     try:
-        found = globus.retrying(lambda: globus.call("stat", str(address)), 0.0)
+        found = globus.retrying(lambda: globus.call("stat", str(address)), retry_for)
     except Absent:
         return False
     # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).

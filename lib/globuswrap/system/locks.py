@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 
 from globuswrap.errors import TryLater
-from globuswrap.system import files
+from globuswrap.system import files, process
 
 TIME_TO_LIVE = 900.0
 
@@ -186,7 +186,7 @@ def _read(path: Path) -> Holder | None:
 def _dead(path: Path, holder: Holder | None, fresh: str) -> bool:
     """Whether the holder is known to be dead. `fresh` is a file just written beside it: its time is the file system's now."""
     if holder is not None and holder.boot == _boot() and holder.space == _pid_space():
-        return _started(holder.pid) != holder.started if holder.started else not _exists(holder.pid)
+        return _started(holder.pid) != holder.started if holder.started else not process.exists(holder.pid)
     if holder is not None and holder.host == socket.gethostname() and holder.space == _pid_space() and holder.started:
         return True  # the same host under another boot id: it was started again
     ttl = holder.ttl if holder is not None else TIME_TO_LIVE
@@ -194,16 +194,6 @@ def _dead(path: Path, holder: Holder | None, fresh: str) -> bool:
         return os.stat(fresh).st_mtime - path.stat().st_mtime > ttl
     except FileNotFoundError:
         return True
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _put_aside(path: Path, dead: Holder | None) -> None:

@@ -165,6 +165,17 @@ def _watchdog(running: Any, timeout: float | None) -> Iterator[threading.Event]:
 _TERM_GRACE = 5.0
 
 
+def exists(pid: int) -> bool:
+    """Is there a process with this id on this host?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 class Started:
     """A program that was started and goes on by itself; it is not ended with this process."""
 

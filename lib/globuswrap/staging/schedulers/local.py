@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -62,7 +61,7 @@ class Local:
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         pid = self._number("local.pid")
-        if pid is not None and self._number("local.code") is None and _alive(pid):
+        if pid is not None and self._number("local.code") is None and process.exists(pid):
             process.run(("pkill", "-TERM", "-P", str(pid)))
 
     def outcomes(self, about: About) -> tuple[str, ...]:
@@ -82,7 +81,7 @@ class Local:
         if code is not None:
             return JobState(job_id, base.ENDED, f"exit {code}", success=code == 0)
         pid = self._number("local.pid")
-        if _alive(pid) if pid is not None else time.time() - float(started["at"]) < 5:
+        if process.exists(pid) if pid is not None else time.time() - float(started["at"]) < 5:
             return JobState(job_id, base.RUNNING, f"process {pid}")
         return JobState(job_id, base.ENDED, "it vanished", success=False)
 
@@ -91,13 +90,3 @@ class Local:
             return int((self.chain.facts_directory / name).read_text())
         except (FileNotFoundError, ValueError):
             return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
