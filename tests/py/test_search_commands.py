@@ -190,3 +190,24 @@ def test_ingest_under_each_fault_and_again_without(
     box.control.clear_faults()
     run_json(box, "search", "ingest", INDEX, file)
     assert len(box.control.documents("entry")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"kind": "unavailable", "service": "search"}, 0),
+        ({"kind": "html", "service": "search"}, 0),
+        ({"kind": "expired-token", "service": "search", "count": 5}, 4),
+        ({"kind": "not-found", "service": "search"}, 1),
+    ],
+    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+)
+def test_query_under_each_fault_answers_or_fails(
+    box: Sandbox, tmp_path: Path, fault: dict[str, Any], code: int
+) -> None:
+    file = lines(tmp_path / "entries", {"subject": "a", "content": {"word": "beam"}, "visible_to": ["public"]})
+    run_json(box, "search", "ingest", INDEX, file, "--poll", "0.1")
+    box.control.fault(fault)
+    found = run_json(box, "search", "query", INDEX, "beam", expect=code)["data"]
+    assert code != 0 or [each["subject"] for each in found["result"]["gmeta"]] == ["a"]

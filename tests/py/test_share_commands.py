@@ -317,6 +317,53 @@ def test_grant_under_each_fault_and_again_without_makes_one_rule(
     assert rules_of(box) == [("/p/", "r", ANNA, None)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"kind": "unavailable"}, 0),
+        ({"kind": "drop-after", "method": "DELETE", "path": "/endpoint/*/access/*"}, 0),
+        ({"kind": "html"}, 0),
+        ({"kind": "consent"}, 4),
+        ({"kind": "session"}, 4),
+        ({"kind": "logged-out"}, 4),
+        (
+            {
+                "kind": "status",
+                "status": 403,
+                "method": "DELETE",
+                "body": {"code": "PermissionDenied", "message": "no"},
+            },
+            1,
+        ),
+    ],
+    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+)
+def test_revoke_under_each_fault_and_again_without_leaves_no_rule(
+    box: Sandbox, fault: dict[str, Any], code: int
+) -> None:
+    run_json(box, "share", "grant", "share:/p", ANNA)
+    box.control.fault(fault)
+    run_json(box, "share", "revoke", "share:/p", ANNA, expect=code)
+    box.control.clear_faults()
+    assert len(rules_of(box)) == (0 if code == 0 else 1)
+    run_json(box, "share", "revoke", "share:/p", ANNA)
+    assert rules_of(box) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [({"kind": "unavailable"}, 0), ({"kind": "html"}, 0), ({"kind": "consent"}, 4), ({"kind": "logged-out"}, 4)],
+    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+)
+def test_list_under_each_fault_tells_all_or_fails(box: Sandbox, fault: dict[str, Any], code: int) -> None:
+    run_json(box, "share", "grant", "share:/p", ANNA)
+    box.control.fault(fault)
+    listed = run_json(box, "share", "list", "share", expect=code)["data"]
+    assert code != 0 or "/p/" in [each["path"] for each in listed["rules"]]
+
+
 def test_a_lost_reply_to_every_create_still_makes_one_rule(box: Sandbox) -> None:
     box.control.fault(kind="drop-after", method="POST", path="/endpoint/*/access", count=2)
     assert acts(run_json(box, "share", "grant", "share:/p", ANNA)) == ["create"]
