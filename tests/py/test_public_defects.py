@@ -61,6 +61,9 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "globus_auto: marks files transferred when the transfer is submitted": (
         "py/test_sync_run.py::test_a_failed_task_loses_nothing_and_is_sent_again_with_checksums",
     ),
+    "globus_auto: whole store in memory": (
+        "py/test_sync_engine.py::test_globus_auto_holds_the_whole_store_in_memory_and_this_does_not",
+    ),
     "globus_auto: rejects every symlink": (
         "py/test_sync_run.py::test_links_are_kept_or_followed",
         "py/test_sync_engine.py::test_links_by_policy",

@@ -486,3 +486,35 @@ def test_the_manifest_reads_with_standard_tools(tmp_path: Path) -> None:
         f"zcat {old} | tr '\\0' '\\n'", shell=True, capture_output=True, text=True, check=True
     ).stdout
     assert shown == "globuswrap manifest 1\n/\n1000000000000000007 5 a b\n"
+
+
+def many(directories: int, changed: int) -> Iterator[scan.Frame]:
+    """A listing of directories with 100 files each, made as it is read; one file of each `changed`th has another time."""
+    for number in range(directories):
+        time = 2 if number % changed == changed - 1 else 1
+        rows = b"".join(b"%d 10 file-%06d\0" % (time if at == 0 else 1, at) for at in range(100))
+        yield scan.TEXT, b"/%06d\0" % number + rows
+
+
+def peak_of_comparing(directories: int, path: Path) -> int:
+    """Bytes that Python held at most while such a listing was compared with its manifest of the last run."""
+    import tracemalloc
+
+    with Writer(path, manifest.MANIFEST) as writer:
+        for _, text in many(directories, directories + 1):
+            writer.write(text)
+    tracemalloc.start()
+    try:
+        cursor = manifest.Cursor(manifest.texts(path, manifest.MANIFEST))
+        found = sum(1 for _ in compare(many(directories, 10), cursor, Seen()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == directories // 10
+    return peak
+
+
+@pytest.mark.timeout(180)
+def test_globus_auto_holds_the_whole_store_in_memory_and_this_does_not(tmp_path: Path) -> None:
+    small, large = peak_of_comparing(300, tmp_path / "small"), peak_of_comparing(3000, tmp_path / "large")
+    assert large < small * 1.5 + 500_000, (small, large)
