@@ -41,7 +41,7 @@ demo: $(ready) ## run the main job against a local Globus: stage in, compute, st
 
 .PHONY: test
 test: check ## everything: check, pytest, bats
-	@tools/need bats slurmctld munged cron csh ip zsh tclsh
+	@tools/need bats slurmctld munged cron csh ip zsh tclsh lua
 	@tests/versions.sh --make
 	@failed=0; $(bats) tests/bats || failed=1; $(pytest) -m 'not chaos' || failed=1; exit $$failed
 
