@@ -143,6 +143,7 @@ if [[ -n $task_id ]]; then
   elif ((status != 0)); then
     explain "looking at task $task_id"
   fi
+  # An empty answer leaves the variables empty, which the next lines refuse.
   read -r outcome skipped _ <<<"$answer" || true
   case ${failed:-$outcome} in
     gone) ;;
@@ -196,6 +197,7 @@ if ((status != 0)); then
   esac
   explain 'submitting'
 fi
+# An empty answer leaves the variables empty, which the next line refuses.
 read -r task_id code _ <<<"$answer" || true
 [[ $task_id =~ ^[0-9a-f-]{36}$ && $code =~ ^(Accepted|Duplicate)$ ]] \
   || die 1 "globus transfer did not say that a task was accepted, but '$answer'; look for it: globus task list"

@@ -316,7 +316,7 @@ class _Planner:
             pickle.dump((self.result, self.run.tasks[MOST_TASKS // 2 :], self.emptied), answer)
             answer.flush()
             status = 0
-        except BaseException:
+        except BaseException:  # a forked child must not run on as a second parent: the parent raises what is sent
             import traceback
 
             answer.write(traceback.format_exc().encode("utf-8", "replace"))

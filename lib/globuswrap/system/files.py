@@ -71,7 +71,7 @@ def write_temporary(directory: Path, data: bytes | str, mode: int = 0o600) -> st
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException:  # a signal too: nothing half written stays behind
         os.unlink(temporary)
         raise
     return temporary

@@ -148,7 +148,7 @@ class SlurmNode:
         self._until(lambda: self._sinfo() in ("idle", "mix", "alloc"), "the controller")
 
     def stop(self) -> None:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # no controller to ask: the daemons are ended below all the same
             jobs = self.run(["squeue", "-h", "-o", "%A"], check=False).stdout.split()
             if jobs:
                 self.run(["scancel", "--signal=KILL", "--full", *jobs], check=False)
