@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
@@ -457,15 +458,20 @@ def test_the_users_own_dependency_is_kept(
     site = Site(SlurmCluster(slurm_node), new_sandbox(), work, mode)
     site.put("in/a", "one\n")
     name = f"alone-{os.getpid()}-{mode}"
+    # The first ends when it is told to, not after a time: on a busy machine a time is over too soon, or has not begun.
+    told = work / "told"
+    waits = f"until [ -e {shlex.quote(str(told))} ]; do sleep 0.2; done"
     first = slurm_node.run(
-        ["sbatch", "--parsable", f"--job-name={name}", "--output=/dev/null", "--wrap=sleep 12"], cwd=work
+        ["sbatch", "--parsable", f"--job-name={name}", "--output=/dev/null", f"--wrap={waits}"], cwd=work
     ).stdout.strip()
+    until(lambda: slurm_node.job(first)["JobState"] == "RUNNING", site.seen, 30)
     lines = f"#SBATCH --job-name={name}\n#SBATCH --dependency=singleton\n{ALWAYS}"
     site.submit(site.script(site.body(), lines=lines))
     if mode != "inline":
         until(lambda: site.fact("released") or site.tend(), site.seen)
     until(lambda: slurm_node.job(site.job)["Reason"] == "Dependency", site.seen, 30)
     assert slurm_node.job(first)["JobState"] == "RUNNING"
+    told.touch()
     ended = site.ended()
     site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
 
