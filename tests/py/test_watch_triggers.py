@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import support
+from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import sight, template
 from globuswrap.watch.ledger import Ledger, Trigger
 from globuswrap.watch.sight import Wanted
@@ -335,8 +337,15 @@ def test_stopping_a_watcher_leaves_its_commands_running(place: Place) -> None:
     until(lambda: place.told() == ["begun", "ended"])
 
 
-def test_of_many_who_start_one_attempt_one_runs_its_command(tmp_path: Path) -> None:
+def step_by_step(script: str) -> str:
+    """The script with a pause before each of its commands: of several that run it, all look before the first one acts."""
+    slowed = shlex.quote("trap 'sleep 0.05' DEBUG\n" + script)
+    return f'exec bash -c {slowed} "$0" "$@"'
+
+
+def test_of_many_who_start_one_attempt_one_runs_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A watcher that was killed after the fork, and the next one: both have started attempt 1."""
+    monkeypatch.setattr(ledgers, "WRAPPER", step_by_step(ledgers.WRAPPER))
     ledger = Ledger(tmp_path / "ledger")
     trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
     assert ledger.add(trigger) and not ledger.add(trigger)
