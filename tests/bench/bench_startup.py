@@ -2,8 +2,8 @@
 
     .venv/bin/python tests/bench/bench_startup.py [RUNS]
 
-User plus system CPU time of the process, the least of RUNS (default 15) interleaved runs, through bin/globuswrap. Then
-completion, in wall time, since a person waits for it.
+User plus system CPU time of the process, the least of RUNS (default 15) interleaved runs, through bin/globuswrap. Completion,
+which people wait for, has a benchmark of its own: bench_completion.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,15 +21,14 @@ sys.path.insert(0, str(ROOT / "lib"))
 from globuswrap.cli import app  # noqa: E402
 
 LAUNCHER = str(ROOT / "bin" / "globuswrap")
-LINES = ("globuswrap tr", "globuswrap transfer --sy", "globuswrap transfer archive:/d", "globuswrap wait ")
 
 
-def measured(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
-    """CPU and wall seconds of one process."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+def measured(argv: list[str], env: dict[str, str]) -> float:
+    """CPU seconds of one process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.perf_counter() - began
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def lines() -> dict[str, list[str]]:
@@ -54,19 +52,12 @@ def main(runs: int) -> None:
         least = dict.fromkeys(todo, float("inf"))
         for _ in range(runs):
             for label, argv in todo.items():
-                least[label] = min(least[label], measured(argv, env)[0])
+                least[label] = min(least[label], measured(argv, env))
         base = least.pop("import typer")
         print(f"import typer: {base * 1000:.0f} ms of CPU")
         for label, seconds in sorted(least.items(), key=lambda each: -each[1]):
             print(f"  {seconds / base:.2f}  {seconds * 1000:4.0f} ms  globuswrap {label}")
         print(f"worst: {max(least.values()) / base:.2f} (promised: below 1.5)")
-        for line in LINES:
-            asked = [measured([LAUNCHER, "__complete", "line", line], env) for _ in range(runs + 1)][1:]
-            processor, wall = sorted(each[0] * 1000 for each in asked), sorted(each[1] * 1000 for each in asked)
-            print(
-                f"completion of {line!r}: median {wall[len(wall) // 2]:.0f} ms, slowest {wall[-1]:.0f} ms, "
-                f"of which CPU {processor[0]:.0f} ms at least (promised: below 200)"
-            )
 
 
 if __name__ == "__main__":

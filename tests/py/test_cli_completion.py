@@ -8,14 +8,18 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import support
 from command_line import run
+from globuswrap.cli import completing
 from globuswrap.cli.completing import split
 from globuswrap.sandbox.launch import Sandbox
 from support import HOSTILE_NAMES
@@ -109,6 +113,48 @@ def test_other_paths_are_listed_in_the_background_and_shown_the_next_time(sandbo
         old = time.time() - 3600
         os.utime(path, (old, old))
     assert "tape:/runs/" in asked(sandbox, "globuswrap transfer tape:/r")  # old, and shown at once
+
+
+def test_a_file_server_that_hangs_holds_no_prompt(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Listing the mounted directory takes until `answers` is there; the question comes back before, and once it is, the next
+    one has the names."""
+    (sandbox.collection("archive").path / "runs").mkdir()
+    code = """import os, sys, time
+listing = os.scandir
+def hanging(path):
+    while not os.path.exists("answers"):
+        time.sleep(0.01)
+    return listing(path)
+os.scandir = hanging
+sys.path.insert(0, sys.argv.pop(1))
+from globuswrap.cli.main import run
+run(["__complete", "line", "globuswrap transfer archive:/r"])"""
+    argv = [sys.executable, "-I", "-c", code, str(support.REPOSITORY / "lib")]
+    env = {"GLOBUSWRAP_GLOBUS": "/nonexistent"}
+    assert sandbox.run(argv, cwd=tmp_path, env=env).stdout.split() == ["plain", "8"]
+    assert sandbox.run(argv, cwd=tmp_path, env=env).stdout.split() == ["plain", "8"]
+    (tmp_path / "answers").touch()
+    kept = sandbox.home / ".cache/globuswrap/listings"
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not [path for path in kept.iterdir() if not path.suffix]:
+        time.sleep(0.02)
+    assert sandbox.run(argv, cwd=tmp_path, env=env).stdout.split() == ["nospace", "8", "archive:/runs/"]
+
+
+@given(names=st.sets(st.text("abé", min_size=1, max_size=6), min_size=20, max_size=60), begun=st.text("ab", max_size=1))
+def test_of_many_names_it_is_shown_how_they_begin(names: set[str], begun: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(completing, "_SHOWN", 9)
+        shown = completing._beginning(sorted(names), begun)
+    wanted = [name for name in names if name.startswith(begun)]
+    if len(wanted) <= 9:
+        assert sorted(shown) == sorted(wanted)
+        return
+    assert shown.pop() == completing.CUT
+    assert 1 <= len(shown) <= 9
+    assert all(each in wanted or len(each) > len(begun) for each in shown)
+    assert all(any(name.startswith(each) for name in wanted) for each in shown)
+    assert all(name == begun or any(name.startswith(each) for each in shown) for name in wanted)
 
 
 def test_a_broken_configuration_breaks_no_prompt(sandbox: Sandbox) -> None:

@@ -105,15 +105,12 @@ def test_the_watch_sees_what_it_looks_for() -> None:
     assert {"globuswrap.collections.names", "globuswrap.config"} <= too_much(modules)
 
 
-def test_a_second_question_about_a_command_is_answered_without_typer(tmp_path: Path) -> None:
-    lines = ("globuswrap tr", "globuswrap transfer --sync-l", "globuswrap transfer arc", "globuswrap sync run be")
-    for line in lines:
+def test_a_question_of_the_shell_is_answered_without_typer(tmp_path: Path) -> None:
+    for line in ("globuswrap tr", "globuswrap transfer --sync-l", "globuswrap transfer arc", "globuswrap sync run be"):
         asked = [sys.executable, "-I", "-X", "utf8", "-X", "importtime", "-c", _COMPLETE, str(REPOSITORY / "lib"), line]
-        again = [
-            subprocess.run(asked, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}) for _ in "12"
-        ]
-        assert again[0].stdout == again[1].stdout
-        assert "typer" not in again[1].stderr
+        done = subprocess.run(asked, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)})
+        assert "globuswrap.cli.completing" in done.stderr
+        assert "typer" not in done.stderr
 
 
 _COMPLETE = """

@@ -1,18 +1,21 @@
-"""What `globuswrap __complete` answers.
+"""What `globuswrap __complete` answers, always in less than 200 ms.
 
 Nothing here waits for Globus. Remote paths come from the mounted directory where there is one, else from a listing that an
-earlier question fetched in the background: the first TAB in a new directory may find nothing, the next one does. Nor is
-typer imported, most of a start's time: what a command takes is kept from the first question about it.
+earlier question fetched in the background: the first TAB in a new directory may find nothing, the next one does. A file
+server that does not answer, or a directory of a hundred thousand names, is left to a process in the background in the same
+way. Nor is typer imported, most of a start's time: what a command takes is in a file.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
-import hashlib
 import os
 import posixpath
+import select
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +30,14 @@ if TYPE_CHECKING:
 FRESH = 300.0
 #: A listing that was asked for is not asked for again within these seconds.
 _ASKED = 20.0
-#: Journal entries looked at, newest first; a long journal must not make TAB slow.
-_ENTRIES = 200
+#: Journal entries looked at, newest first, and the seconds after which no more are looked for.
+_ENTRIES = 100
+_LOOKING = 0.03
+#: Seconds that a directory of this machine may take to be listed, and how many names it may have.
+_LISTING = 0.1
+_NAMES = 200_000
+#: Of more names it is shown how they begin: nobody reads more, and a shell takes its time over them.
+_SHOWN = 500
 
 
 def answer(arguments: Sequence[str]) -> int:
@@ -41,8 +50,8 @@ def answer(arguments: Sequence[str]) -> int:
     with contextlib.suppress(Problem, OSError):
         found = candidates(words)
     how = [name for name, holds in (("quoted", quoted), ("files", found == [FILES])) if holds]
-    shown = sorted({each for each in found if each != FILES and each.isprintable() and each.startswith(current)})
-    if any(each.endswith((":", "/", "=")) for each in shown):
+    shown = sorted({each for each in found if each.startswith(current) and each.isprintable()})
+    if CUT in found or any(each.endswith((":", "/", "=")) for each in shown):
         how.append("nospace")
     strip = 0 if quoted else current.rfind(":") + 1
     print("\n".join([",".join(how) or "plain", str(strip), *shown]))
@@ -51,6 +60,8 @@ def answer(arguments: Sequence[str]) -> int:
 
 #: Stands for: local files, which the shell itself knows best.
 FILES = "\0files"
+#: Stands for: more than these begin so, and a word that is completed to one of them is not whole.
+CUT = "\0cut"
 
 
 def split(line: str) -> tuple[list[str], bool]:
@@ -110,41 +121,12 @@ Shape = dict[str, Any]
 
 
 def _shape(name: str) -> dict[str, Shape]:
-    """What a command, or each of its subcommands, takes; kept for as long as its module stays as it is."""
+    """What a command, or each of its subcommands, takes. `make docs` writes the file: asking typer takes as long as all the
+    rest."""
     import json
 
-    module = Path(__file__).parent / f"{table.COMMANDS[name].module}.py"
-    stamp = [[status.st_mtime_ns, status.st_size] for status in (module.stat(), module.with_name("options.py").stat())]
-    kept = files.cache_dir() / "commands" / f"{name}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        document = json.loads(kept.read_bytes())
-        if document["stamp"] == [str(module), *stamp]:
-            return dict(document["shape"])
-    shape = _shape_asked(name)
-    with contextlib.suppress(OSError):
-        files.private_directory(kept.parent)
-        files.write_atomic(kept, json.dumps({"stamp": [str(module), *stamp], "shape": shape}))
-    return shape
-
-
-def _shape_asked(name: str) -> dict[str, Shape]:
-    from globuswrap.cli import app
-
-    found = app.load(name)
-    if not hasattr(found, "list_commands"):
-        return {name: _of_click(found)}
-    return {f"{name} {each}": _of_click(found.get_command(None, each)) for each in found.list_commands(None)}
-
-
-def _of_click(command: Any) -> Shape:
-    options = {
-        option: [param.name, not param.is_flag and not param.count]
-        for param in command.params
-        if param.param_type_name == "option" and not param.hidden
-        for option in (*param.opts, *param.secondary_opts)
-    }
-    places = [[param.name, param.nargs == -1] for param in command.params if param.param_type_name == "argument"]
-    return {"options": options, "places": places}
+    shapes = json.loads(Path(__file__).with_name("shapes.json").read_bytes())
+    return {path: shape for path, shape in shapes.items() if path.partition(" ")[0] == name}
 
 
 def _of_command(path: str, shape: Shape, given: Sequence[str], current: str) -> list[str]:
@@ -217,14 +199,22 @@ def _chains(current: str) -> Iterable[str]:
     return []
 
 
+@cache
 def _entries() -> list[Path]:
-    root = files.state_dir() / "journal"
+    """The newest claims of the journal. A directory's time is that of the last claim in it, so those that were written to
+    last are looked at first, and what a long journal holds beyond the time is old."""
+    end = time.monotonic() + _LOOKING
     found: list[tuple[float, str]] = []
     with contextlib.suppress(FileNotFoundError):
-        for shard in filter(os.DirEntry.is_dir, os.scandir(root)):
-            for each in os.scandir(shard.path):
+        shards = [
+            (each.stat().st_mtime, each.path) for each in os.scandir(files.state_dir() / "journal") if each.is_dir()
+        ]
+        for _, shard in sorted(shards, reverse=True):
+            for each in os.scandir(shard):
                 if each.name.count(".") == 1:
                     found.append((each.stat().st_mtime, each.path))
+            if time.monotonic() > end:
+                break
     return [Path(path) for _, path in sorted(found, reverse=True)[:_ENTRIES]]
 
 
@@ -290,7 +280,7 @@ _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
 
 def _remote(head: str, path: str) -> list[str]:
     """Paths on a collection, from the mounted directory or the kept listing."""
-    from globuswrap.collections import mounts, resolve
+    from globuswrap.collections import resolve
     from globuswrap.collections.address import Address
 
     if not path:
@@ -299,52 +289,125 @@ def _remote(head: str, path: str) -> list[str]:
     if not above:
         return []
     directory = Address(resolve.collection(head), above)
-    try:
-        local = mounts.to_local(directory)
-        with os.scandir(local) as entries:
-            listed = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
-    except (Problem, OSError):
-        listed = _kept(directory)
-    hidden = posixpath.basename(path).startswith(".")
-    return [f"{head}:{above}{name}" for name in listed if hidden or not name.startswith(".")]
+    kept = _listing_file(directory)
+    names = _mounted(directory, kept)
+    if names is None:
+        names = _kept(directory, kept)
+    begun = posixpath.basename(path)
+    if not begun:
+        del names[bisect.bisect_left(names, ".") : bisect.bisect_left(names, "/")]
+    shown = _beginning(names, begun)
+    return [name if name == CUT else f"{head}:{above}{name}" for name in shown]
+
+
+def _beginning(names: list[str], begun: str) -> list[str]:
+    """Of sorted names those that begin so; of too many, how they begin: as many letters more as leave few enough, and CUT."""
+    last = chr(0x10FFFF)
+    names = names[bisect.bisect_left(names, begun) : bisect.bisect_left(names, begun + last)]
+    if len(names) <= _SHOWN:
+        return names
+    found: list[str] = []
+    for letters in range(len(begun) + 1, 256):
+        shorter: list[str] = []
+        at = 0
+        while at < len(names) and len(shorter) <= _SHOWN:
+            shorter.append(names[at][:letters])
+            whole = len(names[at]) < letters  # longer ones that begin as it does have rows of their own
+            at = at + 1 if whole else bisect.bisect_left(names, shorter[-1] + last, at)
+        if len(shorter) > _SHOWN:
+            break
+        found = shorter
+    return [*found, CUT]
 
 
 def _listing_file(directory: Address) -> Path:
+    import hashlib
+
     text = f"{os.environ.get('GLOBUS_SDK_ENVIRONMENT', '')} {os.environ.get('GLOBUS_PROFILE', '')} {directory}"
     return files.cache_dir() / "listings" / hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _kept(directory: Address) -> list[str]:
+def _mounted(directory: Address, kept: Path) -> list[str] | None:
+    """The sorted names in the local directory that is this one. None if there is none, or it cannot be listed in time; then the
+    process that lists it goes on, and keeps them for the next question."""
+    from globuswrap.collections import mounts
+
+    try:
+        local = mounts.to_local(directory)
+    except Problem:
+        return None
+    asked = kept.with_name(f"{kept.name}.mounted")
+    if _just_asked(asked):
+        return None
+    reading, writing = os.pipe()
+
+    def look() -> None:
+        os.close(reading)
+        with os.scandir(local) as entries:
+            listed = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+        content = "\0".join(listed if len(listed) <= _NAMES else []).encode("utf-8", "surrogateescape")
+        try:
+            with open(writing, "wb") as pipe:
+                pipe.write(b"." + content)
+        except BrokenPipeError:
+            files.write_atomic(kept, content)
+
+    _in_background(look)
+    os.close(writing)
+    content = b""
+    end = time.monotonic() + _LISTING
+    with open(reading, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+            part = pipe.read(1 << 20)
+            if not part:
+                return _names_in(content[1:]) if content else None
+            content += part
+    _note(asked)
+    return None
+
+
+def _kept(directory: Address, path: Path) -> list[str]:
     """The listing that was kept, however old; when it is old or missing, a new one is fetched in the background."""
-    path = _listing_file(directory)
     names: list[str] = []
     age = FRESH + 1
     with contextlib.suppress(OSError):
-        names = path.read_text("utf-8", "replace").split("\0")
+        names = _names_in(path.read_bytes())
         age = time.time() - path.stat().st_mtime
-    if age > FRESH:
-        _fetch_later(directory, path)
-    return [name for name in names if name]
-
-
-def _fetch_later(directory: Address, path: Path) -> None:
-    """List the directory in a process of its own, which the prompt does not wait for."""
     asked = path.with_name(f"{path.name}.asked")
+    if age > FRESH and not _just_asked(asked):
+        _note(asked)
+        _in_background(lambda: _fetch(directory, path))
+    return names
+
+
+def _names_in(content: bytes) -> list[str]:
+    return content.decode("utf-8", "surrogateescape").split("\0") if content else []
+
+
+def _just_asked(note: Path) -> bool:
     with contextlib.suppress(OSError):
-        if time.time() - asked.stat().st_mtime < _ASKED:
-            return
-    files.private_directory(path.parent)
-    asked.touch()
+        return time.time() - note.stat().st_mtime < _ASKED
+    return False
+
+
+def _note(note: Path) -> None:
+    files.private_directory(note.parent)
+    note.touch()
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    """Do it in a process of its own, away from the terminal and from the pipe that the shell reads: the prompt does not wait
+    for it."""
     if os.fork() != 0:
         return
     code = 1
-    try:  # the child: away from the terminal and from the pipe that the shell reads
+    try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
         with contextlib.suppress(Problem, OSError):
-            _fetch(directory, path)
+            work()
             code = 0
     finally:
         os._exit(code)
@@ -356,4 +419,4 @@ def _fetch(directory: Address, path: Path) -> None:
     found = globus.call("ls", "--all", "--", str(directory), timeout=30)
     rows = found.get("DATA", []) if isinstance(found, dict) else []
     listed = [f"{row['name']}{'/' if row.get('type') == 'dir' else ''}" for row in rows if isinstance(row, dict)]
-    files.write_atomic(path, "\0".join(listed))
+    files.write_atomic(path, "\0".join(sorted(listed)))
