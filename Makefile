@@ -8,13 +8,11 @@ MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 # Test processes side by side. 0: one after the other, in this process.
-JOBS ?= auto
+export JOBS ?= auto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 bin := .venv/bin
 ready := .venv/.ready
-pytest := $(bin)/python -m pytest -n $(JOBS) --dist loadgroup
-bats := PATH="$(CURDIR)/$(bin):$$PATH" bats --recursive
 
 .PHONY: help
 help: ## list the targets
@@ -43,7 +41,7 @@ demo: $(ready) ## run the main job against a local Globus: stage in, compute, st
 test: check ## everything: check, pytest, bats
 	@tools/need bats slurmctld munged cron csh ip zsh tclsh lua
 	@tests/versions.sh --make
-	@failed=0; $(bats) tests/bats || failed=1; $(pytest) -m 'not chaos' || failed=1; exit $$failed
+	@tests/run.sh -- -m 'not chaos'
 
 .PHONY: chaos
 chaos: $(ready) ## the long runs: thousands of requests killed at random (an hour or more)
@@ -52,8 +50,7 @@ chaos: $(ready) ## the long runs: thousands of requests killed at random (an hou
 .PHONY: test-fast
 test-fast: $(ready) ## pytest and bats without Slurm, chaos and what is slow
 	@tools/need bats
-	@failed=0; $(bats) --filter-tags '!slow,!slurm,!chaos' tests/bats || failed=1; \
-	  $(pytest) -m 'not slow and not slurm and not chaos and not versions' || failed=1; exit $$failed
+	@tests/run.sh --filter-tags '!slow,!slurm,!chaos' -- -m 'not slow and not slurm and not chaos and not versions'
 
 .PHONY: test-versions
 test-versions: $(ready) ## the main paths with every supported globus-cli
