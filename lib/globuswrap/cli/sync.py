@@ -121,6 +121,13 @@ def run(
             "--start-delay", help="Wait a random time up to this first, so that many hosts do not start at once."
         ),
     ] = "0",
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="Name of this run: run again under it, the same run is settled and told."),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="When it is done, run again means: repeat the recorded outcome (with --key).")
+    ] = False,
 ) -> Report:
     """Send what is new: submit and return; the next run settles what this one submitted.
 
@@ -140,6 +147,8 @@ def run(
             dry_run=dry_run,
             start_delay=units.duration(start_delay),
             watcher=watcher if wait else None,
+            key=key,
+            once=once,
         )
         result = running.run(chosen, how)
     for trouble in result.troubles:
@@ -155,6 +164,9 @@ def run(
 
 
 def _rehearsed(chosen: Any, result: Any) -> list[str]:
+    if result.how is not None:
+        stands = "is not settled" if result.how == "adopted" else f"is recorded: {result.outcome}"
+        return [f"nothing would be sent: the run under key {result.key!r} {stands}"]
     if chosen.local_root is None:
         return [
             f"one task: {chosen.source.shown} -> {chosen.destination.shown}, --sync-level {chosen.options.sync_level}"

@@ -20,7 +20,7 @@ from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import UsageProblem
 from globuswrap.sync.scan import SYMLINK_POLICIES, Filters, ScanOptions
 from globuswrap.system import files, units
-from globuswrap.transfers.request import SYNC_LEVELS, Options
+from globuswrap.transfers.request import SYNC_LEVELS, Options, digest_of
 
 DEFAULT_SETTLE = 10.0
 DEFAULT_MAX_DELETE = "25%"
@@ -84,6 +84,15 @@ class Profile:
         parts = [self.source.collection, normalised(self.source.path)]
         parts += [self.destination.collection, normalised(self.destination.path), self.local_root or ""]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+    @property
+    def request(self) -> str:
+        """Digest of what a run is asked to do, beyond `identity`: options of the transfer, rules, links, deletion. Limits, label,
+        notification and deadline do not count."""
+        options = {name: value for name, value in vars(self.options).items() if value not in (None, ())}
+        return digest_of(
+            {"options": options, "filters": self.filters.rules, "symlinks": self.symlinks, "delete": self.delete}
+        )
 
     @property
     def directory(self) -> Path:

@@ -14,19 +14,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from globuswrap.collections.address import normalised
-from globuswrap.errors import DONE, Problem, Refused, TryLater, combined
+from globuswrap.errors import DONE, FinishedWithSkips, Problem, Refused, TryLater, UsageProblem, combined
 from globuswrap.globus import command, queries
 from globuswrap.globus.faults import Absent
 from globuswrap.sync import manifest, planning, scan
 from globuswrap.sync.compare import Seen, compare
 from globuswrap.sync.manifest import at_or_below
 from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import Run, State, Task
+from globuswrap.sync.state import Known, Run, State, Task, Trouble
 from globuswrap.system import locks, units
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
@@ -40,7 +40,11 @@ from globuswrap.transfers.wait import Patience, Watcher
 
 @dataclass(frozen=True)
 class How:
-    """How to run. `wait`: hold until the tasks of this run are finished. `start_delay`: wait up to so many seconds first."""
+    """How to run. `wait`: hold until the tasks of this run are finished. `start_delay`: wait up to so many seconds first.
+
+    `key` names this run of the profile: run again under it, the same run is settled and its outcome told before there is another;
+    with `once` there is none, and the recorded outcome is told again.
+    """
 
     wait: bool = False
     patience: Patience = field(default_factory=Patience)
@@ -48,21 +52,16 @@ class How:
     dry_run: bool = False
     start_delay: float = 0.0
     watcher: Watcher | None = None
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Something to tell: an exit code, what happened, what to do. `name` is stable."""
-
-    code: int
-    name: str
-    cause: str
-    remedy: str
+    key: str | None = None
+    once: bool = False
 
 
 @dataclass
 class Result:
-    """What a run did. `outcome`: `nothing-to-do`, `submitted`, `running`, `busy`, `finished`, `waiting`, `planned`."""
+    """What a run did. `outcome`: `nothing-to-do`, `submitted`, `running`, `busy`, `finished`, `waiting`, `planned`.
+
+    `how`, of the run under a key: `new`, `adopted` (begun before), `recorded` (its end was known before).
+    """
 
     outcome: str = "nothing-to-do"
     troubles: list[Trouble] = field(default_factory=list)
@@ -70,6 +69,8 @@ class Result:
     planned: planning.Planned | None = None
     committed: int = 0
     later: bool = False
+    key: str | None = None
+    how: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -78,6 +79,8 @@ class Result:
     def as_data(self) -> dict[str, Any]:
         return {
             "outcome": self.outcome,
+            "key": self.key,
+            "how": self.how,
             "task_ids": self.task_ids,
             "committed": self.committed,
             "troubles": [vars(trouble) for trouble in self.troubles],
@@ -92,8 +95,18 @@ def run(profile: Profile, how: How | None = None) -> Result:
     """
     how = how or How()
     state = State(profile)
+    if how.once and how.key is None:
+        raise UsageProblem(
+            "once-needs-key",
+            "--once without --key would be one run of this profile for ever",
+            'name the run: --key "$(date +%F)" for one a day, --key "$SLURM_JOB_ID" for one in this job',
+        )
     if how.dry_run:
         return _Runner(profile, state, how, None).rehearse()
+    known = _known(profile, state, how)
+    if known is not None and known.reported:  # neither Globus, nor the tree, nor who works on it matters
+        state.note(f"not run: {known.outcome} already under key {known.key!r}")
+        return _recorded(known, how)
     if how.start_delay > 0:
         time.sleep(random.uniform(0, how.start_delay))
     state.make()
@@ -101,7 +114,7 @@ def run(profile: Profile, how: How | None = None) -> Result:
         lease = locks.take(state.lease)
     except locks.LeaseTaken as taken:
         state.note(f"not run: {taken.cause}")
-        return Result(outcome="busy", later=True)
+        return Result(outcome="busy", later=True, key=how.key)
     with lease:
         state.rotate()
         state.tidy()
@@ -110,7 +123,7 @@ def run(profile: Profile, how: How | None = None) -> Result:
             result = _Runner(profile, state, how, lease).run()
         except locks.LeaseLost as lost:
             state.note(f"stopped: {lost.cause}")
-            return Result(outcome="busy", later=True)
+            return Result(outcome="busy", later=True, key=how.key)
         except Problem as problem:
             state.note(f"stopped: {problem.cause} [{problem.name}]")
             state.tell(_told(problem.exit_code, started, "stopped", problem.cause))
@@ -131,49 +144,139 @@ def _told(code: int, started: float, outcome: str, message: str) -> dict[str, An
     }
 
 
+def _known(profile: Profile, state: State, how: How) -> Known | None:
+    """The run under this key whose end is to be told, instead of beginning one; None if there is none.
+
+    Raises UsageProblem if the key stands for a run of the same profile with another request.
+    """
+    known = state.known(how.key) if how.key is not None else None
+    if known is None or (known.reported and not (known.once or how.once)):
+        return None
+    _refuse_another(profile, known.request, known.key)
+    return known
+
+
+def _refuse_another(profile: Profile, request: str, key: str | None) -> None:
+    if request != profile.request:
+        raise UsageProblem(
+            "key-taken",
+            f"key {key} already stands for a run of {profile.name} with other options, rules, links or deletion",
+            "use another --key",
+        )
+
+
+def _recorded(known: Known, how: How) -> Result:
+    def now(trouble: Trouble) -> Trouble:
+        return replace(trouble, code=_skips(how.patience)) if trouble.name == "files-skipped" else trouble
+
+    troubles = [now(trouble) for trouble in known.troubles]
+    return Result(known.outcome, troubles, list(known.task_ids), key=known.key, how="recorded")
+
+
+def _skips(patience: Patience) -> int:
+    return FinishedWithSkips.exit_code if patience.strict else DONE
+
+
 class _Runner:
     def __init__(self, profile: Profile, state: State, how: How, lease: locks.Lease | None) -> None:
         self.profile = profile
         self.state = state
         self.how = how
         self.lease = lease
-        self.result = Result()
+        self.result = Result(key=how.key)
+        self.found: dict[str, Outcome] = {}
 
     def renew(self) -> None:
         if self.lease is not None:
             self.lease.renew()
 
     def run(self) -> Result:
+        after = self.state.last_number()  # before anything is looked at: see State
         current = self.state.current()
+        mine = current is not None and self.is_mine(current)
+        if not mine and _known(self.profile, self.state, self.how) is not None:
+            return self.told()
         if current is not None:
-            self.settle(current, self.how.patience if self.how.wait else Patience(timeout=0))
-            if not current.directory.joinpath("settled").exists():
-                return self.result
-        draft = self.whole() if self.profile.local_root is None else self.changes()
-        if draft is None:
-            return self.result
+            self.settle(current, self.how.patience if self.how.wait else replace(self.how.patience, timeout=0.0))
+            if mine or not _settled(current):
+                return self.told()
+        before = len(self.result.troubles)
+        draft = self.state.draft(after)
+        if self.profile.local_root is None:
+            self.whole(draft)
+        elif not self.changes(draft):
+            if self.how.key is None or self.result.outcome == "waiting" or len(self.result.troubles) > before:
+                return self.result  # under a key too: what could not be sent is no run
+            draft = self.state.draft(after)
+        draft.troubles = self.result.troubles[before:]
+        draft.key, draft.once, draft.request = self.how.key, self.how.once, self.profile.request
         begun = self.state.begin(draft)
         if begun is None:
             self.result.outcome, self.result.later = "busy", True
             self.state.note("another process has begun a run meanwhile")
             return self.result
+        if begun.key is not None:
+            self.result.how = "new"
         self.submit(begun)
         self.result.outcome = "submitted"
         if self.how.wait and not all(task.ended for task in begun.tasks):
             self.settle(begun, self.how.patience)
         elif all(task.ended for task in begun.tasks):
             self.finish(begun, {})
+        return self.told()
+
+    def is_mine(self, current: Run) -> bool:
+        """Is it the run under this key? Raises UsageProblem if it is, of another request."""
+        if self.how.key is None or current.key != self.how.key:
+            return False
+        _refuse_another(self.profile, current.request, current.key)
+        self.result.how = "adopted"
+        return True
+
+    def told(self) -> Result:
+        """The result, with the end of the run under this key; what comes after it is done until it has been told once."""
+        known = _known(self.profile, self.state, self.how)
+        if known is None:
+            return self.result
+        recorded = _recorded(known, self.how)
+        others = [trouble for trouble in self.result.troubles if trouble not in known.troubles]
+        self.result = replace(
+            recorded,
+            troubles=others + recorded.troubles,
+            planned=self.result.planned,
+            committed=self.result.committed,
+            how=self.result.how or "recorded",
+        )
+        if not known.reported:
+            found = {task_id: each for task_id, each in self.found.items() if task_id in known.task_ids}
+            for entry in map(journal.read, map(Path, known.entries)):
+                if entry is not None and entry.task_id and entry.receipt is not None:
+                    found.setdefault(entry.task_id, waiting.from_receipt(entry, strict=self.how.patience.strict))
+            try:
+                self.go_on(found)
+            finally:
+                self.state.note_reported(known)
         return self.result
+
+    def go_on(self, found: dict[str, Outcome]) -> None:
+        worst = sorted(found.values(), key=lambda each: each.exit_code == DONE)
+        if worst:
+            operations.go_on(worst[0], self.how.after)
 
     # What the last run submitted.
 
     def settle(self, current: Run, patience: Patience) -> None:
         """Bring a run to its end if its tasks have ended; else the result says how they stand."""
+        if current.tasks and all(task.ended for task in current.tasks):  # by a process that did not live to tell
+            self.result.troubles.extend(current.troubles)
         self.submit(current)
         entries = [journal.read(Path(task.entry)) for task in current.tasks if task.entry and not task.ended]
         pending = [entry for entry in entries if entry is not None]
-        found: dict[str, Outcome] = {}
-        done = {entry.task_id: waiting.from_receipt(entry) for entry in pending if entry.receipt is not None}
+        found = self.found = {}
+        strict = self.how.patience.strict
+        done = {
+            entry.task_id: waiting.from_receipt(entry, strict=strict) for entry in pending if entry.receipt is not None
+        }
         found.update({task_id: each for task_id, each in done.items() if task_id})
         rest = [entry for entry in pending if entry.receipt is None and entry.task_id]
         known = {entry.task_id for entry in pending}
@@ -213,6 +316,7 @@ class _Runner:
 
     def commit(self, current: Run, ended: list[tuple[Task, Outcome]]) -> None:
         """Take finished tasks into the manifest, in one pass, and note which failed. Done twice it does no harm."""
+        before = len(self.result.troubles)
         deltas: dict[tuple[Any, ...], list[Iterable[manifest.Delta]]] = {}
         for task, known in ended:
             good = known.name in ("succeeded", "succeeded-with-skips")
@@ -223,10 +327,8 @@ class _Runner:
                 self._set_aside(current, task)
                 continue
             if known.name == "succeeded-with-skips":
-                code = 6 if self.how.patience.strict else DONE
-                self._trouble(
-                    code, "files-skipped", f"task {task.task_id}: {known.cause}; they are sent again", known.remedy
-                )
+                cause = f"task {task.task_id}: {known.cause}; they are sent again"
+                self._trouble(_skips(self.how.patience), "files-skipped", cause, known.remedy)
             if not task.whole:
                 kind = (task.kind, task.sync_level, task.recursive)
                 delta = _without(manifest.delta_blocks([current.directory / task.delta]), skipped)
@@ -236,6 +338,7 @@ class _Runner:
             self.result.committed += manifest.merge(self.state.manifest, blocks, self.state.manifest)
         for task, known in ended:
             task.ended = known.name
+        current.troubles += self.result.troubles[before:]
         current.save()
         for task, _ in ended:
             entry = journal.read(Path(task.entry)) if task.entry is not None else None
@@ -295,24 +398,24 @@ class _Runner:
         if not any(task.kind == "transfer" for task in failed):
             for name in current.unsure:
                 (self.state.unsure / name).unlink(missing_ok=True)
+        if self.lease is not None:
+            self.lease.check()
+        if current.key is not None and not any(task.ended == "refused" for task in current.tasks):
+            self.state.remember(current, self.how.once and self.how.key == current.key)
         self.state.end(current)
         self.result.outcome = "finished"
-        worst = sorted(found.values(), key=lambda each: each.exit_code == DONE)
-        if worst:
-            operations.go_on(worst[0], self.how.after)
+        if self.how.key is None:
+            self.go_on(found)  # under a key when that run is told of, and for no other
 
     # What is to be sent now.
 
-    def whole(self) -> Run:
+    def whole(self, draft: Run) -> None:
         """A run of one task: the service compares both sides itself."""
-        draft = self.state.draft()
         level = "checksum" if (self.state.unsure / "whole").exists() else None
         draft.tasks.append(Task(1, "transfer", 1, sync_level=level, whole=True))
-        return draft
 
-    def changes(self) -> Run | None:
-        """A run of what differs from the manifest; None if nothing is to be sent."""
-        draft = self.state.draft()
+    def changes(self, draft: Run) -> bool:
+        """A run of what differs from the manifest; False, and the draft is gone, if nothing is to be sent."""
         keep = False
         try:
             seen = Seen()
@@ -324,7 +427,7 @@ class _Runner:
                     if found.gone
                     else "nothing new"
                 )
-                return None
+                return False
             planned = planning.plan(
                 self.profile, self.state, draft, found, seen, planning.Helpers(self.renew, self.is_empty)
             )
@@ -334,7 +437,7 @@ class _Runner:
             keep = bool(draft.tasks)
             if not keep and planned.settling:
                 self.result.outcome = "waiting"
-            return draft if keep else None
+            return keep
         finally:
             if not keep:
                 shutil.rmtree(draft.directory, ignore_errors=True)
@@ -378,6 +481,7 @@ class _Runner:
                 if problem.name == "odd-answer":
                     raise
                 self._trouble(problem.exit_code, problem.name, problem.cause, problem.remedy)
+                current.troubles.append(self.result.troubles[-1])
                 task.ended = "refused"
                 current.save()
                 continue
@@ -486,9 +590,14 @@ class _Runner:
         """What `run` would do now; nothing is sent, nothing of the state changes."""
         state = self.state
         self.result.outcome = "planned"
+        known = _known(self.profile, state, self.how)
+        if known is not None:
+            return _recorded(known, self.how)
         current = state.current() if state.runs.exists() else None
         if current is not None:
             self.result.task_ids = [task.task_id for task in current.tasks if task.task_id]
+            if self.is_mine(current):
+                return self.result
         if self.profile.local_root is None:
             return self.result
         with tempfile.TemporaryDirectory(prefix="globuswrap-sync-") as directory:
@@ -545,6 +654,10 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
             shutil.rmtree(draft, ignore_errors=True)
         state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
         return changed, seen
+
+
+def _settled(run: Run) -> bool:
+    return (run.directory / "settled").exists()
 
 
 def _without(blocks: Iterable[manifest.Delta], skipped: set[bytes]) -> Iterable[manifest.Delta]:

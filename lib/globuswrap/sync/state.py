@@ -5,29 +5,36 @@
     runs/000012/        one run: run.json (what was submitted), and for every task its delta and its items
     runs/000012/settled the run is over: its deltas are in the manifest, or set aside
     unsure/             deltas of tasks that failed: what they cover is sent with checksums the next time
+    keys/               how the last run under each `--key` ended; written before that run is settled
     last.json, log      what the last run said, and what all runs did
 
 A run is written whole under a temporary name and given its number by rename(2), which fails if the number is taken. So of two
 processes that both believe to hold the lease one begins the run, and the other joins it or stops; a number is never used twice.
+A draft is for the number after the last run that was there before anything was looked at, the records of keys among it: what was
+decided on an older state begins nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from globuswrap.errors import Refused
 from globuswrap.sync.profile import Profile
 from globuswrap.system import files, log
+from globuswrap.transfers import journal
+from globuswrap.transfers import request as requests
 
 SCHEMA = "globuswrap.sync-run/1"
+KEY_SCHEMA = "globuswrap.sync-key/1"
 KEEP_RUNS = 20
 LOG_BYTES = 1_000_000
 LOGS_KEPT = 4
@@ -59,20 +66,54 @@ class Task:
         return f"{self.number}.items.json"
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Something to tell: an exit code, what happened, what to do. `name` is stable."""
+
+    code: int
+    name: str
+    cause: str
+    remedy: str
+
+
 @dataclass
 class Run:
-    """What was submitted together. `unsure`: the files in `unsure/` that this run sends again."""
+    """What was submitted together. `unsure`: the files in `unsure/` that this run sends again. `after`: the number of the run
+    before it. `troubles`: all that there is to tell of it, so that it is not lost with the process that found it. `key`, `once`
+    and `request` (`Profile.request`) are as the run was begun."""
 
     directory: Path
     id: str
     created: float
     tasks: list[Task] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    after: int = 0
+    troubles: list[Trouble] = field(default_factory=list)
+    key: str | None = None
+    once: bool = False
+    request: str = ""
 
     def save(self) -> None:
-        document = {"schema": SCHEMA, "id": self.id, "created": self.created, "unsure": self.unsure}
-        document["tasks"] = [asdict(task) for task in self.tasks]
+        document = {"schema": SCHEMA, **asdict(self)}
+        del document["directory"]
         files.write_atomic(self.directory / "run.json", json.dumps(document, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Known:
+    """How the run under a key ended. `entries` are its tasks' in the journal; `reported`: a caller of the key was told."""
+
+    key: str
+    request: str
+    run: str
+    once: bool
+    outcome: str
+    task_ids: list[str]
+    entries: list[str]
+    troubles: list[Trouble]
+    finished: float
+    reported: bool = False
+    schema: str = KEY_SCHEMA
 
 
 class State:
@@ -84,6 +125,7 @@ class State:
         self.lease = self.directory / "lease"
         self.runs = self.directory / "runs"
         self.unsure = self.directory / "unsure"
+        self.keys = self.directory / "keys"
         self.last = self.directory / "last.json"
         self.log_file = self.directory / "log"
 
@@ -127,8 +169,10 @@ class State:
             return None
         try:
             document = json.loads((directory / "run.json").read_bytes())
-            tasks = [Task(**task) for task in document["tasks"]]
-            return Run(directory, document["id"], document["created"], tasks, document["unsure"])
+            document["tasks"] = [Task(**task) for task in document["tasks"]]
+            del document["schema"]
+            document["troubles"] = [Trouble(**trouble) for trouble in document.get("troubles", ())]
+            return Run(directory, **document)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Refused(
                 "run-damaged",
@@ -136,20 +180,24 @@ class State:
                 f"look at the tasks (globus task list), then: touch '{directory / 'settled'}'; what it sent is sent once more",
             ) from None
 
-    def draft(self) -> Run:
-        """A run that is not one yet: a directory to write its tasks into."""
+    def last_number(self) -> int:
+        """The number of the last run; 0 if there is none."""
+        return max(self.numbers(), default=0)
+
+    def draft(self, after: int | None = None) -> Run:
+        """A run that is not one yet: a directory to write its tasks into. `after`: the run that was last (default: now)."""
         identity = uuid.uuid4().hex
         directory = files.private_directory(self.runs / f".draft-{identity}")
-        return Run(directory, identity, time.time())
+        return Run(directory, identity, time.time(), after=self.last_number() if after is None else after)
 
     def begin(self, draft: Run) -> Run | None:
         """Make the draft the next run; None if another process has begun one meanwhile. Durable before anything is sent."""
         draft.unsure = sorted(os.listdir(self.unsure))
         draft.save()
-        numbers = self.numbers()
-        if numbers and not (self.runs / f"{numbers[-1]:06}" / "settled").exists():
+        last = self.last_number()
+        if last != draft.after or (last and not (self.runs / f"{last:06}" / "settled").exists()):
             return None
-        directory = self.runs / f"{(numbers[-1] if numbers else 0) + 1:06}"
+        directory = self.runs / f"{last + 1:06}"
         try:
             os.rename(draft.directory, directory)
         except OSError:  # the number is taken
@@ -168,12 +216,62 @@ class State:
         for number in self.numbers()[:-KEEP_RUNS]:
             shutil.rmtree(self.runs / f"{number:06}", ignore_errors=True)
 
+    def known(self, key: str) -> Known | None:
+        """How the last run under a key ended, if one has. Raises Refused if that cannot be read."""
+        path = self._key_path(key)
+        try:
+            document = json.loads(path.read_bytes())
+            document["troubles"] = [Trouble(**trouble) for trouble in document["troubles"]]
+            return Known(**document)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise Refused(
+                "run-damaged",
+                f"{path} cannot be read, which says how the run under key {key} ended: {error}",
+                f"look into {self.log_file}; to have that run once more: rm '{path}'",
+            ) from None
+
+    def remember(self, run: Run, once: bool) -> None:
+        """Record how a run under a key ended; old records go, but those of `--once`."""
+        assert run.key is not None
+        files.private_directory(self.keys)
+        self._write(
+            Known(
+                key=run.key,
+                request=run.request,
+                run=run.id,
+                once=run.once or once,
+                outcome="finished" if run.tasks else "nothing-to-do",
+                task_ids=[task.task_id for task in run.tasks if task.task_id],
+                entries=[task.entry for task in run.tasks if task.entry],
+                troubles=run.troubles,
+                finished=time.time(),
+            )
+        )
+        for path in self.keys.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # told of when its key is asked for
+                old = time.time() - path.stat().st_mtime > journal.KEEP_FINISHED
+                if old and not json.loads(path.read_bytes()).get("once", True):
+                    os.unlink(path)
+
+    def note_reported(self, known: Known) -> None:
+        self._write(replace(known, reported=True))
+
+    def _write(self, known: Known) -> None:
+        files.write_atomic(self._key_path(known.key), json.dumps(asdict(known), indent=1) + "\n")
+
+    def _key_path(self, key: str) -> Path:
+        """A key stands for a run of this profile under one Globus environment, profile and account, as with a request."""
+        return self.keys / f"{requests.key_of('', f'sync {self.directory.name} {key}')}.json"
+
     def tidy(self) -> None:
         """Remove drafts that a run left behind that was killed. Only with the lease."""
         for name in os.listdir(self.runs):
             if name.startswith(".draft-"):
                 shutil.rmtree(self.runs / name, ignore_errors=True)
-        for path in (*self.directory.glob(".manifest.gz.*"), *self.directory.glob(".tmp-*")):
+        places = (self.directory.glob(".manifest.gz.*"), self.directory.glob(".tmp-*"), self.keys.glob(".tmp-*"))
+        for path in itertools.chain(*places):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > 3600:
                     os.unlink(path)
