@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,18 @@ def cannot(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI=true, and {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def faults(cases: Iterable[Any], often: Container[str] = ("drop-after", "consent", "denied")) -> list[Any]:
+    """Cases for `parametrize`, each a kind of fault or a tuple that begins with one: those of the kinds in `often` in every
+    run, one that heals, one for the user, one of a collection. The others by `make chaos`, as all commands under all kinds are
+    (test_every_command_under_every_fault.py): each takes seconds of a processor."""
+    made = []
+    for case in cases:
+        values = case if isinstance(case, tuple) else (case,)
+        kind = values[0]["kind"] if isinstance(values[0], dict) else values[0]
+        made.append(pytest.param(*values, id=kind, marks=[] if kind in often else [pytest.mark.chaos]))
+    return made
 
 
 def inherited_settings() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import support
 from command_line import run, run_json
 from globuswrap.sandbox import auth
 from globuswrap.sandbox.launch import Sandbox
@@ -147,16 +148,17 @@ def test_what_is_not_bounded_is_refused(box: Sandbox, arguments: tuple[str, ...]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "codes"),
-    [
-        ({"kind": "unavailable"}, (0,)),
-        ({"kind": "drop-after", "method": "POST", "path": "/delete"}, (0,)),
-        ({"kind": "expired-token", "count": 5}, (4,)),
-        ({"kind": "consent"}, (4,)),
-        ({"kind": "disconnected", "collection": "archive"}, (1, 5)),
-        ({"kind": "denied", "collection": "archive"}, (1, 5)),
-        ({"kind": "paused", "collection": "share"}, (75, 1, 7)),
-    ],
-    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+    support.faults(
+        [
+            ({"kind": "unavailable"}, (0,)),
+            ({"kind": "drop-after", "method": "POST", "path": "/delete"}, (0,)),
+            ({"kind": "expired-token", "count": 5}, (4,)),
+            ({"kind": "consent"}, (4,)),
+            ({"kind": "disconnected", "collection": "archive"}, (1, 5)),
+            ({"kind": "denied", "collection": "archive"}, (1, 5)),
+            ({"kind": "paused", "collection": "share"}, (75, 1, 7)),
+        ]
+    ),
 )
 def test_under_each_fault_nothing_unproven_goes_and_later_all_goes(
     box: Sandbox, fault: dict[str, Any], codes: tuple[int, ...]

@@ -172,14 +172,15 @@ def test_query_with_a_request_document(box: Sandbox, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [
-        ({"kind": "unavailable", "service": "search"}, 0),
-        ({"kind": "drop-after", "service": "search", "method": "POST"}, 0),
-        ({"kind": "html", "service": "search"}, 0),
-        ({"kind": "expired-token", "service": "search", "count": 5}, 4),
-        ({"kind": "not-found", "service": "search"}, 1),
-    ],
-    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+    support.faults(
+        [
+            ({"kind": "unavailable", "service": "search"}, 0),
+            ({"kind": "drop-after", "service": "search", "method": "POST"}, 0),
+            ({"kind": "html", "service": "search"}, 0),
+            ({"kind": "expired-token", "service": "search", "count": 5}, 4),
+            ({"kind": "not-found", "service": "search"}, 1),
+        ]
+    ),
 )
 def test_ingest_under_each_fault_and_again_without(
     box: Sandbox, tmp_path: Path, fault: dict[str, Any], code: int
@@ -195,13 +196,15 @@ def test_ingest_under_each_fault_and_again_without(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [
-        ({"kind": "unavailable", "service": "search"}, 0),
-        ({"kind": "html", "service": "search"}, 0),
-        ({"kind": "expired-token", "service": "search", "count": 5}, 4),
-        ({"kind": "not-found", "service": "search"}, 1),
-    ],
-    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+    support.faults(
+        [
+            ({"kind": "unavailable", "service": "search"}, 0),
+            ({"kind": "html", "service": "search"}, 0),
+            ({"kind": "expired-token", "service": "search", "count": 5}, 4),
+            ({"kind": "not-found", "service": "search"}, 1),
+        ],
+        often=("expired-token",),
+    ),
 )
 def test_query_under_each_fault_answers_or_fails(
     box: Sandbox, tmp_path: Path, fault: dict[str, Any], code: int

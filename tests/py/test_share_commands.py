@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import support
 from command_line import accepted, run, run_json
 from globuswrap.sandbox import auth
 from globuswrap.sandbox.launch import Sandbox
@@ -302,9 +303,7 @@ FAULTS: list[tuple[dict[str, Any], int]] = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "code"), FAULTS, ids=lambda value: value.get("kind") if isinstance(value, dict) else None
-)
+@pytest.mark.parametrize(("fault", "code"), support.faults(FAULTS))
 def test_grant_under_each_fault_and_again_without_makes_one_rule(
     box: Sandbox, fault: dict[str, Any], code: int
 ) -> None:
@@ -320,24 +319,25 @@ def test_grant_under_each_fault_and_again_without_makes_one_rule(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [
-        ({"kind": "unavailable"}, 0),
-        ({"kind": "drop-after", "method": "DELETE", "path": "/endpoint/*/access/*"}, 0),
-        ({"kind": "html"}, 0),
-        ({"kind": "consent"}, 4),
-        ({"kind": "session"}, 4),
-        ({"kind": "logged-out"}, 4),
-        (
-            {
-                "kind": "status",
-                "status": 403,
-                "method": "DELETE",
-                "body": {"code": "PermissionDenied", "message": "no"},
-            },
-            1,
-        ),
-    ],
-    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+    support.faults(
+        [
+            ({"kind": "unavailable"}, 0),
+            ({"kind": "drop-after", "method": "DELETE", "path": "/endpoint/*/access/*"}, 0),
+            ({"kind": "html"}, 0),
+            ({"kind": "consent"}, 4),
+            ({"kind": "session"}, 4),
+            ({"kind": "logged-out"}, 4),
+            (
+                {
+                    "kind": "status",
+                    "status": 403,
+                    "method": "DELETE",
+                    "body": {"code": "PermissionDenied", "message": "no"},
+                },
+                1,
+            ),
+        ]
+    ),
 )
 def test_revoke_under_each_fault_and_again_without_leaves_no_rule(
     box: Sandbox, fault: dict[str, Any], code: int
@@ -354,8 +354,9 @@ def test_revoke_under_each_fault_and_again_without_leaves_no_rule(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [({"kind": "unavailable"}, 0), ({"kind": "html"}, 0), ({"kind": "consent"}, 4), ({"kind": "logged-out"}, 4)],
-    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+    support.faults(
+        [({"kind": "unavailable"}, 0), ({"kind": "html"}, 0), ({"kind": "consent"}, 4), ({"kind": "logged-out"}, 4)]
+    ),
 )
 def test_list_under_each_fault_tells_all_or_fails(box: Sandbox, fault: dict[str, Any], code: int) -> None:
     run_json(box, "share", "grant", "share:/p", ANNA)
@@ -371,7 +372,7 @@ def test_a_lost_reply_to_every_create_still_makes_one_rule(box: Sandbox) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["denied", "full", "quota", "paused", "disconnected"])
+@pytest.mark.parametrize("kind", support.faults(["denied", "full", "quota", "paused", "disconnected"]))
 def test_deliver_under_each_fault_of_a_collection_grants_nothing_and_later_delivers(box: Sandbox, kind: str) -> None:
     source(box)
     box.control.fault(kind=kind, collection="share")
@@ -387,14 +388,23 @@ def test_deliver_under_each_fault_of_a_collection_grants_nothing_and_later_deliv
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [
-        ({"kind": "unavailable"}, 0),
-        ({"kind": "drop-after", "method": "POST", "path": "/endpoint/*/access", "count": 2}, 0),
-        ({"kind": "drop-after", "method": "DELETE"}, 0),
-        ({"kind": "consent"}, 4),
-        ({"kind": "status", "status": 403, "method": "PUT", "body": {"code": "PermissionDenied", "message": "no"}}, 1),
-    ],
-    ids=lambda value: value.get("kind") if isinstance(value, dict) else None,
+    support.faults(
+        [
+            ({"kind": "unavailable"}, 0),
+            ({"kind": "drop-after", "method": "POST", "path": "/endpoint/*/access", "count": 2}, 0),
+            ({"kind": "drop-after", "method": "DELETE"}, 0),
+            ({"kind": "consent"}, 4),
+            (
+                {
+                    "kind": "status",
+                    "status": 403,
+                    "method": "PUT",
+                    "body": {"code": "PermissionDenied", "message": "no"},
+                },
+                1,
+            ),
+        ]
+    ),
 )
 def test_apply_under_each_fault_and_again_without_is_what_the_file_says(
     box: Sandbox, tmp_path: Path, fault: dict[str, Any], code: int
