@@ -6,8 +6,10 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -131,7 +133,7 @@ _cells = st.text(st.characters(codec="utf-8"), max_size=40)
 def test_a_table_has_one_line_for_each_row_and_fits(rows: list[tuple[str, ...]], width: int) -> None:
     lines = output.table(rows, ["A", "B", "C"], width)
     assert len(lines) == len(rows) + 1
-    first = max(output._columns(output._printable(row[0])) for row in [("A",), *rows])
+    first = max(output._columns(output.printable(row[0])) for row in [("A",), *rows])
     for line in lines:
         assert line.isprintable()
         assert output._columns(line) <= max(width, first + 2 * 2 + 2 * output._LEAST)
@@ -214,6 +216,35 @@ def test_what_takes_longer_than_two_seconds_says_what_it_does(sandbox: Sandbox) 
     assert "searching (" in text
     assert text.count("\n") == 2  # the head and the row: progress leaves nothing behind
     assert "searching" not in run(sandbox, "collection", "search", "archive").stderr
+
+
+@pytest.mark.slow
+def test_a_list_that_is_read_for_long_says_how_far_it_is(sandbox: Sandbox, tmp_path: Path) -> None:
+    """batch: the list comes slowly, and is counted; talk does not run into the line, and nothing of it stays."""
+    os.mkfifo(tmp_path / "list")
+    slowly = "for ((i = 0; i < 400; i += 100)); do seq $i $((i + 99)); sleep 1; done"
+    writer = subprocess.Popen(["bash", "-c", f"{slowly} >{tmp_path}/list"])
+    code, text = on_terminal(sandbox, "batch", "archive:/", "results:/", str(tmp_path / "list"), "--dry-run")
+    assert writer.wait() == 0
+    assert code == 0
+    assert re.search(r"\r. reading the list \(\d s\)\x1b\[K", text), text
+    assert "\r\x1b[K400 items in 1 tasks; nothing was submitted\r\n" in text
+    done = run(sandbox, "batch", "archive:/", "results:/", "-", "--dry-run", input="a\nb\n")
+    assert done.stderr == "2 items in 1 tasks; nothing was submitted\n"
+
+
+@pytest.mark.slow
+def test_a_program_that_takes_long_is_named_and_then_another_may_have_the_terminal(sandbox: Sandbox) -> None:
+    """transfer without --wait while Globus is slow; and a program that takes the place of this one is not ended by the timer."""
+    (sandbox.collection("archive").path / "a").write_text("x")
+    sandbox.control.fault(kind="slow", seconds=4, path="/submission_id")
+    code, text = on_terminal(sandbox, "transfer", "archive:/a", "results:/a")
+    assert code == 0
+    assert "globus task generate-submission-id (" in text
+    assert [line.rpartition("\x1b[K")[2] for line in text.split("\r\n")][-1] == ""
+    shell = ("-c", "trap 'echo hit' ALRM; sleep 2.5; echo over")
+    code, text = on_terminal(sandbox, "sandbox", "run", "--", "bash", *shell)
+    assert (code, text) == (0, "over\r\n")
 
 
 @pytest.mark.slow

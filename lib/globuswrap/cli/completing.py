@@ -34,7 +34,7 @@ _ASKED = 20.0
 _ENTRIES = 100
 _LOOKING = 0.03
 #: Seconds that a directory of this machine may take to be listed, and how many names it may have.
-_LISTING = 0.1
+_LISTING = 0.08
 _NAMES = 200_000
 #: Of more names it is shown how they begin: nobody reads more, and a shell takes its time over them.
 _SHOWN = 500

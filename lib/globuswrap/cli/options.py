@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from globuswrap.cli import output
+from globuswrap.cli import output, progress
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:  # --help is made from this module alone: rooms are imported by what uses them
@@ -308,7 +308,8 @@ def _register(app: typer.Typer, name: str, rest: dict[str, Any], function: Calla
 
         taken(OutputOptions).apply()
         built = {each: taken(hint) for each, hint in groups.items()}
-        report = function(**values, **built)
+        with progress.line():
+            report = function(**values, **built)
         if report is None:
             return 0
         output.show(report)

@@ -87,7 +87,7 @@ def _print(lines: Iterable[str]) -> None:
 def table(rows: Sequence[Sequence[str]], head: Sequence[str], width: int | None = None) -> list[str]:
     """Rows in columns under a head, one line each. On a terminal they fit its width (never cut when piped): the last column
     is shortened first, then the others, widest first; the first, which is what one copies, stays whole."""
-    listed = [[_printable(str(cell)) for cell in row] for row in (head, *rows)]
+    listed = [[printable(str(cell)) for cell in row] for row in (head, *rows)]
     widths = [max(_columns(row[column]) for row in listed) for column in range(len(head))]
     limit = width if width is not None else _terminal()
     if limit is not None:
@@ -142,7 +142,7 @@ def _columns(text: str) -> int:
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """On one line: control characters as escapes, so that a name cannot move the cursor or make a second row."""
     if text.isprintable():
         return text

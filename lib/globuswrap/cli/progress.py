@@ -1,13 +1,13 @@
-"""Progress of waiting: a bar on a terminal, one line per change in a log."""
+"""Progress: what is being done as one line on a terminal, waiting as a bar; in a log one line per change while waiting."""
 
 from __future__ import annotations
 
-import shutil
+import os
+import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from globuswrap.cli import output
@@ -18,6 +18,86 @@ if TYPE_CHECKING:
 
 #: Nothing is shown for what takes less.
 QUIET_SECONDS = 2.0
+_TICK = 0.2
+
+
+class _Line:
+    """The line of what is being done, from the third second on.
+
+    Drawn by a timer's signal and not by a thread: a process with threads must not fork, as the scan of a large tree does.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.next = self.started + QUIET_SECONDS
+        self.held = False
+        self.turn = 0
+        self.drawn = False
+
+    def draw(self, number: int, frame: object) -> None:
+        import shutil
+
+        if self.held or time.monotonic() < self.next:
+            return
+        self.turn += 1
+        width = shutil.get_terminal_size().columns
+        what = " ".join((log.now() or "working").split())
+        spent = units.human_duration(time.monotonic() - self.started)
+        line = f"{'|/-' + chr(92)}"[self.turn % 4] + f" {what} ({spent})"
+        self._write(f"\r{output.fitted(output.printable(line), width - 1)}\x1b[K")
+        self.drawn = True
+
+    def hide(self) -> None:
+        """Away with it, for a moment: something else is about to be written."""
+        self.next = max(self.next, time.monotonic() + _TICK)
+        if self.drawn:
+            self.drawn = False
+            self._write("\r\x1b[K")
+
+    @staticmethod
+    def _write(text: str) -> None:
+        with suppress(OSError):  # the terminal may be gone; this is no reason to stop
+            os.write(2, text.encode("utf-8", "replace"))
+
+
+_line: _Line | None = None
+
+
+@contextmanager
+def line() -> Iterator[None]:
+    """Show on a terminal what is being done (log.doing, or the program that runs), if it takes long. Nothing in a log: what
+    was found is said there anyway."""
+    global _line
+    if log.level() != 1 or output.state.json or not sys.stderr.isatty() or _line is not None:
+        yield
+        return
+    _line = _Line()
+    before = signal.signal(signal.SIGALRM, _line.draw)
+    log.hidden_by(_line.hide)
+    signal.setitimer(signal.ITIMER_REAL, QUIET_SECONDS, _TICK)
+    try:
+        yield
+    finally:
+        still()
+        signal.signal(signal.SIGALRM, before)
+
+
+def still() -> None:
+    """No such line from now on: the terminal belongs to something else."""
+    global _line
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    log.hide()
+    log.hidden_by(None)
+    _line = None
+
+
+@contextmanager
+def doing() -> Iterator[Callable[[str], None]]:
+    """A function to say what is being done now."""
+    try:
+        yield log.doing
+    finally:
+        log.doing("")
 
 
 @contextmanager
@@ -30,43 +110,6 @@ def shown() -> Iterator[Watcher | None]:
             yield watcher
     else:
         yield _lines()
-
-
-@contextmanager
-def doing() -> Iterator[Callable[[str], None]]:
-    """A function to say what is being done now: one line on a terminal, gone in the end, from the third second on.
-
-    Nothing in a log: what was found is said there anyway.
-    """
-    if log.level() != 1 or output.state.json or not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    started = time.monotonic()
-    now = ""
-    ended = threading.Event()
-
-    def draw() -> None:
-        turn = 0
-        while not ended.wait(0.2):
-            if time.monotonic() - started >= QUIET_SECONDS:
-                turn += 1
-                width = shutil.get_terminal_size().columns
-                line = f"{'|/-' + chr(92)}"[turn % 4] + f" {now} ({units.human_duration(time.monotonic() - started)})"
-                print(f"\r{output.fitted(line, width - 1)}\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def say(text: str) -> None:
-        nonlocal now
-        now = " ".join(text.split())
-
-    drawing = threading.Thread(target=draw, daemon=True)
-    drawing.start()
-    try:
-        yield say
-    finally:
-        ended.set()
-        drawing.join()
-        if time.monotonic() - started >= QUIET_SECONDS:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def totals(tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -110,25 +153,40 @@ def _lines() -> Watcher:
 
 @contextmanager
 def _bar() -> Iterator[Watcher]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
+    """A bar from the first look at a task on that comes after the quiet time; until then there is the line."""
     started = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        row = bar.add_task("waiting", total=None, visible=False)
+    with ExitStack() as stack:
+        bar: Any = None
+        row: Any = None
 
         def watch(tasks: Sequence[Mapping[str, Any]]) -> None:
+            nonlocal bar, row
+            if time.monotonic() - started < QUIET_SECONDS:
+                return
+            if bar is None:
+                bar = stack.enter_context(_in_place_of_the_line())
+                row = bar.add_task("waiting", total=None)
             now = totals(tasks)
             share = now["done"] / now["files"] if now["files"] else 0.0
             # Globus tells bytes done, not bytes to come: the share of files stands for it.
             known = now["bytes"] / share if share else None
-            bar.update(
-                row,
-                completed=now["bytes"],
-                total=known,
-                description=line_of(tasks),
-                visible=time.monotonic() - started >= QUIET_SECONDS,
-            )
+            bar.update(row, completed=now["bytes"], total=known, description=line_of(tasks))
 
         yield watch
+
+
+@contextmanager
+def _in_place_of_the_line() -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    log.hide()
+    if _line is not None:
+        _line.held = True
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            yield bar
+    finally:
+        if _line is not None:
+            _line.held = False

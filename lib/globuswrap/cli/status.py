@@ -40,6 +40,7 @@ def status(
             say("asking Globus and the scheduler")
             return _look(tasks or [], all_, live)[0]
     last: object = None
+    progress.still()
     while True:
         report, under_way, standing = _look(tasks or [], all_, live)
         if not under_way:

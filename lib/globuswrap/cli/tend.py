@@ -50,6 +50,7 @@ def tend(
         left = chains_room.tend_all(rounds.__setitem__, wanted)
         if not follow or not left:
             break
+        log.doing(f"{units.counted(left, 'chain')} under way; the next round comes")
         time.sleep(units.duration(every))
     lines = [
         f"{chain_id}  {'ended' if standing.ended else 'under way'}  {standing.why}".rstrip()

@@ -205,6 +205,7 @@ def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry
         if left is not None and left <= 0:
             remedy = f"wait on: globuswrap flow wait {run_id}"
             return Ended(run_id, "running", errors.TRY_LATER, f"still {run.get('status')}", remedy, run)
+        log.doing(f"run {run_id} is {run.get('status')}")
         time.sleep(pause if left is None else min(pause, left))
         pause = min(pause * 1.5, poll)
 

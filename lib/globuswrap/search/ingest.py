@@ -14,6 +14,7 @@ from typing import Any
 from globuswrap.errors import Refused, TryLater
 from globuswrap.globus import arguments, command
 from globuswrap.search import entries as made
+from globuswrap.system import log
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def _ended(task_id: str, end: float | None, poll: float) -> str:
             raise Refused("unknown-status", f"ingest task {task_id} has the state {state!r}, which is not known", show)
         if end is not None and time.monotonic() >= end:
             raise TryLater("ingest-running", f"ingest task {task_id} is still {state}", show)
+        log.doing(f"ingest task {task_id} is {state}")
         time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
         pause = min(pause * 1.5, poll)
 

@@ -618,6 +618,7 @@ def follow(
         left = None if until is None else until - time.monotonic()
         if left is not None and left <= pause:
             return standing
+        log.doing(f"chain {chain.id}: {standing.why}")
         time.sleep(pause)
         pause = min(pause * 1.5, poll)
 

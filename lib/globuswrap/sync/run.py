@@ -27,7 +27,7 @@ from globuswrap.sync.compare import Seen, compare
 from globuswrap.sync.manifest import at_or_below
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Known, Run, State, Task, Trouble
-from globuswrap.system import locks, units
+from globuswrap.system import locks, log, units
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
@@ -446,7 +446,9 @@ class _Runner:
         """Scan, compare, and write down what differs."""
         try:
             blocks = compare(
-                scan.scan(self.profile.root, self.profile.scanning), manifest.open_manifest(self.state.manifest), seen
+                _counted(scan.scan(self.profile.root, self.profile.scanning)),
+                manifest.open_manifest(self.state.manifest),
+                seen,
             )
             return planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", self.renew)
         except ValueError as error:
@@ -635,7 +637,7 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
         if forget:
             blocks: Iterable[manifest.Delta] = _everything(state.manifest)
         else:
-            frames = scan.scan(profile.root, profile.scanning)
+            frames = _counted(scan.scan(profile.root, profile.scanning))
             blocks = _arrived(compare(frames, manifest.open_manifest(state.manifest), seen), until)
         draft = state.draft().directory
         delta = draft / "baseline.delta.gz"
@@ -654,6 +656,16 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
             shutil.rmtree(draft, ignore_errors=True)
         state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
         return changed, seen
+
+
+def _counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:
+    """The frames, saying how far it has come."""
+    names = 0
+    for kind, payload in frames:
+        names += payload.count(b"\0") if kind == scan.TEXT else 0
+        log.doing(f"looking through the tree: {names} files and directories")
+        yield kind, payload
+    log.doing("")
 
 
 def _settled(run: Run) -> bool:

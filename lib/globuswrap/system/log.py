@@ -5,11 +5,17 @@ Levels: 0 quiet (only problems), 1 normal, 2 `-v` (what is decided, and the comm
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 
 _level = 1
+#: What is being done, as the code says it, and the program that runs; the command line may show it (cli/progress.py).
+_doing = ""
+_running = ""
+_hide: Callable[[], None] | None = None
 
 #: Names whose values are never shown, whatever prints them.
 _SECRET = re.compile(
@@ -39,15 +45,43 @@ def shell_line(argv: tuple[str, ...]) -> str:
 def say(text: str, at: int = 1) -> None:
     """One line to stderr when the level is at least `at`."""
     if _level >= at:
+        hide()
         print(masked(_printable(text)), file=sys.stderr, flush=True)
 
 
+def doing(text: str) -> None:
+    """Say what is being done, as often as one likes: it is shown on a terminal alone, when it takes long, and goes again."""
+    global _doing
+    _doing = text
+
+
+def now() -> str:
+    """What is being done; else the program that runs, without what it works on; else nothing."""
+    return masked(_doing) or _running
+
+
+def hide() -> None:
+    """What shows what is being done is to leave the terminal to others for now."""
+    if _hide is not None:
+        _hide()
+
+
+def hidden_by(hide: Callable[[], None] | None) -> None:
+    global _hide
+    _hide = hide
+
+
 def command(argv: tuple[str, ...]) -> None:
+    global _running
+    words = [os.path.basename(argv[0]), *argv[1:3]]
+    _running = " ".join(words[: next((at for at, word in enumerate(words) if word[:1] in ("-", "/")), 3)])
     if _level >= 2:
         say(f"+ {shell_line(argv)}", 2)
 
 
 def command_ended(argv: tuple[str, ...], code: int, seconds: float, stderr: str) -> None:
+    global _running
+    _running = ""
     if _level >= 3 or (_level >= 2 and code != 0):
         say(f"  = exit {code} after {seconds:.2f} s", 2)
         for line in stderr.rstrip().splitlines():

@@ -240,6 +240,8 @@ def become(argv: Sequence[str], *, env: Mapping[str, str | None] | None = None) 
             "program-missing", f"{argv[0]}: no such program", "install it, or put it on PATH", ran=tuple(argv)
         )
     log.command(tuple(argv))
+    signal.setitimer(signal.ITIMER_REAL, 0.0)  # it would go off in the other program, and end it
+    log.hide()
     sys.stdout.flush()
     sys.stderr.flush()
     try:

@@ -27,6 +27,7 @@ from globuswrap.collections.address import Address, checked_path, normalised
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command, queries
 from globuswrap.globus.faults import Absent
+from globuswrap.system import log
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.operations import After, Result
@@ -145,7 +146,8 @@ def proofs(
     listed: dict[str, list[Proof]] = {}
     trees: list[_Tree] = []
     silent = 0
-    for each in receipts:
+    for number, each in enumerate(receipts, 1):
+        log.doing(f"reading receipts: {number}")
         sides = (each.get("source"), each.get("destination"))
         if collection not in sides or each.get("kind") != "transfer" or None in sides:
             continue
@@ -254,6 +256,8 @@ def plan(
                 taken.add(path)
                 needed.add((verdict.proof.other_collection, verdict.proof.other))
             found.verdicts.append(verdict)
+            log.doing(f"looking at each file: {len(found.verdicts)}")
+    log.doing("")
     return found
 
 

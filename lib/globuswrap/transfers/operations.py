@@ -12,7 +12,7 @@ from typing import Any
 from globuswrap.collections import resolve
 from globuswrap.errors import Problem, Refused, combined
 from globuswrap.globus import queries
-from globuswrap.system import files, process
+from globuswrap.system import files, log, process
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
@@ -175,6 +175,7 @@ def go_on(ended: Outcome, after: After) -> None:
     done = process.run(("/bin/sh", "-c", line), env=dict(env))
     for text in (done.stdout, done.stderr):
         if text:
+            log.hide()
             print(text, end="", file=sys.stderr)
     if done.code != 0:
         raise Refused(

@@ -166,6 +166,7 @@ def send(
                 del open_[task_id]
         if not all(found.terminal for found in outcomes.values()):
             return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
+        log.doing(f"submitting task {index} of {total}" if total > 1 else "")
         submitted = sender.submit(index, load.request, piece)
         parts.append(Part(index, piece.items, submitted))
         if submitted.entry.receipt is not None:
@@ -174,6 +175,7 @@ def send(
             open_[submitted.task_id] = submitted.entry
         if total > 1:
             log.say(f"task {index} of {total}: {submitted.task_id}, {piece.items} items ({submitted.how})", 2)
+    log.doing("")
     return Sent(round_, tuple(loads), tuple(parts), outcomes)
 
 
