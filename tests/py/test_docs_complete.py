@@ -200,6 +200,7 @@ def test_every_message_code_is_documented() -> None:
         **codes,
         **OTHERS,
         **{f"task-{name}": "outcomes" for name in outcomes if name not in GOOD},
+        **{f"run-{name}": "flows/runs.py" for name in run_outcomes() if name not in GOOD},
     }
     documented = re.findall(r"^\| `([a-z0-9-]+)` \|", page("troubleshooting.md"), re.M)
     assert not sorted(f"{code} ({place})" for code, place in expected.items() if code not in documented)
@@ -208,6 +209,13 @@ def test_every_message_code_is_documented() -> None:
 
 
 GOOD = {"succeeded"}
+
+
+def run_outcomes() -> list[str]:
+    """How a run of a flow can end."""
+    found = re.findall(r'Ended\(run_id, "([a-z]+)"', (LIBRARY / "flows" / "runs.py").read_text("utf-8"))
+    assert "succeeded" in found
+    return found
 
 
 def test_codes_are_kebab_case() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,12 @@ class Place:
     def note(self) -> tuple[str, ...]:
         """A command that notes the path it was given."""
         return ("sh", "-c", 'printf "%s\\n" "$1" >>"$0"', str(self.out / "noted"), "{path}")
+
+    @property
+    def stop_at_first(self) -> tuple[str, ...]:
+        """A command that hangs the first time it is run, and notes the path it was given after that."""
+        script = 'if mkdir "$0.first" 2>/dev/null; then exec sleep 60; fi; printf "%s\\n" "$1" >>"$0"'
+        return ("sh", "-c", script, str(self.out / "noted"), "{path}")
 
 
 @pytest.fixture
@@ -254,17 +261,20 @@ def test_a_retry_that_is_not_due_is_left_to_the_next_drain(place: Place) -> None
     assert [row["attempts"] for row in place.ledger()] == [1]
 
 
-def test_no_more_commands_than_allowed_run_at_once(place: Place) -> None:
-    for number in range(12):
+def test_as_many_commands_as_allowed_run_at_once_and_no_more(place: Place) -> None:
+    for number in range(7):
         (place.inbox / str(number)).write_text("x")
-    script = 'mkdir "$0/$1"; ls "$0" | wc -l >>"$0.most"; sleep 0.1; rmdir "$0/$1"'
-    (place.out / "now").mkdir()
-    done = place.drain(
-        "--settle", "0", "--in-flight", "3", command=("sh", "-c", script, str(place.out / "now"), "{name}")
-    )
-    assert done.returncode == 0, done.stderr
-    most = [int(line) for line in (place.out / "now.most").read_text().split()]
-    assert len(most) == 12 and max(most) == 3
+    script = 'mkdir "$0/$1"; while ! [ -e "$0.go" ]; do sleep 0.05; done'
+    now = place.out / "now"
+    now.mkdir()
+    command = ("sh", "-c", script, str(now), "{name}")
+    started = place.start("--settle", "0", "--in-flight", "3", command=command)
+    until(lambda: len(list(now.iterdir())) >= 3)
+    time.sleep(0.3)
+    assert len(list(now.iterdir())) == 3
+    now.with_name("now.go").touch()
+    until(lambda: len(list(now.iterdir())) == 7)
+    end(started)
 
 
 def test_a_command_finds_the_key_of_its_trigger(place: Place) -> None:
@@ -300,11 +310,9 @@ def test_a_command_that_runs_when_the_watcher_is_killed_is_taken_up_and_not_run_
     assert [row["state"] for row in place.ledger()] == ["done"]
 
 
-def test_attempts_of_a_host_that_is_gone_block_nothing_else(place: Place) -> None:
-    """Whether they run cannot be seen from here: they stay as they are, and the others go on."""
-    for name in ("one", "two"):
-        (place.inbox / name).write_text("x")
-    first = place.start("--settle", "0", "--in-flight", "1", command=("sh", "-c", "exec sleep 60"))
+def begun_elsewhere(place: Place, host: str, *options: str) -> None:
+    """Of the files that are there, one was begun on another host, which has died since."""
+    first = place.start("--settle", "0", "--in-flight", "1", *options, command=place.stop_at_first)
     said(first, "watching")
     until(lambda: list((Path.home() / ".local/state/globuswrap/watch").rglob("*.run")))
     end(first)
@@ -312,11 +320,49 @@ def test_attempts_of_a_host_that_is_gone_block_nothing_else(place: Place) -> Non
     pid, start, boot, _ = os.readlink(claim).split(":")
     os.killpg(int(pid), signal.SIGKILL)
     claim.unlink()
-    claim.symlink_to(f"{pid}:{start}:{boot}:elsewhere.example.org")
-    done = place.drain("--settle", "0", "--in-flight", "1", "--change", command=place.note)
-    assert done.returncode == 0 and "still runs on elsewhere.example.org" in done.stderr
-    assert len(place.told()) == 1
-    assert sorted(row["state"] for row in place.ledger()) == ["done", "elsewhere"]
+    claim.symlink_to(f"{pid}:{start}:{boot}:{host}")
+
+
+def test_what_a_dead_host_had_begun_blocks_nothing_else_and_is_named_with_what_takes_it_up(place: Place) -> None:
+    """Whether it runs cannot be seen from here, and to run it again could be once too often."""
+    for name in ("one", "it's two"):
+        (place.inbox / name).write_text("x")
+    begun_elsewhere(place, "elsewhere.example.org")
+    options = ("--settle", "0", "--in-flight", "1")
+    done = place.drain(*options, "--json", command=place.stop_at_first)
+    assert done.returncode == 75, done.stderr
+    error, data = (json.loads(done.stdout)[each] for each in ("error", "data"))
+    assert error["name"] == "begun-elsewhere" and "elsewhere.example.org" in error["cause"]
+    ((there,), (ran,)) = ([each["paths"] for each in data["elsewhere"]], [place.told()])
+    assert {*there, *ran} == {f"{place.inbox}/one", f"{place.inbox}/it's two"}
+    rows = place.ledger()
+    assert sorted(row["state"] for row in rows) == ["done", "elsewhere"]
+    assert [row["host"] for row in rows if row["state"] == "elsewhere"] == ["elsewhere.example.org"]
+    _, _, line = error["remedy"].partition("gone for good: ")
+    words = shlex.split(line)
+    assert words[0] == "globuswrap" and words[-2:] == ["--take-over", "elsewhere.example.org"]
+    for expected in (1, 0):
+        taken = subprocess.run([str(support.LAUNCHER), *words[1:], "--json"], capture_output=True, text=True)
+        assert taken.returncode == 0 and len(json.loads(taken.stdout)["data"]["taken_over"]) == expected
+    assert place.drain(*options, "--retry-after", "0", command=place.stop_at_first).returncode == 0
+    assert sorted(place.told()) == sorted([*there, *ran])
+    assert [row["state"] for row in place.ledger()] == ["done", "done"]
+    assert not list((Path.home() / ".local/state/globuswrap/watch").rglob("*.lost"))
+
+
+def test_a_running_watcher_goes_on_when_a_dead_host_is_given_up(place: Place) -> None:
+    (place.inbox / "one").write_text("x")
+    begun_elsewhere(place, "elsewhere.example.org", "--lost", "aside")
+    second = place.start("--settle", "0", "--lost", "aside", command=place.stop_at_first)
+    assert "--take-over elsewhere.example.org" in said(second, "remedy")
+    subprocess.run(place.argv("--take-over", "elsewhere.example.org"), check=True, capture_output=True)
+    said(second, "set aside")
+    assert [row["state"] for row in place.ledger()] == ["aside"] and not place.told()
+
+
+def test_the_host_that_one_is_on_is_not_taken_over(place: Place) -> None:
+    done = subprocess.run(place.argv("--take-over", socket.gethostname()), capture_output=True, text=True)
+    assert done.returncode == 2 and "this host" in done.stderr
 
 
 def test_the_commands_environment_is_the_watchers(place: Place) -> None:

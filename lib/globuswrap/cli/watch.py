@@ -67,6 +67,12 @@ def watch(
     drain: Annotated[bool, typer.Option("--drain", help="End when what is there is dealt with; for cron.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the ledger and end.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="First take up again what was set aside.")] = False,
+    take_over: Annotated[
+        str | None,
+        typer.Option(
+            "--take-over", help="Say that this host is gone for good: what it had begun is taken up again; and end."
+        ),
+    ] = None,
     skip_present: Annotated[
         bool, typer.Option("--skip-present", help="First write down what is there now as done; nothing is run for it.")
     ] = False,
@@ -95,6 +101,8 @@ def watch(
     ledger = Ledger(files.state_dir() / "watch" / _ledger_name(name, top))
     if list_:
         return _listed(ledger)
+    if take_over is not None:
+        return _taken_over(ledger, take_over)
     if settle is not None and marker:
         raise UsageProblem("bad-option", "--marker fires at once, --settle waits", "use --pattern with --settle")
     plan = Plan(
@@ -109,6 +117,7 @@ def watch(
         every=units.duration(every),
         lost=_one_of("--lost", lost, ("again", "aside")),
         remote=sight.remote(top) or observe == "poll",
+        take_over=("globuswrap", "watch", top, *(("--name", name) if name is not None else ()), "--take-over"),
     )
     _one_of("--observe", observe, ("auto", "events", "poll"))
     if marker and pattern:
@@ -125,8 +134,22 @@ def watch(
         log.say(f"written down as done: {watcher.skip_present()}")
     tally = running.follow(watcher, _notices(plan, observe, drain), drain=drain, ready=lambda: _say_ready(watcher))
     waiting = len(watcher.pending) + len(watcher.candidates)
-    code = REFUSED if tally.aside else TRY_LATER if watcher.pending else DONE
-    return Report({**tally.as_data(), "waiting": waiting}, [_line(tally, waiting)], code)
+    elsewhere = watcher.elsewhere()
+    data = {**tally.as_data(), "waiting": waiting, "elsewhere": [each.data for each in elsewhere]}
+    if elsewhere and not tally.aside:
+        log.say(_line(tally, waiting), 0)
+        elsewhere[0].data = data
+        raise elsewhere[0]
+    code = REFUSED if tally.aside else TRY_LATER if watcher.pending or watcher.flying else DONE
+    return Report(data, [_line(tally, waiting)], code)
+
+
+def _taken_over(ledger: Ledger, host: str) -> Report:
+    paths = ledger.take_over(host)
+    return Report(
+        {"host": host, "taken_over": paths},
+        [*paths, f"{len(paths)} begun on {host} and not ended: the next run of the watcher takes them up"],
+    )
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
@@ -207,9 +230,10 @@ def _listed(ledger: Ledger) -> Report:
             trigger = ledger.read(key, suffix)
             if trigger is None:
                 continue
-            shown = state
+            shown, host = state, ""
             if state == "waiting" and names.begun.get(key):
                 found = ledger.attempt(key, names.begun[key])
+                host = found.host if found.state == "elsewhere" else ""
                 shown = {"failed": "to be tried again", "none": "waiting"}.get(found.state, found.state)
             details = ledger.details(key, suffix)
             rows.append(
@@ -219,7 +243,8 @@ def _listed(ledger: Ledger) -> Report:
                     "path": trigger.path,
                     "found": trigger.time,
                     "attempts": details.get("attempts", names.begun.get(key, 0)),
-                    "reason": details.get("reason"),
+                    "host": host or None,
+                    "reason": details.get("reason") or (f"begun on {host}" if host else None),
                     "output": details.get("output"),
                 }
             )

@@ -154,7 +154,8 @@ def _delete(collection: str, rule: str) -> None:
     try:
         command.retrying(lambda: command.call("endpoint", "permission", "delete", collection, rule))
     except Absent:
-        return  # gone already: what was wanted
+        if any(each.id == rule for each in there(collection)):  # gone is what was wanted, if it is true
+            raise
 
 
 def revoke(collection: str, path: str, whos: Sequence[Who] | None) -> list[Step]:
@@ -251,4 +252,5 @@ def carry_out_roles(collection: str, steps: Sequence[tuple[str, Role]]) -> None:
                     lambda role=role: command.call("endpoint", "role", "delete", collection, str(role.id))  # type: ignore[misc]
                 )
             except Absent:
-                continue
+                if any(each.id == role.id for each in roles(collection)):
+                    raise

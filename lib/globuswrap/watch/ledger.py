@@ -4,6 +4,7 @@
     <xx>/<key>.trigger     found complete, to be run; what it is, as JSON
     <xx>/<key>.<n>.run     attempt n has begun: a symbolic link whose text says in which process (pid:start:boot:host)
     <xx>/<key>.<n>.exit    attempt n failed: its exit status
+    <xx>/<key>.<n>.lost    someone has said that the host of attempt n is gone for good: who, and when
     <xx>/<key>.<n>.log     what attempt n printed
     <xx>/<key>.done        the command has ended with 0 (the renamed .trigger)
     <xx>/<key>.aside       given up: what it is, and why
@@ -14,8 +15,9 @@ write its end themselves. A watcher that is killed takes nothing with it; the ne
 process still lives, and waits for it, or reads how it ended. What is left is the death of those few lines of shell themselves
 (the machine goes down, or they are killed): then nobody knows whether the command had ended, and `lost` says what to do.
 
-Any number of watchers may use one ledger. On another host it can not be seen whether a process lives: its attempts are left
-to it.
+Any number of watchers may use one ledger. On another host it can not be seen whether a process lives, and commands go on when
+their watcher has gone, so that no sign of life would tell either: the attempts of another host are left to it, until someone says
+that it is gone for good (`take_over`). Then they are lost, as after a crash of this one.
 """
 
 from __future__ import annotations
@@ -85,12 +87,16 @@ class Names:
 
 @dataclass(frozen=True)
 class Attempt:
-    """How an attempt stands: `running`, `elsewhere` (on another host), `done`, `failed` (code, ended), `lost`, `none`."""
+    """How an attempt stands: `running`, `elsewhere` (begun on another host), `done`, `failed` (code, ended), `lost`, `none`.
+
+    Times are seconds since the epoch; `begun` is the file server's.
+    """
 
     state: str
     code: int | None = None
     ended: float = 0.0
     host: str = ""
+    begun: float = 0.0
 
 
 class Ledger:
@@ -166,8 +172,9 @@ class Ledger:
 
     def attempt(self, key: str, number: int) -> Attempt:
         """How attempt `number` stands. The process is looked at before the files: it may end in between."""
+        claim = self.path(key, f"{number}.run")
         try:
-            text = os.readlink(self.path(key, f"{number}.run"))
+            text, since = os.readlink(claim), claim.lstat().st_mtime
         except OSError:
             return Attempt("done" if self.path(key, "done").exists() else "none")
         pid, start, boot, host = (*text.split(":", 3), "", "", "")[:4]
@@ -183,8 +190,10 @@ class Ledger:
             pass
         if running or (here and _session_alive(pid)):
             return Attempt("running")
+        with contextlib.suppress(FileNotFoundError):
+            return Attempt("lost", ended=self.path(key, f"{number}.lost").stat().st_mtime, host=host)
         if not here and host != socket.gethostname():
-            return Attempt("elsewhere", host=host)
+            return Attempt("elsewhere", host=host, begun=since)
         return Attempt("lost", ended=time.time())
 
     def failures(self, key: str, begun: int) -> int:
@@ -255,7 +264,7 @@ class Ledger:
 
     def _tidy(self, key: str, begun: int, *, keep_log: int = 0) -> None:
         for number in range(1, begun + 1):
-            for suffix in ("exit", "exit.part", "run"):
+            for suffix in ("exit", "exit.part", "lost", "run"):
                 self._unlink(key, f"{number}.{suffix}")
             if number != keep_log:
                 self._unlink(key, f"{number}.log")
@@ -282,6 +291,26 @@ class Ledger:
                 files.write_atomic(self.path(key, "trigger"), json.dumps(asdict(trigger)) + "\n")
                 self._unlink(key, "aside")
         return len(keys)
+
+    def take_over(self, host: str) -> list[str]:
+        """The host is gone for good: what it had begun counts as lost from now on. The paths of these triggers.
+
+        UsageProblem for this host: whether its own commands run, it sees itself.
+        """
+        if host == socket.gethostname():
+            raise UsageProblem(
+                "bad-option", f"--take-over {host}: that is this host", "leave it out: what was cut off here is seen"
+            )
+        found = []
+        names = self.names()
+        for key in sorted(names.waiting & set(names.begun)):
+            number = names.begun[key]
+            trigger, attempt = self.read(key), self.attempt(key, number)
+            if trigger is not None and attempt.state == "elsewhere" and attempt.host == host:
+                said = {"host": host, "said_on": socket.gethostname(), "time": time.time()}
+                files.write_atomic(self.path(key, f"{number}.lost"), json.dumps(said) + "\n")
+                found.append(trigger.path)
+        return found
 
     def sweep(self, names: Names) -> None:
         """Remove what an interrupted end left behind."""

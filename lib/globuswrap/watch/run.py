@@ -41,6 +41,8 @@ class Plan:
     rescan: float = 300.0
     lost: str = "again"
     remote: bool = False
+    #: The command line that says of a host that it is gone, without the host.
+    take_over: tuple[str, ...] = ("globuswrap", "watch", "DIR", "--take-over")
 
 
 @dataclass
@@ -125,7 +127,9 @@ class _Flying:
     started: Started | None
     since: float
     told: bool = False
-    elsewhere: bool = False
+    #: The other host that it was begun on, and when (seconds since the epoch).
+    host: str = ""
+    begun: float = 0.0
 
 
 class Watcher:
@@ -252,7 +256,7 @@ class Watcher:
 
     def _free(self) -> bool:
         """May one more be started? What another host runs is its own affair: it may be gone for good."""
-        return sum(not each.elsewhere for each in self.flying.values()) < self.plan.in_flight
+        return sum(not each.host for each in self.flying.values()) < self.plan.in_flight
 
     def is_due(self) -> bool:
         return bool(self._queue) and self._queue[0][0] <= time.time()
@@ -275,6 +279,7 @@ class Watcher:
 
     def land(self) -> None:
         """Look at every attempt that is not known to have ended."""
+        hosts: set[str] = set()
         for key, each in list(self.flying.items()):
             found = self.ledger.attempt(key, each.attempt)
             if found.state == "none" and each.started is not None and each.started.running():
@@ -283,12 +288,39 @@ class Watcher:
                 if each.started is None and not each.told:
                     each.told = True
                     self.tally.adopted += 1
-                    each.elsewhere = found.state == "elsewhere"
-                    where = f" on {found.host}" if found.host else ""
-                    log.say(f"{each.trigger.path}: attempt {each.attempt} still runs{where}; waiting for it")
+                    each.host, each.begun = found.host, found.begun
+                    if each.host:
+                        hosts.add(each.host)
+                    else:
+                        log.say(f"{each.trigger.path}: attempt {each.attempt} still runs; waiting for it")
                 continue
             del self.flying[key]
             self._ended(each.trigger, each.attempt, found)
+        for problem in self.elsewhere():
+            if problem.data is not None and problem.data["host"] in hosts:
+                log.say(f"{problem.cause}  [{problem.name}]", 0)
+                log.say(f"  remedy: {problem.remedy}", 0)
+
+    def elsewhere(self) -> list[TryLater]:
+        """Of each other host what it has begun and not ended: whether that still runs, only it can tell. Oldest first."""
+        waiting: dict[str, list[_Flying]] = {}
+        for each in sorted(self.flying.values(), key=lambda each: each.begun):
+            if each.host:
+                waiting.setdefault(each.host, []).append(each)
+        found = []
+        for host, attempts in waiting.items():
+            paths = [each.trigger.path for each in attempts]
+            shown = ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+            age = units.human_duration(max(0.0, time.time() - attempts[0].begun))
+            command = log.shell_line((*self.plan.take_over, host))
+            problem = TryLater(
+                "begun-elsewhere",
+                f"{len(paths)} begun on {host}, the first {age} ago, and not ended: {shown}",
+                f"nothing while {host} works; if it is gone for good: {command}",
+            )
+            problem.data = {"host": host, "since": attempts[0].begun, "paths": paths}
+            found.append(problem)
+        return found
 
     def _ended(self, trigger: Trigger, attempt: int, found: ledgers.Attempt) -> None:
         key, plan = trigger.key, self.plan
@@ -385,6 +417,7 @@ def follow(
         watcher.ripen()
         watcher.land()
         watcher.launch()
+        log.doing(f"{len(watcher.flying)} commands run, {len(watcher.pending)} files wait")
         if drain and _drained(watcher, deadline):
             return watcher.tally
         hints = notices.next(min(watcher.pause(next_scan), 0.5) if drain else watcher.pause(next_scan))
