@@ -118,14 +118,20 @@ def test_a_delivery_that_is_old_enough_goes_with_the_rules_that_pointed_there(bo
     assert len(names_in(box.collection("archive").path / "run")) == 2
 
 
-def test_a_cut_off_cleanup_revokes_the_rule_the_next_time(box: Sandbox) -> None:
+@pytest.mark.parametrize("how", ["--receipt-files", "--sync-level=checksum"])
+def test_a_cut_off_cleanup_revokes_the_rule_the_next_time(box: Sandbox, how: str) -> None:
+    """Also where other files are left below the directory that is cleaned up."""
     source(box)
-    run_json(box, "share", "deliver", "archive:/run", "share:/p", "--to", ANNA, "--receipt-files")
+    other = box.collection("share").path / "all" / "his own"
+    other.parent.mkdir()
+    other.write_text("x")
+    run_json(box, "share", "deliver", "archive:/run", "share:/all/p", "--to", ANNA, how)
     box.control.advance_clock(3600)
     box.control.fault(kind="status", status=403, body={"code": "PermissionDenied", "message": "no"}, method="DELETE")
-    run_json(box, "cleanup", "--under", "share:/p", "--yes", expect=1)
-    again = run_json(box, "cleanup", "--under", "share:/p", "--yes")
-    assert not again["data"]["deleted"] and again["data"]["rules"] == [f"/p/ r {ANNA}"]
+    run_json(box, "cleanup", "--under", "share:/all", "--yes", expect=1)
+    again = run_json(box, "cleanup", "--under", "share:/all", "--yes")
+    assert not again["data"]["deleted"] and again["data"]["rules"] == [f"/all/p/ r {ANNA}"]
+    assert other.exists()
 
 
 def test_receipts_can_come_from_files(box: Sandbox, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def _rules(found: Plan, roots: list[str]) -> list[rules.Step]:
     """The permissions on directories within the roots that no file will be in any more."""
     from globuswrap.sharing import actions
 
-    if not found.deleted and not any(found.emptied(root) for root in roots):
+    if not found.deleted and not any(found.delivered(root) for root in roots):
         return []
     try:
         there = actions.there(found.collection, names=True)

@@ -86,11 +86,13 @@ class Verdict:
 
 @dataclass
 class Plan:
-    """What a look came to. `proven` are the paths that receipts list, there or not; `silent` counts receipts that list none."""
+    """What a look came to. `proven` are the paths that receipts list, and `wholes` the directories that they are about as a
+    whole, there or not; `silent` counts receipts that list none."""
 
     collection: str
     verdicts: list[Verdict] = field(default_factory=list)
     proven: frozenset[str] = frozenset()
+    wholes: frozenset[str] = frozenset()
     silent: int = 0
 
     @property
@@ -107,8 +109,13 @@ class Plan:
         Also when the files went in an earlier run; not where nothing ever was: that is waiting for its data.
         """
         inside = [each for each in self.verdicts if _inside(each.path, directory)]
-        delivered = bool(inside) or any(_inside(path, directory) for path in self.proven)
-        return delivered and all(each.delete for each in inside)
+        return (bool(inside) or self.delivered(directory)) and all(each.delete for each in inside)
+
+    def delivered(self, directory: str) -> bool:
+        """Does a receipt say that something was delivered into this directory?"""
+        return any(_inside(path, directory) for path in self.proven) or any(
+            top == directory or _inside(top, directory) for top in self.wholes
+        )
 
 
 def checked_roots(under: Address, paths: Sequence[Address]) -> list[str]:
@@ -196,6 +203,13 @@ class _Tree:
     source: str
     destination: str
 
+    def tops(self, collection: str) -> Iterator[str]:
+        """Its directory, or directories, on this collection."""
+        if self.task.source == collection:
+            yield self.source
+        if self.task.destination == collection:
+            yield self.destination
+
     def proofs(self, collection: str, path: str) -> Iterator[Proof]:
         for mine, top, far in (
             (self.task.source, self.source, self.destination),
@@ -243,7 +257,8 @@ def plan(
     """Look at every file below the roots and judge it."""
     listed, trees, silent = proofs(receipts, collection, completed_before=completed_before)
     cached = _cached(lister)
-    found = Plan(collection, proven=frozenset(listed), silent=silent)
+    wholes = frozenset(top for tree in trees for top in tree.tops(collection))
+    found = Plan(collection, proven=frozenset(listed), wholes=wholes, silent=silent)
     needed: set[tuple[str, str]] = set()
     taken: set[str] = set()
     for root in roots:
