@@ -111,7 +111,7 @@ def batch(
         result = batches.perform(
             prepared,
             policy,
-            waiting.patience() if wait or verify else False,
+            waiting.patience(hold=wait or verify),
             waiting.after(),
             watcher,
             ids,

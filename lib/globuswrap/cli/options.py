@@ -183,10 +183,12 @@ class WaitOptions:
     then: Annotated[str | None, typer.Option("--then", help="Shell command to run when it went well.")] = None
     on_failure: Annotated[str | None, typer.Option("--on-failure", help="Shell command to run when it did not.")] = None
 
-    def patience(self) -> Patience:
+    def patience(self, hold: bool = True) -> Patience:
+        """As the transfers room takes them. `hold`: is --wait given, where there is such an option?"""
         from globuswrap.transfers.wait import Patience
 
         return Patience(
+            hold=hold,
             timeout=_seconds(self.timeout),
             poll=_seconds(self.poll),
             fault_grace=_seconds(self.fault_grace),

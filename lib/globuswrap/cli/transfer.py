@@ -62,9 +62,8 @@ def performed(request: Request, submitting: SubmitOptions, waiting: WaitOptions,
     if submitting.dry_run:
         return planned(request)
     with progress.shown() as watcher:
-        patience = waiting.patience() if wait else False
         policy = submitting.policy(waiting.retry_seconds)
-        return told(operations.perform(request, policy, patience, waiting.after(), watcher))
+        return told(operations.perform(request, policy, waiting.patience(hold=wait), waiting.after(), watcher))
 
 
 def planned(request: Request) -> Report:

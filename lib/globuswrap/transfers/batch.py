@@ -173,9 +173,9 @@ def perform(
     """Submit a prepared batch, and wait if asked (`verify` asks). See `batch`. `ids` may have one asked for already."""
     policy = policy or Policy()
     choices = prepared.choices
-    if choices.verify and wait is False:
-        wait = True
-    patience = (wait if isinstance(wait, Patience) else Patience()).settled()
+    patience = Patience.of(wait).settled()
+    if choices.verify:
+        patience = replace(patience, hold=True)
     _say_what_is_left_out(prepared)
     round_ = run.begin(prepared.loads, policy, choices.chunk)
     known = run.recorded(round_, strict=patience.strict)
@@ -190,7 +190,7 @@ def perform(
         patience = replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
     return settle(
         sent,
-        False if wait is False else patience,
+        patience,
         after,
         seen,
         verify=choices.verify,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +125,14 @@ def settle(
     submitted: Submitted, wait: bool | Patience = False, after: After | None = None, watcher: Watcher | None = None
 ) -> Result:
     """From a submission to a result: its record, or by waiting; then `after`, then it counts as reported."""
-    patience = wait if isinstance(wait, Patience) else Patience()
+    patience = Patience.of(wait)
     entry = submitted.entry
     if entry.receipt is not None:
         found = waiting.from_receipt(entry, strict=patience.strict)
-    elif wait is not False:
+    elif patience.hold:
         found = waiting.wait([entry], patience, watcher)[submitted.task_id]
     elif submitted.how == "adopted":
-        found = waiting.wait([entry], Patience(timeout=0))[submitted.task_id]
+        found = waiting.wait([entry], replace(patience, timeout=0.0))[submitted.task_id]
         if not found.terminal:
             return Result(submitted)
     else:

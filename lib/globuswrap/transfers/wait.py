@@ -22,7 +22,10 @@ PER_PROCESS = 150
 
 @dataclass(frozen=True)
 class Patience:
-    """How to wait. Durations are seconds; None takes the setting. `timeout` None: for ever; 0: look once."""
+    """How to wait. Durations are seconds; None takes the setting. `timeout` None: for ever; 0: look once.
+
+    `hold` False: a command that has just submitted does not wait; all else holds for its one look at what was begun before.
+    """
 
     timeout: float | None = None
     poll: float | None = None
@@ -33,6 +36,12 @@ class Patience:
     strict: bool = False
     receipt_files: bool = False
     retry_for: float | None = None
+    hold: bool = True
+
+    @staticmethod
+    def of(wait: bool | Patience) -> Patience:
+        """What a caller's `wait` means."""
+        return wait if isinstance(wait, Patience) else Patience(hold=wait)
 
     def settled(self) -> Patience:
         """With the settings filled in."""
@@ -200,7 +209,7 @@ def _settled(
     if not gone and ended.name == "succeeded-with-skips":
         skipped = _listed(task_id, "--skipped-errors", queries.SKIPPED, patience)
     files = None
-    if patience.receipt_files and not gone:
+    if patience.receipt_files and not gone and document.get("type") != "DELETE":
         files = _listed(task_id, "--successful-transfers", queries.COPIED, patience)
     submission = _submission(entry.claim) if entry is not None else None
     document = receipt.build(

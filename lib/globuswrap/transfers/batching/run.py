@@ -249,11 +249,11 @@ def settle(
     Without waiting, tasks that were submitted before are looked at once: they may be done. `notes` go into the receipt.
     Raises the Problem of any bad end, whose `data` is the result's.
     """
-    patience = (wait if isinstance(wait, Patience) else Patience()).settled()
+    patience = Patience.of(wait).settled()
     open_ = [part.submitted.entry for part in sent.parts if part.submitted.task_id not in sent.outcomes]
     new = sum(part.submitted.how == "new" for part in sent.parts)
     outcomes = dict(sent.outcomes)
-    if open_ and wait is not False:
+    if open_ and patience.hold:
         outcomes.update(waiting.wait(open_, patience, watcher))
     elif open_ and (sent.unsent or not new):
         looked = waiting.wait(open_, replace(patience, timeout=0.0))
