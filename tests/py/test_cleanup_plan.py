@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import support
 from globuswrap.collections.address import Address
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import Refused, UsageProblem
 from globuswrap.transfers import cleanup
 from globuswrap.transfers.cleanup import Seen
 
@@ -300,6 +300,29 @@ def test_a_directory_is_emptied_only_where_something_was_delivered(tmp_path: Pat
     assert [found.emptied(f"/top/{name}") for name in ("a", "c", "waiting")] == [True, False, False]
     pair.place(HERE, "/top/a/1").unlink()
     assert pair.plan(HERE).emptied("/top/a")  # the run before was cut off before it could say so
+    pair.receipts[0].update(sync_level=3, filter_rules=[], files_list=[])
+    pair.receipts[0]["submission"] = {"items": 1, "examples": [["/top/a", "/top/a"]]}
+    assert [pair.plan(HERE).emptied(f"/top/{name}") for name in ("a", "c", "waiting")] == [True, False, False]
+
+
+@pytest.mark.parametrize("odd", ["/top", "/top/a"])
+def test_a_directory_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path: Path, odd: str) -> None:
+    """Globus answers 404 for it and lists it in the one above; a rule that points there must not go. One that has gone may."""
+    pair = pair_with(tmp_path, "a/1", "b/1")
+
+    def once_gone(collection: str, directory: str) -> Mapping[str, Seen] | None:
+        return None if directory == odd else pair.lister(collection, directory)
+
+    with pytest.raises(Refused, match="not there") as refused:
+        cleanup.plan(HERE, ["/top"], [], once_gone)
+    assert refused.value.name == "odd-answer"
+
+    def vanishing(collection: str, directory: str) -> Mapping[str, Seen] | None:
+        if directory == "/top/a":
+            shutil.rmtree(pair.place(collection, directory), ignore_errors=True)
+        return pair.lister(collection, directory)
+
+    assert [each.path for each in cleanup.plan(HERE, ["/top"], [], vanishing).kept] == ["/top/b/1"]
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def plan(
     needed: set[tuple[str, str]] = set()
     taken: set[str] = set()
     for root in roots:
-        for path, seen in _walk(collection, root, cached):
+        for path, seen in _walk(collection, root, cached, lister):
             if path in taken:
                 continue
             known = [*listed.get(path, ()), *(proof for tree in trees for proof in tree.proofs(collection, path))]
@@ -349,17 +349,27 @@ def _through_new_link(collection: str, path: str, requested: float, lister: List
     return False
 
 
-def _walk(collection: str, root: str, lister: Lister) -> Iterator[tuple[str, Seen]]:
-    """Every entry below a root that is no directory; links are entries, and not followed. The root may be a file."""
+def _walk(collection: str, root: str, lister: Lister, afresh: Lister) -> Iterator[tuple[str, Seen]]:
+    """Every entry below a root that is no directory; links are entries, and not followed. The root may be a file.
+
+    Refused when a directory is not there by its own listing, and there by that of the one above, asked `afresh`: a directory
+    that cannot be looked into must not pass for an empty one.
+    """
     waiting = [root]
     while waiting:
         directory = waiting.pop()
         entries = lister(collection, directory)
         if entries is None:
-            if directory == root:
-                entry = (lister(collection, posixpath.dirname(root)) or {}).get(posixpath.basename(root))
-                if entry is not None:
-                    yield root, entry
+            above, name = posixpath.split(directory)
+            entry = (afresh(collection, above or "/") or {}).get(name)
+            if entry is not None and entry.kind == "dir":
+                raise Refused(
+                    "odd-answer",
+                    f"Globus says that {directory} is not there, and lists it in the directory above",
+                    f"run it again; look: globus ls '{collection}:{directory}/'",
+                )
+            if entry is not None and directory == root:
+                yield root, entry
             continue
         for name, seen in sorted(entries.items()):
             path = posixpath.join(directory, name)
