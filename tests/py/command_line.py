@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +43,33 @@ def accepted(sandbox: Sandbox) -> list[dict[str, Any]]:
 def globus_starts(stderr: str) -> list[str]:
     """The globus commands that -v showed."""
     return [line[2:] for line in stderr.splitlines() if line.startswith("+ ")]
+
+
+def on_terminal(
+    box: Sandbox, *arguments: str, env: Mapping[str, str | None] | None = None, until: str = ""
+) -> tuple[int, str]:
+    """Run a command on a terminal of 60 columns; its exit code and everything it wrote. With `until`, it is interrupted (as
+    by ^C) when that has come."""
+    laid = {name: value for name, value in {**os.environ, **box.env, **(env or {})}.items() if value is not None}
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvpe(
+            str(support.LAUNCHER), [str(support.LAUNCHER), *arguments], {"TERM": "xterm", **laid, "COLUMNS": "60"}
+        )
+    text, end = "", time.monotonic() + 50
+    try:
+        while time.monotonic() < end:
+            if not select.select([master], [], [], 1.0)[0]:
+                continue
+            try:
+                text += os.read(master, 65536).decode("utf-8", "replace")
+            except OSError:  # it has closed the terminal
+                break
+            if until and until in text:
+                os.write(master, b"\x03")
+                until = ""
+    finally:
+        os.close(master)
+        if time.monotonic() >= end:
+            os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text

@@ -5,12 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import re
-import select
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import support
-from command_line import run, run_json
+from command_line import on_terminal, run, run_json
 from globuswrap.cli import output
 from globuswrap.collections import mounts, names
 from globuswrap.collections.address import Address
@@ -169,34 +164,6 @@ def test_colours_are_for_terminals_and_no_color_turns_them_off(monkeypatch: pyte
 
 
 # --- at a terminal ----------------------------------------------------------------------------------------------------
-
-
-def on_terminal(box: Sandbox, *arguments: str, env: dict[str, str] | None = None, until: str = "") -> tuple[int, str]:
-    """Run a command on a terminal of 60 columns; its exit code and everything it wrote. With `until`, it is interrupted (as
-    by ^C) when that has come."""
-    laid = {name: value for name, value in {**os.environ, **box.env, **(env or {})}.items() if value is not None}
-    pid, master = pty.fork()
-    if pid == 0:
-        os.execvpe(
-            str(support.LAUNCHER), [str(support.LAUNCHER), *arguments], {"TERM": "xterm", **laid, "COLUMNS": "60"}
-        )
-    text, end = "", time.monotonic() + 50
-    try:
-        while time.monotonic() < end:
-            if not select.select([master], [], [], 1.0)[0]:
-                continue
-            try:
-                text += os.read(master, 65536).decode("utf-8", "replace")
-            except OSError:  # it has closed the terminal
-                break
-            if until and until in text:
-                os.write(master, b"\x03")
-                until = ""
-    finally:
-        os.close(master)
-        if time.monotonic() >= end:
-            os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
 
 
 def test_problems_are_coloured_on_a_terminal_alone(sandbox: Sandbox) -> None:

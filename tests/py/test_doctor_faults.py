@@ -8,17 +8,19 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command_line import run, run_json
-from globuswrap.sandbox.launch import Sandbox
+import support
+from command_line import on_terminal, run, run_json
+from forked import Forked
+from globuswrap.sandbox.launch import ENVIRONMENT, Sandbox, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # a dozen globus processes each, some twice
+pytestmark = pytest.mark.slow  # a dozen globus processes each, some twice
 
 SCONTROL = "#!/bin/sh\necho 'Slurmctld(primary) at node is UP'\n"
 SILENT = '#!/bin/sh\necho "$0: error: Unable to contact slurm controller (connect failure)" >&2\nexit 1\n'
@@ -50,6 +52,10 @@ class Site:
         path.write_text("\n".join(["#!/bin/bash", *(f"#GLOBUS {line}" for line in lines), "true\n"]))
         self.arguments = [str(path), "--scheduler", "local"]
 
+    def names(self, *collections: str) -> None:
+        """These alone have a name: each costs several questions."""
+        write_config(self.box.config_file, [self.box.collection(name) for name in collections])
+
     def config(self, text: str) -> None:
         with self.box.config_file.open("a") as file:
             file.write(text)
@@ -65,19 +71,34 @@ class Site:
         return run(self.box, "doctor", *self.arguments, *more, env=self.env, cwd=self.work, **rest)
 
 
+@pytest.fixture(scope="module")
+def globus() -> Iterator[str]:
+    """The real one, loaded once for all that is asked here."""
+    environ = {**dict.fromkeys(support.inherited_settings()), "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT}
+    server = Forked("globus", environ)
+    yield str(server.path)
+    server.stop()
+
+
 @pytest.fixture
-def site(sandbox: Sandbox, tmp_path: Path) -> Site:
+def site(sandbox: Sandbox, tmp_path: Path, globus: str) -> Site:
     work = tmp_path / "work"
     work.mkdir()
-    found = Site(sandbox, work)
+    found = Site(sandbox, work, env={"GLOBUSWRAP_GLOBUS": globus})
     found.program("scontrol", SCONTROL)  # whatever scheduler this machine has or has not
     (sandbox.collection("archive").path / "in").mkdir()
     (sandbox.collection("archive").path / "in" / "a").write_text("data")
     return found
 
 
-def fault(**given: Any) -> Callable[[Site], None]:
-    return lambda site: site.box.control.fault(given) and None
+def fault(name: str, **given: Any) -> Callable[[Site], None]:
+    """A fault of the sandbox, where one collection has a name."""
+
+    def prepare(site: Site) -> None:
+        site.names(name)
+        site.box.control.fault(given)
+
+    return prepare
 
 
 # --- the prepared faults ----------------------------------------------------------------------------------------------
@@ -107,14 +128,17 @@ def login_gone(site: Site) -> None:
 def session_too_short(site: Site) -> None:
     policy = {"high_assurance": True, "authentication_timeout_mins": 120}
     site.box.control.put("endpoint", site.box.collection("archive").id, policy)
+    site.names("archive")
     site.arguments = ["--until", "+36h"]
 
 
 def unknown_collection(site: Site) -> None:
+    site.names()
     site.config('old = "cccccccc-0000-4000-8000-00000000000c"\n')
 
 
 def disconnected(site: Site) -> None:
+    site.names("scratch")
     site.box.control.put("endpoint", site.box.collection("scratch").id, {"gcp_connected": False})
 
 
@@ -150,25 +174,30 @@ def wrong_mount(site: Site) -> None:
     elsewhere = site.work / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "not-there").write_text("x")
+    site.names()
     site.config(f'[collections.copy]\nid = "{site.box.collection("archive").id}"\nmounted = {{"{elsewhere}" = "/"}}\n')
 
 
 def missing_mount(site: Site) -> None:
     text = f'[collections.copy]\nid = "{site.box.collection("archive").id}"\nmounted = {{"/no/such/place" = "/"}}\n'
+    site.names()
     site.config(text)
 
 
 def open_state(site: Site) -> None:
+    site.names()
     site.state.mkdir(parents=True)
     site.state.chmod(0o755)
 
 
 def no_state(site: Site) -> None:
+    site.names()
     site.state.parent.mkdir(parents=True)
     site.state.write_text("a file where the directory should be")
 
 
 def open_tokens(site: Site) -> None:
+    site.names()
     (site.box.home / ".globus" / "cli" / "storage.db").chmod(0o644)
 
 
@@ -177,6 +206,7 @@ def bad_config(site: Site) -> None:
 
 
 def silent_scheduler(site: Site) -> None:
+    site.names()
     for name in ("sbatch", "scontrol"):
         site.program(name, SILENT)
 
@@ -188,14 +218,17 @@ def refused_job(site: Site) -> None:
 
 
 def clock_behind(site: Site) -> None:
+    site.names()
     site.box.control.advance_clock(7200)
 
 
 def damaged_journal(site: Site) -> None:
+    site.names()
     site.note(f"journal/ab/{'ab' * 20}.1.damaged", "{")
 
 
 def forgotten_submission(site: Site) -> None:
+    site.names()
     key = "cd" * 20
     claim = {
         "key": key, "attempt": 1, "submission_id": str(uuid.uuid4()), "digest": "0" * 64, "label": "x gw-0",
@@ -206,6 +239,7 @@ def forgotten_submission(site: Site) -> None:
 
 
 def stale_lease(site: Site) -> None:
+    site.names()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -230,8 +264,11 @@ def chain_stuck(site: Site) -> None:
 def _chain(site: Site, created: float) -> None:
     """A chain as `submit --dry-run` plans it, on disk."""
     site.script("stage-in archive:/in/ scratch:/in/")
-    envelope = run_json(site.box, "submit", site.arguments[0], "--scheduler", "local", "--dry-run", cwd=site.work)
+    envelope = run_json(
+        site.box, "submit", site.arguments[0], "--scheduler", "local", "--dry-run", cwd=site.work, env=site.env
+    )
     plan = {**json.loads(envelope["data"]["plan"]), "id": "c0000000a", "created": created}
+    site.names()
     site.arguments = []
     site.note("chains/c0000000a/chain.json", json.dumps(plan))
     (site.state / "chains/c0000000a/g1").mkdir(exist_ok=True)
@@ -259,18 +296,18 @@ FAULTS = [
     case(half_a_service_account, "login-needed", 4, "GLOBUS_CLI_CLIENT_SECRET"),
     case(login_gone, "login-needed", 4, "globus login --force"),
     case(
-        fault(kind="consent", scopes=["urn:x[y]"], path="*/stat", count=9),
+        fault("archive", kind="consent", scopes=["urn:x[y]"], path="*/stat", count=9),
         *("consent-needed", 4, "globus session consent 'urn:x[y]'", "consent"),
     ),
     case(
-        fault(kind="session", domains=["uni.example"], path="*/stat", count=9),
+        fault("archive", kind="session", domains=["uni.example"], path="*/stat", count=9),
         *("session-needed", 4, "globus session update uni.example", "session_policy"),
     ),
     case(session_too_short, "session-ends-first", 4, "globus session update --all"),
     case(unknown_collection, "no-such-collection", 1, "globuswrap collection search"),
     case(disconnected, "collection-disconnected", 1, "globusconnectpersonal -start"),
     case(
-        fault(kind="paused", collection="results", message="new disks"),
+        fault("results", kind="paused", collection="results", message="new disks"),
         *("collection-paused", 7, "globuswrap collection show results", "paused"),
     ),
     case(source_missing, "source-missing", 2, "globus ls"),
@@ -383,10 +420,18 @@ def test_a_note_of_a_probe_never_removes_anything_else(site: Site) -> None:
     assert site.box.control.tasks() == []
 
 
+def test_a_signal_ends_what_is_asked_side_by_side(site: Site) -> None:
+    site.box.control.fault(kind="slow", seconds=40, path="*/stat", count=9)
+    code, text = on_terminal(site.box, "doctor", env=site.env, until="paths (")
+    assert code == 130, text
+    assert "Traceback" not in text and "[interrupted]" in text
+
+
 def test_the_worst_decides_and_every_finding_is_said(site: Site) -> None:
+    open_tokens(site)
+    site.names("archive", "results")
     site.box.control.fault(kind="paused", collection="results")
     site.box.control.fault(kind="consent", scopes=["urn:x"], path="*/stat", count=9)
-    open_tokens(site)
     done = site.doctor()
     assert done.returncode == 4
     for name in ("collection-paused", "consent-needed", "tokens-readable"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 import support
 from command_line import run
-from globuswrap.doctor import examine, finding, jobs, login, machine, places
+from globuswrap.doctor import examine, finding, jobs, login, machine, places, together
 from globuswrap.doctor.login import Session
 from globuswrap.errors import LOGIN, NO_GLOBUS, REFUSED, USAGE, Problem
 from globuswrap.sandbox.launch import Sandbox
@@ -101,6 +102,22 @@ def test_the_file_system_of_a_path_is_that_of_the_longest_mount(tmp_path: Path) 
     kinds = [machine.file_system(path, str(table)) for path in ("/usr", "/home/me", "/home/my tmp/x", "/homely")]
     assert kinds == ["ext4", "nfs4", "tmpfs", "ext4"]
     assert machine.file_system("/", str(tmp_path / "nosuch")) == ""
+
+
+def test_questions_side_by_side_are_answered_in_their_order() -> None:
+    met = threading.Barrier(3)
+
+    def ask(number: int) -> int:
+        met.wait(20)  # nobody comes by whom only one is asked at a time
+        time.sleep(0.02 * (3 - number))
+        if number == 7:
+            raise ValueError
+        return number
+
+    assert together.at_once(ask, (1, 2, 3)) == [1, 2, 3]
+    with pytest.raises(ValueError):
+        together.at_once(ask, (1, 7, 2))
+    assert together.at_once(str, ()) == []
 
 
 # --- submit looks first -----------------------------------------------------------------------------------------------

@@ -52,3 +52,17 @@ def test_what_is_ignored_stays_ignored() -> None:
     signals.become_interrupted()
     os.kill(os.getpid(), signal.SIGHUP)
     process.run(["true"])
+
+
+def test_a_child_that_was_just_forked_leaves_it_to_its_parent() -> None:
+    """The handler runs in the child too when a thread forks between the signal and its handling."""
+    signals.become_interrupted()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Interrupted:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert signals._noted is None

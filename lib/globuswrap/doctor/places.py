@@ -17,6 +17,7 @@ from globuswrap.collections.address import Address
 from globuswrap.doctor import login
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.doctor.login import Session
+from globuswrap.doctor.together import at_once
 from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
 from globuswrap.globus import arguments, command, faults, queries
 from globuswrap.globus.faults import Absent
@@ -89,15 +90,19 @@ def look(
     `write`, a directory is made and removed at each destination; with `mounts`, local directories are compared."""
     wanted = list(places)
     usable: set[str] = set()
-    for collection_id in dict.fromkeys(place.address.collection for place in wanted):
-        place = next(place for place in wanted if place.address.collection == collection_id)
-        say(f"collection {place.address.name or collection_id}")
-        found = list(collection(place, session, until))
+    firsts: dict[str, Place] = {}
+    for place in wanted:
+        firsts.setdefault(place.address.collection, place)
+    say(f"collections {', '.join(place.address.name or key for key, place in firsts.items())}")
+    looked = at_once(lambda place: list(collection(place, session, until)), firsts.values())
+    for collection_id, found in zip(firsts, looked, strict=True):
         yield from found
         if all(finding.code == 0 or finding.name == "session-ends-first" for finding in found):
             usable.add(collection_id)
     probed: set[tuple[str, str]] = set()
-    kinds = Kinds(place.address for place in wanted)
+    say("paths")
+    kinds = Kinds(_asked(place) for place in wanted if place.address.collection in usable)
+    kinds.ask_ahead()
     troubled: set[str] = set()
     for place in dict.fromkeys(wanted):
         if place.address.collection not in usable:
@@ -113,8 +118,9 @@ def look(
         if any(_of_whole_collection(finding) for finding in found):
             usable.discard(place.address.collection)
     if mounts:
-        for collection_id in sorted(usable - troubled):
-            yield from _mounts(collection_id, say)
+        say("local directories")
+        for found in at_once(lambda collection_id: list(_mounts(collection_id)), sorted(usable - troubled)):
+            yield from found
 
 
 def _of_whole_collection(finding: Finding) -> bool:
@@ -216,10 +222,18 @@ def _unusable(problem: Problem, place: Place) -> Finding:
     return of_problem(problem, where=f"{place.said}: {place.address.shown}")
 
 
+def _asked(place: Place) -> Address:
+    """The address that tells most about a place."""
+    address = place.address
+    if place.role == ANY or (not place.whole and place.role == SOURCE):
+        return Address(address.collection, address.path if place.said == address.name else "/~/", address.name)
+    return address
+
+
 def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bool) -> Iterator[Finding]:
     address = place.address
     if place.role == ANY or (not place.whole and place.role == SOURCE):
-        kinds.of(Address(address.collection, address.path if place.said == address.name else "/~/", address.name))
+        kinds.of(_asked(place))
         yield ok("path", f"{place.said}: {address.name or address.collection} answers")
         return
     kind = kinds.of(address)
@@ -258,14 +272,36 @@ class Kinds:
 
     def __init__(self, addresses: Iterable[Address]) -> None:
         self._known: dict[tuple[str, str], str | None] = {}
+        self._refused: dict[tuple[str, str], Problem] = {}
         self._wanted: dict[tuple[str, str], int] = {}
         self._whole: set[tuple[str, str]] = set()
-        for address in addresses:
+        self._ahead = list(dict.fromkeys(addresses))
+        for address in self._ahead:
             above = _parent(address)
             self._wanted[above.collection, above.path] = self._wanted.get((above.collection, above.path), 0) + 1
 
+    def ask_ahead(self) -> None:
+        """Ask for all of them now, several at a time; `of` then answers, or raises what it met."""
+        together: dict[tuple[str, str], list[Address]] = {}
+        for address in self._ahead:
+            above = _parent(address)
+            several = self._wanted[above.collection, above.path] >= _SEVERAL
+            key = (above.collection, above.path) if several else (address.collection, address.path)
+            together.setdefault(key, []).append(address)
+
+        def ask(addresses: list[Address]) -> None:
+            for address in addresses:
+                try:
+                    self.of(address)
+                except Problem as problem:
+                    self._refused[address.collection, address.path] = problem
+
+        at_once(ask, together.values())
+
     def of(self, address: Address) -> str | None:
         """`file`, `dir` and so on, or None if there is nothing."""
+        if (address.collection, address.path) in self._refused:
+            raise self._refused[address.collection, address.path]
         key = (address.collection, address.path.rstrip("/") or "/")
         if key not in self._known:
             above = _parent(address)
@@ -427,12 +463,11 @@ def removed_probes() -> Iterator[Finding]:
 # --- local directories ------------------------------------------------------------------------------------------------
 
 
-def _mounts(collection_id: str, say: Say) -> Iterator[Finding]:
+def _mounts(collection_id: str) -> Iterator[Finding]:
     for named in names.known().values():
         if named.id != collection_id:
             continue
         for local, remote in list(named.mounted.items())[:3]:
-            say(local)
             yield from _mount(local, Address(named.id, remote, named.name))
 
 

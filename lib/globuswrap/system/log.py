@@ -46,7 +46,8 @@ def say(text: str, at: int = 1) -> None:
     """One line to stderr when the level is at least `at`."""
     if _level >= at:
         hide()
-        print(masked(_printable(text)), file=sys.stderr, flush=True)
+        sys.stderr.write(masked(_printable(text)) + "\n")  # in one piece: threads may talk too
+        sys.stderr.flush()
 
 
 def doing(text: str) -> None:

@@ -6,16 +6,20 @@ noted, and `check`, which every start of a program calls, raises it again.
 
 from __future__ import annotations
 
+import os
 import signal
 
 from globuswrap.errors import Interrupted
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _noted: int | None = None
+_pid = 0
 
 
 def become_interrupted() -> None:
     """From now on HUP, INT, TERM and USR1 raise Interrupted. One that is ignored (nohup, a background job) stays so."""
+    global _pid
+    _pid = os.getpid()
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -29,5 +33,7 @@ def check() -> None:
 
 def _interrupt(number: int, _frame: object) -> None:
     global _noted
+    if os.getpid() != _pid:
+        return  # sent to the process that this one was just forked from, which has seen to it
     _noted = number
     raise Interrupted(number)
