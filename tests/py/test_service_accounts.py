@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -70,3 +71,20 @@ def test_a_project_file_cannot_choose_the_account(box: Sandbox, tmp_path: Path) 
     (tmp_path / "globuswrap.toml").write_text('[defaults]\ncredentials-file = "x"\n')
     done = run(box, "collection", "list", cwd=os.fspath(tmp_path))
     assert done.returncode == 2 and "project file" in done.stderr
+
+
+@pytest.mark.slow
+def test_doctor_says_where_the_account_comes_from(box: Sandbox) -> None:
+    """Of the file, or of the environment, which counts; and what to check is said alike when it is refused."""
+    file = box.home / "service account.toml"
+    given = {"GLOBUS_CLI_CLIENT_ID": auth.CLIENT, "GLOBUS_CLI_CLIENT_SECRET": auth.CLIENT_SECRET}
+    box.config_file.write_text(f'[defaults]\ncredentials-file = "{file}"\n')
+    for env, origin in (({}, str(file)), (given, "GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET")):
+        told = run(box, "doctor", "--json", env=env).stdout  # whatever scheduler this machine has
+        said = {each["name"]: each["what"] for each in json.loads(told)["data"]["well"]}
+        assert said["service-account"] == f"commands act as the service account of {origin}"
+        assert f"logged in as {auth.CLIENT}@clients" in said["login"]
+    file.write_text(f'client-id = "{auth.CLIENT}"\nclient-secret = "not this one"\n')
+    done = run(box, "transfer", f"{auth.CLIENT}:/a", f"{auth.CLIENT}:/b")
+    assert done.returncode == 4
+    assert f"remedy: check {file}" in done.stderr

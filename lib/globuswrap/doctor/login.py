@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.errors import LOGIN, Problem
-from globuswrap.globus import command, faults
+from globuswrap.globus import accounts, command
 from globuswrap.system import units
 
 #: An authentication that lies further ahead than this was not done under this clock.
@@ -41,14 +40,14 @@ def look(say: Say) -> tuple[list[Finding], Session | None]:
         return [*found, of_problem(problem)], None
     found.append(ok("login", f"logged in as {session.who}{_age(session)}"))
     found += _clock(session)
-    if faults.client_credentials() and not session.who.endswith("@clients.auth.globus.org"):
-        found.append(ok("service-account", "GLOBUS_CLI_CLIENT_ID is set: commands act as the service account"))
+    if accounts.is_service_account():
+        found.append(ok("service-account", f"commands act as the service account of {accounts.origin()}"))
     return found, session
 
 
 def _session(me: dict[str, object], say: Say) -> Session:
-    who = str(me.get("preferred_username") or me.get("username") or os.environ.get("GLOBUS_CLI_CLIENT_ID") or "?")
-    if faults.client_credentials():
+    who = str(me.get("preferred_username") or me.get("username") or accounts.client_id() or "?")
+    if accounts.is_service_account():
         return Session(who, None)
     say("the login session")
     shown = command.call("session", "show")

@@ -27,7 +27,14 @@ def client_id() -> str:
 
 
 def is_service_account() -> bool:
-    return bool(os.environ.get(ID) or os.environ.get(SECRET) or environment())
+    return bool(origin())
+
+
+def origin() -> str:
+    """Where the credentials of a service account come from, for people: the variables, or the file; empty if there are none."""
+    if os.environ.get(ID) or os.environ.get(SECRET):
+        return f"{ID} and {SECRET}"
+    return os.path.expanduser(config.load().settings.credentials_file or "") if environment() else ""
 
 
 def environment() -> dict[str, str]:

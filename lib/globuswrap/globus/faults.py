@@ -166,7 +166,7 @@ def _login_problem(
         told = re.search(r"(?m)^\s+(globus login.*)$", done.stderr)
         remedy = told[1].strip() if told else ("globus login --force" if unauthenticated else "globus login")
         if service:
-            remedy = "check GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET"
+            remedy = f"check {accounts.origin()}"
         cause = "Globus no longer accepts the login" if unauthenticated else "not logged in to Globus"
         return LoginNeeded("login-needed", cause, remedy, ran=ran, detail=detail)
     if "GLOBUS_CLI_CLIENT_ID" in done.stderr and done.code != 0 and not body:
