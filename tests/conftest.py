@@ -34,6 +34,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Of the commands under faults: how many pairs there were."""
+    ended = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    struck = [number for report in ended for name, number in report.user_properties if name == "struck"]
+    if struck:
+        terminalreporter.write_line(
+            f"commands under faults: {sum(number > 0 for number in struck)} pairs of a command and a kind, struck at"
+            f" {sum(struck)} places; {struck.count(0)} more where the kind has nothing to strike"
+        )
+
+
 @pytest.fixture(autouse=True)
 def a_quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes the home directory, the state or the login of its user, or sees their batch job."""

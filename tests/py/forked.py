@@ -18,16 +18,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-#: What is called in place of `globus`.
-SHIM = """#!{python} -SI
-import json, os, socket, sys
-server = socket.socket(socket.AF_UNIX)
-server.connect({socket!r})
-said = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
-socket.send_fds(server, [len(said).to_bytes(8, "big")], [0, 1, 2])
-server.sendall(said)
-code = server.recv(16)
-sys.exit(int(code) if code else 70)
+#: What is called in place of the program. Everything else about it can be read in /proc, as long as it waits.
+SHIM = """#!/bin/sh
+exec 7<&0 8>&1 9>&2
+mkfifo "$0.$$" && echo $$ >"$0.asked" && read code <"$0.$$" && exit "$code"
+exit 70
 """
 
 
@@ -39,9 +34,10 @@ class Forked:
         self._directory = tempfile.TemporaryDirectory(prefix="forked-", dir="/tmp")  # a socket's name has to be short
         self._socket = Path(self._directory.name) / "socket"
         self.path = Path(self._directory.name) / program
-        self.path.write_text(SHIM.format(python=sys.executable, socket=str(self._socket)))
+        self.path.write_text(SHIM)
         self.path.chmod(0o755)
-        argv = [sys.executable, "-X", "utf8", __file__, program, str(self._socket), str(os.getpid())]
+        os.mkfifo(f"{self.path}.asked")
+        argv = [sys.executable, "-X", "utf8", __file__, program, str(self.path), str(self._socket), str(os.getpid())]
         self._server = subprocess.Popen(argv, env=self._laid({}), stdin=subprocess.DEVNULL)
         end = time.monotonic() + 60
         while not self._socket.exists():
@@ -74,44 +70,82 @@ class Forked:
         self._directory.cleanup()
 
 
-def serve(program: str, listening: str, parent: int) -> None:
+def serve(program: str, shim: str, listening: str, parent: int) -> None:
     import gc
     import importlib
     import pkgutil
+    import select
 
     package = importlib.import_module({"globus": "globus_cli", "globuswrap": "globuswrap"}[program])
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if "__main__" not in module.name and "sandbox" not in module.name:
             importlib.import_module(module.name)
     gc.freeze()
+    asked = os.open(f"{shim}.asked", os.O_RDWR)
     server = socket.socket(socket.AF_UNIX)
     server.bind(listening + ".part")
     server.listen(64)
-    server.settimeout(1.0)
     os.rename(listening + ".part", listening)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while os.getppid() == parent:
-        try:
+        ready = select.select([asked, server], [], [], 1.0)[0]
+        if server in ready:
             caller, _ = server.accept()
-        except TimeoutError:
+            if forked(server, asked):
+                caller.sendall(str(answer(program, *given(caller))).encode())
+                os._exit(0)
+            caller.close()
+        if asked in ready:
+            for pid in os.read(asked, 4096).decode().split():
+                if forked(server, asked):
+                    code = answer(program, *looked_up(pid))
+                    reply(Path("/proc", pid), f"{shim}.{pid}", code)
+                    os._exit(0)
+
+
+def reply(caller: Path, fifo: str, code: int) -> None:
+    """Tell whoever waits; nobody does who was killed meanwhile."""
+    while caller.exists():
+        try:
+            descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.01)  # it has not got as far as reading
             continue
-        caller.settimeout(None)
-        if os.fork() == 0:
-            server.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            code = answer(program, caller)
-            caller.sendall(str(code).encode())
-            os._exit(0)
-        caller.close()
+        os.write(descriptor, f"{code}\n".encode())
+        return
 
 
-def answer(program: str, caller: socket.socket) -> int:
-    """Become the command that is asked for; its exit status."""
+def forked(server: socket.socket, asked: int) -> bool:
+    """Is this the child?"""
+    if os.fork() != 0:
+        return False
+    server.close()
+    os.close(asked)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return True
+
+
+def given(caller: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]]:
+    """Arguments, environment, directory and the three open files, as the caller sends them."""
     head, descriptors, _, _ = socket.recv_fds(caller, 8, 3)
     text = b""
     while len(text) < int.from_bytes(head, "big"):
         text += caller.recv(1 << 16)
     arguments, environ, directory = json.loads(text)
+    return arguments, environ, directory, descriptors
+
+
+def looked_up(pid: str) -> tuple[list[str], dict[str, str], str, list[int]]:
+    """The same of a process that waits: its script is its first argument."""
+    place = Path("/proc", pid)
+    words = [os.fsdecode(word) for word in (place / "cmdline").read_bytes().split(b"\0")[:-1]]
+    pairs = [os.fsdecode(pair).partition("=") for pair in (place / "environ").read_bytes().split(b"\0")[:-1]]
+    files = [os.open(place / "fd" / str(number), os.O_RDONLY if number == 7 else os.O_WRONLY) for number in (7, 8, 9)]
+    return words[2:], {name: value for name, _, value in pairs}, os.readlink(place / "cwd"), files
+
+
+def answer(program: str, arguments: list[str], environ: dict[str, str], directory: str, descriptors: list[int]) -> int:
+    """Become the command that is asked for; its exit status. Nobody else holds its output open then."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -143,8 +177,11 @@ def answer(program: str, caller: socket.socket) -> int:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
     return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    serve(*sys.argv[1:4], int(sys.argv[4]))
