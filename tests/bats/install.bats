@@ -37,11 +37,14 @@ setup() {
   script='source "$INSTALLED/share/bash-completion/completions/globuswrap"
     complete -p globuswrap
     PATH=$INSTALLED/bin:$PATH COMP_WORDS=(globuswrap tra) COMP_CWORD=1 COMP_LINE="globuswrap tra" COMP_POINT=14
+    _globuswrap && printf "%s\n" "${COMPREPLY[@]}"
+    COMP_LINE="globuswrap transfer --sync-l" COMP_POINT=28
     _globuswrap && printf "%s\n" "${COMPREPLY[@]}"'
   run bash -c "$script"
   assert_status 0
   assert_contains "$output" "-F _globuswrap globuswrap"
   assert_line transfer
+  assert_line --sync-level
   [[ $(head -n 1 "$INSTALLED/share/zsh/site-functions/_globuswrap") == "#compdef globuswrap" ]]
 }
 

@@ -20,13 +20,10 @@ OLDER = ("3.27.0", "3.30.1")
 
 
 def program(version: str) -> Path:
-    """The `globus` of an older version. Without its environment the test is skipped, but for `make test-versions`."""
+    """The `globus` of an older version. Without its environment the test is skipped; under CI=true it fails."""
     found = support.REPOSITORY / ".venvs" / f"globus-{version}" / "bin" / "globus"
     if not found.exists():
-        reason = f"no globus-cli {version} here: tests/versions.sh makes its environment"
-        if os.environ.get("GLOBUSWRAP_TEST_VERSIONS"):
-            support.cannot(reason)
-        pytest.skip(reason)
+        support.cannot(f"no globus-cli {version} here: tests/versions.sh --make makes its environment")
     return found
 
 
