@@ -262,8 +262,9 @@ class Runs:
 
 
 def until_done(sandbox: Sandbox, runs: Runs, number: int, seed: int, kills: int, of: int) -> None:
-    """Run one request until it is done, killing its process group at random moments: so often at most."""
+    """Run one request until it is done, killing its process group at random moments: once to `kills` times."""
     chance = random.Random(seed)
+    kills = chance.randint(1, kills)
     line = [
         *("transfer", f"archive:/{number}", f"scratch:/{number}", "--key", f"request-{number}", "--once"),
         *("--wait", "--poll", "0.1s"),
