@@ -86,8 +86,10 @@ def test_without_once_a_run_that_was_told_is_followed_by_a_new_one(beam: Beam, r
     beam.box.control.progress("held")
     beam.write("b")
     run()  # settles it and sends b: nobody of key k has been told
-    told = run("k", wait=True, patience=Patience(timeout=0))  # not behind the run that is under way
+    asked = len(beam.box.control.requests())
+    told = run("k")
     assert (told.how, told.outcome, told.exit_code) == ("recorded", "finished", 0)
+    assert len(beam.box.control.requests()) == asked  # not behind the run that is under way
     assert run("k").exit_code == 75  # now that of nobody's key is settled first
     beam.box.control.progress("at-once")
     for task in beam.tasks():
