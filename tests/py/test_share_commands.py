@@ -123,6 +123,13 @@ def test_revoke_takes_away_what_is_named_and_again_nothing(box: Sandbox) -> None
     assert [each[0] for each in rules_of(box)] == ["/p/deeper/"]
 
 
+def test_what_globus_says_is_not_there_and_lists_all_the_same_is_not_revoked(box: Sandbox) -> None:
+    run_json(box, "share", "grant", "share:/p", ANNA)
+    box.control.fault(kind="not-found", method="DELETE")
+    assert run_json(box, "share", "revoke", "share:/p", ANNA, expect=1)["error"]["name"] == "not-found"
+    assert acts(run_json(box, "share", "revoke", "share:/p", ANNA)) == ["delete"]
+
+
 def test_dry_runs_change_nothing(box: Sandbox) -> None:
     assert acts(run_json(box, "share", "grant", "share:/p", ANNA, "--dry-run")) == ["create"]
     assert not rules_of(box)
