@@ -111,6 +111,7 @@ def reply(caller: Path, fifo: str, code: int) -> None:
         except OSError:
             time.sleep(0.01)  # it has not got as far as reading
             continue
+        os.unlink(fifo)  # another process will have this number some day
         os.write(descriptor, f"{code}\n".encode())
         return
 
