@@ -357,6 +357,18 @@ def test_the_service_way_uses_checksums_after_a_failure(beam: Beam) -> None:
     beam.same()
 
 
+def test_a_profile_edited_while_the_reply_is_lost_does_not_wedge(beam: Beam) -> None:
+    beam.set(local_root=None, settle=None)
+    beam.write("a")
+    beam.box.control.fault(kind="drop-after", path="/transfer", count=1000)
+    beam.run("--retry-for", "0s", code=75)
+    beam.box.control.clear_faults()
+    beam.set(encrypt_data=True)
+    beam.quiet("--wait")
+    assert len(beam.tasks()) == 2  # the one whose reply was lost, and what is asked for now
+    beam.same()
+
+
 def test_without_local_root_nothing_local_can_be_asked_for(beam: Beam) -> None:
     for key, value in {"delete": True, "max-bytes": "1G", "symlinks": "keep", "settle": "5s"}.items():
         beam.set(local_root=None, **{"settle": None, key: value})

@@ -7,6 +7,7 @@ made of the profile, the run and the task's number, so that whatever is killed w
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import random
@@ -412,7 +413,9 @@ class _Runner:
     def whole(self, draft: Run) -> None:
         """A run of one task: the service compares both sides itself."""
         level = "checksum" if (self.state.unsure / "whole").exists() else None
-        draft.tasks.append(Task(1, "transfer", 1, sync_level=level, whole=True))
+        task = Task(1, "transfer", 1, sync_level=level, whole=True)
+        task.digest = self._intent(draft, task).digest
+        draft.tasks.append(task)
 
     def changes(self, draft: Run) -> bool:
         """A run of what differs from the manifest; False, and the draft is gone, if nothing is to be sent."""
@@ -500,17 +503,21 @@ class _Runner:
                 **{**vars(profile.options), "filters": profile.filters.rules}
                 | ({"sync_level": task.sync_level} if task.sync_level else {})
             )
-            return submitting.intent_of(
-                requests.transfer(
-                    profile.source,
-                    profile.destination,
-                    recursive=True,
-                    options=options,
-                    label=profile.label or f"globuswrap sync {profile.name}",
-                    notify=profile.notify,
-                    deadline=planning.deadline(profile),
-                )
+            request = requests.transfer(
+                profile.source,
+                profile.destination,
+                recursive=True,
+                options=options,
+                label=profile.label or f"globuswrap sync {profile.name}",
+                notify=profile.notify,
+                deadline=planning.deadline(profile),
             )
+            intent = submitting.intent_of(request)
+            if not task.digest:
+                return intent
+            # What was begun stays what it is, also when the profile is edited before its reply has come.
+            label = requests.tagged_label(request.label, task.digest, task.kind)
+            return dataclasses.replace(intent, digest=task.digest, label=label)
 
         def send(submission_id: str, label: str) -> Any:
             body = planning.write_body(profile, current, task, submission_id, label)
