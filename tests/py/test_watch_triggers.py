@@ -20,6 +20,7 @@ import support
 from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import sight, template
 from globuswrap.watch.ledger import Ledger, Trigger
+from globuswrap.watch.run import Intervals, Plan, Watcher, follow
 from globuswrap.watch.sight import Wanted
 
 
@@ -348,6 +349,18 @@ def test_what_a_dead_host_had_begun_blocks_nothing_else_and_is_named_with_what_t
     assert sorted(place.told()) == sorted([*there, *ran])
     assert [row["state"] for row in place.ledger()] == ["done", "done"]
     assert not list((Path.home() / ".local/state/globuswrap/watch").rglob("*.lost"))
+
+
+def test_what_another_host_took_first_is_not_waited_for(place: Place, tmp_path: Path) -> None:
+    (place.inbox / "one").write_text("x")
+    watcher = Watcher(Plan(str(place.inbox), ("true",), settle=0.0, in_flight=1), Ledger(tmp_path / "ledger"))
+    watcher.scan()
+    watcher.ripen()
+    (key,) = watcher.pending
+    watcher.ledger.path(key, "1.run").symlink_to("1:2:boot:elsewhere.example.org")
+    (place.inbox / "two").write_text("x")
+    tally = follow(watcher, Intervals(), drain=True)
+    assert tally.done == 1 and [each.name for each in watcher.elsewhere()] == ["begun-elsewhere"]
 
 
 def test_a_running_watcher_goes_on_when_a_dead_host_is_given_up(place: Place) -> None:

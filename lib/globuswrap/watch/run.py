@@ -284,6 +284,8 @@ class Watcher:
             found = self.ledger.attempt(key, each.attempt)
             if found.state == "none" and each.started is not None and each.started.running():
                 continue
+            if found.state == "elsewhere" and each.started is not None and not each.started.running():
+                each.started = None  # another host was quicker: it is that one's
             if found.state in ("running", "elsewhere"):
                 if each.started is None and not each.told:
                     each.told = True
