@@ -79,6 +79,17 @@ def new_sandbox(
 
 
 @pytest.fixture(scope="session")
+def loaded_globus() -> Iterator[str]:
+    """GLOBUSWRAP_GLOBUS for tests of what surrounds the real one: it is loaded once, and forked for each command (forked.py)."""
+    from forked import Forked
+    from globuswrap.sandbox.launch import ENVIRONMENT
+
+    server = Forked("globus", {**dict.fromkeys(support.inherited_settings()), "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT})
+    yield str(server.path)
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def require_tool() -> Callable[..., Path]:
     """`require_tool("bats")`: its path; else the test is skipped, or fails where CI=true."""
     return support.require_tool

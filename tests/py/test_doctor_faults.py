@@ -8,17 +8,15 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import support
 from command_line import on_terminal, run, run_json
-from forked import Forked
-from globuswrap.sandbox.launch import ENVIRONMENT, Sandbox, write_config
+from globuswrap.sandbox.launch import Sandbox, write_config
 
 pytestmark = pytest.mark.slow  # a dozen globus processes each, some twice
 
@@ -71,20 +69,11 @@ class Site:
         return run(self.box, "doctor", *self.arguments, *more, env=self.env, cwd=self.work, **rest)
 
 
-@pytest.fixture(scope="module")
-def globus() -> Iterator[str]:
-    """The real one, loaded once for all that is asked here."""
-    environ = {**dict.fromkeys(support.inherited_settings()), "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT}
-    server = Forked("globus", environ)
-    yield str(server.path)
-    server.stop()
-
-
 @pytest.fixture
-def site(sandbox: Sandbox, tmp_path: Path, globus: str) -> Site:
+def site(sandbox: Sandbox, tmp_path: Path, loaded_globus: str) -> Site:
     work = tmp_path / "work"
     work.mkdir()
-    found = Site(sandbox, work, env={"GLOBUSWRAP_GLOBUS": globus})
+    found = Site(sandbox, work, env={"GLOBUSWRAP_GLOBUS": loaded_globus})
     found.program("scontrol", SCONTROL)  # whatever scheduler this machine has or has not
     (sandbox.collection("archive").path / "in").mkdir()
     (sandbox.collection("archive").path / "in" / "a").write_text("data")

@@ -131,30 +131,34 @@ def script_in(directory: Path, *lines: str, header: str = "") -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path, loaded_globus: str) -> None:
+    env = {"GLOBUSWRAP_GLOBUS": loaded_globus}
     path = script_in(tmp_path, "stage-in archive:/nowhere/ scratch:/in/")
-    done = run(sandbox, "submit", "--scheduler", "local", path, cwd=tmp_path)
+    done = run(sandbox, "submit", "--scheduler", "local", path, cwd=tmp_path, env=env)
     assert done.returncode == 2
     assert "[source-missing]" in done.stderr
     assert "or, to go on all the same: globuswrap submit --no-check" in done.stderr
     assert sandbox.control.tasks() == []
     assert not (sandbox.home / ".local/state/globuswrap/chains").exists()
     assert not (tmp_path / "ran").exists()
-    again = run(sandbox, "submit", "--scheduler", "local", "--no-check", "--fault-grace", "0", path, cwd=tmp_path)
+    again = run(
+        sandbox, "submit", "--scheduler", "local", "--no-check", "--fault-grace", "0", path, cwd=tmp_path, env=env
+    )
     assert again.returncode == 5
     assert len(sandbox.control.tasks()) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_sync_check_says_that_a_collection_is_paused(sandbox: Sandbox) -> None:
+def test_sync_check_says_that_a_collection_is_paused(sandbox: Sandbox, loaded_globus: str) -> None:
+    env = {"GLOBUSWRAP_GLOBUS": loaded_globus}
     (sandbox.collection("archive").path / "in").mkdir()
     with sandbox.config_file.open("a") as file:
         file.write('[sync.beam]\nsource = "archive:/in/"\ndestination = "results:/copy/"\n')
-    assert run(sandbox, "sync", "check", "beam").returncode == 0
+    assert run(sandbox, "sync", "check", "beam", env=env).returncode == 0
     rule = {"gcp_paused": True}
     sandbox.control.put("endpoint", sandbox.collection("results").id, rule)
-    done = run(sandbox, "sync", "check", "beam")
+    done = run(sandbox, "sync", "check", "beam", env=env)
     assert done.returncode == 7
     assert "collection-paused" in done.stdout
 
@@ -172,9 +176,11 @@ def slurm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
 
 
 @pytest.fixture
-def site(sandbox: Sandbox, slurm_node: SlurmNode, tmp_path: Path) -> tuple[Sandbox, dict[str, Any], Path]:
+def site(
+    sandbox: Sandbox, slurm_node: SlurmNode, tmp_path: Path, loaded_globus: str
+) -> tuple[Sandbox, dict[str, Any], Path]:
     (sandbox.collection("archive").path / "in").mkdir()
-    return sandbox, {"env": dict(slurm_node.env), "cwd": tmp_path}, tmp_path
+    return sandbox, {"env": {**slurm_node.env, "GLOBUSWRAP_GLOBUS": loaded_globus}, "cwd": tmp_path}, tmp_path
 
 
 Site = tuple[Sandbox, dict[str, Any], Path]

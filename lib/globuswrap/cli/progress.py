@@ -165,7 +165,7 @@ def _bar() -> Iterator[Watcher]:
                 return
             if bar is None:
                 bar = stack.enter_context(_in_place_of_the_line())
-                row = bar.add_task("waiting", total=None)
+                row = bar.add_task(line_of(tasks), total=None)
             now = totals(tasks)
             share = now["done"] / now["files"] if now["files"] else 0.0
             # Globus tells bytes done, not bytes to come: the share of files stands for it.
