@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +88,14 @@ def loaded_globus() -> Iterator[str]:
     server = Forked("globus", {**dict.fromkeys(support.inherited_settings()), "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT})
     yield str(server.path)
     server.stop()
+
+
+@pytest.fixture
+def globus_loaded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loaded one comes first on PATH. Not for tests of kills, by their names: what is forked would go on."""
+    if "kill" not in request.node.name:
+        directory = Path(request.getfixturevalue("loaded_globus")).parent
+        monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from globuswrap.transfers.batching import parse
 from support import HOSTILE_NAMES, LAUNCHER, REPOSITORY
 
 #: Each runs several commands, and each of those several processes.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
 
 QUICK = ("--wait", "--poll", "0.1s")
 

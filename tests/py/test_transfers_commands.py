@@ -14,6 +14,8 @@ from command_line import GLOBUS, accepted, run, run_json
 from globuswrap.sandbox.launch import Sandbox
 from support import HOSTILE_NAMES, REPOSITORY
 
+pytestmark = pytest.mark.usefixtures("globus_loaded")
+
 
 def put(sandbox: Sandbox, name: str = "a", text: str = "data", collection: str = "archive") -> Path:
     path = sandbox.collection(collection).path / name
