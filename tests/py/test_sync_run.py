@@ -17,7 +17,7 @@ from globuswrap.sync.state import State, Task
 from support import HOSTILE_NAMES
 from sync_support import GLOBUS, Beam
 
-pytestmark = pytest.mark.timeout(180)  # the machine may be busy; each runs globus many times
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]  # each runs globus many times
 
 
 @pytest.fixture
