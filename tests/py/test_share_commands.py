@@ -14,7 +14,7 @@ from command_line import accepted, run, run_json
 from globuswrap.sandbox import auth
 from globuswrap.sandbox.launch import Sandbox
 
-pytestmark = pytest.mark.timeout(240)  # many globus processes, on a busy machine
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
 
 ANNA, BEN = "anna@example.org", "ben@example.org"
 
