@@ -18,7 +18,7 @@ from command_line import run, run_json
 from globuswrap.flows import definition, runs
 from globuswrap.sandbox.launch import Sandbox
 
-pytestmark = pytest.mark.timeout(240)  # many globus processes, on a busy machine
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
 
 RECIPES = sorted(path for path in (support.REPOSITORY / "recipes" / "flows").iterdir() if path.is_dir())
 

@@ -16,7 +16,7 @@ from globuswrap.sandbox.launch import Sandbox
 from globuswrap.search import entries
 from globuswrap.search.entries import Defaults
 
-pytestmark = pytest.mark.timeout(240)  # many globus processes, on a busy machine
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
 
 INDEX = "99999999-0000-4000-8000-000000000009"
 
