@@ -81,7 +81,13 @@ def new_sandbox(
 
 @pytest.fixture(scope="session")
 def loaded_globus() -> Iterator[str]:
-    """GLOBUSWRAP_GLOBUS for tests of what surrounds the real one: it is loaded once, and forked for each command (forked.py)."""
+    """GLOBUSWRAP_GLOBUS for tests of what surrounds the real one: it is loaded once, and forked for each command (forked.py).
+
+    With GLOBUSWRAP_TEST_GLOBUS=started each command starts it, as users do; it takes twice the time.
+    """
+    if os.environ.get("GLOBUSWRAP_TEST_GLOBUS") == "started":
+        yield GLOBUS
+        return
     from forked import Forked
     from globuswrap.sandbox.launch import ENVIRONMENT
 

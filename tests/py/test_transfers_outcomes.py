@@ -14,8 +14,6 @@ from command_line import GLOBUS, run, run_json
 from globuswrap.sandbox.launch import Sandbox
 from globuswrap.transfers import outcome
 
-pytestmark = pytest.mark.usefixtures("globus_loaded")
-
 
 def no_preparation(sandbox: Sandbox) -> None:
     """A source that is there and a service that works."""
