@@ -98,7 +98,12 @@ def serve(program: str, shim: str, listening: str, parent: int) -> None:
         if asked in ready:
             for pid in os.read(asked, 4096).decode().split():
                 if forked(server, asked):
-                    code = answer(program, *looked_up(pid))
+                    try:
+                        join(int(pid))
+                        call = looked_up(pid)
+                    except OSError:  # it was killed before it was heard
+                        os._exit(0)
+                    code = answer(program, *call)
                     reply(Path("/proc", pid), f"{shim}.{pid}", code)
                     os._exit(0)
 
@@ -123,6 +128,12 @@ def forked(server: socket.socket, asked: int) -> bool:
     server.close()
     os.close(asked)
     return True
+
+
+def join(caller: int) -> None:
+    """Belong to the caller's process group: who kills the group kills this process too. Across sessions nobody can."""
+    if os.getsid(caller) == os.getsid(0):
+        os.setpgid(0, os.getpgid(caller))
 
 
 def reap() -> None:
