@@ -7,8 +7,8 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
-# Test processes side by side. 0: one after the other, in this process.
-export JOBS ?= auto
+# Test processes side by side; two for each processor if not said. 0: one after the other, in this process.
+export JOBS
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 bin := .venv/bin
