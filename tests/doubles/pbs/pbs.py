@@ -110,8 +110,9 @@ class Server:
                 job["job_state"] = "H"
                 job["substate"] = 22 if job["depend"] else 20
             elif job["begin"] > time.time():
-                if job["job_state"] != "W":
-                    detached("wake", job["id"], str(job["begin"] - time.time()))
+                left = job["begin"] - time.time()
+                if job["job_state"] != "W" and left < 600:  # nothing of a test lives longer
+                    detached("wake", job["id"], str(left))
                 job["job_state"], job["substate"] = "W", 30
             else:
                 self.start(job)
