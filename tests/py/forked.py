@@ -21,6 +21,7 @@ from pathlib import Path
 #: What is called in place of the program. Everything else about it can be read in /proc, as long as it waits.
 SHIM = """#!/bin/sh
 exec 7<&0 8>&1 9>&2
+if [ -p "$0.$$" ]; then rm "$0.$$"; fi # of one that was killed, long ago
 mkfifo "$0.$$" && echo $$ >"$0.asked" && read code <"$0.$$" && exit "$code"
 exit 70
 """

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from command_line import GLOBUS, accepted, globus_starts, run, run_json
+from forked import Forked
 from globuswrap.sandbox import auth
 from globuswrap.sandbox.launch import Sandbox
 from support import LAUNCHER
@@ -234,19 +236,28 @@ def test_a_signal_leaves_the_task_running_and_the_journal_right(sandbox: Sandbox
 GROUP: dict[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"preexec_fn": os.setpgrp}
 
 
-def started(sandbox: Sandbox, line: list[str], globus: str = GLOBUS) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class Programs:
+    """What is run: globuswrap and globus, as installed or forked from loaded ones."""
+
+    globuswrap: str = str(LAUNCHER)
+    globus: str = GLOBUS
+
+
+def started(
+    sandbox: Sandbox, line: list[str], programs: Programs = Programs(), stderr: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """A command line in a process group of its own, so that it can be killed whole."""
-    around = {**os.environ, **sandbox.env, "GLOBUSWRAP_GLOBUS": globus}
+    around = {**os.environ, **sandbox.env, "GLOBUSWRAP_GLOBUS": programs.globus}
     env = {name: value for name, value in around.items() if value is not None}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([str(LAUNCHER), *line], env=env, **GROUP, **quiet)
+    return subprocess.Popen([programs.globuswrap, *line], env=env, stdout=subprocess.DEVNULL, stderr=stderr, **GROUP)
 
 
 @dataclass
 class Runs:
-    """What many threads share: the `globus` they use, how long a run takes that nobody kills, and how far they are."""
+    """What many threads share: what they run, how long a run takes that nobody kills, and how far they are."""
 
-    globus: str
+    programs: Programs
     of: int
     longest_kill: float = 1.5
     killed: int = 0
@@ -276,29 +287,31 @@ def until_done(sandbox: Sandbox, runs: Runs, number: int, seed: int, kills: int)
     ]
     killed = 0
     for _ in range(100):
-        process, begun = started(sandbox, line, runs.globus), time.monotonic()
-        # The first runs are killed; later ones get through, so that the test ends.
-        patience = chance.uniform(0.0, runs.longest_kill) if killed < kills else 120.0
-        try:
-            code = process.wait(patience)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            killed += 1
-            runs.kill()
-            continue
-        assert code in (0, 75), code
+        with tempfile.TemporaryFile() as said:
+            process, begun = started(sandbox, line, runs.programs, said.fileno()), time.monotonic()
+            # The first runs are killed; later ones get through, so that the test ends.
+            patience = chance.uniform(0.0, runs.longest_kill) if killed < kills else 120.0
+            try:
+                code = process.wait(patience)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                killed += 1
+                runs.kill()
+                continue
+            said.seek(0)
+            assert code in (0, 75), (code, said.read())
         if code == 0:
             runs.ended(time.monotonic() - begun)
             return
     raise AssertionError(f"request {number} was not done after 100 runs")
 
 
-def chaos(sandbox: Sandbox, globus: str, requests: int, workers: int, kills: int) -> int:
+def chaos(sandbox: Sandbox, programs: Programs, requests: int, workers: int, kills: int) -> int:
     for number in range(requests):
         a_file(sandbox, str(number), f"data of {number}")
     jobs = [number for number in range(requests) for _ in range(2 if number % 3 == 0 else 1)]
-    runs = Runs(globus, len(jobs))
+    runs = Runs(programs, len(jobs))
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda job: until_done(sandbox, runs, job[1], job[0], kills), enumerate(jobs)))
     tasks = accepted(sandbox)
@@ -316,17 +329,22 @@ def chaos(sandbox: Sandbox, globus: str, requests: int, workers: int, kills: int
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_at_random_moments_and_by_two_at_once_is_one_task_each(sandbox: Sandbox) -> None:
-    killed_at_random(sandbox, GLOBUS, 100)
+    killed_at_random(sandbox, Programs(), 100)
 
 
 @pytest.mark.chaos
 def test_five_thousand_requests_killed_at_random_moments(sandbox: Sandbox, loaded_globus: str) -> None:
-    """`globus` is forked from a loaded one, into the group that is killed: started each time it takes thrice as long."""
-    killed_at_random(sandbox, loaded_globus, int(os.environ.get("CHAOS_REQUESTS", "5000")))
+    """The programs are forked from loaded ones, into the group that is killed, so that it takes an hour at most."""
+    forked = Forked("globuswrap", {})
+    try:
+        programs = Programs(str(forked.path), loaded_globus)
+        killed_at_random(sandbox, programs, int(os.environ.get("CHAOS_REQUESTS", "5000")))
+    finally:
+        forked.stop()
 
 
-def killed_at_random(sandbox: Sandbox, globus: str, requests: int) -> None:
-    killed = chaos(sandbox, globus, requests, workers=4, kills=2)
+def killed_at_random(sandbox: Sandbox, programs: Programs, requests: int) -> None:
+    killed = chaos(sandbox, programs, requests, workers=4, kills=2)
     print(f"{requests} requests, {killed} kills", file=sys.stderr)
     assert killed >= requests
 
