@@ -12,6 +12,9 @@ import pytest
 
 import support
 from command_line import GLOBUS
+from globuswrap import config
+from globuswrap.collections import names
+from globuswrap.globus import command
 from globuswrap.sandbox.launch import Sandbox
 
 pytest_plugins = ["globuswrap.sandbox.pytest_plugin"]
@@ -48,7 +51,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def a_quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or writes the home directory, the state or the login of its user, or sees their batch job."""
+    """No test reads or writes the home directory, the state or the login of its user, or sees their batch job. What an
+    earlier test in this process read of its configuration is forgotten."""
+    for cached in (config.load, names.known, command.find):
+        cached.cache_clear()
     for name in support.inherited_settings():
         monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
