@@ -145,7 +145,8 @@ gw_wait_for() {
   fi
   gw_child=''
   if [[ -n $alarm ]]; then
-    kill -TERM -- "-$alarm" 2>/dev/null && { wait "$alarm" 2>/dev/null || :; }
+    # KILL: between fork and exec bash loses a TERM, and its sleep would outlive the job
+    kill -KILL -- "-$alarm" 2>/dev/null && { wait "$alarm" 2>/dev/null || :; }
   fi
   return "$code"
 }
