@@ -189,7 +189,7 @@ class Sandbox:
         env: Mapping[str, str | None] | None = None,
         input: str | bytes | None = None,
         cwd: str | Path | None = None,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the sandbox's surroundings, with `env` laid over them; output is captured, no code is an error.
 
