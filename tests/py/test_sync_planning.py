@@ -69,6 +69,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(planning, "WORTH_FORKING", 1 if request.param == "two processes" else 10**9)
     monkeypatch.setattr(planning, "processors", lambda: 2)
+    monkeypatch.setattr(planning, "may_fork", lambda: True)  # also when a thread of an earlier test is about to end
     made = Plan(tmp_path)
     made.halves = request.param == "two processes"
     return made

@@ -26,7 +26,7 @@ CHOSEN = (*OLDER, NEWEST) if os.environ.get("GLOBUSWRAP_TEST_VERSIONS") == "all"
 ANNA = "anna@example.org"
 QUICK = ("--wait", "--poll", "0.2s")
 
-pytestmark = [pytest.mark.versions, pytest.mark.slow, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.versions, pytest.mark.slow]
 
 
 def program(version: str) -> Path:
