@@ -187,7 +187,7 @@ def answer(program: str, arguments: list[str], environ: dict[str, str], director
             main()
     except SystemExit as ended:
         code = ended.code
-    except BaseException:
+    except BaseException:  # shown, and the exit code of the command, as in a process of its own
         traceback.print_exc()
         code = 1
     if isinstance(code, str):

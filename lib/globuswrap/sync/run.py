@@ -7,7 +7,6 @@ made of the profile, the run and the task's number, so that whatever is killed w
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import random
@@ -517,7 +516,7 @@ class _Runner:
                 return intent
             # What was begun stays what it is, also when the profile is edited before its reply has come.
             label = requests.tagged_label(request.label, task.digest, task.kind)
-            return dataclasses.replace(intent, digest=task.digest, label=label)
+            return replace(intent, digest=task.digest, label=label)
 
         def send(submission_id: str, label: str) -> Any:
             body = planning.write_body(profile, current, task, submission_id, label)
