@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from globuswrap.globus import command
 from globuswrap.sandbox.launch import Sandbox
 
 pytest_plugins = ["globuswrap.sandbox.pytest_plugin"]
+
+# Under nohup, or in the background of a script, these would be ignored, and by every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 #: Of the tests of one file that start a sandbox, so many belong to `make test-fast`: the first ones, where the main path is.

@@ -182,7 +182,7 @@ def measured(what: str, root: Path, work: Path) -> int:
 
     source, destination = (Address(str(n) * 8 + "-1111-4111-8111-" + str(n) * 12, "/data/") for n in (1, 2))
     profile = Profile("bench", source, destination, local_root=str(root))
-    state = State(profile)
+    state = State(profile.directory)
     state.manifest, state.unsure = work / "manifest.gz", work / "unsure"
     if what == "none":
         print(0, "")

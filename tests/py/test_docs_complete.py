@@ -48,7 +48,7 @@ def test_the_check_sees_a_stale_page(tmp_path: Path) -> None:
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "share/man/man1/globuswrap-gone.1").write_text("")
     wait = tmp_path / "lib/globuswrap/cli/wait.py"
-    wait.write_text(wait.read_text().replace("TASK_OR_KEY...", "THING..."))
+    wait.write_text(wait.read_text().replace("TASK_OR_KEY_OR_CHAIN...", "THING..."))
     done = subprocess.run([sys.executable, tmp_path / "tools/generate-docs", "--check"], capture_output=True, text=True)
     assert done.returncode == 1
     stale = {line.partition(":")[0] for line in done.stdout.splitlines()}

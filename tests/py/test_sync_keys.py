@@ -163,7 +163,7 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
 
 @pytest.fixture
 def state(profile: Profile) -> State:
-    return State(profile).make()
+    return State(profile.directory).make()
 
 
 def remembered(state: State, key: str, once: bool, **facts: Any) -> Path:

@@ -36,7 +36,7 @@ class Plan:
         self.profile = Profile(
             "x", Address(ONE, "/from/"), Address(TWO, "/to"), local_root=str(self.root), settle=0.0, **settings
         )
-        self.state = State(self.profile).make()
+        self.state = State(self.profile.directory).make()
 
     def write(self, name: str) -> None:
         (self.root / name).write_text("12345")

@@ -519,6 +519,8 @@ def test_baseline_records_without_sending(beam: Beam) -> None:
     beam.write("old", age=10_000)
     beam.write("new", age=100)
     beam.write("sub/old", age=10_000)
+    shown = beam.sync("baseline", "--until", "-1h", "--dry-run").stdout
+    assert shown == "old\nsub/old\n2 would be recorded as transferred\n"
     assert beam.sync("baseline", "--until", "-1h").stdout == "2 recorded as transferred\n"
     beam.quiet("--wait")
     assert beam.there() == {b"new": b"x"}
@@ -672,7 +674,7 @@ def test_a_dead_holder_on_another_host_does_not_keep_the_lease(beam: Beam) -> No
 def test_two_that_both_believe_to_hold_the_lease_begin_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     place = Address("11111111-1111-4111-8111-111111111111", "/data/")
-    state = State(Profile("x", place, place.joined("copy"), local_root="/data")).make()
+    state = State(Profile("x", place, place.joined("copy"), local_root="/data").directory).make()
     one, other = state.draft(), state.draft()
     for draft in (one, other):
         draft.tasks.append(Task(1, "transfer", 1))

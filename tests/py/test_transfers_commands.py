@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,37 @@ def test_cancel_by_task_or_key(sandbox: Sandbox, by: str) -> None:
     run_json(sandbox, "cancel", task if by == "task" else "k")
     assert accepted(sandbox)[0]["status"] == "FAILED"
     assert run(sandbox, "wait", "k").returncode == 5
+
+
+def test_without_waiting_a_task_that_cannot_go_on_is_told_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    put(sandbox)
+    listed = tmp_path / "list"
+    listed.write_text("a\n")
+    sandbox.control.progress("held")
+    lines = (("transfer", "archive:/a", "scratch:/a"), ("batch", "archive:/", "results:/", str(listed)))
+    for line in lines:
+        assert run(sandbox, *line).returncode == 0
+        done = run(sandbox, *line)
+        assert done.returncode == 0 and "already running" in done.stderr
+    sandbox.control.fault(kind="paused", collection="archive")
+    for line in lines:
+        done = run(sandbox, *line)
+        assert done.returncode == 7 and "pause-info" in done.stderr, (line, done.stderr)
+    assert {task["status"] for task in accepted(sandbox)} == {"ACTIVE"} and len(accepted(sandbox)) == 2
+    sandbox.control.clear_faults()
+    for line in lines:
+        assert run(sandbox, *line).returncode == 0
+
+
+def test_a_permanent_fault_is_told_without_waiting_though_its_task_is_kept(sandbox: Sandbox) -> None:
+    sandbox.control.progress("at-once")
+    line = ("transfer", "archive:/not/there", "scratch:/a", "--keep", "--fault-grace", "0")
+    assert run(sandbox, *line).returncode == 0
+    while not accepted(sandbox)[0]["faults"]:
+        time.sleep(0.05)
+    done = run(sandbox, *line)
+    assert done.returncode == 5 and "left running" in done.stderr
+    assert accepted(sandbox)[0]["status"] == "ACTIVE"
 
 
 def test_wait_takes_the_worst_of_several(sandbox: Sandbox) -> None:

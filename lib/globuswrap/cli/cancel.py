@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from globuswrap.cli import lookup
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
+from globuswrap.system import log
+
+if TYPE_CHECKING:
+    from globuswrap.transfers.journal import Entry
 
 app = application()
 
 
 @command(app)
 def cancel(
-    tasks: Annotated[list[str], typer.Argument(help="Task ids, keys, or chains.", metavar="TASK_OR_KEY_OR_CHAIN...")],
+    tasks: Annotated[
+        list[str],
+        typer.Argument(
+            help="Task ids, chains, or keys given to transfer, batch or sync run with --key.",
+            metavar="TASK_OR_KEY_OR_CHAIN...",
+        ),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be cancelled; cancel nothing.")] = False,
 ) -> Report:
     """Cancel unfinished tasks. One that has already ended is left as it is; a chain loses its jobs and its tasks."""
-    from globuswrap.transfers import operations
-    from globuswrap.transfers.journal import Entry
-
-    done = []
-    for each in tasks:
-        chain = _cancel_chain(each)
-        if chain is not None:
-            done.append(chain)
-            continue
-        found = operations.task_or_entry(each)
-        task_id = str(found.task_id) if isinstance(found, Entry) else found
-        answer = _cancel_task(task_id)
-        done.append({"task_id": task_id, "code": answer.get("code"), "message": answer.get("message")})
+    found = lookup.words(tasks)
+    done = [_cancel_chain(each, dry_run) for each in found.chains]
+    done += [_cancel_task(each, dry_run) for each in found.submitted]
     lines = [f"{each.get('task_id') or each.get('chain')}  {each.get('message')}" for each in done]
-    return Report({"cancelled": done}, lines)
+    missing = found.missing()
+    if missing is not None:
+        log.say(f"{missing.cause}  [{missing.name}]\n  remedy: {missing.remedy}", 0)
+    data = {"to_cancel" if dry_run else "cancelled": done, "unsent": found.unsent}
+    return Report(data, lines, 0 if missing is None else missing.exit_code)
 
 
-def _cancel_task(task_id: str) -> Any:
+def _cancel_task(task: str | Entry, dry_run: bool) -> dict[str, Any]:
     from globuswrap.globus import command as globus
 
-    return globus.retrying(lambda: globus.call("task", "cancel", task_id))
+    task_id = task if isinstance(task, str) else str(task.task_id)
+    if dry_run:
+        over = not isinstance(task, str) and task.receipt is not None
+        return {"task_id": task_id, "message": "has ended" if over else "would be cancelled, if it has not ended"}
+    answer = globus.retrying(lambda: globus.call("task", "cancel", task_id))
+    return {"task_id": task_id, "code": answer.get("code"), "message": answer.get("message")}
 
 
-def _cancel_chain(text: str) -> dict[str, object] | None:
+def _cancel_chain(chain_id: str, dry_run: bool) -> dict[str, Any]:
     from globuswrap.staging import chain
 
-    if text not in chain.list_chains():
-        return None
-    chain.cancel(text)
-    return {"chain": text, "message": "cancelled"}
+    if not dry_run:
+        chain.cancel(chain_id)
+    stands = chain.describe(chain_id)["data"]
+    if stands["state"] not in ("under way", "ending"):
+        return {"chain": chain_id, "message": stands["state"]}
+    jobs = ", ".join(stands["jobs"].values())
+    return {"chain": chain_id, "message": f"would be cancelled, with its jobs: {jobs}" if dry_run else "ending"}

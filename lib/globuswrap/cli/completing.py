@@ -219,13 +219,18 @@ def _entries() -> list[Path]:
 
 
 def _keys(current: str) -> Iterable[str]:
+    """Names given with --key: what chains and syncs call their tasks is nobody's to type; a batch's tasks have its key."""
     import json
+    import re
 
     for path in _entries():
         with contextlib.suppress(OSError, ValueError):
-            name = json.loads(path.read_bytes()).get("name")
-            if name:
-                yield str(name)
+            name = str(json.loads(path.read_bytes()).get("name") or "")
+            of_batch = re.fullmatch(r"batch:(.+):\d+:(?:verify-)?\d+", name, re.DOTALL)
+            if of_batch and not re.fullmatch("[0-9a-f]{16}", of_batch[1]):
+                yield of_batch[1]
+            elif name and not name.startswith(("chain/", "sync ")):
+                yield name
 
 
 def _task_ids(current: str) -> Iterable[str]:
@@ -237,9 +242,8 @@ def _task_ids(current: str) -> Iterable[str]:
 
 
 def _tasks(current: str) -> Iterable[str]:
-    """Task ids, keys and chains. (Keys of chains' steps begin with `chain/` and are nobody's to type.)"""
-    keys = [key for key in _keys(current) if not key.startswith("chain/")]
-    return [*_task_ids(current), *keys, *_chains(current)]
+    """Task ids, keys and chains."""
+    return [*_task_ids(current), *_keys(current), *_chains(current)]
 
 
 def _fixed(*values: str) -> Callable[[str], Iterable[str]]:

@@ -47,6 +47,34 @@ class OutputOptions:
         log.set_level(0 if self.quiet else settings.verbosity + self.verbose)
 
 
+# Options that profiles of `sync` have too, under the same names.
+VerifyChecksum = Annotated[
+    bool | None,
+    typer.Option("--verify-checksum/--no-verify-checksum", help="Compare checksums after the transfer (default: yes)."),
+]
+EncryptData = Annotated[
+    bool | None, typer.Option("--encrypt-data", "--encrypt", help="Encrypt the data on the network.")
+]
+FailOnQuotaErrors = Annotated[
+    bool | None, typer.Option("--fail-on-quota-errors", help="Fail at once when a quota is exceeded.")
+]
+SourceLocalUser = Annotated[str | None, typer.Option("--source-local-user", help="Local account at the source.")]
+DestinationLocalUser = Annotated[
+    str | None, typer.Option("--destination-local-user", help="Local account at the destination.")
+]
+Label = Annotated[str | None, typer.Option("--label", help="Label of each task; ` gw-<digest>` is added.")]
+Notify = Annotated[
+    str | None,
+    typer.Option("--notify", help="Mail on: on, off, or a comma list of succeeded, failed, inactive (default: off)."),
+]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline", help="Cancelled if not done by then: +2h, or 2026-11-20T18:00 (local unless it has a zone)."
+    ),
+]
+
+
 @dataclass(frozen=True)
 class TransferOptions:
     """Options of `globus transfer`, under its names."""
@@ -63,21 +91,12 @@ class TransferOptions:
     preserve_timestamp: Annotated[
         bool | None, typer.Option("--preserve-timestamp", "--preserve-mtime", help="Keep modification times.")
     ] = None
-    verify_checksum: Annotated[
-        bool | None,
-        typer.Option(
-            "--verify-checksum/--no-verify-checksum", help="Compare checksums after the transfer (default: yes)."
-        ),
-    ] = None
-    encrypt_data: Annotated[
-        bool | None, typer.Option("--encrypt-data", "--encrypt", help="Encrypt the data on the network.")
-    ] = None
+    verify_checksum: VerifyChecksum = None
+    encrypt_data: EncryptData = None
     skip_source_errors: Annotated[
         bool | None, typer.Option("--skip-source-errors", help="Skip missing and unreadable files; see --strict.")
     ] = None
-    fail_on_quota_errors: Annotated[
-        bool | None, typer.Option("--fail-on-quota-errors", help="Fail at once when a quota is exceeded.")
-    ] = None
+    fail_on_quota_errors: FailOnQuotaErrors = None
     delete_destination_extra: Annotated[
         bool | None,
         typer.Option("--delete-destination-extra", help="Delete at the destination what the source does not have."),
@@ -88,12 +107,8 @@ class TransferOptions:
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Exclude files of this pattern; the first match wins.")
     ] = None
-    source_local_user: Annotated[
-        str | None, typer.Option("--source-local-user", help="Local account at the source.")
-    ] = None
-    destination_local_user: Annotated[
-        str | None, typer.Option("--destination-local-user", help="Local account at the destination.")
-    ] = None
+    source_local_user: SourceLocalUser = None
+    destination_local_user: DestinationLocalUser = None
 
     def options(self, filters: tuple[tuple[str, str], ...] | None = None) -> Options:
         """As the transfers room takes them. `filters` in the order they were given (see OrderedFilters)."""
@@ -118,19 +133,9 @@ class TransferOptions:
 class SubmitOptions:
     """How a request is submitted."""
 
-    label: Annotated[str | None, typer.Option("--label", help="Label of the task; ` gw-<digest>` is added.")] = None
-    notify: Annotated[
-        str | None,
-        typer.Option(
-            "--notify", help="Mail on: on, off, or a comma list of succeeded, failed, inactive (default: off)."
-        ),
-    ] = None
-    deadline: Annotated[
-        str | None,
-        typer.Option(
-            "--deadline", help="Cancelled if not done by then: +2h, or 2026-11-20T18:00 (local unless it has a zone)."
-        ),
-    ] = None
+    label: Label = None
+    notify: Notify = None
+    deadline: Deadline = None
     key: Annotated[
         str | None, typer.Option("--key", help="Name of this request: run again under it, it is adopted.")
     ] = None

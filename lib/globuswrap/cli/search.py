@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from globuswrap.cli import lookup
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
@@ -157,16 +158,13 @@ def _from_receipts(
 
 
 def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
-    from globuswrap.transfers import journal
-
     path = Path(place)
     if path.exists():
         for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
             yield _document(str(file))
         return
-    from globuswrap.transfers import operations
-
-    entry = operations.task_or_entry(place)
-    if not isinstance(entry, journal.Entry) or entry.receipt is None:
-        raise UsageProblem("no-receipt", f"there is no receipt of {place}", f"globuswrap wait {place}")
-    yield entry.receipt
+    for task in lookup.words([place], accepted=False).tasks:
+        if isinstance(task, str) or task.receipt is None:
+            raise UsageProblem("no-receipt", f"there is no receipt of {place}", f"globuswrap wait {place}")
+        if ":verify-" not in (task.claim.name or ""):  # of a batch: it brought nothing
+            yield task.receipt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import output, progress
+from globuswrap.cli import lookup, output, progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.system import units
@@ -24,7 +24,7 @@ app = application()
 @command(app)
 def status(
     tasks: Annotated[
-        list[str] | None, typer.Argument(help="Task ids, keys or chains; none: all.", metavar="TASK_OR_KEY...")
+        list[str] | None, typer.Argument(help="Task ids, keys or chains; none: all.", metavar="TASK_OR_KEY_OR_CHAIN...")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", "-a", help="Finished ones too.")] = False,
     live: Annotated[bool, typer.Option("--live/--no-live", help="Ask Globus about unfinished tasks (default).")] = True,
@@ -71,16 +71,15 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
     from globuswrap.transfers import journal
     from globuswrap.transfers import wait as waiting
 
-    chains = chain.list_chains()
-    shown_chains = [each for each in wanted if each in chains] if wanted else list(chains)
-    entries = (
-        [_entry(each) for each in wanted if each not in chains]
-        if wanted
-        else sorted(
-            (each for each in journal.entries() if all_ or not each.finished or not each.reported),
-            key=lambda e: e.claim.created,
-        )
-    )
+    missing = None
+    if wanted:
+        found = lookup.words(wanted, accepted=False)
+        shown_chains, missing = found.chains, found.missing()
+        entries = [_in_journal(each) for each in found.tasks]
+    else:
+        shown_chains = chain.list_chains()
+        unread = (each for each in journal.entries() if all_ or not each.finished or not each.reported)
+        entries = sorted(unread, key=lambda entry: entry.claim.created)
     running = [each.task_id for each in entries if each.task_id and each.receipt is None] if live else []
     documents = waiting.documents(running) if running else {}
     lines: list[str] = []
@@ -91,6 +90,8 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
     if rows:
         lines.extend(table(rows, ["TASK", "STATE", "AGE", "KIND", "FILES", "WHAT"]))
     damaged = [str(path) for path in journal.damaged()]
+    if missing is not None:
+        lines.append(missing.cause)
     lines.extend(f"damaged entry, set aside: {path}" for path in damaged)
     data = {
         "submissions": [_data(entry, documents.get(entry.task_id or "")) for entry in entries],
@@ -108,16 +109,12 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
 _AGE = 2
 
 
-def _entry(text: str) -> Entry:
-    from globuswrap.transfers import operations
-    from globuswrap.transfers.journal import Entry
-
-    found = operations.task_or_entry(text)
-    if isinstance(found, Entry):
-        return found
+def _in_journal(task: str | Entry) -> Entry:
     from globuswrap.errors import UsageProblem
 
-    raise UsageProblem("unknown-task", f"task {text} is not in the journal", f"ask Globus: globus task show {text}")
+    if isinstance(task, str):
+        raise UsageProblem("unknown-task", f"task {task} is not in the journal", f"ask Globus: globus task show {task}")
+    return task
 
 
 def _row(entry: Entry, task: Mapping[str, Any]) -> list[str]:

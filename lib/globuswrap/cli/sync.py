@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from globuswrap.cli import output, progress
+from globuswrap.cli import options, output, progress
 from globuswrap.cli.options import OrderedFilters, WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
@@ -68,11 +68,8 @@ class ProfileOptions:
         bool | None,
         typer.Option("--preserve-timestamp/--no-preserve-timestamp", help="Keep modification times (default: yes)."),
     ] = None
-    verify_checksum: Annotated[
-        bool | None,
-        typer.Option("--verify-checksum/--no-verify-checksum", help="Compare checksums after the transfer."),
-    ] = None
-    encrypt_data: Annotated[bool | None, typer.Option("--encrypt-data", help="Encrypt the data on the network.")] = None
+    verify_checksum: options.VerifyChecksum = None
+    encrypt_data: options.EncryptData = None
     skip_source_errors: Annotated[
         bool | None,
         typer.Option(
@@ -80,22 +77,12 @@ class ProfileOptions:
             help="Skip missing and unreadable files (default with --local-root: yes; they are sent again).",
         ),
     ] = None
-    fail_on_quota_errors: Annotated[
-        bool | None, typer.Option("--fail-on-quota-errors", help="Fail at once when a quota is exceeded.")
-    ] = None
-    source_local_user: Annotated[
-        str | None, typer.Option("--source-local-user", help="Local account at the source.")
-    ] = None
-    destination_local_user: Annotated[
-        str | None, typer.Option("--destination-local-user", help="Local account at the destination.")
-    ] = None
-    label: Annotated[str | None, typer.Option("--label", help="Label of the tasks; ` gw-<digest>` is added.")] = None
-    notify: Annotated[
-        str | None, typer.Option("--notify", help="Mail on: on, off, or a comma list of succeeded, failed, inactive.")
-    ] = None
-    deadline: Annotated[
-        str | None, typer.Option("--deadline", help="Cancel what is not done by then: +2h, or a date and time.")
-    ] = None
+    fail_on_quota_errors: options.FailOnQuotaErrors = None
+    source_local_user: options.SourceLocalUser = None
+    destination_local_user: options.DestinationLocalUser = None
+    label: options.Label = None
+    notify: options.Notify = None
+    deadline: options.Deadline = None
 
     def given(self) -> dict[str, Any]:
         """By the names that the configuration has for them."""
@@ -217,6 +204,7 @@ def baseline(
     ] = None,
     path: Annotated[str, typer.Option("--path", help="Only what is at or below this path, seen from the source.")] = "",
     forget: Annotated[bool, typer.Option("--forget", help="The opposite: take it for not transferred.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded; change nothing.")] = False,
 ) -> Report:
     """Record what is there now as already transferred, without sending it."""
     from globuswrap.sync import profile as profiles
@@ -227,12 +215,16 @@ def baseline(
         raise UsageProblem("no-manifest", "a profile without local-root keeps no manifest", "add local-root")
     if forget and until is not None:
         raise UsageProblem("bad-option", "--forget takes no --until", "use --path to forget a part")
-    changed, seen = running.baseline(chosen, until=_moment(until), path=path, forget=forget)
-    for unread, reason in list(seen.unknown.items())[:10]:
+    done = running.baseline(chosen, until=_moment(until), path=path, forget=forget, dry_run=dry_run)
+    for unread, reason in list(done.seen.unknown.items())[:10]:
         log.say(f"not recorded: {unread.decode('utf-8', 'backslashreplace')}: {reason}", 0)
     verb = "forgotten" if forget else "recorded as transferred"
-    data = {"profile": chosen.name, "changed": changed, "unreadable": len(seen.unknown)}
-    return Report(data, [f"{changed} {verb}"], 1 if seen.unknown else 0)
+    data = {"profile": chosen.name, "changed": done.changed, "unreadable": len(done.seen.unknown), "dry_run": dry_run}
+    lines = [f"{done.changed} {'would be ' if dry_run else ''}{verb}"]
+    if dry_run:
+        more = done.changed - len(done.first)
+        lines = [*(output.printable(each) for each in done.first), *([f"... and {more} more"] if more else []), *lines]
+    return Report(data, lines, 1 if done.seen.unknown else 0)
 
 
 def _moment(text: str | None) -> float | None:
@@ -258,7 +250,7 @@ def list_profiles() -> Report:
             rows.append((name, "", "", f"cannot be used: {problem.cause}"))
             data.append({"name": name, "problem": problem.cause})
             continue
-        last = State(chosen).told()
+        last = State(chosen.directory).told()
         rows.append((name, chosen.source.shown, chosen.destination.shown, _last(last)))
         data.append({**profiles.describe(chosen), "last": last})
     return Report({"profiles": data}, output.table(rows, ("NAME", "SOURCE", "DESTINATION", "LAST RUN")))

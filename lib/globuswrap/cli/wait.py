@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import progress
+from globuswrap.cli import lookup, progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
-from globuswrap.errors import Problem
+from globuswrap.errors import Problem, TryLater, UsageProblem, combined
 from globuswrap.system import log
 
+if TYPE_CHECKING:
+    from globuswrap.transfers.wait import Patience
+
 app = application()
+
+#: What counts for chains too; they have the rest from their directives.
+_OF_CHAINS = ("timeout", "poll", "retry_for")
 
 
 @command(app)
 def wait(
-    tasks: Annotated[list[str], typer.Argument(help="Task ids, or keys given with --key.", metavar="TASK_OR_KEY...")],
+    tasks: Annotated[
+        list[str],
+        typer.Argument(
+            help="Task ids, chains, or keys given to transfer, batch or sync run with --key.",
+            metavar="TASK_OR_KEY_OR_CHAIN...",
+        ),
+    ],
     waiting: WaitOptions,
 ) -> Report:
-    """Wait for any number of tasks, with one globus process per look, and say how each ended.
+    """Wait for any number of tasks, with one globus process per look, and for chains, and say how each ended.
 
-    The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
+    Chains are advanced meanwhile, as by tend. The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
     """
     from globuswrap.transfers import operations
 
+    found = lookup.words(tasks)
+    patience = waiting.patience()
+    started = time.monotonic()
+    lines: list[str] = []
+    chains: list[dict[str, Any]] = []
+    codes: list[int] = []
+    if found.chains:  # first: tasks go on without anyone
+        _only_for_tasks(waiting)
+        chains = _chains(found.chains, patience)
+        lines += [f"{each['chain']}  {each['state']}{': ' + each['why'] if each['why'] else ''}" for each in chains]
+        codes += [each["exit_code"] for each in chains]
+    if patience.timeout is not None:
+        patience = dataclasses.replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
     with progress.shown() as watcher:
-        outcomes = operations.wait(tasks, waiting.patience(), watcher)
-    lines = []
+        outcomes = operations.wait(found.submitted, patience, watcher) if found.submitted else {}
     failed: Problem | None = None
     for task_id, ended in outcomes.items():
         lines.append(f"{task_id}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
@@ -42,5 +68,37 @@ def wait(
                 failed = problem
     if failed is not None:
         raise failed
-    data = {"tasks": [ended.as_data() for ended in outcomes.values()]}
-    return Report(data, lines, operations.exit_code(outcomes))
+    missing = found.missing()
+    if missing is not None:
+        log.say(f"{missing.cause}  [{missing.name}]\n  remedy: {missing.remedy}", 0)
+        codes.append(missing.exit_code)
+    data = {"tasks": [ended.as_data() for ended in outcomes.values()], "chains": chains, "unsent": found.unsent}
+    return Report(data, lines, combined([*codes, operations.exit_code(outcomes)]))
+
+
+def _only_for_tasks(waiting: WaitOptions) -> None:
+    """Raises UsageProblem for an option that a chain would not heed."""
+    for field in dataclasses.fields(waiting):
+        if field.name not in _OF_CHAINS and getattr(waiting, field.name) != field.default:
+            option = f"--{field.name.replace('_', '-')}"
+            raise UsageProblem(
+                "bad-option",
+                f"{option} is for tasks, not for chains",
+                "put it into the chain's #GLOBUS lines, or wait && ...",
+            )
+
+
+def _chains(ids: list[str], patience: Patience) -> list[dict[str, Any]]:
+    """How each chain stands, as `status` has it, and why, and the exit code of it."""
+    from globuswrap.staging import chain, waiting
+
+    told = []
+    for chain_id, standing in waiting.wait(ids, patience).items():
+        problem = standing.problem
+        if problem is None and not standing.ended:
+            problem = TryLater("chain-running", "still under way", f"wait on: globuswrap wait {chain_id}")
+        if problem is not None:
+            log.say(f"{chain_id}: {problem.cause}  [{problem.name}]\n  remedy: {problem.remedy}", 0)
+        code = standing.exit_code if standing.ended or problem is None else problem.exit_code
+        told.append({**chain.describe(chain_id)["data"], "why": standing.why, "exit_code": code})
+    return told

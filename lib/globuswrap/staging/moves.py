@@ -203,11 +203,14 @@ def present(address: Address, retry_for: float | None = None) -> bool:
 
 
 def cancel_task(task_id: str) -> None:
-    """Cancel a task at Globus; one that has ended, or is gone, is left as it is."""
+    """Cancel a task at Globus, and note how it ended; one that has ended, or is gone, is left as it is."""
     try:
         globus.retrying(lambda: globus.call("task", "cancel", task_id), 30.0)
     except Absent:
         return
+    entry = journal.by_task(task_id)
+    if entry is not None and waiting.wait([entry], Patience(timeout=0.0, retry_for=0.0))[task_id].terminal:
+        operations.report(entry)
 
 
 def unfinished_tasks(chain_id: str) -> list[str]:

@@ -75,7 +75,7 @@ def _local(profile: Profile) -> Iterator[Finding]:
 
 
 def _state(profile: Profile) -> Iterator[Finding]:
-    state = State(profile)
+    state = State(profile.directory)
     try:
         state.make()
         os.unlink(files.write_temporary(state.directory, b""))

@@ -18,6 +18,7 @@ from globuswrap import config
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import UsageProblem
+from globuswrap.sync import state
 from globuswrap.sync.scan import SYMLINK_POLICIES, Filters, ScanOptions
 from globuswrap.system import files, units
 from globuswrap.transfers.request import SYNC_LEVELS, Options, digest_of
@@ -97,7 +98,7 @@ class Profile:
     @property
     def directory(self) -> Path:
         """Where this profile's state is."""
-        return files.state_dir() / "sync" / f"{self.name}-{self.identity}"
+        return state.root() / f"{self.name}-{self.identity}"
 
 
 def max_delete(text: str | int) -> MaxDelete:

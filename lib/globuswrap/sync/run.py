@@ -94,7 +94,7 @@ def run(profile: Profile, how: How | None = None) -> Result:
     Exit code 75 means: another run is at work, or the tasks of the last one are not finished.
     """
     how = how or How()
-    state = State(profile)
+    state = State(profile.directory)
     if how.once and how.key is None:
         raise UsageProblem(
             "once-needs-key",
@@ -619,13 +619,25 @@ class _Runner:
         return self.result
 
 
-def baseline(profile: Profile, *, until: float | None = None, path: str = "", forget: bool = False) -> tuple[int, Seen]:
-    """Record what is there now as already transferred; return how many files changed, and what could not be read.
+@dataclass(frozen=True)
+class Recorded:
+    """What a baseline changed: the number of files, the paths of the first, and what was seen (and could not be read)."""
+
+    changed: int
+    first: list[str]
+    seen: Seen
+
+
+def baseline(
+    profile: Profile, *, until: float | None = None, path: str = "", forget: bool = False, dry_run: bool = False
+) -> Recorded:
+    """Record what is there now as already transferred.
 
     `until` (epoch seconds): only files not modified later. `path`: only what is at or below it, seen from the source. `forget`:
-    take it out of the manifest instead, so that it is sent again. Raises TryLater while a run is under way.
+    take it out of the manifest instead, so that it is sent again. `dry_run`: change nothing. Raises TryLater while a run is
+    under way.
     """
-    state = State(profile).make()
+    state = State(profile.directory).make()
     with locks.take(state.lease) as lease:
         current = state.current()
         if current is not None:
@@ -639,7 +651,16 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
         def inside(directory: bytes, row: bytes) -> bool:
             return not top or at_or_below(manifest.signed_path(directory, row), {top})
 
+        def taken(deltas: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
+            for directory, rows in deltas:
+                mine = [row for row in rows if inside(directory, row)]
+                of_files = (row for row in mine if len(row) > 1)
+                paths = itertools.islice(of_files, planning.SHOWN - len(first))
+                first.extend(os.fsdecode(manifest.signed_path(directory, row)) for row in paths)
+                yield directory, mine
+
         seen = Seen()
+        first: list[str] = []
         if forget:
             blocks: Iterable[manifest.Delta] = _everything(state.manifest)
         else:
@@ -652,16 +673,15 @@ def baseline(profile: Profile, *, until: float | None = None, path: str = "", fo
                 for directory, rows in blocks:
                     lease.renew()
                     writer.write(manifest.delta_text(directory, rows))
-            blocks = (
-                (each, [row for row in rows if inside(each, row)]) for each, rows in manifest.delta_blocks([delta])
-            )
-            changed = manifest.merge(state.manifest, blocks, state.manifest)
+            result = draft / "manifest.gz" if dry_run else state.manifest
+            changed = manifest.merge(state.manifest, taken(manifest.delta_blocks([delta])), result)
         except ValueError as error:
             raise manifest.damaged(state.manifest, str(error)) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
-        return changed, seen
+        if not dry_run:
+            state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
+        return Recorded(changed, first, seen)
 
 
 def _counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:

@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.errors import Refused
-from globuswrap.sync.profile import Profile
 from globuswrap.system import files, log
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
+from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.lookup import Named
 
 SCHEMA = "globuswrap.sync-run/1"
 KEY_SCHEMA = "globuswrap.sync-key/1"
@@ -117,10 +118,10 @@ class Known:
 
 
 class State:
-    """The files of one profile. Made on first use, private to the user."""
+    """The files of one profile, in its `directory`. Made on first use, private to the user."""
 
-    def __init__(self, profile: Profile) -> None:
-        self.directory = profile.directory
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.manifest = self.directory / "manifest.gz"
         self.lease = self.directory / "lease"
         self.runs = self.directory / "runs"
@@ -285,3 +286,30 @@ class State:
         except (OSError, ValueError):
             return None
         return document if isinstance(document, dict) else None
+
+
+def root() -> Path:
+    """The directory of all profiles' states."""
+    return files.state_dir() / "sync"
+
+
+def named(key: str) -> Named | None:
+    """The tasks of the last run under a key, of every profile that has had one; None if none has."""
+    found: list[str | Entry | None] = []
+    any_run = False
+    for runs in sorted(root().glob("*/runs")):
+        state = State(runs.parent)
+        try:
+            current, known = state.current(), state.known(key)
+        except Refused as problem:  # perhaps not of this key at all
+            log.say(f"{problem.cause}; remedy: {problem.remedy}", 0)
+            continue
+        if current is not None and current.key == key:
+            places = [(task.entry, task.task_id) for task in current.tasks if task.ended != "refused"]
+        elif known is not None:
+            places = list(zip(known.entries, known.task_ids, strict=True))
+        else:
+            continue
+        any_run = True
+        found += [(journal.read(Path(entry)) if entry else None) or task_id for entry, task_id in places]
+    return Named.of(found) if any_run else None

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.collections import resolve
-from globuswrap.errors import Problem, Refused, combined
+from globuswrap.errors import TRY_LATER, Problem, Refused, combined
 from globuswrap.globus import queries
 from globuswrap.system import files, log, process
-from globuswrap.transfers import journal
+from globuswrap.transfers import journal, lookup
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
@@ -116,7 +116,8 @@ def perform(
     after: After | None = None,
     watcher: Watcher | None = None,
 ) -> Result:
-    """Submit a request and, if asked, wait for it. Without waiting, an adopted task is looked at once: it may be done."""
+    """Submit a request and, if asked, wait for it. Without waiting, an adopted task is looked at once: it may be done, or be
+    kept from going on, which is raised as at a timeout."""
     submitted = submitting.submit(request, policy)
     return settle(submitted, wait, after, watcher)
 
@@ -133,7 +134,7 @@ def settle(
         found = waiting.wait([entry], patience, watcher)[submitted.task_id]
     elif submitted.how == "adopted":
         found = waiting.wait([entry], replace(patience, timeout=0.0))[submitted.task_id]
-        if not found.terminal:
+        if not found.terminal and found.exit_code == TRY_LATER:
             return Result(submitted)
     else:
         return Result(submitted)
@@ -186,31 +187,28 @@ def go_on(ended: Outcome, after: After) -> None:
         )
 
 
-def wait(tasks: Sequence[str], patience: Patience | None = None, watcher: Watcher | None = None) -> dict[str, Outcome]:
-    """Wait for tasks by id or journal key (as given with `--key`); returns each outcome, whatever it is."""
-    found = [task_or_entry(each) for each in tasks]
+def wait(
+    tasks: Sequence[str | Entry], patience: Patience | None = None, watcher: Watcher | None = None
+) -> dict[str, Outcome]:
+    """Wait for tasks by id, journal entry, or key (of a request or a batch, as given with `--key`).
+
+    Returns each task's outcome, whatever it is. Raises UsageProblem for an unknown key, and for one under which Globus has
+    accepted nothing yet; TryLater if a batch is not submitted whole.
+    """
+    found: list[str | Entry] = []
+    for each in tasks:
+        if isinstance(each, Entry):
+            found.append(each)
+            continue
+        named = lookup.known(each, lookup.named(each))
+        if named.unsent:
+            raise lookup.partly_submitted({each: named.unsent})
+        found += named.submitted
     outcomes = waiting.wait(found, patience, watcher)
     for each in found:
         if isinstance(each, Entry) and each.task_id and outcomes[each.task_id].terminal:
             report(each)
     return outcomes
-
-
-def task_or_entry(text: str) -> str | Entry:
-    """A task id, or the journal entry that a key names. UsageProblem if it is neither."""
-    from globuswrap.collections.names import UUID
-    from globuswrap.errors import UsageProblem
-
-    if UUID.fullmatch(text):
-        return journal.by_task(text.lower()) or text.lower()
-    entry = journal.latest(requests.key_of("", text)) or (journal.latest(text) if len(text) == 40 else None)
-    if entry is None:
-        raise UsageProblem("unknown-task", f"{text!r} is neither a task id nor a known key", "see: globuswrap status")
-    if entry.task_id is None:
-        raise UsageProblem(
-            "not-submitted", f"{text!r} was not accepted yet", "run its command again: the same id is sent"
-        )
-    return entry
 
 
 def exit_code(outcomes: dict[str, Outcome]) -> int:

@@ -62,8 +62,8 @@ class Round:
         """The `--key` of one of its tasks; `kind` tells a verification from the transfer."""
         return f"batch:{self.name or self.key[:16]}:{self.number}:{kind}{index}"
 
-    def entry(self, index: int) -> Entry | None:
-        return journal.latest(requests.key_of("", self.piece_name(index)))
+    def entry(self, index: int, kind: str = "") -> Entry | None:
+        return journal.latest(requests.key_of("", self.piece_name(index, kind)))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def note_reported(round_: Round) -> None:
     files.write_atomic(Path(f"{round_.path}.reported"), "{}\n")
     for kind in ("", "verify-"):
         for index in range(1, round_.pieces + 1):
-            entry = journal.latest(requests.key_of("", round_.piece_name(index, kind)))
+            entry = round_.entry(index, kind)
             if entry is not None and entry.finished and not entry.reported:
                 journal.record(entry, "reported", {"host": round_.host})
 

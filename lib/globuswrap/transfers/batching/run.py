@@ -246,8 +246,8 @@ def settle(
 ) -> BatchResult:
     """From submissions to a result, by waiting if asked; then `after`, then the batch counts as reported.
 
-    Without waiting, tasks that were submitted before are looked at once: they may be done. `notes` go into the receipt.
-    Raises the Problem of any bad end, whose `data` is the result's.
+    Without waiting, tasks that were submitted before are looked at once: they may be done, or kept from going on. `notes` go
+    into the receipt. Raises the Problem of any bad end, whose `data` is the result's.
     """
     patience = Patience.of(wait).settled()
     open_ = [part.submitted.entry for part in sent.parts if part.submitted.task_id not in sent.outcomes]
@@ -257,7 +257,8 @@ def settle(
         outcomes.update(waiting.wait(open_, patience, watcher))
     elif open_ and (sent.unsent or not new):
         looked = waiting.wait(open_, replace(patience, timeout=0.0))
-        outcomes.update({task_id: found for task_id, found in looked.items() if found.terminal or sent.unsent})
+        kept = any(not found.terminal and found.exit_code != errors.TRY_LATER for found in looked.values())
+        outcomes.update({task_id: found for task_id, found in looked.items() if found.terminal or sent.unsent or kept})
     key = sent.round.name or sent.round.key
     result = BatchResult(key, tuple(each.task_id for each in sent.submitted), sent.round.items, None, new)
     if len(outcomes) < len(sent.parts):

@@ -1,0 +1,60 @@
+"""Waiting for chains from outside of them, as `tend` advances them: until each has ended, or cannot go on by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from globuswrap.errors import TryLater
+from globuswrap.staging import chain as chains
+from globuswrap.staging.chain import PERSON, SUBMIT, Standing
+from globuswrap.system import log, units
+from globuswrap.transfers.wait import Patience
+
+
+def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str, Standing]:
+    """Advance chains until each has ended; returns where each stands.
+
+    Of `patience`, `timeout`, `poll` and `retry_for` count; the rest is each chain's own. A chain that needs a person (a
+    login, a paused collection) is given up on, and left as it is; so is one whose scheduler or Globus cannot be reached for
+    `retry_for`. A chain's problem stops no other.
+    """
+    patience = (patience or Patience()).settled()
+    standings: dict[str, Standing] = {}
+    pending = list(chain_ids)
+    started = time.monotonic()
+    reached = dict.fromkeys(pending, started)
+    longest = patience.poll or 0.0
+    pause = min(1.0, longest)
+    while True:
+        before = {chain_id: standings[chain_id].why for chain_id in pending if chain_id in standings}
+        chains.tend_all(standings.__setitem__, pending)
+        now = time.monotonic()
+        open_ = []
+        for chain_id in pending:
+            standing = standings[chain_id]
+            if not _unreachable(standing):
+                reached[chain_id] = now
+            lost = _unreachable(standing) and now - reached[chain_id] >= (patience.retry_for or 0.0)
+            if not _settled(standing) and not lost:
+                open_.append(chain_id)
+        pending = open_
+        left = None if patience.timeout is None else started + patience.timeout - now
+        if not pending or (left is not None and left <= 0):
+            return standings
+        if any(standings[chain_id].why != before.get(chain_id) for chain_id in pending):
+            pause = min(1.0, longest)
+        first = standings[pending[0]].why
+        log.doing(f"{units.counted(len(pending), 'chain')} under way; {pending[0]}: {first}")
+        time.sleep(pause if left is None else min(pause, left))
+        pause = min(pause * 1.5, longest)
+
+
+def _unreachable(standing: Standing) -> bool:
+    """Whether the look did not get through. A submission that was cut off looks the same while it is made by another process."""
+    return standing.waits_for in (PERSON, SUBMIT) and isinstance(standing.problem, TryLater)
+
+
+def _settled(standing: Standing) -> bool:
+    """Whether waiting can change nothing: it has ended, or only a person can mend what keeps it."""
+    return standing.ended or (standing.waits_for == PERSON and not isinstance(standing.problem, TryLater))

@@ -1,0 +1,69 @@
+"""What a word names: a task by its id, or what was last submitted under a key, as a request or as a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from globuswrap.collections.names import UUID
+from globuswrap.errors import TryLater, UsageProblem
+from globuswrap.transfers import journal
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.batching import rounds
+from globuswrap.transfers.journal import Entry
+
+
+@dataclass(frozen=True)
+class Named:
+    """Tasks, as journal entries, or as ids of which the journal knows nothing. An entry may have no task yet; `unsent` counts
+    these, and those that have not even an entry."""
+
+    tasks: tuple[str | Entry, ...]
+    unsent: int = 0
+
+    @staticmethod
+    def of(found: Iterable[str | Entry | None]) -> Named:
+        """From what was looked for; None is a task that nothing has been noted of."""
+        looked = list(found)
+        tasks = tuple(each for each in looked if each is not None)
+        return Named(tasks, sum(each is None or (isinstance(each, Entry) and each.task_id is None) for each in looked))
+
+    @property
+    def submitted(self) -> list[str | Entry]:
+        """Those that Globus has accepted."""
+        return [each for each in self.tasks if isinstance(each, str) or each.task_id is not None]
+
+
+def named(word: str) -> Named | None:
+    """What a word names; None if it is no task id, and nothing was submitted under such a key by this account."""
+    if UUID.fullmatch(word):
+        return Named((journal.by_task(word.lower()) or word.lower(),))
+    whole = len(word) == 40
+    entry = journal.latest(requests.key_of("", word)) or (journal.latest(word) if whole else None)
+    batch = rounds.latest(rounds.key_of("", word, None)) or (rounds.latest(word) if whole else None)
+    if entry is None and batch is None:
+        return None
+    found: list[Entry | None] = [] if entry is None else [entry]
+    if batch is not None:
+        found += [batch.entry(index) for index in range(1, batch.pieces + 1)]
+        found += [each for index in range(1, batch.pieces + 1) if (each := batch.entry(index, "verify-")) is not None]
+    return Named.of(found)
+
+
+def known(word: str, found: Named | None, *, accepted: bool = True) -> Named:
+    """What was found under the word. Raises UsageProblem if that is nothing, and with `accepted` if there are tasks, none of
+    which Globus has accepted yet."""
+    if found is None:
+        raise UsageProblem("unknown-task", f"{word!r} is neither a task id nor a known key", "see: globuswrap status")
+    if accepted and found.unsent and not found.submitted:
+        raise UsageProblem(
+            "not-submitted", f"{word!r} was not accepted yet", "run its command again: the same id is sent"
+        )
+    return found
+
+
+def partly_submitted(unsent: Mapping[str, int]) -> TryLater:
+    """The problem of keys, and how many of the tasks of each are not submitted yet."""
+    counts = ", ".join(f"{count} of {key!r}" for key, count in unsent.items())
+    remedy = "run the command that submits them again, unless it is still at work"
+    return TryLater("partly-submitted", f"tasks that are not submitted yet: {counts}", remedy)
