@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from command_line import accepted, run, run_json
 from globuswrap.sandbox.launch import Sandbox
-from support import LAUNCHER
+from support import LAUNCHER, REPOSITORY
 from sync_support import Beam
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
@@ -73,6 +74,9 @@ def test_what_is_not_submitted_of_a_batch_is_said(sandbox: Sandbox, tmp_path: Pa
     assert done.returncode == 75, done.stderr
     assert task in done.stdout and "2 of 'night'" in done.stderr and "partly-submitted" in done.stderr
     assert "2 of 'night'" in run(sandbox, "status", "night").stdout
+    line = [sys.executable, "-c", "import globuswrap; globuswrap.wait(['night'])"]
+    waited = sandbox.run(line, env={"PYTHONPATH": str(REPOSITORY / "lib")})
+    assert waited.returncode == 1 and "TryLater: tasks that are not submitted yet: 2 of 'night'" in waited.stderr
     stopped = run_json(sandbox, "cancel", "night", expect=75)
     assert [each["task_id"] for each in stopped["data"]["cancelled"]] == [task]
     batch(sandbox, tmp_path)
@@ -181,7 +185,7 @@ def test_a_chain_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_a_chain_that_needs_a_person_is_not_waited_for(sandbox: Sandbox, tmp_path: Path) -> None:
     chain = killed_chain(sandbox, tmp_path)
     sandbox.control.fault(kind="logged-out")
-    done = run(sandbox, "wait", chain, "--poll", "0.2s", "--timeout", "60s")
+    done = run(sandbox, "wait", chain, "--poll", "0.2s")
     assert done.returncode == 4 and "globus login" in done.stderr
     assert accepted(sandbox)[0]["status"] == "ACTIVE"
 
