@@ -75,9 +75,18 @@ def test_tasks_keys_and_chains(sandbox: Sandbox) -> None:
     task = run(sandbox, "transfer", "archive:/a", "results:/a", "--key", "run 7", "--wait").stdout.strip()
     state = sandbox.home / ".local/state/globuswrap"
     (state / "chains" / "c0123abcd").mkdir(parents=True)
+    listed = sandbox.home / "list"
+    listed.write_text("a\n")
+    assert run(sandbox, "batch", "archive:/", "scratch:/", str(listed), "--key", "night:2").returncode == 0
+    last = state / "sync" / "beam-0123456789ab" / "runs" / "000007"
+    last.mkdir(parents=True)
+    (last / "run.json").write_text('{"key": "2026-11-20"}')
     assert asked(sandbox, f"globuswrap wait {task[:6]}") == ["plain", task]
     assert asked(sandbox, "globuswrap status ru") == ["plain", "run 7"]
     assert asked(sandbox, "globuswrap transfer a b --key 'ru") == ["quoted", "run 7"]
+    assert asked(sandbox, "globuswrap wait ni") == ["plain", "night:2"]
+    assert asked(sandbox, "globuswrap wait 2026-") == ["plain", "2026-11-20"]
+    assert asked(sandbox, "globuswrap sync run beam --key 2026-") == ["plain", "2026-11-20"]
     assert asked(sandbox, "globuswrap cancel c01") == ["plain", "c0123abcd"]
     assert asked(sandbox, "globuswrap submit --resume c") == ["plain", "c0123abcd"]
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -160,17 +159,6 @@ def test_without_waiting_a_task_that_cannot_go_on_is_told_too(sandbox: Sandbox, 
     sandbox.control.clear_faults()
     for line in lines:
         assert run(sandbox, *line).returncode == 0
-
-
-def test_a_permanent_fault_is_told_without_waiting_though_its_task_is_kept(sandbox: Sandbox) -> None:
-    sandbox.control.progress("at-once")
-    line = ("transfer", "archive:/not/there", "scratch:/a", "--keep", "--fault-grace", "0")
-    assert run(sandbox, *line).returncode == 0
-    while not accepted(sandbox)[0]["faults"]:
-        time.sleep(0.05)
-    done = run(sandbox, *line)
-    assert done.returncode == 5 and "left running" in done.stderr
-    assert accepted(sandbox)[0]["status"] == "ACTIVE"
 
 
 def test_wait_takes_the_worst_of_several(sandbox: Sandbox) -> None:

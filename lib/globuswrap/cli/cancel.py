@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import lookup
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.system import log
@@ -29,6 +28,8 @@ def cancel(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be cancelled; cancel nothing.")] = False,
 ) -> Report:
     """Cancel unfinished tasks. One that has already ended is left as it is; a chain loses its jobs and its tasks."""
+    from globuswrap.cli import lookup
+
     found = lookup.words(tasks)
     done = [_cancel_chain(each, dry_run) for each in found.chains]
     done += [_cancel_task(each, dry_run) for each in found.submitted]

@@ -233,6 +233,18 @@ def _keys(current: str) -> Iterable[str]:
                 yield name
 
 
+def _sync_keys(current: str) -> Iterable[str]:
+    """The key of each profile's last run."""
+    import json
+
+    for runs in (files.state_dir() / "sync").glob("*/runs"):
+        with contextlib.suppress(OSError, ValueError):
+            last = max((name for name in os.listdir(runs) if name.isdigit()), default="")
+            key = json.loads((runs / last / "run.json").read_bytes()).get("key")
+            if key:
+                yield str(key)
+
+
 def _task_ids(current: str) -> Iterable[str]:
     import json
 
@@ -243,7 +255,7 @@ def _task_ids(current: str) -> Iterable[str]:
 
 def _tasks(current: str) -> Iterable[str]:
     """Task ids, keys and chains."""
-    return [*_task_ids(current), *_keys(current), *_chains(current)]
+    return [*_task_ids(current), *_keys(current), *_sync_keys(current), *_chains(current)]
 
 
 def _fixed(*values: str) -> Callable[[str], Iterable[str]]:
@@ -263,6 +275,7 @@ _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
     "subject": _scripts_or_profiles,
     "tasks": _tasks,
     "key": _keys,
+    "sync run key": _sync_keys,
     "chains": _chains,
     "resume": _chains,
     "shell": _fixed("bash", "zsh"),

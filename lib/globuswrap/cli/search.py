@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import lookup
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
@@ -163,6 +162,8 @@ def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
         for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
             yield _document(str(file))
         return
+    from globuswrap.cli import lookup
+
     for task in lookup.words([place], accepted=False).tasks:
         if isinstance(task, str) or task.receipt is None:
             raise UsageProblem("no-receipt", f"there is no receipt of {place}", f"globuswrap wait {place}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import lookup, output, progress
+from globuswrap.cli import output, progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.system import units
@@ -67,6 +67,7 @@ def _redraw(lines: Sequence[str]) -> None:
 
 def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, object]:
     """The report, how many tasks and chains are under way, and what has to differ for it to be news."""
+    from globuswrap.cli import lookup
     from globuswrap.staging import chain
     from globuswrap.transfers import journal
     from globuswrap.transfers import wait as waiting

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import lookup, progress
+from globuswrap.cli import progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
@@ -39,6 +39,7 @@ def wait(
 
     Chains are advanced meanwhile, as by tend. The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
     """
+    from globuswrap.cli import lookup
     from globuswrap.transfers import operations
 
     found = lookup.words(tasks)
