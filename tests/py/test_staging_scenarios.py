@@ -45,12 +45,14 @@ def slurm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
 
 @dataclass
 class Site:
-    """A cluster and a sandbox, and globuswrap between them."""
+    """A cluster and a sandbox, and globuswrap between them. `globus` is a loaded one to be forked: in login mode, where all are
+    started from here; on nodes it is started as users do."""
 
     cluster: Cluster
     box: Sandbox
     work: Path
     mode: str
+    globus: str | None = None
     chain: str = ""
     stderr: str = ""
     collections: dict[str, Path] = field(default_factory=dict)
@@ -72,7 +74,7 @@ class Site:
                 env.pop(name, None)
             elif name != "PATH":
                 env[name] = value
-        return env
+        return {**env, "GLOBUSWRAP_GLOBUS": self.globus} if self.globus is not None and self.mode == "login" else env
 
     def globuswrap(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -197,11 +199,13 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
 
 
 @pytest.fixture
-def new_site(cluster: Cluster, new_sandbox: Callable[..., Sandbox], tmp_path: Path) -> Callable[..., Site]:
+def new_site(
+    cluster: Cluster, new_sandbox: Callable[..., Sandbox], tmp_path: Path, loaded_globus: str
+) -> Callable[..., Site]:
     def start(mode: str, **options: Any) -> Site:
         work = tmp_path / "work dir"
         work.mkdir(exist_ok=True)
-        site = Site(cluster, new_sandbox(**options), work, mode)
+        site = Site(cluster, new_sandbox(**options), work, mode, loaded_globus)
         site.put("in/a b", "one\n")
         site.put("in/c", "two\n")
         return site
