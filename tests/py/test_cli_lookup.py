@@ -111,6 +111,7 @@ def test_the_key_of_a_sync_run(sandbox: Sandbox) -> None:
     (beam.state() / "runs" / "000099").mkdir()  # as after a bad disk; perhaps not of this key
     done = run(sandbox, "wait", "monday")
     assert done.returncode == 2 and "run.json cannot be read" in done.stderr
+    assert "run.json" not in run(sandbox, "status", task["task_id"]).stderr  # an id is no key
 
 
 def test_a_sync_run_under_a_key_that_is_not_submitted_yet(sandbox: Sandbox) -> None:

@@ -35,6 +35,7 @@ class Found:
 
 def words(given: Iterable[str], *, accepted: bool = True) -> Found:
     """Raises UsageProblem for a word that names nothing, and with `accepted` for one of which Globus has accepted nothing yet."""
+    from globuswrap.collections.names import UUID
     from globuswrap.staging import record
     from globuswrap.sync import state
     from globuswrap.transfers import lookup
@@ -46,7 +47,7 @@ def words(given: Iterable[str], *, accepted: bool = True) -> Found:
         if record.exists(word):
             chains.append(word)
             continue
-        here, there = lookup.named(word), state.named(word)
+        here, there = lookup.named(word), None if UUID.fullmatch(word) else state.named(word)
         if here is not None and there is not None:
             here = lookup.Named(here.tasks + there.tasks, here.unsent + there.unsent)
         found = lookup.known(word, here or there, accepted=accepted)
