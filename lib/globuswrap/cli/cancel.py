@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from globuswrap.cli import output
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
-from globuswrap.system import log
 
 if TYPE_CHECKING:
     from globuswrap.transfers.journal import Entry
@@ -32,11 +32,11 @@ def cancel(
 
     found = lookup.words(tasks)
     done = [_cancel_chain(each, dry_run) for each in found.chains]
-    done += [_cancel_task(each, dry_run) for each in found.submitted]
+    done += [_cancel_task(each, dry_run) for each in found.named.submitted]
     lines = [f"{each.get('task_id') or each.get('chain')}  {each.get('message')}" for each in done]
     missing = found.missing()
     if missing is not None:
-        log.say(f"{missing.cause}  [{missing.name}]\n  remedy: {missing.remedy}", 0)
+        output.tell(missing, "globuswrap")
     data = {"to_cancel" if dry_run else "cancelled": done, "unsent": found.unsent}
     return Report(data, lines, 0 if missing is None else missing.exit_code)
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from globuswrap.errors import TryLater
-    from globuswrap.transfers.journal import Entry
+from globuswrap.collections.names import UUID
+from globuswrap.errors import TryLater
+from globuswrap.staging import record
+from globuswrap.sync import state
+from globuswrap.transfers import lookup
+from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.lookup import Named
 
 
 @dataclass(frozen=True)
@@ -19,27 +22,16 @@ class Found:
     """Chains by id, and tasks, each once; `unsent` has for each key how many of its tasks Globus has not accepted yet."""
 
     chains: list[str]
-    tasks: list[str | Entry]
+    named: Named
     unsent: dict[str, int]
-
-    @property
-    def submitted(self) -> list[str | Entry]:
-        return [each for each in self.tasks if isinstance(each, str) or each.task_id is not None]
 
     def missing(self) -> TryLater | None:
         """The problem of tasks that are not submitted yet; None if all are."""
-        from globuswrap.transfers import lookup
-
         return lookup.partly_submitted(self.unsent) if self.unsent else None
 
 
 def words(given: Iterable[str], *, accepted: bool = True) -> Found:
     """Raises UsageProblem for a word that names nothing, and with `accepted` for one of which Globus has accepted nothing yet."""
-    from globuswrap.collections.names import UUID
-    from globuswrap.staging import record
-    from globuswrap.sync import state
-    from globuswrap.transfers import lookup
-
     chains: list[str] = []
     tasks: dict[str, str | Entry] = {}
     unsent: dict[str, int] = {}
@@ -49,10 +41,10 @@ def words(given: Iterable[str], *, accepted: bool = True) -> Found:
             continue
         here, there = lookup.named(word), None if UUID.fullmatch(word) else state.named(word)
         if here is not None and there is not None:
-            here = lookup.Named(here.tasks + there.tasks, here.unsent + there.unsent)
+            here = Named(here.tasks + there.tasks, here.unsent + there.unsent)
         found = lookup.known(word, here or there, accepted=accepted)
         if found.unsent:
             unsent[word] = found.unsent
         for each in found.tasks:
             tasks[each if isinstance(each, str) else each.task_id or str(each.path)] = each
-    return Found(list(dict.fromkeys(chains)), list(tasks.values()), unsent)
+    return Found(list(dict.fromkeys(chains)), Named(tuple(tasks.values()), sum(unsent.values())), unsent)

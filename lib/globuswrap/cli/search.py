@@ -164,7 +164,7 @@ def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
         return
     from globuswrap.cli import lookup
 
-    for task in lookup.words([place], accepted=False).tasks:
+    for task in lookup.words([place], accepted=False).named.tasks:
         if isinstance(task, str) or task.receipt is None:
             raise UsageProblem("no-receipt", f"there is no receipt of {place}", f"globuswrap wait {place}")
         if ":verify-" not in (task.claim.name or ""):  # of a batch: it brought nothing

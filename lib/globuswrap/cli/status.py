@@ -76,7 +76,7 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
     if wanted:
         found = lookup.words(wanted, accepted=False)
         shown_chains, missing = found.chains, found.missing()
-        entries = [_in_journal(each) for each in found.tasks]
+        entries = [_in_journal(each) for each in found.named.tasks]
     else:
         shown_chains = chain.list_chains()
         unread = (each for each in journal.entries() if all_ or not each.finished or not each.reported)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import progress
+from globuswrap.cli import output, progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
 from globuswrap.errors import Problem, TryLater, UsageProblem, combined
-from globuswrap.system import log
 
 if TYPE_CHECKING:
     from globuswrap.transfers.wait import Patience
@@ -43,6 +42,7 @@ def wait(
     from globuswrap.transfers import operations
 
     found = lookup.words(tasks)
+    submitted = found.named.submitted
     patience = waiting.patience()
     started = time.monotonic()
     lines: list[str] = []
@@ -56,22 +56,23 @@ def wait(
     if patience.timeout is not None:
         patience = dataclasses.replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
     with progress.shown() as watcher:
-        outcomes = operations.wait(found.submitted, patience, watcher) if found.submitted else {}
+        outcomes = operations.wait(submitted, patience, watcher) if submitted else {}
     failed: Problem | None = None
     for task_id, ended in outcomes.items():
         lines.append(f"{task_id}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
-        if ended.exit_code != 0 and ended.remedy:
-            log.say(f"{task_id}: {ended.cause}  [task-{ended.name}]\n  remedy: {ended.remedy}", 0)
+        problem = ended.problem()
+        if problem is not None:
+            output.tell(problem, task_id)
         if ended.terminal:
             try:
                 operations.go_on(ended, waiting.after())
-            except Problem as problem:
-                failed = problem
+            except Problem as after:
+                failed = after
     if failed is not None:
         raise failed
     missing = found.missing()
     if missing is not None:
-        log.say(f"{missing.cause}  [{missing.name}]\n  remedy: {missing.remedy}", 0)
+        output.tell(missing, "globuswrap")
         codes.append(missing.exit_code)
     data = {"tasks": [ended.as_data() for ended in outcomes.values()], "chains": chains, "unsent": found.unsent}
     return Report(data, lines, combined([*codes, operations.exit_code(outcomes)]))
@@ -99,7 +100,7 @@ def _chains(ids: list[str], patience: Patience) -> list[dict[str, Any]]:
         if problem is None and not standing.ended:
             problem = TryLater("chain-running", "still under way", f"wait on: globuswrap wait {chain_id}")
         if problem is not None:
-            log.say(f"{chain_id}: {problem.cause}  [{problem.name}]\n  remedy: {problem.remedy}", 0)
+            output.tell(problem, chain_id)
         code = standing.exit_code if standing.ended or problem is None else problem.exit_code
         told.append({**chain.describe(chain_id)["data"], "why": standing.why, "exit_code": code})
     return told
