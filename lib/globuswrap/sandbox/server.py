@@ -172,8 +172,9 @@ class Application:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        foreign = _foreign(scope["headers"], self.world.url)
         try:
-            await self.inner(scope, receive, send)
+            await (self.inner if foreign is None else foreign)(scope, receive, send)
         except Dropped:
             transport = self.connections.pop(tuple(scope["client"]), None)
             if transport is not None:
@@ -283,6 +284,24 @@ class Application:
         }
         self.unknown.append(found)
         self.world.state.put("unknown", str(entry["number"]), found)
+
+
+def _foreign(headers: list[tuple[bytes, bytes]], url: str) -> Any:
+    """The refusal of what a web browser was led to send here, or None.
+
+    A page of another site can post to a local port (then there is an Origin), and can read the answers once the name of that site
+    leads to 127.0.0.1 (then the Host is that name). No client of the sandbox does either.
+    """
+    from starlette.responses import JSONResponse
+
+    port = url.rpartition(":")[2]
+    own = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+    hosts = [value.decode("latin-1").lower() for name, value in headers if name == b"host"]
+    if len(hosts) != 1 or hosts[0] not in own:
+        return JSONResponse({"error": f"Host {', '.join(hosts)!r} is not this sandbox. Use {url}."}, 403)
+    if any(name == b"origin" for name, _ in headers):
+        return JSONResponse({"error": f"A request with an Origin comes from a web page. Use a client at {url}."}, 403)
+    return None
 
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
