@@ -74,7 +74,7 @@ format: $(ready) ## rewrite to the house format what can be
 	@tools/lint-shell --fix
 
 .PHONY: docs
-docs: $(ready) ## make docs/commands.md, man pages and completions again, from the commands
+docs: $(ready) ## write docs/commands.md again, from the commands' own help
 	@$(bin)/python tools/generate-docs
 
 .PHONY: bench

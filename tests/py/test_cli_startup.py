@@ -76,7 +76,7 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     assert code == 0
     assert not too_much(modules)
     others = {name for name in modules if name.startswith("globuswrap.cli.")}
-    known = {f"globuswrap.cli.{each}" for each in ("main", "app", "lean", "options", "output", "progress", "table")}
+    known = {f"globuswrap.cli.{each}" for each in ("main", "app", "options", "output", "progress", "table")}
     own = {f"globuswrap.cli.{app.COMMANDS[command[0]].module}", "globuswrap.cli.transfer"} if command else set()
     assert others <= known | own
 
@@ -103,19 +103,3 @@ def test_a_wrong_command_line_is_refused_without_anything_heavy(line: tuple[str,
 def test_the_watch_sees_what_it_looks_for() -> None:
     _, modules = imported("collection", "list")
     assert {"globuswrap.collections.names", "globuswrap.config"} <= too_much(modules)
-
-
-def test_a_question_of_the_shell_is_answered_without_typer(tmp_path: Path) -> None:
-    for line in ("globuswrap tr", "globuswrap transfer --sync-l", "globuswrap transfer arc", "globuswrap sync run be"):
-        asked = [sys.executable, "-I", "-X", "utf8", "-X", "importtime", "-c", _COMPLETE, str(REPOSITORY / "lib"), line]
-        done = subprocess.run(asked, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)})
-        assert "globuswrap.cli.completing" in done.stderr
-        assert "typer" not in done.stderr
-
-
-_COMPLETE = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-from globuswrap.cli.main import run
-run(["__complete", "line", sys.argv[1]])
-"""

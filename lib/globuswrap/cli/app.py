@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 
 from globuswrap import __version__
-from globuswrap.cli.lean import lighten
 from globuswrap.cli.options import Application
 from globuswrap.cli.table import COMMANDS, available
 from globuswrap.errors import UsageProblem
@@ -44,7 +43,7 @@ class Subcommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         known = self.application.functions
-        return lighten(self.application.built(cmd_name)) if cmd_name in known else None
+        return self.application.built(cmd_name) if cmd_name in known else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -55,7 +54,7 @@ def load(name: str) -> Any:
     """The click command of one entry of the table."""
     app: Application = importlib.import_module(f"globuswrap.cli.{COMMANDS[name].module}").app
     if list(app.functions) == [name]:
-        return lighten(app.built(name))
+        return app.built(name)
 
     @app.callback(cls=Subcommands)
     def nothing() -> None:
@@ -65,7 +64,7 @@ def load(name: str) -> Any:
     command.name = name
     assert isinstance(command, Subcommands)
     command.application = app
-    return lighten(command)
+    return command
 
 
 def group() -> Any:
@@ -86,7 +85,7 @@ def group() -> Any:
     ) -> None:
         """Options before the command."""
 
-    return lighten(typer.main.get_command(app))
+    return typer.main.get_command(app)
 
 
 def invoke(arguments: list[str]) -> int:

@@ -3,7 +3,7 @@
 Nothing here waits for Globus. Remote paths come from the mounted directory where there is one, else from a listing that an
 earlier question fetched in the background: the first TAB in a new directory may find nothing, the next one does. A file
 server that does not answer, or a directory of a hundred thousand names, is left to a process in the background in the same
-way. Nor is typer imported, most of a start's time: what a command takes is in a file.
+way.
 """
 
 from __future__ import annotations
@@ -106,31 +106,36 @@ def candidates(words: Sequence[str]) -> list[str]:
     name, given = before[at], list(before[at + 1 :])
     if name not in table.available():
         return []
-    shape = _shape(name)
+    from globuswrap.cli import app
+
+    command = app.load(name)
+    if not hasattr(command, "list_commands"):
+        return _of_command(name, _shape(command), given, current)
     below = next((word for word in given if not word.startswith("-")), None)
-    if name in shape:
-        return _of_command(name, shape[name], given, current)
     if below is None:
-        return ["--help"] if current.startswith("-") else [each.rpartition(" ")[2] for each in shape]
-    path = f"{name} {below}"
-    return _of_command(path, shape[path], given[given.index(below) + 1 :], current) if path in shape else []
+        return ["--help"] if current.startswith("-") else command.list_commands(None)
+    inner = command.get_command(None, below)
+    rest = given[given.index(below) + 1 :]
+    return _of_command(f"{name} {below}", _shape(inner), rest, current) if inner is not None else []
 
 
-#: Of one command: `options` (name -> its parameter, and whether it takes a value), `places` (parameter, whether repeatable).
-Shape = dict[str, Any]
+#: Of one command: its options (name -> the parameter's name, and whether it takes a value), and the names of its arguments,
+#: each with whether it is repeatable.
+Shape = tuple[dict[str, tuple[str, bool]], list[tuple[str, bool]]]
 
 
-def _shape(name: str) -> dict[str, Shape]:
-    """What a command, or each of its subcommands, takes. `make docs` writes the file: asking typer takes as long as all the
-    rest."""
-    import json
-
-    shapes = json.loads(Path(__file__).with_name("shapes.json").read_bytes())
-    return {path: shape for path, shape in shapes.items() if path.partition(" ")[0] == name}
+def _shape(command: Any) -> Shape:
+    options = {
+        option: (each.name, not each.is_flag and not each.count)
+        for each in command.params
+        if each.param_type_name == "option" and not each.hidden
+        for option in (*each.opts, *each.secondary_opts)
+    }
+    return options, [(each.name, each.nargs == -1) for each in command.params if each.param_type_name == "argument"]
 
 
 def _of_command(path: str, shape: Shape, given: Sequence[str], current: str) -> list[str]:
-    options, places = shape["options"], shape["places"]
+    options, places = shape
     taken = 0
     wanted: str | None = None
     ended = False
