@@ -17,8 +17,8 @@ from globuswrap.errors import Refused, UsageProblem
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:
+    from globuswrap.deletion.judge import Plan
     from globuswrap.sharing import rules
-    from globuswrap.transfers.cleanup import Plan
 
 app = application()
 
@@ -49,8 +49,9 @@ def cleanup(
     copy must still be there, of the same size. Permissions on directories that are empty then are revoked.
     """
     from globuswrap.collections import resolve
+    from globuswrap.deletion import carry_out as cleaning
+    from globuswrap.deletion import evidence
     from globuswrap.sharing import actions
-    from globuswrap.transfers import cleanup as cleaning
 
     if not under:
         raise UsageProblem("no-under", "nothing bounds the deletion", "add --under NAME:/dir/")
@@ -62,9 +63,9 @@ def cleanup(
         top.collection,
         roots,
         _receipts(receipts),
-        cleaning.listing,
+        evidence.listing,
         completed_before=before,
-        changed_here=cleaning.changed_here,
+        changed_here=evidence.changed_here,
     )
     pointed = [] if keep_rules else _rules(found, roots)
     if yes:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import support
 from globuswrap.collections.address import Address
+from globuswrap.deletion import carry_out as cleanup
+from globuswrap.deletion.judge import Plan, Seen, Verdict
 from globuswrap.errors import Refused, UsageProblem
-from globuswrap.transfers import cleanup
-from globuswrap.transfers.cleanup import Seen
 
 HERE, THERE = "here", "there"
 OLD, REQUESTED, WRITTEN, COMPLETED, LATER = 1_000_000.0, 2_000_000.0, 2_000_010.0, 2_000_020.0, 3_000_000.0
@@ -118,7 +118,7 @@ class Pair:
             return None  # not mounted on this machine
         return self.changed.get(os.path.realpath(self.place(HERE, path)), float("inf"))
 
-    def plan(self, collection: str) -> cleanup.Plan:
+    def plan(self, collection: str) -> Plan:
         return cleanup.plan(collection, ["/top"], self.receipts, self.lister, changed_here=self.changed_here)
 
 
@@ -173,7 +173,7 @@ def change(pair: Pair, what: tuple[Any, ...]) -> None:
         place.symlink_to(pair.place(side, target))
 
 
-def alone(pair: Pair, verdict: cleanup.Verdict, collection: str, gone: set[str]) -> str:
+def alone(pair: Pair, verdict: Verdict, collection: str, gone: set[str]) -> str:
     """Why this deletion would lose something; empty if a true copy of it stays elsewhere."""
     place = pair.place(collection, verdict.path)
     if place.is_symlink() or not place.is_file():

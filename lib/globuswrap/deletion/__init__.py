@@ -1,0 +1,1 @@
+"""The only room that deletes anything: evidence, judge, carry out; used by cleanup, chains, deliveries and syncs."""

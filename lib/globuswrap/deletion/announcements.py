@@ -1,0 +1,189 @@
+"""Deletions that have begun and are not known to have ended, so that no two of them delete each other's proof.
+
+A deletion is announced durably, one record each: what it deletes, and the other copies it relies on. Only then does it look
+at the announcements of others. If one of them deletes what it relies on, or relies on what it deletes, it withdraws; two that
+race may both withdraw, and try again. In a cycle of any length no two neighbors both go on. After this look it looks at
+its files and their copies once more: what a deletion that ended before removed is then seen to be gone.
+
+A deletion goes on by claiming its journal key, when it is submitted. Whoever finds an old announcement in its way that has not
+claimed its key claims the key itself, with a digest that no request has: the other process, should it only have been suspended,
+then finds its key taken, and deletes nothing. Once claimed, a deletion is unfinished until its task has ended. If it is not known
+whether the task was accepted, it is unfinished until the task's deadline has passed, which was set when it was announced.
+
+All records are in one directory: over NFS, adding one's own entry makes the entries that others added before visible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap.errors import Problem, Refused
+from globuswrap.system import files, records
+from globuswrap.transfers import journal, outcome
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import wait as waiting
+
+SCHEMA = "globuswrap.deletion/1"
+#: A digest that no request has: a key claimed with it stands for a deletion that must not begin any more.
+VOID = "void"
+#: Seconds after which an announcement that claimed nothing is taken to be left over from a killed process. Only others wait.
+STALE = 900.0
+#: Seconds within which a deletion task has to end; Globus cancels it then.
+LASTS = 86400.0
+#: How far this machine's clock and that of Globus may differ, in seconds.
+CLOCK_SKEW = 600.0
+
+#: A path on a collection: (collection, path), normalized.
+Place = tuple[str, str]
+Same = Callable[[Place, Place], bool]
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """One deletion. `deletes` maps each path on `collection` to the copy that it relies on, if any; `name` and `key` are its
+    journal key as given and in full; `until` (seconds since the epoch) is its task's deadline."""
+
+    path: Path
+    name: str
+    key: str
+    collection: str
+    deletes: dict[str, Place | None]
+    created: float
+    until: float
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Another deletion that is in the way of `paths`. `task_id` is its task, if it is known to have one; `racing`: it may
+    withdraw at any moment."""
+
+    paths: frozenset[str]
+    racing: bool
+    task_id: str | None
+
+
+def directory() -> Path:
+    return files.state_dir() / "deletions"
+
+
+def announce(collection: str, deletes: dict[str, Place | None], name: str | None = None) -> Announcement:
+    """Announce, durably, the deletion of paths of a collection; `name` is its journal key (default: one of its own)."""
+    unique = uuid.uuid4().hex
+    name = name or f"deletion {unique}"
+    now = time.time()
+    made = Announcement(
+        files.private_directory(directory()) / unique,
+        name,
+        requests.key_of("", name),
+        collection,
+        deletes,
+        now,
+        now + LASTS,
+    )
+    document = {**vars(made), "schema": SCHEMA, "path": None}
+    files.write_atomic(made.path, records.dump(document))
+    return made
+
+
+def withdraw(mine: Announcement) -> None:
+    """Take back an announcement that claimed nothing; also what removes one whose deletion has ended."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(mine.path)
+
+
+def conflicts(mine: Announcement, same: Same = lambda one, other: one == other) -> list[Conflict]:
+    """The deletions that mine must not go together with. `same`: are these two places one file? Equal ones are.
+
+    To be called after `announce`. What has ended is tidied away, and what is left over from a killed process made void.
+    """
+    found = []
+    for other in _others(mine):
+        paths = frozenset(_contested(mine, other, same))
+        entry = journal.latest(other.key)
+        if not paths:
+            if entry is not None and _terminal(entry.receipt):
+                withdraw(other)
+            continue
+        if entry is None and abs(time.time() - other.created) > STALE:
+            entry = _void(other)
+        if entry is None or not _ended(other, entry):
+            found.append(Conflict(paths, entry is None, entry.task_id if entry is not None else None))
+        else:
+            withdraw(other)
+    return found
+
+
+def announced() -> list[Announcement]:
+    """All announcements, of all processes and hosts."""
+    return [_of(path, document) for path, document in records.documents(directory(), SCHEMA)]
+
+
+def _others(mine: Announcement) -> Iterable[Announcement]:
+    return [each for each in announced() if each.path != mine.path and each.key != mine.key]
+
+
+def _of(path: Path, document: dict[str, Any]) -> Announcement:
+    document.pop("schema")
+    deletes = {name: None if relied is None else (relied[0], relied[1]) for name, relied in document["deletes"].items()}
+    return Announcement(**{**document, "path": path, "deletes": deletes})
+
+
+def _contested(mine: Announcement, other: Announcement, same: Same) -> Iterable[str]:
+    """My paths whose other copy the other deletes, or that the other relies on."""
+    for relies, deletes, of_relying in ((mine, other, True), (other, mine, False)):
+        doomed: dict[str, list[str]] = {}
+        for path in deletes.deletes:
+            doomed.setdefault(os.path.basename(path), []).append(path)
+        for path, copy in relies.deletes.items():
+            if copy is None:
+                continue
+            for lost in doomed.get(os.path.basename(copy[1]), ()):
+                if copy == (deletes.collection, lost) or same(copy, (deletes.collection, lost)):
+                    yield path if of_relying else lost
+
+
+def _void(other: Announcement) -> journal.Entry:
+    """Claim the key of a deletion, so that it cannot begin; the entry returned says who has the key now."""
+    claim = journal.new_claim(
+        key=other.key,
+        attempt=1,
+        submission_id=str(uuid.uuid4()),
+        digest=VOID,
+        label="",
+        kind="delete",
+        source=other.collection,
+        destination=None,
+        items=0,
+        examples=(),
+        name=other.name,
+        once=True,
+    )
+    entry = journal.claim(claim)
+    return journal.record(entry, "lapsed", {"time": time.time()}) if entry.claim.digest == VOID else entry
+
+
+def _ended(other: Announcement, entry: journal.Entry) -> bool:
+    """Has the task of a deletion ended? False while that is not known for sure: a task that is not found may be another
+    account's, and a receipt may be that of a task that was given up on."""
+    if entry.claim.digest == VOID or _terminal(entry.receipt) is True:
+        return True
+    try:
+        known = None if entry.task_id is None else _terminal(waiting.documents([entry.task_id])[entry.task_id])
+    except Problem:  # Globus cannot be asked
+        return False
+    return time.time() > other.until + CLOCK_SKEW if known is None else known
+
+
+def _terminal(task: Mapping[str, Any] | None) -> bool | None:
+    """Has the task of this document ended? None if the document does not say."""
+    try:
+        return outcome.phase(task or {}, ()).terminal
+    except Refused:
+        return None
