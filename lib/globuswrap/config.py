@@ -1,13 +1,14 @@
-"""Settings in layers, read once: option > environment > project file > user file > site file > default.
+"""Settings in layers, read once: option > environment > named file > user file > site file > default.
 
-Files are TOML and only read, never executed. The project file is `globuswrap.toml` in the current directory; it cannot
-choose the `globus` command, so that entering a directory never changes which program runs.
+Files are TOML and only read, never executed. The named file is that of `--config` or GLOBUSWRAP_CONFIG. Nothing is read from the
+current directory, and no file that others can write: either could send data to a stranger's collection.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -17,8 +18,6 @@ from typing import Any
 
 from globuswrap.errors import UsageProblem
 from globuswrap.system import files, units
-
-PROJECT_FILE = "globuswrap.toml"
 
 #: Nice statuses of an ACTIVE task that do not mend themselves (Transfer API documentation, "nice_status").
 PERMANENT_FAULTS = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH", "QUOTA_EXCEEDED", "INVALID_PATH_NAME")
@@ -103,7 +102,7 @@ TABLES = ("collections", "defaults", "sync", "staging")
 @cache
 def load() -> Config:
     """The configuration of this process. UsageProblem names the file and key that is wrong."""
-    read = [(path, _parse(path)) for path in _paths() if path.is_file()]
+    read = [(path, _parse(path)) for path in _paths()]
     settings = Settings()
     tables: dict[str, dict[str, Any]] = {}
     for path, document in reversed(read):
@@ -118,13 +117,33 @@ def load() -> Config:
 
 
 def _paths() -> list[Path]:
-    chosen = os.environ.get("GLOBUSWRAP_CONFIG")
-    if chosen:
-        path = Path(chosen)
-        if not path.is_file():
-            raise UsageProblem("no-config-file", f"{chosen}: no such file", "mend or unset GLOBUSWRAP_CONFIG")
-        return [path]
-    return [Path(PROJECT_FILE), files.config_dir() / "config.toml", *files.site_config_files()]
+    found = [path for path in (files.config_dir() / "config.toml", *files.site_config_files()) if path.is_file()]
+    named = os.environ.get("GLOBUSWRAP_CONFIG")
+    if named:
+        if not os.path.isabs(named):
+            raise UsageProblem(
+                "no-config-file",
+                f"GLOBUSWRAP_CONFIG={named} would be another file in each directory",
+                f"write the whole path: export GLOBUSWRAP_CONFIG={shlex.quote(os.path.abspath(named))}",
+            )
+        if not os.path.isfile(named):
+            raise UsageProblem(
+                "no-config-file",
+                f"GLOBUSWRAP_CONFIG={named}: no such file",
+                "name another one, or: unset GLOBUSWRAP_CONFIG",
+            )
+        found.insert(0, Path(named))
+    return found
+
+
+def use(path: str) -> None:
+    """Read this file too (`--config`), as if GLOBUSWRAP_CONFIG named it: here, and in every process started from here."""
+    if not os.path.isfile(path):
+        raise UsageProblem(
+            "no-config-file", f"--config {path}: no such file", "name a TOML file; see docs/configuration.md"
+        )
+    os.environ["GLOBUSWRAP_CONFIG"] = os.path.abspath(path)
+    load.cache_clear()
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -132,6 +151,7 @@ def _parse(path: Path) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
+    files.refuse_if_others_write(path)
     try:
         document: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
         return document
@@ -146,12 +166,6 @@ def _with_defaults(settings: Settings, table: Mapping[str, Any], path: Path) -> 
     for key, value in table.items():
         if key not in known:
             raise _unknown(path, key, tuple(known), "key in [defaults]")
-        if key in ("globus-command", "credentials-file") and path.name == PROJECT_FILE and not path.is_absolute():
-            raise UsageProblem(
-                "bad-config",
-                f"{path}: {key} cannot be set by a project file",
-                f"put it into {files.config_dir() / 'config.toml'}",
-            )
         settings = _with_value(settings, known[key], value, f"{path}: {key}")
     return settings
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,12 +64,6 @@ def test_a_file_that_others_can_read_or_that_is_none_is_refused(
     done = run(box, "transfer", "archive:/file", "results:/file")
     assert done.returncode == 2 and words in done.stderr and "secret words" not in done.stderr
     assert not box.control.requests("transfer")
-
-
-def test_a_project_file_cannot_choose_the_account(box: Sandbox, tmp_path: Path) -> None:
-    (tmp_path / "globuswrap.toml").write_text('[defaults]\ncredentials-file = "x"\n')
-    done = run(box, "collection", "list", cwd=os.fspath(tmp_path))
-    assert done.returncode == 2 and "project file" in done.stderr
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from globuswrap import __version__
+from globuswrap.cli import output
 from globuswrap.cli.options import Application
 from globuswrap.cli.table import COMMANDS, available
 from globuswrap.errors import UsageProblem
@@ -22,6 +23,7 @@ class LazyGroup(TyperGroup):
         return list(available())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        output.state.command = cmd_name
         if cmd_name not in available():
             near = difflib.get_close_matches(cmd_name, available(), 1)
             remedy = f"did you mean {near[0]}?" if near else "see: globuswrap --help"
@@ -82,8 +84,18 @@ def group() -> Any:
     @app.callback()
     def globuswrap(
         version: bool = typer.Option(False, "--version", "-V", help=f"Print the version ({__version__}) and exit."),
+        configuration: str | None = typer.Option(
+            None,
+            "--config",
+            metavar="FILE",
+            help="Read this configuration file too; it wins over the user's and the site's.",
+        ),
     ) -> None:
         """Options before the command."""
+        if configuration is not None:
+            from globuswrap import config
+
+            config.use(configuration)
 
     return typer.main.get_command(app)
 

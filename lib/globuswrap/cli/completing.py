@@ -100,9 +100,16 @@ def split(line: str) -> tuple[list[str], bool]:
 def candidates(words: Sequence[str]) -> list[str]:
     """What the last of the words can become; [FILES] where it is a local file."""
     *before, current = words[1:] if len(words) > 1 else [""]
+    while before[:1] and before[0].startswith("--config"):
+        _, equals, value = before.pop(0).partition("=")
+        if not equals and not before:
+            return [FILES]
+        from globuswrap import config
+
+        config.use(os.path.expanduser(value if equals else before.pop(0)))
     at = next((place for place, word in enumerate(before) if not word.startswith("-")), None)
     if at is None:
-        return ["--help", "--version"] if current.startswith("-") else list(table.available())
+        return ["--help", "--version", "--config"] if current.startswith("-") else list(table.available())
     name, given = before[at], list(before[at + 1 :])
     if name not in table.available():
         return []

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
 
         return completing.answer(arguments[1:])
     output.state.json = "--json" in arguments
-    output.state.command = next((word for word in arguments if not word.startswith("-")), "")
+    output.state.command = ""
     signals.become_interrupted()
     try:
         from globuswrap.cli import app

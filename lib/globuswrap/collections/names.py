@@ -1,4 +1,4 @@
-"""Names for collections: from config files (site, user, project), and from a file that `collection add` writes."""
+"""Names for collections: from config files, and from a file that `collection add` writes."""
 
 from __future__ import annotations
 
@@ -92,6 +92,7 @@ def _write(entries: Mapping[str, Any]) -> None:
 
 
 def _added() -> dict[str, Any]:
+    files.refuse_if_others_write(own_file())
     try:
         found = json.loads(own_file().read_text("utf-8"))
     except FileNotFoundError:

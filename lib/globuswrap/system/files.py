@@ -7,8 +7,12 @@ directory fsynced, so that after a crash a reader sees the old or the new conten
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 import tempfile
 from pathlib import Path
+
+from globuswrap.errors import UsageProblem
 
 
 def config_dir() -> Path:
@@ -37,6 +41,48 @@ def _xdg(variable: str, default: str) -> Path:
     # The XDG specification says a relative path there is to be ignored.
     root = Path(base) if os.path.isabs(base) else Path.home() / default
     return root / "globuswrap"
+
+
+def refuse_if_others_write(path: Path) -> None:
+    """Raises UsageProblem `unsafe-config` if someone other than you and root can change the file, or put another in its place.
+
+    A link is judged by what it leads to, and by where it is itself. In a sticky directory only the owner replaces a file.
+    """
+    real = Path(os.path.realpath(path))
+    for each in dict.fromkeys((real, real.parent, path.parent)):
+        try:
+            found = os.stat(each)
+        except OSError:
+            continue  # who reads the file says what is wrong with it
+        quoted = shlex.quote(str(each))
+        if found.st_uid not in (os.geteuid(), 0):
+            whose = f"{each} belongs to {_user(found.st_uid)}"
+            remedy = f"if you trust what is in it: sudo chown {_user(os.geteuid())} {quoted}"
+            raise UsageProblem("unsafe-config", f"{path} is not read: {whose}, who can change it", remedy)
+        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found))
+        if shared and not (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+            cause = f"{path} is not read: other users can write to {each} (mode {stat.S_IMODE(found.st_mode):04o})"
+            raise UsageProblem("unsafe-config", cause, f"check what is in it, then: chmod go-w {quoted}")
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _is_private_group(found: os.stat_result) -> bool:
+    """Whether the group is its owner's alone. Many distributions give each user one, and the umask 002 with it."""
+    import grp
+
+    try:
+        group = grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == _user(found.st_uid) and set(group.gr_mem) <= {group.gr_name}
 
 
 def private_directory(path: Path) -> Path:
