@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from globuswrap.errors import Problem
     from globuswrap.transfers.batch import BatchResult, Choices, Listing, PathList, batch
     from globuswrap.transfers.operations import After, Result, delete, transfer, wait
+    from globuswrap.transfers.options import Options
     from globuswrap.transfers.outcome import Outcome
-    from globuswrap.transfers.request import Item, Options
+    from globuswrap.transfers.request import Item
     from globuswrap.transfers.submit import Policy
     from globuswrap.transfers.wait import Patience
 
@@ -25,7 +26,7 @@ _FROM = {
     "Choices": "globuswrap.transfers.batch",
     "Item": "globuswrap.transfers.request",
     "Listing": "globuswrap.transfers.batch",
-    "Options": "globuswrap.transfers.request",
+    "Options": "globuswrap.transfers.options",
     "Outcome": "globuswrap.transfers.outcome",
     "PathList": "globuswrap.transfers.batch",
     "Patience": "globuswrap.transfers.wait",

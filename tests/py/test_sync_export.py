@@ -182,8 +182,8 @@ def test_the_timer_command_and_what_it_cannot_say() -> None:
         made(local_root="/data", schedule="1h", max_bytes="1G", exclude=["*.tmp", "cache/"], symlinks="keep"), "timer"
     )
     assert found.text == (
-        "globus timer create transfer --name 'globuswrap sync beam' --interval 1h --recursive --sync-level mtime "
-        "--notify failed,inactive --preserve-timestamp --skip-source-errors --exclude '*.tmp' "
+        "globus timer create transfer --name 'globuswrap sync beam' --interval 1h --recursive "
+        "--notify failed,inactive --sync-level mtime --preserve-timestamp --skip-source-errors --exclude '*.tmp' "
         f"-- {ONE}:/data/ {TWO}:/copy/\n"
     )
     told = " ".join(found.remarks)

@@ -23,7 +23,7 @@ from globuswrap.sync.profile import Profile
 from globuswrap.sync.scan import Filters
 from globuswrap.sync.state import State, Trouble
 from globuswrap.transfers.operations import After
-from globuswrap.transfers.request import Options
+from globuswrap.transfers.options import Options
 from globuswrap.transfers.wait import Patience
 from support import REPOSITORY
 from sync_support import Beam

@@ -6,8 +6,10 @@ import pytest
 
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
+from globuswrap.staging import directives
+from globuswrap.sync import profile
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.request import Options
+from globuswrap.transfers.options import Common, Options, declared
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
@@ -29,20 +31,22 @@ def test_the_smallest_transfer_says_only_what_every_submission_says() -> None:
     )
 
 
+EVERY_OPTION = Options(
+    sync_level="exists",
+    preserve_timestamp=True,
+    verify_checksum=False,
+    encrypt_data=True,
+    skip_source_errors=True,
+    fail_on_quota_errors=True,
+    delete_destination_extra=True,
+    filters=(("include", "*.h5"), ("exclude", "*")),
+    source_local_user="me",
+    destination_local_user="you",
+)
+
+
 def test_every_option_reaches_globus_under_its_name() -> None:
-    options = Options(
-        sync_level="exists",
-        preserve_timestamp=True,
-        verify_checksum=False,
-        encrypt_data=True,
-        skip_source_errors=True,
-        fail_on_quota_errors=True,
-        delete_destination_extra=True,
-        filters=(("include", "*.h5"), ("exclude", "*")),
-        source_local_user="me",
-        destination_local_user="you",
-    )
-    request = plain(options=options, recursive=True, notify="failed,inactive", deadline="2026-11-20 18:00:00")
+    request = plain(options=EVERY_OPTION, recursive=True, notify="failed,inactive", deadline="2026-11-20 18:00:00")
     assert requests.command(request, "ID", "L", VERSION) == (
         *(
             "transfer",
@@ -54,12 +58,26 @@ def test_every_option_reaches_globus_under_its_name() -> None:
             "failed,inactive",
             "--skip-activation-check",
         ),
-        *("--deadline", "2026-11-20 18:00:00", "--sync-level", "exists", "--recursive", "--preserve-timestamp"),
+        *("--deadline", "2026-11-20 18:00:00", "--recursive", "--sync-level", "exists", "--preserve-timestamp"),
         *("--no-verify-checksum", "--encrypt-data", "--skip-source-errors", "--fail-on-quota-errors"),
-        *("--delete-destination-extra", "--include", "*.h5", "--exclude", "*"),
-        *("--source-local-user", "me", "--destination-local-user", "you"),
+        *("--source-local-user", "me", "--destination-local-user", "you", "--delete-destination-extra"),
+        *("--include", "*.h5", "--exclude", "*"),
         *("--", f"{A}:/in", f"{B}:/out"),
     )
+
+
+def test_every_declared_option_is_in_the_document_of_a_batch_and_makes_another_key() -> None:
+    """A batch goes as one document: an option that the command takes must not be dropped there."""
+    document = requests.document(plain(options=EVERY_OPTION, recursive=True), "ID", "L")
+    for each in declared():
+        value = getattr(EVERY_OPTION, each.name)
+        assert document[each.name] == (0 if each.name == "sync_level" else value), each.name
+        assert requests.content(plain(options=Options(**{each.name: value}))) != requests.content(plain()), each.name
+
+
+def test_a_declared_option_can_be_said_in_a_job_script_and_in_a_profile() -> None:
+    for each in declared(Common):
+        assert each.key in directives.TRANSFER_OPTIONS and each.key in profile.KEYS, each.name
 
 
 def test_mirrored_deletion_has_its_older_name_before_3_32() -> None:

@@ -27,11 +27,12 @@ def delete(
     """Delete paths of one collection as one Globus task, exactly once. Globs are not expanded."""
     from globuswrap.collections import resolve
     from globuswrap.transfers import request as requests
+    from globuswrap.transfers.options import Options
 
     request = requests.delete(
         [resolve.address(each) for each in addresses],
         recursive=recursive,
-        options=requests.Options(ignore_missing=ignore_missing),
+        options=Options(ignore_missing=ignore_missing),
         **submitting.rest(),
     )
     return performed(request, submitting, waiting, wait)

@@ -19,10 +19,10 @@ from typer.core import TyperCommand
 
 from globuswrap.cli import output, progress
 from globuswrap.system import log, units
+from globuswrap.transfers.options import Options, declared
 
 if TYPE_CHECKING:  # --help is made from this module alone: rooms are imported by what uses them
     from globuswrap.transfers.operations import After
-    from globuswrap.transfers.request import Options
     from globuswrap.transfers.submit import Policy
     from globuswrap.transfers.wait import Patience
 
@@ -48,20 +48,6 @@ class OutputOptions:
 
 
 # Options that profiles of `sync` have too, under the same names.
-VerifyChecksum = Annotated[
-    bool | None,
-    typer.Option("--verify-checksum/--no-verify-checksum", help="Compare checksums after the transfer (default: yes)."),
-]
-EncryptData = Annotated[
-    bool | None, typer.Option("--encrypt-data", "--encrypt", help="Encrypt the data on the network.")
-]
-FailOnQuotaErrors = Annotated[
-    bool | None, typer.Option("--fail-on-quota-errors", help="Fail at once when a quota is exceeded.")
-]
-SourceLocalUser = Annotated[str | None, typer.Option("--source-local-user", help="Local account at the source.")]
-DestinationLocalUser = Annotated[
-    str | None, typer.Option("--destination-local-user", help="Local account at the destination.")
-]
 Label = Annotated[str | None, typer.Option("--label", help="Label of each task; ` gw-<digest>` is added.")]
 Notify = Annotated[
     str | None,
@@ -76,8 +62,8 @@ Deadline = Annotated[
 
 
 @dataclass(frozen=True)
-class TransferOptions:
-    """Options of `globus transfer`, under its names."""
+class TransferOptions(Options):
+    """Options of `globus transfer`, under its names: those declared in transfers/options.py, and what chooses files."""
 
     recursive: Annotated[
         bool | None,
@@ -85,48 +71,17 @@ class TransferOptions:
             "--recursive/--no-recursive", "-r", help="It is a directory, or a file; left out, Globus finds out."
         ),
     ] = None
-    sync_level: Annotated[
-        str | None, typer.Option("--sync-level", "-s", help="Only what differs: exists, size, mtime or checksum.")
-    ] = None
-    preserve_timestamp: Annotated[
-        bool | None, typer.Option("--preserve-timestamp", "--preserve-mtime", help="Keep modification times.")
-    ] = None
-    verify_checksum: VerifyChecksum = None
-    encrypt_data: EncryptData = None
-    skip_source_errors: Annotated[
-        bool | None, typer.Option("--skip-source-errors", help="Skip missing and unreadable files; see --strict.")
-    ] = None
-    fail_on_quota_errors: FailOnQuotaErrors = None
-    delete_destination_extra: Annotated[
-        bool | None,
-        typer.Option("--delete-destination-extra", help="Delete at the destination what the source does not have."),
-    ] = None
     include: Annotated[
         list[str] | None, typer.Option("--include", help="Include files of this pattern; order with --exclude counts.")
     ] = None
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Exclude files of this pattern; the first match wins.")
     ] = None
-    source_local_user: SourceLocalUser = None
-    destination_local_user: DestinationLocalUser = None
 
     def options(self, filters: tuple[tuple[str, str], ...] | None = None) -> Options:
         """As the transfers room takes them. `filters` in the order they were given (see OrderedFilters)."""
-        from globuswrap.transfers.request import Options
-
-        ordered = filters if filters is not None else _ordered(self)
-        return Options(
-            sync_level=self.sync_level,
-            preserve_timestamp=self.preserve_timestamp,
-            verify_checksum=self.verify_checksum,
-            encrypt_data=self.encrypt_data,
-            skip_source_errors=self.skip_source_errors,
-            fail_on_quota_errors=self.fail_on_quota_errors,
-            delete_destination_extra=self.delete_destination_extra,
-            filters=ordered,
-            source_local_user=self.source_local_user,
-            destination_local_user=self.destination_local_user,
-        )
+        chosen = {each.name: getattr(self, each.name) for each in declared()}
+        return Options(**chosen, filters=filters if filters is not None else _ordered(self))
 
 
 @dataclass(frozen=True)
@@ -288,11 +243,15 @@ def command(
 
 @functools.cache
 def _fields(hint: Any) -> tuple[inspect.Parameter, ...]:
-    """The fields of a dataclass as parameters."""
+    """The fields of a dataclass that are options: those annotated as such, and those declared in transfers/options.py."""
     types = typing.get_type_hints(hint, include_extras=True)
+    known = {each.name: each for each in declared(hint)}
+    for name, each in known.items():
+        types[name] = Annotated[types[name], typer.Option(*each.flags, help=each.help)]
     return tuple(
         inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=types[each.name])
         for each in dataclasses.fields(hint)
+        if each.name in known or typing.get_origin(types[each.name]) is Annotated
     )
 
 
@@ -311,7 +270,7 @@ def _register(app: typer.Typer, name: str, rest: dict[str, Any], function: Calla
     @functools.wraps(function)
     def run(**values: Any) -> int:
         def taken(hint: Any) -> Any:
-            return hint(**{field.name: values.pop(field.name) for field in dataclasses.fields(hint)})
+            return hint(**{each.name: values.pop(each.name) for each in _fields(hint)})
 
         taken(OutputOptions).apply()
         built = {each: taken(hint) for each, hint in groups.items()}

@@ -14,6 +14,7 @@ from globuswrap.cli.options import OrderedFilters, WaitOptions, application, com
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
+from globuswrap.transfers.options import Common
 
 app = application(no_args_is_help=True, help="Keep directories in step, from cron or by hand.")
 
@@ -23,7 +24,7 @@ Name = Annotated[
 
 
 @dataclass(frozen=True)
-class ProfileOptions:
+class ProfileOptions(Common):
     """What a profile says, as options; what is given here wins over the configuration."""
 
     source: Annotated[str | None, typer.Option("--source", help="NAME_OR_UUID:/path of the source directory.")] = None
@@ -60,26 +61,6 @@ class ProfileOptions:
     skip_unsendable: Annotated[
         bool | None, typer.Option("--skip-unsendable", help="Leave out names that Globus cannot take without a word.")
     ] = None
-    sync_level: Annotated[
-        str | None,
-        typer.Option("--sync-level", "-s", help="Without --local-root: exists, size, mtime (default) or checksum."),
-    ] = None
-    preserve_timestamp: Annotated[
-        bool | None,
-        typer.Option("--preserve-timestamp/--no-preserve-timestamp", help="Keep modification times (default: yes)."),
-    ] = None
-    verify_checksum: options.VerifyChecksum = None
-    encrypt_data: options.EncryptData = None
-    skip_source_errors: Annotated[
-        bool | None,
-        typer.Option(
-            "--skip-source-errors/--no-skip-source-errors",
-            help="Skip missing and unreadable files (default with --local-root: yes; they are sent again).",
-        ),
-    ] = None
-    fail_on_quota_errors: options.FailOnQuotaErrors = None
-    source_local_user: options.SourceLocalUser = None
-    destination_local_user: options.DestinationLocalUser = None
     label: options.Label = None
     notify: options.Notify = None
     deadline: options.Deadline = None

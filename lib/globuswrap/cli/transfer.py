@@ -69,11 +69,12 @@ def performed(request: Request, submitting: SubmitOptions, waiting: WaitOptions,
 def planned(request: Request) -> Report:
     """What a dry run shows: the document that would be sent, and the key under which it would be journalled."""
     from globuswrap.transfers import request as requests
+    from globuswrap.transfers.options import NEWEST
 
     digest = requests.digest_of(requests.content(request))
     label = requests.tagged_label(request.label, digest, request.kind)
     if len(request.items) == 1:
-        line = log.shell_line(("globus", *requests.command(request, "SUBMISSION_ID", label, (99,))))
+        line = log.shell_line(("globus", *requests.command(request, "SUBMISSION_ID", label, NEWEST)))
     else:
         line = f"globus api transfer POST /{request.kind} --body-file -   # {len(request.items)} items"
     return Report({"planned": requests.document(request, "SUBMISSION_ID", label), "command": line}, [line])

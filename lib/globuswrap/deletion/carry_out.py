@@ -14,7 +14,7 @@ from globuswrap.system import log
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.operations import After, Result
-from globuswrap.transfers.request import Options
+from globuswrap.transfers.options import Options
 from globuswrap.transfers.submit import Policy
 from globuswrap.transfers.wait import Patience, Watcher
 

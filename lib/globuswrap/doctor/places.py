@@ -411,11 +411,12 @@ def _differs(local: str, address: Address) -> Finding:
 def _removed(probe: Address) -> Finding | None:
     from globuswrap.transfers import operations
     from globuswrap.transfers import request as requests
+    from globuswrap.transfers.options import Options
     from globuswrap.transfers.wait import Patience
 
     try:
         request = requests.delete(
-            [probe], recursive=True, options=requests.Options(ignore_missing=True), label="globuswrap doctor"
+            [probe], recursive=True, options=Options(ignore_missing=True), label="globuswrap doctor"
         )
         ended = operations.perform(request, wait=Patience(timeout=_REMOVAL, fault_grace=_REMOVAL / 2))
         if ended.exit_code == 0:

@@ -18,7 +18,8 @@ from globuswrap.system import log
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.operations import Result
-from globuswrap.transfers.request import Options, Request
+from globuswrap.transfers.options import Options
+from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy
 from globuswrap.transfers.wait import Patience, Watcher
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from globuswrap.errors import UsageProblem
+from globuswrap.transfers.options import Common, declared
 
 PREFIX = "#GLOBUS"
 STAGE_IN = "stage-in"
@@ -49,19 +50,12 @@ SYMBOLS = {
 #: has a `--no-` twin), "value", "filter" (may be given again, in order) or a tuple of the values allowed.
 TRANSFER_OPTIONS: dict[str, str | tuple[str, ...]] = {
     "recursive": "flag",
-    "preserve-timestamp": "flag",
-    "verify-checksum": "flag",
-    "encrypt-data": "flag",
-    "skip-source-errors": "flag",
-    "fail-on-quota-errors": "flag",
+    **{each.key: "flag" if each.switch else each.choices or "value" for each in declared(Common)},
     "strict": "flag",
-    "sync-level": ("exists", "size", "mtime", "checksum"),
     "label": "value",
     "deadline": "value",
     "notify": "value",
     "fault-grace": "value",
-    "source-local-user": "value",
-    "destination-local-user": "value",
     "include": "filter",
     "exclude": "filter",
 }
@@ -71,7 +65,7 @@ OPTIONS: dict[str, dict[str, str | tuple[str, ...]]] = {
     STAGE_OUT: {**TRANSFER_OPTIONS, **OUT_OPTIONS},
     CLEANUP: {"when": WHEN},
 }
-SHORT = {"-r": "--recursive", "-s": "--sync-level", "-F": "--fail-on-quota-errors"}
+SHORT = {"-r": "--recursive", **{short: f"--{each.key}" for each in declared(Common) for short in each.also}}
 
 
 @dataclass(frozen=True)

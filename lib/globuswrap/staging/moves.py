@@ -23,6 +23,7 @@ from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.options import Options
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy, Submitted
@@ -69,7 +70,7 @@ def request_of(step: Step, symbols: Mapping[str, str]) -> Request:
         notify=str(known.pop("notify", settings.notify)),
         # Relative to now, and left out of the request's digest: only the first look's deadline reaches Globus.
         deadline=None if deadline is None else units.utc_text(units.moment(str(deadline))),
-        options=requests.Options(**{name.replace("-", "_"): value for name, value in known.items()}),
+        options=Options(**{name.replace("-", "_"): value for name, value in known.items()}),
     )
 
 
@@ -260,7 +261,7 @@ def clean(
             [replace(address, path=path) for path in paths],
             label=_label(step, symbols),
             notify=config.load().settings.notify,
-            options=requests.Options(ignore_missing=True),
+            options=Options(ignore_missing=True),
         )
         entry = submitting.submit(request, Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)).entry
     except Problem as problem:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from globuswrap.globus import command, queries
 from globuswrap.sync import schedule as schedules
 from globuswrap.sync.profile import Profile
 from globuswrap.system import process, units
-from globuswrap.transfers.request import SYNC_LEVELS
+from globuswrap.transfers.options import SYNC_LEVELS, Common, declared
+
+#: What a timer and a profile are compared by.
+_SWITCHES = tuple(each for each in declared(Common) if each.switch)
 
 FORMS = ("cron", "systemd", "timer")
 
@@ -152,10 +155,11 @@ def _timer(profile: Profile) -> Exported:
         )
     options = profile.options
     words: list[str] = ["globus", "timer", "create", "transfer", "--name", timer_name(profile), "--interval", interval]
-    words += ["--recursive", "--sync-level", options.sync_level or "mtime", "--notify", _notify(profile)]
-    for name in ("preserve_timestamp", "encrypt_data", "skip_source_errors", "fail_on_quota_errors"):
-        words += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
-    words += ["--no-verify-checksum"] if options.verify_checksum is False else []
+    words += ["--recursive", "--notify", _notify(profile)]
+    said = replace(
+        options, sync_level=options.sync_level or "mtime", source_local_user=None, destination_local_user=None
+    )
+    words += said.arguments()
     for kind, pattern in profile.filters.rules:
         words += [] if pattern.endswith("/") else [f"--{kind}", pattern]
     words += ["--label", profile.label] if profile.label else []
@@ -250,11 +254,7 @@ def _wanted(profile: Profile) -> dict[str, Any]:
         "source": f"{profile.source.collection}:{normalised(profile.source.path)}",
         "destination": f"{profile.destination.collection}:{normalised(profile.destination.path)}",
         "sync level": options.sync_level or "mtime",
-        "preserve timestamp": bool(options.preserve_timestamp),
-        "verify checksum": options.verify_checksum is not False,
-        "encrypt data": bool(options.encrypt_data),
-        "skip source errors": bool(options.skip_source_errors),
-        "fail on quota errors": bool(options.fail_on_quota_errors),
+        **{each.key.replace("-", " "): bool(each.sent(getattr(options, each.name))) for each in _SWITCHES},
         "mirrored deletion": False,
         "filters": rules,
     }
@@ -276,11 +276,7 @@ def described(job: Mapping[str, Any]) -> dict[str, Any]:
         "source": f"{source}:{normalised(str(first.get('source_path')))}",
         "destination": f"{destination}:{normalised(str(first.get('destination_path')))}",
         "sync level": SYNC_LEVELS[level] if isinstance(level, int) and 0 <= level < len(SYNC_LEVELS) else level,
-        "preserve timestamp": bool(body.get("preserve_timestamp")),
-        "verify checksum": body.get("verify_checksum") is not False,
-        "encrypt data": bool(body.get("encrypt_data")),
-        "skip source errors": bool(body.get("skip_source_errors")),
-        "fail on quota errors": bool(body.get("fail_on_quota_errors")),
+        **{each.key.replace("-", " "): bool(each.sent(body.get(each.name))) for each in _SWITCHES},
         "mirrored deletion": bool(body.get("delete_destination_extra")),
         "filters": [[rule.get("method"), rule.get("name")] for rule in body.get("filter_rules") or ()],
     }

@@ -39,6 +39,7 @@ from globuswrap.sync.scan import may_fork, processors
 from globuswrap.sync.state import Run, State, Task
 from globuswrap.system import units
 from globuswrap.transfers import request as requests
+from globuswrap.transfers.options import Options
 from globuswrap.transfers.request import Request
 
 #: Items of one task, and tasks of one run: the service takes about 100 pending tasks of a user.
@@ -178,7 +179,7 @@ def frame(profile: Profile, task: Task) -> Request:
             profile.destination.collection,
             None,
             (),
-            requests.Options(ignore_missing=True),
+            Options(ignore_missing=True),
             profile.label or f"globuswrap sync {profile.name}",
             profile.notify,
             deadline(profile),
@@ -188,7 +189,7 @@ def frame(profile: Profile, task: Task) -> Request:
         profile.source.collection,
         profile.destination.collection,
         (),
-        requests.Options(**{**asdict(options), "sync_level": level, "filters": ()}),
+        Options(**{**asdict(options), "sync_level": level, "filters": ()}),
         profile.label or f"globuswrap sync {profile.name}",
         profile.notify,
         deadline(profile),

@@ -21,7 +21,8 @@ from globuswrap.errors import UsageProblem
 from globuswrap.sync import state
 from globuswrap.sync.scan import SYMLINK_POLICIES, Filters, ScanOptions
 from globuswrap.system import files, units
-from globuswrap.transfers.request import SYNC_LEVELS, Options, digest_of
+from globuswrap.transfers.options import Common, Options, declared
+from globuswrap.transfers.request import digest_of
 
 DEFAULT_SETTLE = 10.0
 DEFAULT_MAX_DELETE = "25%"
@@ -90,9 +91,13 @@ class Profile:
     def request(self) -> str:
         """Digest of what a run is asked to do, beyond `identity`: options of the transfer, rules, links, deletion. Limits, label,
         notification and deadline do not count."""
-        options = {name: value for name, value in vars(self.options).items() if value not in (None, ())}
         return digest_of(
-            {"options": options, "filters": self.filters.rules, "symlinks": self.symlinks, "delete": self.delete}
+            {
+                "options": self.options.said(),
+                "filters": self.filters.rules,
+                "symlinks": self.symlinks,
+                "delete": self.delete,
+            }
         )
 
     @property
@@ -172,20 +177,11 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "label": _text,
     "notify": _text,
     "deadline": _text,
-    "sync-level": _one_of(*SYNC_LEVELS),
-    "preserve-timestamp": _truth,
-    "verify-checksum": _truth,
-    "encrypt-data": _truth,
-    "skip-source-errors": _truth,
-    "fail-on-quota-errors": _truth,
-    "source-local-user": _text,
-    "destination-local-user": _text,
+    **{
+        each.key: _truth if each.switch else _one_of(*each.choices) if each.choices else _text
+        for each in declared(Common)
+    },
 }
-
-_OPTIONS = (
-    *("sync-level", "preserve-timestamp", "verify-checksum", "encrypt-data", "skip-source-errors"),
-    *("fail-on-quota-errors", "source-local-user", "destination-local-user"),
-)
 
 
 def names() -> list[str]:
@@ -262,7 +258,7 @@ def _made(name: str | None, values: dict[str, Any], where: str) -> Profile:
 
 
 def _options(values: dict[str, Any], local: bool, where: str) -> Options:
-    said = {key.replace("-", "_"): values[key] for key in _OPTIONS if key in values}
+    said = {each.name: values[each.key] for each in declared(Common) if each.key in values}
     if local:
         if said.get("sync_level") not in (None, "checksum"):
             raise UsageProblem(
@@ -309,13 +305,12 @@ def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
 
 def describe(profile: Profile) -> dict[str, Any]:
     """A profile as data, for `list` and `--json`."""
-    options = {key: value for key, value in vars(profile.options).items() if value not in (None, ())}
     return {
         "name": profile.name,
         "source": profile.source.shown,
         "destination": profile.destination.shown,
         "local_root": profile.local_root,
-        "options": options,
+        "options": profile.options.said(),
         "filters": [list(rule) for rule in profile.filters.rules],
         "symlinks": profile.symlinks,
         "schedule": profile.schedule,

@@ -33,6 +33,7 @@ from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.operations import After
+from globuswrap.transfers.options import Options
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.submit import Intent, Policy
 from globuswrap.transfers.wait import Patience, Watcher
@@ -498,7 +499,7 @@ class _Runner:
     def _intent(self, current: Run, task: Task) -> Intent:
         profile = self.profile
         if task.whole:
-            options = requests.Options(
+            options = Options(
                 **{**vars(profile.options), "filters": profile.filters.rules}
                 | ({"sync_level": task.sync_level} if task.sync_level else {})
             )

@@ -24,7 +24,8 @@ from globuswrap.transfers.batching.parse import Unsendable
 from globuswrap.transfers.batching.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
 from globuswrap.transfers.batching.spool import Spool
 from globuswrap.transfers.operations import After
-from globuswrap.transfers.request import Item, Options, Request
+from globuswrap.transfers.options import Options
+from globuswrap.transfers.request import Item, Request
 from globuswrap.transfers.submit import Policy
 from globuswrap.transfers.wait import Patience, Watcher
 

@@ -18,6 +18,7 @@ from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.options import Options
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy, Submitted
@@ -68,7 +69,7 @@ def transfer(
     destination: str,
     *,
     recursive: bool | None = None,
-    options: requests.Options | None = None,
+    options: Options | None = None,
     policy: Policy | None = None,
     wait: bool | Patience = False,
     after: After | None = None,
@@ -83,7 +84,7 @@ def transfer(
         resolve.address(source),
         resolve.address(destination),
         recursive=recursive,
-        options=options or requests.Options(),
+        options=options or Options(),
         **rest,
     )
     return perform(request, policy, wait, after, watcher)
@@ -92,7 +93,7 @@ def transfer(
 def delete(
     *addresses: str,
     recursive: bool | None = None,
-    options: requests.Options | None = None,
+    options: Options | None = None,
     policy: Policy | None = None,
     wait: bool | Patience = False,
     after: After | None = None,
@@ -103,7 +104,7 @@ def delete(
     request = requests.delete(
         [resolve.address(each) for each in addresses],
         recursive=recursive,
-        options=options or requests.Options(),
+        options=options or Options(),
         **rest,
     )
     return perform(request, policy, wait, after, watcher)

@@ -12,11 +12,11 @@ from typing import Any
 from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import accounts, arguments
+from globuswrap.transfers.options import SYNC_LEVELS, Options
 
 LABEL_LIMIT = 128
 _TAG_LENGTH = len(" gw-") + 12
 
-SYNC_LEVELS = ("exists", "size", "mtime", "checksum")
 NOTIFY = ("on", "off", "succeeded", "failed", "inactive")
 
 
@@ -29,24 +29,6 @@ class Item:
     recursive: bool | None = None
     external_checksum: str | None = None
     checksum_algorithm: str | None = None
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `globus transfer` and `globus delete` take, under their names. None: not said, the service's default holds."""
-
-    sync_level: str | None = None
-    preserve_timestamp: bool | None = None
-    verify_checksum: bool | None = None
-    encrypt_data: bool | None = None
-    skip_source_errors: bool | None = None
-    fail_on_quota_errors: bool | None = None
-    delete_destination_extra: bool | None = None
-    filters: tuple[tuple[str, str], ...] = ()
-    ignore_missing: bool | None = None
-    enable_globs: bool | None = None
-    source_local_user: str | None = None
-    destination_local_user: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +124,7 @@ def content(request: Request) -> dict[str, Any]:
             ]
             for item in request.items
         ],
-        "options": {name: value for name, value in vars(request.options).items() if value not in (None, ())},
+        "options": request.options.said(),
     }
 
 
@@ -208,28 +190,12 @@ def command(request: Request, submission_id: str, label: str, version: tuple[int
         )
     return (
         *("transfer", *common),
-        *arguments.option("sync-level", options.sync_level),
         *arguments.toggle("recursive", item.recursive),
-        *arguments.switch("preserve-timestamp", options.preserve_timestamp),
-        *arguments.toggle("verify-checksum", options.verify_checksum),
-        *arguments.switch("encrypt-data", options.encrypt_data),
-        *arguments.switch("skip-source-errors", options.skip_source_errors),
-        *arguments.switch("fail-on-quota-errors", options.fail_on_quota_errors),
-        *mirror(options, version),
-        *(part for method, pattern in options.filters for part in (f"--{method}", pattern)),
+        *options.arguments(version),
         *arguments.option("external-checksum", item.external_checksum),
         *arguments.option("checksum-algorithm", item.checksum_algorithm),
-        *arguments.option("source-local-user", options.source_local_user),
-        *arguments.option("destination-local-user", options.destination_local_user),
         *("--", f"{request.source}:{item.source}", f"{request.destination}:{item.destination}"),
     )
-
-
-def mirror(options: Options, version: tuple[int, ...]) -> tuple[str, ...]:
-    """Mirrored deletion: `--delete-destination-extra` since 3.32, which warns on stderr about the older `--delete`."""
-    if not options.delete_destination_extra:
-        return ()
-    return ("--delete-destination-extra",) if version >= (3, 32) else ("--delete",)
 
 
 def document(request: Request, submission_id: str, label: str) -> dict[str, Any]:
@@ -252,22 +218,12 @@ def document(request: Request, submission_id: str, label: str) -> dict[str, Any]
             "interpret_globs": bool(options.enable_globs),
             "DATA": [{"DATA_TYPE": "delete_item", "path": item.source} for item in request.items],
         }
-    rules = [
-        {"DATA_TYPE": "filter_rule", "method": method, "name": name, "type": "file"} for method, name in options.filters
-    ]
     return {
         "DATA_TYPE": "transfer",
         **common,
         "source_endpoint": request.source,
         "destination_endpoint": request.destination,
-        **({} if options.sync_level is None else {"sync_level": SYNC_LEVELS.index(options.sync_level)}),
-        "verify_checksum": options.verify_checksum is not False,
-        "preserve_timestamp": bool(options.preserve_timestamp),
-        "encrypt_data": bool(options.encrypt_data),
-        "skip_source_errors": bool(options.skip_source_errors),
-        "fail_on_quota_errors": bool(options.fail_on_quota_errors),
-        "delete_destination_extra": bool(options.delete_destination_extra),
-        **({"filter_rules": rules} if rules else {}),
+        **options.document(),
         "DATA": [item_document(item) for item in request.items],
     }
 
