@@ -14,11 +14,9 @@ import pytest
 import support
 from command_line import GLOBUS
 from globuswrap import config
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections import names
 from globuswrap.globus import command
-from globuswrap.sandbox.launch import Sandbox
-
-pytest_plugins = ["globuswrap.sandbox.pytest_plugin"]
 
 # Under nohup, or in the background of a script, these would be ignored, and by every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -68,15 +66,27 @@ def a_quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
 
 
 @pytest.fixture
+def globus_sandbox_type() -> type[Sandbox]:
+    """Sandboxes in which globuswrap knows the collections."""
+    return Sandbox
+
+
+@pytest.fixture
+def sandbox(new_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    """A sandbox with the collections archive, scratch and results, and a user logged in."""
+    return new_sandbox()
+
+
+@pytest.fixture
 def new_sandbox(
-    new_sandbox: Callable[..., Sandbox], tmp_path_factory: pytest.TempPathFactory
+    new_globus_sandbox: Callable[..., Sandbox], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Sandbox]]:
     """As in the plugin; what `globus version` says of this very file is asked once, not in each sandbox (0.3 s each)."""
     known = tmp_path_factory.getbasetemp() / "globus-cli.json"
     started: list[Path] = []
 
     def start(**options: object) -> Sandbox:
-        box = new_sandbox(**options)
+        box = new_globus_sandbox(**options)
         cache = Path(box.env["XDG_CACHE_HOME"] or "") / "globuswrap" / known.name
         started.append(cache)
         if known.exists():
@@ -100,7 +110,7 @@ def loaded_globus() -> Iterator[str]:
         yield GLOBUS
         return
     from forked import Forked
-    from globuswrap.sandbox.launch import ENVIRONMENT
+    from globus_sandbox.launch import ENVIRONMENT
 
     server = Forked("globus", {**dict.fromkeys(support.inherited_settings()), "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT})
     yield str(server.path)

@@ -53,7 +53,7 @@ same() {
 }
 
 inside() {
-  local collections=$GLOBUSWRAP_SANDBOX_BASE/collections work=$GLOBUSWRAP_SANDBOX_BASE/demo
+  local collections=$GLOBUS_SANDBOX_BASE/collections work=$GLOBUS_SANDBOX_BASE/demo
   local verbose=() count size chain
   [[ $1 == --verbose ]] && verbose=(-v)
   mkdir -p "$work/expected"
@@ -86,7 +86,7 @@ inside() {
   same "what was staged out" expected.sums results.sums
   printf 'staged out:  %d files, checksums equal\n' "$(wc -l <results.sums)"
   [[ $(wc -l <results.sums) -eq $count ]] || die "files are missing"
-  [[ -z $(find "$GLOBUSWRAP_SANDBOX_BASE" . -name pwned -print -quit) ]] || die "a file name was executed"
+  [[ -z $(find "$GLOBUS_SANDBOX_BASE" . -name pwned -print -quit) ]] || die "a file name was executed"
 
   if [[ ${#verbose[@]} -gt 0 ]]; then
     step "the requests that the globus commands made"

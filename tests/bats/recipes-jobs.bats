@@ -14,9 +14,9 @@ setup() {
 in_sandbox() {
   cat >inside.sh <<SCRIPT
 set -euo pipefail
-archive=\$GLOBUSWRAP_SANDBOX_BASE/collections/archive
-scratch=\$GLOBUSWRAP_SANDBOX_BASE/collections/scratch
-results=\$GLOBUSWRAP_SANDBOX_BASE/collections/results
+archive=\$GLOBUS_SANDBOX_BASE/collections/archive
+scratch=\$GLOBUS_SANDBOX_BASE/collections/scratch
+results=\$GLOBUS_SANDBOX_BASE/collections/results
 export SCRATCH=\$scratch PATH=$REPOSITORY/bin:\$PATH
 $1
 SCRIPT

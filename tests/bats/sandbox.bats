@@ -18,7 +18,7 @@ teardown() {
 globus() { "$REPOSITORY/.venv/bin/globus" "$@"; }
 
 @test "run: the command sees a sandbox, its exit code is the one of run, and nothing is left" {
-  run "$LAUNCHER" sandbox run -- sh -c 'globus whoami; echo "$GLOBUSWRAP_SANDBOX_BASE" >base; exit 9'
+  run "$LAUNCHER" sandbox run -- sh -c 'globus whoami; echo "$GLOBUS_SANDBOX_BASE" >base; exit 9'
   assert_status 9
   [[ $output == *rehearsal@sandbox.example.org* ]]
   local base
@@ -62,9 +62,9 @@ globus() { "$REPOSITORY/.venv/bin/globus" "$@"; }
 
 @test "up twice is up once" {
   sandbox_start
-  local first=$GLOBUSWRAP_SANDBOX
+  local first=$GLOBUS_SANDBOX_URL
   sandbox_start
-  [[ $GLOBUSWRAP_SANDBOX == "$first" ]]
+  [[ $GLOBUS_SANDBOX_URL == "$first" ]]
 }
 
 @test "fault, progress and clock drive a task" {
@@ -91,10 +91,10 @@ globus() { "$REPOSITORY/.venv/bin/globus" "$@"; }
 
 @test "shell: opened in the running sandbox" {
   sandbox_start
-  run --separate-stderr env SHELL=/bin/sh "$LAUNCHER" sandbox shell --base "$BATS_TEST_TMPDIR/sandbox" <<<'globus whoami; echo "$GLOBUSWRAP_SANDBOX"'
+  run --separate-stderr env SHELL=/bin/sh "$LAUNCHER" sandbox shell --base "$BATS_TEST_TMPDIR/sandbox" <<<'globus whoami; echo "$GLOBUS_SANDBOX_URL"'
   assert_status 0
   assert_line rehearsal@sandbox.example.org
-  assert_line "$GLOBUSWRAP_SANDBOX"
+  assert_line "$GLOBUS_SANDBOX_URL"
 }
 
 @test "the helper fails a test that asks for what is not served" {

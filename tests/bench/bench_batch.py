@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lib"))
 
-from globuswrap.sandbox.launch import Sandbox  # noqa: E402
+from globuswrap.cli.sandbox import Sandbox  # noqa: E402
 from globuswrap.system import process  # noqa: E402
 
 GLOBUS = str(Path(sys.executable).parent / "globus")

@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "lib"), str(ROOT / "tests" / "py")]
 
-from globuswrap.sandbox.launch import Sandbox  # noqa: E402
+from globuswrap.cli.sandbox import Sandbox  # noqa: E402
 from slurm.node import SlurmNode, missing_programs  # noqa: E402
 
 POLL = 5.0

@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globuswrap.cli.sandbox import Sandbox
 
 HEADERS = {
     "Authorization": f"Bearer {auth.token('access', 'transfer.api.globus.org', auth.USER)}",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import support
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 
 #: The real one, beside the Python that runs the tests.
 GLOBUS = str(Path(sys.executable).parent / "globus")

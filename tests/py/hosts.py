@@ -23,7 +23,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 import support
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 
 #: Run as the first process inside: names the host, hides the boot id, makes the listening socket and hands it out.
 _INSIDE = """

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from support import LAUNCHER
 
 SOURCE, DESTINATION = "archive", "results"

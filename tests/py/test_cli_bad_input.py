@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from command_line import run
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 
 UUID = "aaaaaaaa-0000-4000-8000-000000000001"
 

@@ -21,7 +21,7 @@ import support
 from command_line import run
 from globuswrap.cli import completing
 from globuswrap.cli.completing import split
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from support import HOSTILE_NAMES
 
 

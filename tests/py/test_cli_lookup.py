@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from command_line import accepted, run, run_json
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from support import LAUNCHER, REPOSITORY
 from sync_support import Beam
 

@@ -10,7 +10,7 @@ import pytest
 from command_line import run
 from globuswrap.cli import app
 from globuswrap.cli.options import SubmitOptions, WaitOptions
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 
 
 @pytest.mark.parametrize("line", ["transfer", "delete", "batch", "stage in", "stage out", "sync run"])

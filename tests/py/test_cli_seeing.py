@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from command_line import on_terminal, run, run_json
 from globuswrap.cli import output
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections import mounts, names
 from globuswrap.collections.address import Address
 from globuswrap.collections.names import Collection
 from globuswrap.errors import UsageProblem
-from globuswrap.sandbox.launch import Sandbox
 
 # --- names ------------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from globuswrap.cli import app
 from support import REPOSITORY
 
 LIBRARY = REPOSITORY / "lib" / "globuswrap"
+SANDBOX = REPOSITORY / "lib" / "globus_sandbox"
 DOCS = REPOSITORY / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), REPOSITORY / "README.md", *(REPOSITORY / "recipes").rglob("*.md")])
 
@@ -149,12 +150,14 @@ def test_every_exit_code_is_documented() -> None:
 
 
 def modules() -> dict[Path, ast.Module]:
-    return {path: ast.parse(path.read_text("utf-8")) for path in sorted(LIBRARY.rglob("*.py"))}
+    """globuswrap, and globus_sandbox, whose problems `globuswrap sandbox` reports under the same codes."""
+    paths = [*LIBRARY.rglob("*.py"), *SANDBOX.rglob("*.py")]
+    return {path: ast.parse(path.read_text("utf-8")) for path in sorted(paths)}
 
 
 def problem_classes(trees: dict[Path, ast.Module]) -> set[str]:
     """Problem and everything derived from it."""
-    found = {"Problem"}
+    found = {"Problem", "SandboxError"}
     classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     while True:
         more = {node.name for node in classes if {ast.unparse(base).split(".")[-1] for base in node.bases} & found}
@@ -187,7 +190,7 @@ def message_codes() -> dict[str, str]:
                 chosen = [each.body, each.orelse] if isinstance(each, ast.IfExp) else [each]
                 for one in chosen:
                     if isinstance(one, ast.Constant) and isinstance(one.value, str):
-                        found.setdefault(one.value, f"{path.relative_to(LIBRARY)}:{node.lineno}")
+                        found.setdefault(one.value, f"{path.relative_to(LIBRARY.parent)}:{node.lineno}")
     return {code: place for code, place in found.items() if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code)}
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import command_line
 import support
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globuswrap.cli.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

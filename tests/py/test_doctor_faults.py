@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from command_line import on_terminal, run, run_json
-from globuswrap.sandbox.launch import Sandbox, write_config
+from globuswrap.cli.sandbox import Sandbox, write_config
 
 pytestmark = pytest.mark.slow  # a dozen globus processes each, some twice
 

@@ -33,11 +33,11 @@ import pytest
 import support
 from command_line import run
 from forked import Forked
+from globus_sandbox import auth, faults
+from globus_sandbox.documents import CollectionRegistry, Documents
+from globus_sandbox.tasks import Engine
 from globuswrap import errors
-from globuswrap.sandbox import auth, faults
-from globuswrap.sandbox.launch import Sandbox
-from globuswrap.sandbox.state import Shelf, State
-from globuswrap.sandbox.tasks import Engine
+from globuswrap.cli.sandbox import Sandbox
 
 ANNA, BEN = "anna@example.org", "ben@example.org"
 INDEX = "99999999-0000-4000-8000-000000000009"
@@ -415,7 +415,7 @@ def _(place: Place) -> tuple[str, ...]:
 )
 def _(place: Place) -> tuple[str, ...]:
     directory = flow_directory(place, 'subtitle = "and better"\n')
-    from globuswrap.sandbox.launch import ENVIRONMENT
+    from globus_sandbox.launch import ENVIRONMENT
 
     name = f"{ENVIRONMENT}/{auth.CLIENT}"
     (directory / "deployed.json").write_text(json.dumps({name: {"keyword": "gw-0", "id": deployed(place)}}))
@@ -677,7 +677,7 @@ def strikes_request(kind: str, requests: list[tuple[str, str, str]]) -> list[dic
     found = []
     for service, method, path in requests:
         fault = {"kind": kind, **FIELDS.get(kind, {}), "service": service, "method": method, "path": path, "count": 1}
-        there = faults.Faults(State(), Shelf([]))
+        there = faults.Faults(Documents(), CollectionRegistry([]))
         there.add(fault)
         if there.for_request(service, method, path):
             found.append(fault)

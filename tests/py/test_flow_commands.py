@@ -15,8 +15,8 @@ import pytest
 
 import support
 from command_line import run, run_json
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.flows import definition, runs
-from globuswrap.sandbox.launch import Sandbox
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
 

@@ -10,9 +10,9 @@ import pytest
 
 import support
 from command_line import run, run_json
+from globus_sandbox import auth
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.errors import UsageProblem
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
 from globuswrap.search import entries
 from globuswrap.search.entries import Defaults
 

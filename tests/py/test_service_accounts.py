@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from command_line import run, run_json
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globuswrap.cli.sandbox import Sandbox
 
 
 @pytest.fixture

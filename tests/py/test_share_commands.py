@@ -11,8 +11,8 @@ import pytest
 
 import support
 from command_line import accepted, run, run_json
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globuswrap.cli.sandbox import Sandbox
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import support
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from slurm.cluster import until
 from slurm.node import SlurmNode, missing_programs
 

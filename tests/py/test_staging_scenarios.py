@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import support
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from slurm.cluster import Cluster, PbsCluster, SlurmCluster, until
 from slurm.node import SlurmNode, missing_programs
 

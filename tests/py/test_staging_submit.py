@@ -12,7 +12,7 @@ import pytest
 
 import support
 from command_line import run, run_json
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 
 OUT = "#GLOBUS stage-out scratch:/%j/out/ results:/out/\n"
 IN = "#GLOBUS stage-in archive:/in/ scratch:/%j/in/\n"

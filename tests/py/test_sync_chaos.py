@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.system.process import child_environment
 from support import LAUNCHER
 from sync_support import Beam

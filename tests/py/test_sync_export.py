@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from globuswrap import config
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections import names
 from globuswrap.errors import UsageProblem
-from globuswrap.sandbox.launch import Sandbox
 from globuswrap.sync import export, profile, schedule
 from support import LAUNCHER, cannot, require_tool
 from sync_support import GLOBUS, Beam

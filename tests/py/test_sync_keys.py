@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from globuswrap import config
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections.address import Address
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command
-from globuswrap.sandbox.launch import Sandbox
 from globuswrap.sync import profile as profiles
 from globuswrap.sync import run as running
 from globuswrap.sync.profile import Profile

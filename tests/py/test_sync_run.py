@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections.address import Address
-from globuswrap.sandbox.launch import Sandbox
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import State, Task
 from support import HOSTILE_NAMES

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from command_line import GLOBUS, accepted, run, run_json
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from support import HOSTILE_NAMES, REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("globus_loaded")

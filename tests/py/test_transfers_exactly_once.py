@@ -22,8 +22,8 @@ import pytest
 
 from command_line import GLOBUS, accepted, globus_starts, run, run_json
 from forked import Forked
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globuswrap.cli.sandbox import Sandbox
 from support import LAUNCHER
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import support
 from command_line import GLOBUS, run, run_json
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.transfers import outcome
 
 

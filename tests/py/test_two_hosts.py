@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import hosts
-from globuswrap.sandbox.launch import Sandbox
+from globuswrap.cli.sandbox import Sandbox
 from hosts import Host
 from slurm.cluster import PbsCluster, until
 from sync_support import Beam

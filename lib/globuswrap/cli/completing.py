@@ -275,9 +275,9 @@ def _fixed(*values: str) -> Callable[[str], Iterable[str]]:
 
 
 def _sandbox_faults(current: str) -> Iterable[str]:
-    from globuswrap.sandbox.faults import KINDS
+    from globuswrap.cli.sandbox import FAULTS
 
-    return list(KINDS)
+    return FAULTS
 
 
 _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {

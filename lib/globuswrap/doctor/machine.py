@@ -63,7 +63,7 @@ def _state() -> Iterator[Finding]:
         why = "others can read the paths and names of what you move"
         yield warning("state-readable", f"{directory} is open to others ({mode:04o})", why, f"chmod 700 {quoted}")
     kind = file_system(str(directory))
-    if kind in _VOLATILE and not os.environ.get("GLOBUSWRAP_SANDBOX"):
+    if kind in _VOLATILE and not os.environ.get("GLOBUS_SANDBOX_URL"):
         why = "a restart loses the journal, and with it what was submitted"
         yield warning("state-volatile", f"{directory} is in memory ({kind})", why, "set XDG_STATE_HOME to a disk")
     room = os.statvfs(directory)

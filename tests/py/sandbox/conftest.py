@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globus_sandbox.launch import Sandbox
 
 
 def globus_command() -> str:
@@ -33,6 +33,17 @@ def globus_path() -> str:
             pytest.fail("there is no globus command")
         pytest.skip("there is no globus command")
     return found
+
+
+@pytest.fixture
+def new_sandbox(new_globus_sandbox: Callable[..., Sandbox]) -> Callable[..., Sandbox]:
+    """As those have it who install the package: without globuswrap's own settings."""
+    return new_globus_sandbox
+
+
+@pytest.fixture
+def globus_sandbox_type() -> type[Sandbox]:
+    return Sandbox
 
 
 class Cli:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globus_sandbox.launch import Sandbox
 
 COLLECTIONS = ("archive", "scratch", "shared:guest", "laptop:gcp")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import support
-from globuswrap.sandbox import faults
+from globus_sandbox import faults
 
 DOCS = support.REPOSITORY / "docs"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from globuswrap.errors import UsageProblem
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox.errors import BadRequest
+from globus_sandbox.launch import Sandbox
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -292,7 +292,7 @@ def test_faults_are_counted_skipped_and_matched(api: Any, sandbox: Sandbox) -> N
     ],
 )
 def test_a_fault_that_says_nothing_is_refused(sandbox: Sandbox, fault: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageProblem, match=words):
+    with pytest.raises(BadRequest, match=words):
         sandbox.control.fault(fault)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globus_sandbox.launch import Sandbox
 from sandbox.test_recordings import differences, recorded, shape, testing
 
 #: Fields of a kind, or recorded only for some documents of it.

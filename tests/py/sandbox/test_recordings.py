@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import support
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox import auth
+from globus_sandbox.launch import Sandbox
 
 try:
     import globus_sdk.testing as testing

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from globuswrap.errors import TryLater, UsageProblem
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox.errors import BadRequest, Unreachable
+from globus_sandbox.launch import Sandbox
 
 
 @pytest.mark.sandbox_unknown
@@ -58,10 +58,10 @@ def test_the_fixture_fails_a_test_that_asks_for_what_is_not_served(tmp_path: Pat
     test.write_text(
         "import urllib.error, urllib.request\n"
         "import pytest\n"
-        'pytest_plugins = ["globuswrap.sandbox.pytest_plugin"]\n'
-        "def test_it(sandbox):\n"
+        "def test_it(globus_sandbox):\n"
+        "    open_ = urllib.request.build_opener(urllib.request.ProxyHandler({})).open\n"
         "    with pytest.raises(urllib.error.HTTPError):\n"
-        "        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sandbox.url + '/transfer/v0.10/nowhere')\n"
+        "        open_(globus_sandbox.url + '/transfer/v0.10/nowhere')\n"
     )
     library = [str(Path(__file__).parents[3] / "lib"), os.environ.get("PYTHONPATH", "")]
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(test)]
@@ -94,7 +94,7 @@ def test_state_on_disk_survives_kill_9(new_sandbox: Any, api_of: Any) -> None:
     requests = len(box.control.requests())
     url = box.url
     box.kill()
-    with pytest.raises(TryLater):
+    with pytest.raises(Unreachable):
         box.control.health()
     box.restart()
     assert box.url == url
@@ -184,15 +184,13 @@ def test_a_token_of_the_real_globus_is_refused_and_not_written_down(api: Any, sa
 
 def test_the_surroundings_are_the_sandbox_alone(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOBUS_PROFILE", "work")
-    monkeypatch.setenv("GLOBUSWRAP_JSON", "1")
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:1")
     done = sandbox.run(["env"])
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    assert "GLOBUS_PROFILE" not in seen and "GLOBUSWRAP_JSON" not in seen and "HTTP_PROXY" not in seen
+    assert "GLOBUS_PROFILE" not in seen and "HTTP_PROXY" not in seen
     assert seen["HOME"].startswith(str(sandbox.base)) and seen["XDG_CONFIG_HOME"].startswith(seen["HOME"])
     services = [value for name, value in seen.items() if name.startswith("GLOBUS_SDK_SERVICE_URL_")]
     assert len(services) == 6 and all(value.startswith(sandbox.url + "/") for value in services)
-    assert sandbox.config_file == Path(seen["XDG_CONFIG_HOME"]) / "globuswrap/config.toml"
 
 
 def test_the_token_store_is_private_and_as_the_cli_leaves_it(sandbox: Sandbox) -> None:
@@ -218,7 +216,7 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     library = str(Path(__file__).parents[3] / "lib")
     code = (
         f"import sys, os; sys.path.insert(0, {library!r})\n"
-        "from globuswrap.sandbox.launch import Sandbox\n"
+        "from globus_sandbox.launch import Sandbox\n"
         f"box = Sandbox({str(tmp_path / 'box')!r}); box.start(); print(box.pid, flush=True); os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -233,14 +231,14 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [["a:b"], ["a/b"], [""]])
 def test_a_collection_that_cannot_be(names: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UsageProblem):
+    with pytest.raises(BadRequest):
         Sandbox(tmp_path, collections=names)
 
 
 def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite").mkdir(parents=True)
     box = Sandbox(tmp_path, durable=True)
-    with pytest.raises(TryLater, match="did not"):
+    with pytest.raises(Unreachable, match="did not"):
         box.start()
     box.stop()
 

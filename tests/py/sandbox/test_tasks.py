@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import support
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox.launch import Sandbox
 
 
 def write(directory: Path, files: dict[str, str]) -> None:

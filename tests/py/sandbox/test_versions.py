@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import support
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox.launch import Sandbox
 from sandbox import scenario
 
 TABLE = support.REPOSITORY / "docs" / "sandbox-commands.md"

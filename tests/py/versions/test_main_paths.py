@@ -15,9 +15,9 @@ import pytest
 
 import command_line
 import support
+from globus_sandbox import auth
+from globuswrap.cli.sandbox import Sandbox
 from globuswrap.globus import versions
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.launch import Sandbox
 from sync_support import Beam
 
 NEWEST = "newest"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.state import Collection, seconds_of, spaced
-from globuswrap.sandbox.transfer import V, bad, collection_of, result
-from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, words
+from globus_sandbox import auth
+from globus_sandbox.documents import Collection, seconds_of, spaced
+from globus_sandbox.transfer import V, bad, collection_of, result
+from globus_sandbox.web import Call, Refusal, Reply, Routes, words
 
 routes = Routes("transfer")
 
@@ -18,9 +18,9 @@ PRINCIPALS = ("identity", "group", "all_authenticated_users", "anonymous")
 _RULE = words("DATA_TYPE id principal principal_type path permissions notify_email notify_message expiration_date")
 
 
-def shared(world: Any, call: Call) -> Collection:
+def shared(state: Any, call: Call) -> Collection:
     """The guest collection a permission is for. Raises Refusal: only those have permissions (documented)."""
-    collection: Collection = collection_of(world, call.params["endpoint"])
+    collection: Collection = collection_of(state, call.params["endpoint"])
     if not collection.is_guest:
         raise Refusal(
             403,
@@ -31,7 +31,7 @@ def shared(world: Any, call: Call) -> Collection:
     return collection
 
 
-def rules_of(world: Any, collection: Collection) -> list[dict[str, Any]]:
+def rules_of(state: Any, collection: Collection) -> list[dict[str, Any]]:
     own = {
         "DATA_TYPE": "access",
         "id": None,
@@ -44,31 +44,31 @@ def rules_of(world: Any, collection: Collection) -> list[dict[str, Any]]:
         "create_time": None,
         "expiration_date": None,
     }
-    return [own, *(rule["rule"] for rule in world.state.all("access") if rule["collection"] == collection.id)]
+    return [own, *(rule["rule"] for rule in state.documents.all("access") if rule["collection"] == collection.id)]
 
 
 @routes("GET", V + "/endpoint/{endpoint}/access_list", query=("fields",))
-def access_list(world: Any, call: Call) -> dict[str, Any]:
-    rows = rules_of(world, shared(world, call))
+def access_list(state: Any, call: Call) -> dict[str, Any]:
+    rows = rules_of(state, shared(state, call))
     return {"DATA_TYPE": "access_list", "endpoint": call.params["endpoint"], "length": len(rows), "DATA": rows}
 
 
-def rule_of(world: Any, call: Call) -> dict[str, Any]:
-    collection = shared(world, call)
-    found = world.state.get("access", call.params["rule"].lower())
+def rule_of(state: Any, call: Call) -> dict[str, Any]:
+    collection = shared(state, call)
+    found = state.documents.get("access", call.params["rule"].lower())
     if found is None or found["collection"] != collection.id:
         raise Refusal(404, "AccessRuleNotFound", f"No access rule '{call.params['rule']}'")
     return dict(found["rule"])
 
 
 @routes("GET", V + "/endpoint/{endpoint}/access/{rule}", query=("fields",))
-def access_show(world: Any, call: Call) -> dict[str, Any]:
-    return rule_of(world, call)
+def access_show(state: Any, call: Call) -> dict[str, Any]:
+    return rule_of(state, call)
 
 
 @routes("POST", V + "/endpoint/{endpoint}/access", body=_RULE)
-def access_create(world: Any, call: Call) -> Reply:
-    collection = shared(world, call)
+def access_create(state: Any, call: Call) -> Reply:
+    collection = shared(state, call)
     body = call.body or {}
     kind, principal = body.get("principal_type"), body.get("principal") or ""
     path, permissions = body.get("path"), body.get("permissions")
@@ -80,7 +80,7 @@ def access_create(world: Any, call: Call) -> Reply:
         raise bad(f"Invalid permissions: '{permissions}'")
     if not isinstance(path, str) or not path.startswith("/") or not path.endswith("/"):
         raise bad("path must start and end with '/'", "InvalidPath")
-    rows = rules_of(world, collection)
+    rows = rules_of(state, collection)
     for row in rows[1:]:
         if (row["principal_type"], row["principal"], row["path"]) == (kind, principal, path):
             raise Refusal(409, "Exists", "This principal already has a permission for this path")
@@ -95,10 +95,10 @@ def access_create(world: Any, call: Call) -> Reply:
         "permissions": permissions,
         "role_id": None,
         "role_type": None,
-        "create_time": spaced(world.clock.now()).replace(" ", "T"),
+        "create_time": spaced(state.clock.now()).replace(" ", "T"),
         "expiration_date": _expiration(body.get("expiration_date")),
     }
-    world.state.put("access", str(rule["id"]), {"collection": collection.id, "rule": rule})
+    state.documents.put("access", str(rule["id"]), {"collection": collection.id, "rule": rule})
     return Reply(
         {
             "DATA_TYPE": "access_create_result",
@@ -123,8 +123,8 @@ def _expiration(text: Any) -> str | None:
 
 
 @routes("PUT", V + "/endpoint/{endpoint}/access/{rule}", body=_RULE)
-def access_update(world: Any, call: Call) -> dict[str, Any]:
-    rule = rule_of(world, call)
+def access_update(state: Any, call: Call) -> dict[str, Any]:
+    rule = rule_of(state, call)
     body = call.body or {}
     if "permissions" in body:
         if body["permissions"] not in ("r", "rw"):
@@ -132,15 +132,15 @@ def access_update(world: Any, call: Call) -> dict[str, Any]:
         rule["permissions"] = body["permissions"]
     if "expiration_date" in body:
         rule["expiration_date"] = _expiration(body["expiration_date"])
-    collection = shared(world, call)
-    world.state.put("access", rule["id"], {"collection": collection.id, "rule": rule})
+    collection = shared(state, call)
+    state.documents.put("access", rule["id"], {"collection": collection.id, "rule": rule})
     return result(call, "Updated", f"Access rule '{rule['id']}' permissions updated successfully")
 
 
 @routes("DELETE", V + "/endpoint/{endpoint}/access/{rule}")
-def access_delete(world: Any, call: Call) -> dict[str, Any]:
-    rule = rule_of(world, call)
-    world.state.remove("access", rule["id"])
+def access_delete(state: Any, call: Call) -> dict[str, Any]:
+    rule = rule_of(state, call)
+    state.documents.remove("access", rule["id"])
     return result(call, "Deleted", f"Access rule '{rule['id']}' deleted successfully")
 
 
@@ -150,9 +150,9 @@ ROLES = ("administrator", "access_manager", "activity_manager", "activity_monito
 
 
 @routes("GET", V + "/endpoint/{endpoint}/role_list", query=("fields",))
-def role_list(world: Any, call: Call) -> dict[str, Any]:
-    collection = collection_of(world, call.params["endpoint"])
-    rows = [role["role"] for role in world.state.all("role") if role["collection"] == collection.id]
+def role_list(state: Any, call: Call) -> dict[str, Any]:
+    collection = collection_of(state, call.params["endpoint"])
+    rows = [role["role"] for role in state.documents.all("role") if role["collection"] == collection.id]
     return {"DATA_TYPE": "role_list", "length": len(rows), "DATA": [_owner_role(collection), *rows]}
 
 
@@ -167,24 +167,24 @@ def _owner_role(collection: Collection) -> dict[str, Any]:
 
 
 @routes("GET", V + "/endpoint/{endpoint}/role/{role}", query=("fields",))
-def role_show(world: Any, call: Call) -> dict[str, Any]:
-    return _role_of(world, call)
+def role_show(state: Any, call: Call) -> dict[str, Any]:
+    return _role_of(state, call)
 
 
-def _role_of(world: Any, call: Call) -> dict[str, Any]:
-    collection = collection_of(world, call.params["endpoint"])
+def _role_of(state: Any, call: Call) -> dict[str, Any]:
+    collection = collection_of(state, call.params["endpoint"])
     if call.params["role"].lower() == collection.id:
         return _owner_role(collection)
-    found = world.state.get("role", call.params["role"].lower())
+    found = state.documents.get("role", call.params["role"].lower())
     if found is None or found["collection"] != collection.id:
         raise Refusal(404, "RoleNotFound", f"No role '{call.params['role']}'")
     return dict(found["role"])
 
 
 @routes("POST", V + "/endpoint/{endpoint}/role", body=("DATA_TYPE", "principal", "principal_type", "role"))
-def role_create(world: Any, call: Call) -> Reply:
+def role_create(state: Any, call: Call) -> Reply:
     """Only for Globus Connect Personal: the roles of others are their manager's business (documented)."""
-    collection = collection_of(world, call.params["endpoint"])
+    collection = collection_of(state, call.params["endpoint"])
     if not collection.entity_type.startswith("GCP"):
         raise Refusal(403, "PermissionDenied", f"Roles of a {collection.entity_type} are managed by its GCS Manager")
     body = call.body or {}
@@ -198,17 +198,17 @@ def role_create(world: Any, call: Call) -> Reply:
         "principal_type": body["principal_type"],
         "role": body["role"],
     }
-    for other in world.state.all("role"):
+    for other in state.documents.all("role"):
         if other["collection"] == collection.id and {**other["role"], "id": role["id"]} == role:
             raise Refusal(409, "Exists", "This principal has this role already")
-    world.state.put("role", role["id"], {"collection": collection.id, "role": role})
+    state.documents.put("role", role["id"], {"collection": collection.id, "role": role})
     return Reply(role, 201)
 
 
 @routes("DELETE", V + "/endpoint/{endpoint}/role/{role}")
-def role_delete(world: Any, call: Call) -> dict[str, Any]:
-    role = _role_of(world, call)
-    if world.state.remove("role", role["id"]) is None:
+def role_delete(state: Any, call: Call) -> dict[str, Any]:
+    role = _role_of(state, call)
+    if state.documents.remove("role", role["id"]) is None:
         raise Refusal(403, "PermissionDenied", "The owner's role cannot be deleted")
     return result(call, "Deleted", "Role deleted successfully")
 
@@ -219,30 +219,30 @@ _BOOKMARK = ("DATA_TYPE", "endpoint_id", "path", "name", "pinned")
 
 
 @routes("GET", V + "/bookmark_list", query=("limit", "offset"))
-def bookmark_list(world: Any, call: Call) -> dict[str, Any]:
-    rows = world.state.all("bookmark")
+def bookmark_list(state: Any, call: Call) -> dict[str, Any]:
+    rows = state.documents.all("bookmark")
     return {"DATA_TYPE": "bookmark_list", "DATA": rows}
 
 
-def _bookmark_of(world: Any, call: Call) -> dict[str, Any]:
-    found = world.state.get("bookmark", call.params["bookmark"].lower())
+def _bookmark_of(state: Any, call: Call) -> dict[str, Any]:
+    found = state.documents.get("bookmark", call.params["bookmark"].lower())
     if found is None:
         raise Refusal(404, "BookmarkNotFound", f"No bookmark '{call.params['bookmark']}'")
     return dict(found)
 
 
-def _checked_name(world: Any, name: Any, key: str) -> str:
+def _checked_name(state: Any, name: Any, key: str) -> str:
     if not isinstance(name, str) or not name or len(name) > 128 or name != name.strip():
         raise bad("Invalid bookmark name")
-    if any(other["name"] == name and other["id"] != key for other in world.state.all("bookmark")):
+    if any(other["name"] == name and other["id"] != key for other in state.documents.all("bookmark")):
         raise Refusal(409, "Exists", f"A bookmark named '{name}' exists")
     return name
 
 
 @routes("POST", V + "/bookmark", body=_BOOKMARK)
-def bookmark_create(world: Any, call: Call) -> Reply:
+def bookmark_create(state: Any, call: Call) -> Reply:
     body = call.body or {}
-    collection = collection_of(world, str(body.get("endpoint_id", "")))
+    collection = collection_of(state, str(body.get("endpoint_id", "")))
     key = str(uuid.uuid4())
     path = body.get("path")
     if not isinstance(path, str) or not path.endswith("/") or not path.startswith(("/", "~")):
@@ -250,36 +250,36 @@ def bookmark_create(world: Any, call: Call) -> Reply:
     bookmark = {
         "DATA_TYPE": "bookmark",
         "id": key,
-        "name": _checked_name(world, body.get("name"), key),
+        "name": _checked_name(state, body.get("name"), key),
         "endpoint_id": collection.id,
         "path": path,
         "pinned": bool(body.get("pinned", False)),
     }
-    world.state.put("bookmark", key, bookmark)
+    state.documents.put("bookmark", key, bookmark)
     return Reply(bookmark, 201)
 
 
 @routes("GET", V + "/bookmark/{bookmark}")
-def bookmark_show(world: Any, call: Call) -> dict[str, Any]:
-    return _bookmark_of(world, call)
+def bookmark_show(state: Any, call: Call) -> dict[str, Any]:
+    return _bookmark_of(state, call)
 
 
 @routes("PUT", V + "/bookmark/{bookmark}", body=_BOOKMARK)
-def bookmark_update(world: Any, call: Call) -> dict[str, Any]:
-    bookmark = _bookmark_of(world, call)
+def bookmark_update(state: Any, call: Call) -> dict[str, Any]:
+    bookmark = _bookmark_of(state, call)
     body = call.body or {}
     if "name" in body:
-        bookmark["name"] = _checked_name(world, body["name"], bookmark["id"])
+        bookmark["name"] = _checked_name(state, body["name"], bookmark["id"])
     if "pinned" in body:
         bookmark["pinned"] = bool(body["pinned"])
-    world.state.put("bookmark", bookmark["id"], bookmark)
+    state.documents.put("bookmark", bookmark["id"], bookmark)
     return bookmark
 
 
 @routes("DELETE", V + "/bookmark/{bookmark}")
-def bookmark_delete(world: Any, call: Call) -> dict[str, Any]:
-    bookmark = _bookmark_of(world, call)
-    world.state.remove("bookmark", bookmark["id"])
+def bookmark_delete(state: Any, call: Call) -> dict[str, Any]:
+    bookmark = _bookmark_of(state, call)
+    state.documents.remove("bookmark", bookmark["id"])
     return result(call, "Deleted", f"Bookmark '{bookmark['id']}' deleted successfully")
 
 

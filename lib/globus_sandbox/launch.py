@@ -8,9 +8,8 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import sqlite3
-import subprocess  # for the class that `run` returns; programs are run by system.process
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,18 +17,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, NoReturn
 
-from globuswrap.errors import TryLater, UsageProblem
-from globuswrap.sandbox import auth, browser
-from globuswrap.sandbox.control import Control
-from globuswrap.sandbox.state import ENTITY_TYPES, id_of
-from globuswrap.system import process
+from globus_sandbox import auth, browser
+from globus_sandbox.control import Control
+from globus_sandbox.documents import ENTITY_TYPES, id_of
+from globus_sandbox.errors import BadRequest, Unreachable
 
 #: An environment the SDK does not know: a service that is not set fails instead of reaching the real Globus.
-ENVIRONMENT = "globuswrap-sandbox"
+ENVIRONMENT = "globus-sandbox"
 #: How long a server may take to answer for the first time.
-PATIENCE = 20.0
+START_TIMEOUT = 20.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,34 @@ class Served:
     id: str
     path: Path
     kind: str
+
+
+def child_environment(laid: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment with `laid` over it; None deletes a variable."""
+    env = {name: value for name, value in os.environ.items() if name not in laid}
+    return env | {name: value for name, value in laid.items() if value is not None}
+
+
+def find_program(name: str, env: Mapping[str, str]) -> str:
+    """The path of an executable. Raises BadRequest when there is none."""
+    found = shutil.which(name, path=env.get("PATH"))
+    if found is None:
+        raise BadRequest("program-missing", f"{name}: no such program", "install it, or put it on PATH")
+    return os.path.abspath(found)
+
+
+def become(argv: Sequence[str], laid: Mapping[str, str | None]) -> NoReturn:
+    """End this program and be another one, in the surroundings of a sandbox. Raises BadRequest."""
+    env = child_environment(laid)
+    program = find_program(argv[0], env)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(program, list(argv), env)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "surrogateescape")
 
 
 class Sandbox:
@@ -62,15 +88,15 @@ class Sandbox:
         keep: bool = False,
     ) -> None:
         if login not in ("user", "client", "none"):
-            raise UsageProblem("sandbox-login", f"login {login!r}", "user, client or none")
+            raise BadRequest("sandbox-login", f"login {login!r}", "user, client or none")
         served(Path(), collections)  # what cannot be leaves no directory behind
         self._own_base = base is None
-        self.base = Path(tempfile.mkdtemp(prefix="globuswrap-sandbox-") if base is None else base).absolute()
+        self.base = Path(tempfile.mkdtemp(prefix="globus-sandbox-") if base is None else base).absolute()
         self.login_mode = login
         self._progress = progress
         self._durable = durable
         self._keep = keep
-        self._server: process.Started | None = None
+        self._server: subprocess.Popen[bytes] | None = None
         self.pid = 0
         self.url = ""
         self.collections = {one.name: one for one in served(self.base / "collections", collections)}
@@ -95,24 +121,22 @@ class Sandbox:
         return self.base / "home"
 
     @property
-    def config_file(self) -> Path:
-        """The config.toml that commands run in this sandbox read; yours to add to."""
-        return self.home / ".config" / "globuswrap" / "config.toml"
-
-    @property
     def env(self) -> dict[str, str | None]:
         """What to lay over the environment (None deletes a variable) so that commands talk to this sandbox alone."""
         return environment(self.url, self.home, self.login_mode, self.base)
 
     @property
     def running(self) -> bool:
-        return self._server is not None and self._server.running()
+        return self._server is not None and self._server.poll() is None
 
     def collection(self, name: str) -> Served:
         return self.collections[name]
 
+    def furnish(self) -> None:
+        """Called once, when the home directory is new: a subclass may put the files of another program there."""
+
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises TryLater."""
+        """Start the server and wait until it answers. Raises Unreachable."""
         self.base.mkdir(parents=True, exist_ok=True)
         for one in self.collections.values():
             one.path.mkdir(parents=True, exist_ok=True)
@@ -131,25 +155,27 @@ class Sandbox:
         if self._own_base:
             argv.append("--remove")
         with open(self.base / "server.log", "ab") as log:
-            self._server = process.start(argv, stdout=log, stderr=log)
+            self._server = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         self._await(address)
         (self.base / "login").write_text(self.login_mode)
         if not self.home.exists():
             make_home(self.home, self.login_mode)
-            write_config(self.config_file, self.collections.values())
+            self.furnish()
 
     def _await(self, address: Path) -> None:
         assert self._server is not None
-        end = time.monotonic() + PATIENCE
-        while self._server.running() and time.monotonic() < end:
+        end = time.monotonic() + START_TIMEOUT
+        while self._server.poll() is None and time.monotonic() < end:
             if address.exists():
                 self.url = json.loads(address.read_text())["url"]
                 self.pid = self._server.pid
-                with contextlib.suppress(TryLater):
+                with contextlib.suppress(Unreachable):
                     self.control.health()
                     return
             time.sleep(0.005)
-        raise TryLater(
+        raise Unreachable(
             "sandbox-did-not-start",
             "the sandbox's server did not start",
             f"look at {self.base / 'server.log'}",
@@ -159,17 +185,19 @@ class Sandbox:
     def stop(self) -> None:
         """End the server. Files and, when durable, the state stay until the base is removed."""
         if self._server is not None:
-            self._server.send(signal.SIGTERM)
-            if self._server.wait(5.0) is None:
-                self._server.send(signal.SIGKILL)
+            self._server.terminate()
+            try:
                 self._server.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
             self._server = None
 
     def kill(self) -> None:
         """kill -9 the server, as a machine that goes down would."""
         if self._server is not None:
-            self._server.send(signal.SIGKILL)
-            self._server.wait(5.0)
+            self._server.kill()
+            self._server.wait()
             self._server = None
 
     def restart(self) -> None:
@@ -193,16 +221,25 @@ class Sandbox:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the sandbox's surroundings, with `env` laid over them; output is captured, no code is an error.
 
-        Raises system.process.ProgramMissing and ProgramTimedOut.
+        Raises BadRequest when there is no such program, and subprocess.TimeoutExpired.
         """
-        done = process.run(
-            list(argv),
-            env={**self.env, **(env or {})},
-            stdin=input.encode("utf-8", "surrogateescape") if isinstance(input, str) else input,
-            cwd=None if cwd is None else str(cwd),
-            timeout=timeout,
-        )
-        return subprocess.CompletedProcess(list(argv), done.code, done.stdout, done.stderr)
+        given = input.encode("utf-8", "surrogateescape") if isinstance(input, str) else input
+        laid = child_environment({**self.env, **(env or {})})
+        program = find_program(argv[0], laid)
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            # files, not pipes: what the command leaves running in the background may keep them open
+            done = subprocess.run(
+                list(argv),
+                executable=program,
+                env=laid,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=cwd,
+                timeout=timeout,
+                check=False,
+                **({"stdin": subprocess.DEVNULL} if given is None else {"input": given}),
+            )
+            return subprocess.CompletedProcess(list(argv), done.returncode, _text(stdout), _text(stderr))
 
 
 def surroundings(base: Path) -> dict[str, str | None]:
@@ -213,13 +250,13 @@ def surroundings(base: Path) -> dict[str, str | None]:
 
 
 def served(directory: Path, names: Iterable[str]) -> list[Served]:
-    """Collections by name, `NAME` or `NAME:KIND`. Raises UsageProblem."""
+    """Collections by name, `NAME` or `NAME:KIND`. Raises BadRequest."""
     found = []
     for text in names:
         name, _, kind = text.partition(":")
         kind = kind or "mapped"
         if kind not in ENTITY_TYPES or not name or "/" in name:
-            raise UsageProblem(
+            raise BadRequest(
                 "sandbox-collection",
                 f"collection {text!r}",
                 f"NAME or NAME:KIND, KIND one of {', '.join(ENTITY_TYPES)}",
@@ -229,8 +266,8 @@ def served(directory: Path, names: Iterable[str]) -> list[Served]:
 
 
 def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str | None]:
-    """Every variable that decides where the CLI and globuswrap go; None deletes one."""
-    laid: dict[str, str | None] = {name: None for name in os.environ if name.startswith(("GLOBUS_", "GLOBUSWRAP_"))}
+    """Every variable that decides where the CLI and the SDK go; None deletes one."""
+    laid: dict[str, str | None] = {name: None for name in os.environ if name.startswith("GLOBUS_")}
     laid.update(
         {
             "HOME": str(home),
@@ -241,8 +278,8 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
             "XDG_CONFIG_DIRS": str(home / ".config" / "site"),
             "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT,
             "GLOBUS_CLI_INTERACTIVE": "0",
-            "GLOBUSWRAP_SANDBOX": url,
-            "GLOBUSWRAP_SANDBOX_BASE": str(base),
+            "GLOBUS_SANDBOX_URL": url,
+            "GLOBUS_SANDBOX_BASE": str(base),
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PS1": None,
@@ -267,15 +304,15 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
 #: The server, with the module path of this process and nothing of the directory it is started in.
 _SERVER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from globuswrap.sandbox.server import main; sys.exit(main(sys.argv[1:]))"
+    "from globus_sandbox.server import main; sys.exit(main(sys.argv[1:]))"
 )
 
 
 def _check_packages() -> None:
-    """Raises UsageProblem when what the server needs is not installed."""
+    """Raises BadRequest when what the server needs is not installed."""
     missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageProblem(
+        raise BadRequest(
             "sandbox-needs-packages",
             f"the sandbox needs {' and '.join(missing)}",
             f"{sys.executable} -m pip install 'globuswrap[sandbox]'",
@@ -341,13 +378,3 @@ def write_token_store(file: Path, scopes: Mapping[str, str] | None = None) -> No
         store.execute("COMMIT")
     finally:
         store.close()
-
-
-def write_config(file: Path, collections: Iterable[Served]) -> None:
-    """globuswrap's own configuration: the collections by name, and where they lie here."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["# written by the sandbox; yours to add to", "[collections]"]
-    for one in collections:
-        mounted = json.dumps(str(one.path), ensure_ascii=False)
-        lines.append(f'{json.dumps(one.name)} = {{ id = "{one.id}", mounted = {{ {mounted} = "/" }} }}')
-    file.write_text("\n".join(lines) + "\n")

@@ -8,11 +8,11 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from globuswrap.errors import Problem, TryLater, UsageProblem
+from globus_sandbox.errors import BadRequest, SandboxError, Unreachable
 
 
 class Control:
-    """The control of one sandbox. Every method raises TryLater when the sandbox does not answer."""
+    """The control of one sandbox. Every method raises Unreachable when the sandbox does not answer."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         self.url = url
@@ -47,7 +47,7 @@ class Control:
     def fault(self, fault: dict[str, Any] | None = None, /, **fields: Any) -> str:
         """Put a fault in force: `fault(kind="status", status=503, path="/transfer", count=2)`. Returns its id.
 
-        Kinds and fields: docs/sandbox.md. Raises UsageProblem for a fault that says nothing.
+        Kinds and fields: docs/sandbox.md. Raises BadRequest for a fault that says nothing.
         """
         return str(self._ask("POST", "faults", {**(fault or {}), **fields})["id"])
 
@@ -108,21 +108,21 @@ class Control:
                 detail = error.read().decode("utf-8", "replace")
             raise _problem(error.code, detail) from None
         except OSError as error:
-            raise TryLater(
+            raise Unreachable(
                 "sandbox-unreachable",
                 f"no sandbox answers at {self.url}: {error}",
-                "globuswrap sandbox up",
+                "globus-sandbox up",
             ) from None
 
 
-def _problem(status: int, detail: str) -> Problem:
+def _problem(status: int, detail: str) -> SandboxError:
     try:
         said = json.loads(detail)["error"]
     except (ValueError, KeyError):
         said = detail[:300]
     if status == 400:
-        return UsageProblem("sandbox-control-refused", str(said), "see docs/sandbox.md")
-    return TryLater("sandbox-failed", f"the sandbox answered {status}: {said}", "look at its log (server.log)")
+        return BadRequest("sandbox-control-refused", str(said), "see docs/sandbox.md")
+    return Unreachable("sandbox-failed", f"the sandbox answered {status}: {said}", "look at its log (server.log)")
 
 
 def _query(**values: Any) -> str:

@@ -6,9 +6,9 @@ import fnmatch
 import threading
 from typing import Any
 
-from globuswrap.sandbox.state import Collection, seconds_of, spaced
-from globuswrap.sandbox.task import Item, Task
-from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
+from globus_sandbox.documents import Collection, seconds_of, spaced
+from globus_sandbox.task import Item, Task
+from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
 routes = Routes("transfer")
 V = "/v0.10"
@@ -41,51 +41,53 @@ def bad(message: str, code: str = "ClientError.BadRequest") -> Refusal:
 
 
 @routes("GET", V + "/submission_id")
-def submission_id(world: Any, call: Call) -> dict[str, Any]:
+def submission_id(state: Any, call: Call) -> dict[str, Any]:
     import uuid
 
     value = str(uuid.uuid4())
-    world.state.put("submission", value, {"id": value, "issued": spaced(world.clock.now()), "task_id": None, "sent": 0})
+    state.documents.put(
+        "submission", value, {"id": value, "issued": spaced(state.clock.now()), "task_id": None, "sent": 0}
+    )
     return {"value": value}
 
 
 @routes("POST", V + "/transfer", body=_TRANSFER)
-async def submit_transfer(world: Any, call: Call) -> Any:
-    return _submitted(world, call, "TRANSFER")
+async def submit_transfer(state: Any, call: Call) -> Any:
+    return _submitted(state, call, "TRANSFER")
 
 
 @routes("POST", V + "/delete", body=_DELETE)
-async def submit_delete(world: Any, call: Call) -> Any:
-    return _submitted(world, call, "DELETE")
+async def submit_delete(state: Any, call: Call) -> Any:
+    return _submitted(state, call, "DELETE")
 
 
-def _submitted(world: Any, call: Call, kind: str) -> Any:
-    with world.state.lock:
-        return _submit(world, call, kind)
+def _submitted(state: Any, call: Call, kind: str) -> Any:
+    with state.documents.lock:
+        return _submit(state, call, kind)
 
 
-def _submit(world: Any, call: Call, kind: str) -> Any:
+def _submit(state: Any, call: Call, kind: str) -> Any:
     body = call.body
     if not isinstance(body, dict) or body.get("DATA_TYPE") != kind.lower():
         raise bad(f"DATA_TYPE must be '{kind.lower()}'")
     key = body.get("submission_id")
     if not isinstance(key, str) or not key:
         raise bad("submission_id is required", "ClientError.BadRequest.MissingSubmissionId")
-    issued = world.state.get("submission", key)
+    issued = state.documents.get("submission", key)
     if issued is None:
         raise bad(f"submission_id '{key}' was not issued here", "ClientError.BadRequest.InvalidSubmissionId")
     issued = {**issued, "sent": issued["sent"] + 1}
-    before = world.engine.by_submission(key)
+    before = state.engine.by_submission(key)
     if before is not None:
-        world.state.put("submission", key, issued)
+        state.documents.put("submission", key, issued)
         return _result(call, kind, before, "Duplicate")
-    task = _task(world, call, body, kind)
-    if kind == "TRANSFER" and world.engine.conflicting(task):
+    task = _task(state, call, body, kind)
+    if kind == "TRANSFER" and state.engine.conflicting(task):
         raise Refusal(409, "Conflict", "A transfer with identical paths has not yet completed")
-    if sum(one.unfinished for one in world.engine.all()) >= PENDING:
+    if sum(one.unfinished for one in state.engine.all()) >= PENDING:
         raise Refusal(409, "ClientError.Conflict.PendingTaskLimitExceeded", f"More than {PENDING} pending tasks")
-    world.engine.submit(task)
-    world.state.put("submission", key, {**issued, "task_id": task.id})
+    state.engine.submit(task)
+    state.documents.put("submission", key, {**issued, "task_id": task.id})
     return _result(call, kind, task, "Accepted")
 
 
@@ -116,7 +118,7 @@ def _result(call: Call, kind: str, task: Task, code: str) -> Reply:
     )
 
 
-def _task(world: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
+def _task(state: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
     """The task a submission asks for. Raises Refusal for bad input, Unknown for fields not served."""
     rows = body.get("DATA")
     what = kind.lower()
@@ -126,7 +128,7 @@ def _task(world: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
         raise bad(f"A {what} requires at least one item", f"ClientError.BadRequest.No{kind.title()}Items")
     items = [_transfer_item(row) for row in rows] if kind == "TRANSFER" else [_delete_item(row) for row in rows]
     names = ("source_endpoint", "destination_endpoint") if kind == "TRANSFER" else ("endpoint",)
-    found = [collection_of(world, str(body.get(name, "")), name).id for name in names]
+    found = [collection_of(state, str(body.get(name, "")), name).id for name in names]
     for name in _BOOLEANS:
         if name in body and not isinstance(body[name], bool):
             raise bad(f"{name} must be a boolean")
@@ -223,7 +225,7 @@ def checked_label(label: Any) -> str | None:
     return label
 
 
-def collection_of(world: Any, key: str, what: str = "endpoint_id") -> Any:
+def collection_of(state: Any, key: str, what: str = "endpoint_id") -> Any:
     """The collection with this id. Raises Refusal: malformed, or not there (code seen: EndpointNotFound)."""
     import uuid
 
@@ -231,7 +233,7 @@ def collection_of(world: Any, key: str, what: str = "endpoint_id") -> Any:
         canonical = str(uuid.UUID(key))
     except ValueError:
         raise bad(f"Invalid {what}: '{key}'") from None
-    found = world.shelf.get(canonical)
+    found = state.collections.get(canonical)
     if found is None:
         raise Refusal(404, "EndpointNotFound", f"No such endpoint '{key}'")
     return found
@@ -240,8 +242,8 @@ def collection_of(world: Any, key: str, what: str = "endpoint_id") -> Any:
 # tasks
 
 
-def task_of(world: Any, call: Call) -> Task:
-    task: Task | None = world.engine.get(call.params["task"].lower())
+def task_of(state: Any, call: Call) -> Task:
+    task: Task | None = state.engine.get(call.params["task"].lower())
     if task is None or task.owner != call.identity:
         raise Refusal(404, "TaskNotFound", f"Task '{call.params['task']}' not found")
     return task
@@ -255,31 +257,31 @@ def some_fields(document: dict[str, Any], call: Call) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name in wanted}
 
 
-async def _look(world: Any, tasks: list[Task], asked: bool = True) -> None:
+async def _look(state: Any, tasks: list[Task], asked: bool = True) -> None:
     """Count the look, and give work that is due its moment, so that what is done at once is seen at once."""
     import asyncio
 
-    from globuswrap.sandbox.tasks import LOOK_WAITS
+    from globus_sandbox.tasks import LOOK_WAITS
 
-    with world.state.lock:
+    with state.documents.lock:
         waits: list[threading.Event] = [
-            event for task in tasks if (event := world.engine.waiting_on(task, asked)) is not None
+            event for task in tasks if (event := state.engine.waiting_on(task, asked)) is not None
         ]
     if waits:
         await asyncio.to_thread(lambda: [event.wait(LOOK_WAITS) for event in waits])
 
 
 @routes("GET", V + "/task/{task}", query=("fields",))
-async def task_show(world: Any, call: Call) -> dict[str, Any]:
-    task = task_of(world, call)
-    await _look(world, [task])
-    world.engine.age(task)
-    return some_fields(world.engine.document(task), call)
+async def task_show(state: Any, call: Call) -> dict[str, Any]:
+    task = task_of(state, call)
+    await _look(state, [task])
+    state.engine.age(task)
+    return some_fields(state.engine.document(task), call)
 
 
 @routes("PUT", V + "/task/{task}", body=("DATA_TYPE", "label", "deadline"))
-def task_update(world: Any, call: Call) -> dict[str, Any]:
-    task = task_of(world, call)
+def task_update(state: Any, call: Call) -> dict[str, Any]:
+    task = task_of(state, call)
     if not task.unfinished:
         raise Refusal(409, "ClientError.Conflict.TaskComplete", "The task has completed")
     body = call.body or {}
@@ -287,14 +289,14 @@ def task_update(world: Any, call: Call) -> dict[str, Any]:
         task.label = checked_label(body["label"])
     if body.get("deadline") is not None:
         task.deadline, task.deadline_given = _deadline(str(body["deadline"])), True
-    world.engine.keep(task)
-    world.engine.wake()
+    state.engine.keep(task)
+    state.engine.wake()
     return result(call, "Updated", "Updated task successfully")
 
 
 @routes("POST", V + "/task/{task}/cancel", body=())
-def task_cancel(world: Any, call: Call) -> dict[str, Any]:
-    code = world.engine.cancel(task_of(world, call))
+def task_cancel(state: Any, call: Call) -> dict[str, Any]:
+    code = state.engine.cancel(task_of(state, call))
     message = {
         "Canceled": "The task has been cancelled successfully.",
         "TaskComplete": "The task completed before the cancel request was processed.",
@@ -319,23 +321,23 @@ _ORDERS = ("request_time", "completion_time", "task_id", "type", "status", "labe
 
 
 @routes("GET", V + "/task_list", query=("limit", "offset", "filter", "orderby", "fields", "filter_is_paused"))
-async def task_list(world: Any, call: Call) -> dict[str, Any]:
+async def task_list(state: Any, call: Call) -> dict[str, Any]:
     limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
     tests = _task_tests(call.query.get("filter", ""))
-    rows = [task for task in world.engine.all() if task.owner == call.identity and all(test(task) for test in tests)]
+    rows = [task for task in state.engine.all() if task.owner == call.identity and all(test(task) for test in tests)]
     if "task_id:" in call.query.get("filter", ""):
-        await _look(world, rows)
+        await _look(state, rows)
         rows = [task for task in rows if all(test(task) for test in tests)]
     for part in reversed([one for one in call.query.get("orderby", "request_time DESC").split(",") if one]):
         name, _, direction = part.strip().partition(" ")
         if name not in _ORDERS or direction.upper() not in ("", "ASC", "DESC"):
             raise Unknown(f"orderby '{part}' of {call.path}")
-        rows.sort(key=lambda task: _order(world, task, name), reverse=direction.upper() == "DESC")
+        rows.sort(key=lambda task: _order(state, task, name), reverse=direction.upper() == "DESC")
     shown = rows[offset : offset + limit]
     for task in shown:
-        world.engine.age(task)
+        state.engine.age(task)
     return {
-        "DATA": [some_fields(world.engine.document(task), call) for task in shown],
+        "DATA": [some_fields(state.engine.document(task), call) for task in shown],
         "DATA_TYPE": "task_list",
         "length": len(shown),
         "limit": limit,
@@ -344,12 +346,12 @@ async def task_list(world: Any, call: Call) -> dict[str, Any]:
     }
 
 
-def _order(world: Any, task: Task, name: str) -> Any:
+def _order(state: Any, task: Task, name: str) -> Any:
     if name == "request_time":
         return task.requested
     if name == "completion_time":
         return task.completed or 0.0
-    value = world.engine.document(task).get(name)
+    value = state.engine.document(task).get(name)
     return "" if value is None else value
 
 
@@ -414,10 +416,10 @@ def _only_stars(pattern: str) -> str:
 
 
 @routes("GET", V + "/task/{task}/event_list", query=("limit", "offset", "filter", "orderby", "fields"))
-def event_list(world: Any, call: Call) -> dict[str, Any]:
-    task = task_of(world, call)
+def event_list(state: Any, call: Call) -> dict[str, Any]:
+    task = task_of(state, call)
     limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
-    rows = world.engine.events(task)
+    rows = state.engine.events(task)
     wanted = call.query.get("filter", "")
     if wanted:
         name, _, value = wanted.partition(":")
@@ -442,13 +444,13 @@ _PAGE = 1000
 
 
 @routes("GET", V + "/task/{task}/successful_transfers", query=("marker",))
-def successful_transfers(world: Any, call: Call) -> dict[str, Any]:
-    task = task_of(world, call)
+def successful_transfers(state: Any, call: Call) -> dict[str, Any]:
+    task = task_of(state, call)
     if task.unfinished:
         raise Refusal(400, "ClientError.BadRequest.TaskActive", "The task has not completed")
     if task.type != "TRANSFER":
         raise bad("Only transfers have successful transfers")
-    world.engine.age(task)
+    state.engine.age(task)
     rows = [
         {"destination_path": destination, "source_path": source, "DATA_TYPE": "successful_transfer"}
         for source, destination in task.done
@@ -457,9 +459,9 @@ def successful_transfers(world: Any, call: Call) -> dict[str, Any]:
 
 
 @routes("GET", V + "/task/{task}/skipped_errors", query=("marker",))
-def skipped_errors(world: Any, call: Call) -> dict[str, Any]:
-    task = task_of(world, call)
-    world.engine.age(task)
+def skipped_errors(state: Any, call: Call) -> dict[str, Any]:
+    task = task_of(state, call)
+    state.engine.age(task)
     rows = [
         {
             "DATA_TYPE": "skipped_error",
@@ -467,7 +469,7 @@ def skipped_errors(world: Any, call: Call) -> dict[str, Any]:
             "destination_path": destination,
             "error_code": code,
             "error_details": f"{code} on {source}",
-            "error_time": spaced(world.clock.now()),
+            "error_time": spaced(state.clock.now()),
             "external_checksum": None,
             "is_delete_destination_extra": False,
             "is_directory": False,
@@ -491,16 +493,16 @@ def _marked(call: Call, rows: list[dict[str, Any]], kind: str) -> dict[str, Any]
 
 
 @routes("GET", V + "/task/{task}/pause_info")
-def pause_info(world: Any, call: Call) -> dict[str, Any]:
-    task = task_of(world, call)
+def pause_info(state: Any, call: Call) -> dict[str, Any]:
+    task = task_of(state, call)
     rules = []
     explicit: dict[str, str | None] = {"source": None, "destination": None}
-    for fault in world.faults.for_task(task.id, task.label, task.source, task.destination):
-        collection = world.faults.collection_of(fault)
+    for fault in state.faults.for_task(task.id, task.label, task.source, task.destination):
+        collection = state.faults.collection_of(fault)
         if fault.kind == "pause-task":
             explicit["source"] = str(fault.with_.get("message", "Paused by the collection's administrator"))
         elif fault.kind == "paused" and collection is not None:
-            rules.append(_pause_rule(world, fault, collection))
+            rules.append(_pause_rule(state, fault, collection))
     return {
         "DATA_TYPE": "pause_info_limited",
         "pause_rules": rules,
@@ -512,18 +514,18 @@ def pause_info(world: Any, call: Call) -> dict[str, Any]:
 
 
 @routes("GET", V + "/endpoint/{endpoint}/my_effective_pause_rule_list")
-def my_effective_pause_rules(world: Any, call: Call) -> dict[str, Any]:
+def my_effective_pause_rules(state: Any, call: Call) -> dict[str, Any]:
     """The rules that pause the user's tasks on a collection (documented: "Get My Effective Endpoint Pause Rules")."""
-    collection = collection_of(world, call.params["endpoint"])
-    faults = [fault for fault in world.faults.for_collections(collection.id) if fault.kind == "paused"]
+    collection = collection_of(state, call.params["endpoint"])
+    faults = [fault for fault in state.faults.for_collections(collection.id) if fault.kind == "paused"]
     return {
         "DATA_TYPE": "pause_rule_limited_list",
         "endpoint_display_name": collection.name,
-        "DATA": [_pause_rule(world, fault, collection) for fault in faults],
+        "DATA": [_pause_rule(state, fault, collection) for fault in faults],
     }
 
 
-def _pause_rule(world: Any, fault: Any, collection: Collection) -> dict[str, Any]:
+def _pause_rule(state: Any, fault: Any, collection: Collection) -> dict[str, Any]:
     return {
         "DATA_TYPE": "pause_rule_limited",
         "id": fault.id,
@@ -532,7 +534,7 @@ def _pause_rule(world: Any, fault: Any, collection: Collection) -> dict[str, Any
         "endpoint_id": collection.id,
         "endpoint_display_name": collection.name,
         "identity_id": None,
-        "modified_time": spaced(world.clock.now()),
+        "modified_time": spaced(state.clock.now()),
         "created_by_host_manager": False,
         "editable": False,
         "pause_ls": True,

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from globuswrap.sandbox.state import Collection, Shelf, State
-from globuswrap.sandbox.web import Reply
+from globus_sandbox.documents import Collection, CollectionRegistry, Documents
+from globus_sandbox.web import Reply
 
 #: Fields by kind, beside `kind`, `count` and `skip`. First those that strike a request.
 REQUEST_KINDS: dict[str, tuple[str, ...]] = {
@@ -137,47 +137,47 @@ class Fault:
 class Faults:
     """The faults in force, oldest first; kept with the rest of the state."""
 
-    def __init__(self, state: State, shelf: Shelf) -> None:
-        self._state = state
-        self._shelf = shelf
-        self._all = [Fault.of(document) for document in state.all("fault")]
+    def __init__(self, documents: Documents, collections: CollectionRegistry) -> None:
+        self._documents = documents
+        self._collections = collections
+        self._all = [Fault.of(document) for document in documents.all("fault")]
 
     def add(self, document: Mapping[str, Any]) -> Fault:
         fault = Fault.of(document)
-        if "collection" in fault.with_ and self._shelf.get(str(fault.with_["collection"])) is None:
+        if "collection" in fault.with_ and self._collections.get(str(fault.with_["collection"])) is None:
             raise NotAFault(f"collection: there is no {fault.with_['collection']!r}")
-        with self._state.lock:
+        with self._documents.lock:
             self._all.append(fault)
-            self._state.put("fault", fault.id, fault.document())
+            self._documents.put("fault", fault.id, fault.document())
         return fault
 
     def clear(self, key: str | None = None) -> int:
-        with self._state.lock:
+        with self._documents.lock:
             gone = [fault for fault in self._all if key in (None, fault.id, fault.kind)]
             for fault in gone:
                 self._all.remove(fault)
-                self._state.remove("fault", fault.id)
+                self._documents.remove("fault", fault.id)
             return len(gone)
 
     def all(self) -> list[Fault]:
-        with self._state.lock:
+        with self._documents.lock:
             return list(self._all)
 
     def strike(self, fault: Fault) -> bool:
         """Count one match: True if the fault strikes now, False while it still lets pass."""
-        with self._state.lock:
+        with self._documents.lock:
             if fault not in self._all:
                 return False
             if fault.skip > 0:
                 fault.skip -= 1
-                self._state.put("fault", fault.id, fault.document())
+                self._documents.put("fault", fault.id, fault.document())
                 return False
             fault.struck += 1
             if fault.count is not None and fault.struck >= fault.count:
                 self._all.remove(fault)
-                self._state.remove("fault", fault.id)
+                self._documents.remove("fault", fault.id)
             else:
-                self._state.put("fault", fault.id, fault.document())
+                self._documents.put("fault", fault.id, fault.document())
             return True
 
     def for_request(self, service: str, method: str, path: str) -> list[Fault]:
@@ -224,7 +224,7 @@ class Faults:
 
     def collection_of(self, fault: Fault) -> Collection | None:
         name = fault.with_.get("collection")
-        return None if name is None else self._shelf.get(str(name))
+        return None if name is None else self._collections.get(str(name))
 
     def _names(self, fault: Fault, ids: tuple[str | None, ...]) -> bool:
         collection = self.collection_of(fault)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from globuswrap.sandbox.world import World
+    from globus_sandbox.server_state import ServerState
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Unknown(Exception):
     """Something the sandbox does not serve: 501, and on the list."""
 
 
-Handler = Callable[["World", Call], Any]
+Handler = Callable[["ServerState", Call], Any]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from globuswrap.sandbox.state import iso, seconds_of
-from globuswrap.sandbox.transfer import collection_of
-from globuswrap.sandbox.web import Call, Refusal, Reply, Routes
+from globus_sandbox.documents import iso, seconds_of
+from globus_sandbox.transfer import collection_of
+from globus_sandbox.web import Call, Refusal, Reply, Routes
 
 routes = Routes("timer")
 
@@ -19,9 +19,9 @@ def wrong(message: str) -> Refusal:
     return Refusal(422, "VALIDATION_ERROR", message)
 
 
-def next_run(world: Any, schedule: dict[str, Any]) -> str:
+def next_run(state: Any, schedule: dict[str, Any]) -> str:
     text = schedule.get("start") or schedule.get("datetime")
-    return str(text) if text else iso(world.clock.now())
+    return str(text) if text else iso(state.clock.now())
 
 
 def check_schedule(schedule: Any) -> None:
@@ -40,7 +40,7 @@ def check_schedule(schedule: Any) -> None:
 
 
 @routes("POST", "/v2/timer", body=("timer",))
-def create(world: Any, call: Call) -> Reply:
+def create(state: Any, call: Call) -> Reply:
     timer = (call.body or {}).get("timer")
     if not isinstance(timer, dict) or timer.get("timer_type") not in ("transfer", "flow"):
         raise wrong("timer_type: transfer or flow")
@@ -50,7 +50,7 @@ def create(world: Any, call: Call) -> Reply:
         if not body.get("DATA"):
             raise wrong("body: no items")
         for side in ("source_endpoint", "destination_endpoint"):
-            collection_of(world, str(body.get(side, "")))
+            collection_of(state, str(body.get(side, "")))
     job = {
         "job_id": str(uuid.uuid4()),
         "timer_type": timer["timer_type"],
@@ -60,13 +60,13 @@ def create(world: Any, call: Call) -> Reply:
         "schedule": timer["schedule"],
         "inactive_reason": None,
         "last_ran_at": None,
-        "next_run": next_run(world, timer["schedule"]),
+        "next_run": next_run(state, timer["schedule"]),
         "number_of_errors": 0,
         "number_of_runs": 0,
         "status": "new",
-        "submitted_at": iso(world.clock.now()),
+        "submitted_at": iso(state.clock.now()),
     }
-    world.state.put("timer", job["job_id"], job)
+    state.documents.put("timer", job["job_id"], job)
     return Reply({"timer": job}, 201)
 
 
@@ -87,39 +87,39 @@ def as_job(timer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def timer_of(world: Any, call: Call) -> dict[str, Any]:
-    found = world.state.get("timer", call.params["job"].lower())
+def timer_of(state: Any, call: Call) -> dict[str, Any]:
+    found = state.documents.get("timer", call.params["job"].lower())
     if found is None:
         raise Refusal(404, "NOT_FOUND", f"No timer {call.params['job']}")
     return dict(found)
 
 
 @routes("GET", "/jobs/", query=("order", "limit"))
-def listed(world: Any, call: Call) -> dict[str, Any]:
-    return {"jobs": [as_job(timer) for timer in world.state.all("timer")]}
+def listed(state: Any, call: Call) -> dict[str, Any]:
+    return {"jobs": [as_job(timer) for timer in state.documents.all("timer")]}
 
 
 @routes("GET", "/jobs/{job}")
-def show(world: Any, call: Call) -> dict[str, Any]:
-    return as_job(timer_of(world, call))
+def show(state: Any, call: Call) -> dict[str, Any]:
+    return as_job(timer_of(state, call))
 
 
 @routes("DELETE", "/jobs/{job}")
-def delete(world: Any, call: Call) -> dict[str, Any]:
-    timer = timer_of(world, call)
-    world.state.remove("timer", timer["job_id"])
+def delete(state: Any, call: Call) -> dict[str, Any]:
+    timer = timer_of(state, call)
+    state.documents.remove("timer", timer["job_id"])
     return as_job({**timer, "status": "deleted"})
 
 
 @routes("POST", "/jobs/{job}/pause", body=())
-def pause(world: Any, call: Call) -> dict[str, Any]:
-    timer = {**timer_of(world, call), "status": "inactive", "inactive_reason": {"cause": "user"}}
-    world.state.put("timer", timer["job_id"], timer)
+def pause(state: Any, call: Call) -> dict[str, Any]:
+    timer = {**timer_of(state, call), "status": "inactive", "inactive_reason": {"cause": "user"}}
+    state.documents.put("timer", timer["job_id"], timer)
     return {"message": f"Successfully paused job {timer['job_id']}."}
 
 
 @routes("POST", "/jobs/{job}/resume", body=("update_credentials",))
-def resume(world: Any, call: Call) -> dict[str, Any]:
-    timer = {**timer_of(world, call), "status": "loaded", "inactive_reason": None}
-    world.state.put("timer", timer["job_id"], timer)
+def resume(state: Any, call: Call) -> dict[str, Any]:
+    timer = {**timer_of(state, call), "status": "loaded", "inactive_reason": None}
+    state.documents.put("timer", timer["job_id"], timer)
     return {"message": f"Successfully resumed job {timer['job_id']}."}

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import Any, NamedTuple
 
-from globuswrap.sandbox.web import words
+from globus_sandbox.web import words
 
 #: First and longest pause of a task that hit an error, in seconds of the sandbox's clock (assumed; the service waits minutes).
 BACKOFF = (0.25, 8.0)

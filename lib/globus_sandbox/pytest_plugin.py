@@ -1,7 +1,6 @@
-"""pytest fixtures: a sandbox for each test.
+"""pytest fixtures: a sandbox for each test; loaded by itself where the package is installed.
 
-Put `pytest_plugins = ["globuswrap.sandbox.pytest_plugin"]` into the top conftest.py. A test fails when something was asked
-for that the sandbox does not serve, unless it is marked `sandbox_unknown`.
+A test fails when something was asked for that the sandbox does not serve, unless it is marked `sandbox_unknown`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox.launch import Sandbox
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,13 +19,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def new_sandbox(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Sandbox]]:
+def globus_sandbox_type() -> type[Sandbox]:
+    """The class of the sandboxes; override it to use a subclass."""
+    return Sandbox
+
+
+@pytest.fixture
+def new_globus_sandbox(
+    globus_sandbox_type: type[Sandbox], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Any]]:
     """A function that starts a sandbox with the options of launch.Sandbox; all are ended after the test."""
     started: list[Sandbox] = []
 
     def start(**options: Any) -> Sandbox:
         base = options.pop("base", tmp_path / f"sandbox-{len(started) or 'first'}")
-        box = Sandbox(base, **options)
+        box = globus_sandbox_type(base, **options)
         box.start()
         started.append(box)
         return box
@@ -41,6 +48,6 @@ def new_sandbox(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Call
 
 
 @pytest.fixture
-def sandbox(new_sandbox: Callable[..., Sandbox]) -> Sandbox:
+def globus_sandbox(new_globus_sandbox: Callable[..., Sandbox]) -> Sandbox:
     """A sandbox with the collections archive, scratch and results, and a user logged in."""
-    return new_sandbox()
+    return new_globus_sandbox()

@@ -13,9 +13,9 @@ import re
 import uuid
 from typing import Any
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.state import iso
-from globuswrap.sandbox.web import Call, Refusal, Reply, Routes
+from globus_sandbox import auth
+from globus_sandbox.documents import iso
+from globus_sandbox.web import Call, Refusal, Reply, Routes
 
 routes = Routes("flows")
 
@@ -37,8 +37,8 @@ def unprocessable(where: list[Any], message: str) -> Refusal:
     return Refusal(422, "UNPROCESSABLE_ENTITY", message, {"detail": detail})
 
 
-def flow_of(world: Any, key: str) -> dict[str, Any]:
-    found = world.state.get("flow", key.lower())
+def flow_of(state: Any, key: str) -> dict[str, Any]:
+    found = state.documents.get("flow", key.lower())
     if found is None:
         raise Refusal(404, "NOT_FOUND", f"No Flow exists with id value {key}")
     return dict(found)
@@ -78,13 +78,13 @@ def check_definition(definition: Any) -> None:
 
 
 @routes("POST", "/flows", body=(*_FIELDS, *_MORE))
-def create(world: Any, call: Call) -> Reply:
+def create(state: Any, call: Call) -> Reply:
     body = call.body or {}
     for name in ("title", "definition", "input_schema"):
         if name not in body:
             raise unprocessable([name], "field required")
     given = checked(body)
-    key, now = str(uuid.uuid4()), world.clock.now()
+    key, now = str(uuid.uuid4()), state.clock.now()
     scope = auth.scope_of(key)
     flow = {
         "id": key,
@@ -93,7 +93,7 @@ def create(world: Any, call: Call) -> Reply:
         "globus_auth_scope": scope,
         "synchronous": False,
         "log_supported": True,
-        "types": sorted({str(state.get("Type")) for state in given["definition"]["States"].values()}),
+        "types": sorted({str(one.get("Type")) for one in given["definition"]["States"].values()}),
         "api_version": "1.0",
         "title": given["title"],
         "subtitle": given.get("subtitle", ""),
@@ -108,14 +108,14 @@ def create(world: Any, call: Call) -> Reply:
         "visible_to": [],
         "runnable_by": [],
         "administered_by": [],
-        "action_url": f"{world.url}/flows/flows/{key}",
-        "flow_url": f"{world.url}/flows/flows/{key}",
+        "action_url": f"{state.url}/flows/flows/{key}",
+        "flow_url": f"{state.url}/flows/flows/{key}",
         "flow_owner": urn(call.identity or ""),
         **{name: list(given.get(name) or ()) for name in _LISTS if name != "keywords"},
         "subscription_id": given.get("subscription_id"),
         "authentication_policy_id": given.get("authentication_policy_id"),
     }
-    world.state.put("flow", key, flow)
+    state.documents.put("flow", key, flow)
     return Reply(flow, 201)
 
 
@@ -124,40 +124,40 @@ def create(world: Any, call: Call) -> Reply:
     "/flows",
     query=("filter_role", "filter_roles", "filter_fulltext", "orderby", "marker", "per_page", "filter_public"),
 )
-def listed(world: Any, call: Call) -> dict[str, Any]:
+def listed(state: Any, call: Call) -> dict[str, Any]:
     words = call.query.get("filter_fulltext", "").lower().split()
     rows = [
         {name: value for name, value in flow.items() if name not in ("definition", "input_schema")}
-        for flow in world.state.all("flow")
+        for flow in state.documents.all("flow")
         if all(word in f"{flow['title']} {flow['subtitle']} {flow['description']}".lower() for word in words)
     ]
     return {"flows": rows, "limit": 100, "has_next_page": False, "marker": None}
 
 
 @routes("POST", "/flows/validate", body=("definition", "input_schema"))
-def validate(world: Any, call: Call) -> dict[str, Any]:
+def validate(state: Any, call: Call) -> dict[str, Any]:
     body = call.body or {}
     check_definition(body.get("definition"))
     return {"scopes": {"User": [], "Flow": []}, "analysis": {"number_of_possibilities": 1}}
 
 
 @routes("GET", "/flows/{flow}")
-def show(world: Any, call: Call) -> dict[str, Any]:
-    return flow_of(world, call.params["flow"])
+def show(state: Any, call: Call) -> dict[str, Any]:
+    return flow_of(state, call.params["flow"])
 
 
 @routes("PUT", "/flows/{flow}", body=(*_FIELDS, *_MORE))
-def update(world: Any, call: Call) -> dict[str, Any]:
-    flow = {**flow_of(world, call.params["flow"]), **checked(call.body or {}), "updated_at": iso(world.clock.now())}
-    world.state.put("flow", flow["id"], flow)
+def update(state: Any, call: Call) -> dict[str, Any]:
+    flow = {**flow_of(state, call.params["flow"]), **checked(call.body or {}), "updated_at": iso(state.clock.now())}
+    state.documents.put("flow", flow["id"], flow)
     return flow
 
 
 @routes("DELETE", "/flows/{flow}")
-def delete(world: Any, call: Call) -> dict[str, Any]:
-    flow = flow_of(world, call.params["flow"])
-    world.state.remove("flow", flow["id"])
-    return {**flow, "DELETED": True, "deleted_at": iso(world.clock.now())}
+def delete(state: Any, call: Call) -> dict[str, Any]:
+    flow = flow_of(state, call.params["flow"])
+    state.documents.remove("flow", flow["id"])
+    return {**flow, "DELETED": True, "deleted_at": iso(state.clock.now())}
 
 
 # runs
@@ -168,15 +168,15 @@ def delete(world: Any, call: Call) -> dict[str, Any]:
     "/flows/{flow}/run",
     body=("body", "label", "tags", "run_managers", "run_monitors", "activity_notification_policy"),
 )
-def start(world: Any, call: Call) -> Reply:
-    flow = flow_of(world, call.params["flow"])
+def start(state: Any, call: Call) -> Reply:
+    flow = flow_of(state, call.params["flow"])
     body = call.body or {}
     given = body.get("body")
     if not isinstance(given, dict):
         raise unprocessable(["body"], "field required")
     check_input(flow["input_schema"], given)
-    key, now = str(uuid.uuid4()), world.clock.now()
-    script = world.state.get("flow-script", flow["id"]) or world.state.get("flow-script", "*") or {}
+    key, now = str(uuid.uuid4()), state.clock.now()
+    script = state.documents.get("flow-script", flow["id"]) or state.documents.get("flow-script", "*") or {}
     run = {
         "run_id": key,
         "action_id": key,
@@ -210,7 +210,7 @@ def start(world: Any, call: Call) -> Reply:
             "details": {"input": given},
         }
     ]
-    world.state.put(
+    state.documents.put(
         "run", key, {"run": run, "states": list(script.get("states") or ["SUCCEEDED"]), "script": script, "log": log}
     )
     return Reply(run, 201)
@@ -230,23 +230,23 @@ def check_input(schema: dict[str, Any], given: dict[str, Any]) -> None:
         raise unprocessable(["body", *error.absolute_path], str(error.message))
 
 
-def run_of(world: Any, key: str) -> dict[str, Any]:
-    found = world.state.get("run", key.lower())
+def run_of(state: Any, key: str) -> dict[str, Any]:
+    found = state.documents.get("run", key.lower())
     if found is None:
         raise Refusal(404, "NOT_FOUND", f"No Run exists with id value {key}")
     return dict(found)
 
 
-def looked_at(world: Any, key: str) -> dict[str, Any]:
+def looked_at(state: Any, key: str) -> dict[str, Any]:
     """The run after one more step of its script."""
-    record = run_of(world, key)
+    record = run_of(state, key)
     run = dict(record["run"])
     if record["states"] and run["status"] in ("ACTIVE", "INACTIVE"):
         status = str(record["states"][0])
         run.update(status=status, display_status=status)
         script, ended = record["script"], status in ("SUCCEEDED", "FAILED")
         if ended:
-            run["completion_time"] = iso(world.clock.now())
+            run["completion_time"] = iso(state.clock.now())
         code = (
             script.get("code")
             if len(record["states"]) == 1 and script.get("code")
@@ -256,9 +256,9 @@ def looked_at(world: Any, key: str) -> dict[str, Any]:
             script.get("description") if len(record["states"]) == 1 and script.get("description") else _WORDS[status]
         )
         run["details"] = {"code": code, "description": described, "details": dict(script.get("details") or {})}
-        entry: dict[str, Any] = {"time": iso(world.clock.now()), "code": code, "description": described, "details": {}}
+        entry: dict[str, Any] = {"time": iso(state.clock.now()), "code": code, "description": described, "details": {}}
         record = {**record, "run": run, "states": record["states"][1:], "log": [*record["log"], entry]}
-        world.state.put("run", run["run_id"], record)
+        state.documents.put("run", run["run_id"], record)
     return run
 
 
@@ -272,19 +272,19 @@ _WORDS = {
 
 
 @routes("GET", "/runs", query=("filter_flow_id", "filter_roles", "filter_role", "marker", "orderby", "per_page"))
-def runs(world: Any, call: Call) -> dict[str, Any]:
+def runs(state: Any, call: Call) -> dict[str, Any]:
     wanted = [part for name, value in call.queries if name == "filter_flow_id" for part in value.split(",")]
-    rows = [each["run"] for each in world.state.all("run")]
+    rows = [each["run"] for each in state.documents.all("run")]
     rows = [run for run in reversed(rows) if not wanted or run["flow_id"] in wanted]
     return {"runs": rows, "limit": 25, "has_next_page": False, "marker": None}
 
 
 @routes("GET", "/runs/{run}", query=("include_flow_description",))
-def run_show(world: Any, call: Call) -> dict[str, Any]:
-    run = looked_at(world, call.params["run"])
+def run_show(state: Any, call: Call) -> dict[str, Any]:
+    run = looked_at(state, call.params["run"])
     if call.query.get("include_flow_description", "").lower() != "true":
         return run
-    flow = flow_of(world, run["flow_id"])
+    flow = flow_of(state, run["flow_id"])
     names: tuple[str, ...] = (
         "created_at",
         "created_by",
@@ -299,31 +299,31 @@ def run_show(world: Any, call: Call) -> dict[str, Any]:
 
 
 @routes("GET", "/runs/{run}/definition")
-def run_definition(world: Any, call: Call) -> dict[str, Any]:
-    run = run_of(world, call.params["run"])["run"]
-    flow = flow_of(world, run["flow_id"])
+def run_definition(state: Any, call: Call) -> dict[str, Any]:
+    run = run_of(state, call.params["run"])["run"]
+    flow = flow_of(state, run["flow_id"])
     return {"flow_id": flow["id"], "definition": flow["definition"], "input_schema": flow["input_schema"]}
 
 
 @routes("GET", "/runs/{run}/log", query=("limit", "reverse_order", "marker"))
-def run_log(world: Any, call: Call) -> dict[str, Any]:
-    entries = list(run_of(world, call.params["run"])["log"])
+def run_log(state: Any, call: Call) -> dict[str, Any]:
+    entries = list(run_of(state, call.params["run"])["log"])
     if call.query.get("reverse_order", "").lower() == "true":
         entries.reverse()
     return {"limit": call.integer("limit", 10), "has_next_page": False, "entries": entries}
 
 
 @routes("POST", "/runs/{run}/cancel", body=())
-def run_cancel(world: Any, call: Call) -> dict[str, Any]:
-    record = run_of(world, call.params["run"])
+def run_cancel(state: Any, call: Call) -> dict[str, Any]:
+    record = run_of(state, call.params["run"])
     run = dict(record["run"])
     if run["status"] in ("ACTIVE", "INACTIVE"):
-        run.update(status="FAILED", display_status="FAILED", completion_time=iso(world.clock.now()))
+        run.update(status="FAILED", display_status="FAILED", completion_time=iso(state.clock.now()))
         run["details"] = {
-            "time": iso(world.clock.now()),
+            "time": iso(state.clock.now()),
             "code": "FlowCanceled",
             "description": "The Flow Instance was canceled by the user",
             "details": {},
         }
-        world.state.put("run", run["run_id"], {**record, "run": run, "states": []})
+        state.documents.put("run", run["run_id"], {**record, "run": run, "states": []})
     return run

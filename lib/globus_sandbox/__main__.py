@@ -2,6 +2,6 @@ from __future__ import annotations
 
 import sys
 
-from globuswrap.sandbox.server import main
+from globus_sandbox.cli import main
 
 sys.exit(main(sys.argv[1:]))

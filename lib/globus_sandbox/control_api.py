@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from globuswrap.sandbox.faults import NotAFault
+from globus_sandbox.faults import NotAFault
 
 
-class Supervision:
+class ControlApi:
     def __init__(self, application: Any) -> None:
         self.application = application
 
@@ -21,7 +21,7 @@ class Supervision:
             body = await request.json() if raw else {}
         name = f"{request.method} {request.path_params['rest']}"
         try:
-            with self.application.world.state.lock:
+            with self.application.state.documents.lock:
                 answer = self._answer(name, dict(request.query_params), body)
         except NotAFault as problem:
             return JSONResponse({"error": str(problem)}, 400)
@@ -30,9 +30,9 @@ class Supervision:
         return JSONResponse(answer)
 
     def _answer(self, name: str, query: dict[str, str], body: dict[str, Any]) -> Any:
-        app, world = self.application, self.application.world
+        app, state = self.application, self.application.state
         if name == "GET health":
-            return {"healthy": True, "url": world.url, "tasks": len(world.engine.all()), "now": world.clock.now()}
+            return {"healthy": True, "url": state.url, "tasks": len(state.engine.all()), "now": state.clock.now()}
         if name == "GET requests":
             wanted = {key: query[key] for key in ("service", "method", "path") if key in query}
             after = int(query.get("after", 0))
@@ -44,71 +44,72 @@ class Supervision:
         if name == "GET unknown":
             return app.unknown
         if name == "GET tasks":
-            return [self._task(task, int(query.get("items", 10_000))) for task in world.engine.all()]
+            return [self._task(task, int(query.get("items", 10_000))) for task in state.engine.all()]
         if name == "GET submissions":
-            return world.state.all("submission")
+            return state.documents.all("submission")
         if name == "GET collections":
             return [
-                {"name": c.name, "id": c.id, "path": str(c.root), "entity_type": c.entity_type} for c in world.shelf
+                {"name": c.name, "id": c.id, "path": str(c.root), "entity_type": c.entity_type}
+                for c in state.collections
             ]
         if name == "GET faults":
-            return [fault.document() for fault in world.faults.all()]
+            return [fault.document() for fault in state.faults.all()]
         if name == "POST faults":
-            fault = world.faults.add(body)
-            world.engine.wake()
+            fault = state.faults.add(body)
+            state.engine.wake()
             return fault.document()
         if name == "DELETE faults":
-            gone = world.faults.clear(query.get("id"))
-            world.engine.wake()
+            gone = state.faults.clear(query.get("id"))
+            state.engine.wake()
             return {"cleared": gone}
         if name == "POST progress":
             return self._progress(body)
         if name == "POST clock":
-            world.clock.advance(float(body["advance"]))
-            world.engine.wake()
-            return {"now": world.clock.now()}
+            state.clock.advance(float(body["advance"]))
+            state.engine.wake()
+            return {"now": state.clock.now()}
         if name == "POST reset":
-            world.engine.clear()
-            world.faults.clear()
-            progress = world.state.setting("progress", "at-once")
-            world.state.clear()
-            world.state.set("progress", progress)
+            state.engine.clear()
+            state.faults.clear()
+            progress = state.documents.setting("progress", "at-once")
+            state.documents.clear()
+            state.documents.set("progress", progress)
             app.log.clear()
             app.unknown.clear()
-            world.engine.wake()
+            state.engine.wake()
             return {"reset": True}
         if name == "POST forget":
-            return {"forgotten": world.engine.forget(str(body["task"]))}
+            return {"forgotten": state.engine.forget(str(body["task"]))}
         if name == "POST delete-history":
-            task = world.engine.get(str(body["task"]))
+            task = state.engine.get(str(body["task"]))
             if task is None:
                 raise NotAFault("no such task")
-            world.engine.delete_history(task)
+            state.engine.delete_history(task)
             return {"history_deleted": True}
         if name == "POST put":
-            world.state.put(str(body["kind"]), str(body["id"]), body["document"])
+            state.documents.put(str(body["kind"]), str(body["id"]), body["document"])
             return {"put": True}
         if name == "GET documents":
-            return world.state.all(query["kind"])
+            return state.documents.all(query["kind"])
         return None
 
     def _progress(self, body: dict[str, Any]) -> Any:
-        world = self.application.world
+        state = self.application.state
         mode = str(body["progress"])
         if not re.fullmatch(r"at-once|held|polls:\d+|timed:\d+(\.\d+)?", mode):
             raise NotAFault(f"progress: at-once, polls:N, timed:SECONDS or held; not {mode!r}")
         if body.get("task"):
-            task = world.engine.get(str(body["task"]))
+            task = state.engine.get(str(body["task"]))
             if task is None:
                 raise NotAFault("no such task")
             task.progress = mode
         else:
-            world.state.set("progress", mode)
-        world.engine.wake()
+            state.documents.set("progress", mode)
+        state.engine.wake()
         return {"progress": mode}
 
     def _task(self, task: Any, most: int) -> dict[str, Any]:
-        document: dict[str, Any] = self.application.world.engine.document(task)
+        document: dict[str, Any] = self.application.state.engine.document(task)
         items = [
             {
                 "source_path": item.source,

@@ -11,8 +11,8 @@ import base64
 import uuid
 from typing import Any
 
-from globuswrap.sandbox.state import id_of
-from globuswrap.sandbox.web import Call, Refusal, Routes
+from globus_sandbox.documents import id_of
+from globus_sandbox.web import Call, Refusal, Routes
 
 routes = Routes("auth")
 
@@ -136,8 +136,8 @@ def client_of(call: Call) -> str:
 
 
 @routes("GET", "/v2/oauth2/userinfo")
-def userinfo(world: Any, call: Call) -> dict[str, Any]:
-    me = known(world)[call.identity or ""]
+def userinfo(state: Any, call: Call) -> dict[str, Any]:
+    me = known(state)[call.identity or ""]
     one = {
         "sub": me["id"],
         "name": me["name"],
@@ -146,28 +146,28 @@ def userinfo(world: Any, call: Call) -> dict[str, Any]:
         "identity_provider": me["identity_provider"],
         "identity_provider_display_name": "Sandbox",
         "email": me["email"],
-        "last_authentication": int(world.clock.now()) - 60,
+        "last_authentication": int(state.clock.now()) - 60,
     }
     linked = {**{name: one[name] for name in one if name != "preferred_username"}, "username": me["username"]}
     return {**one, "identity_set": [{**linked, "status": "used"}]}
 
 
 @routes("POST", "/v2/oauth2/token/validate", body=("token", "client_id"), login=False)
-def validate(world: Any, call: Call) -> dict[str, Any]:
+def validate(state: Any, call: Call) -> dict[str, Any]:
     client_of(call)
-    return {"active": is_active(world, str((call.body or {}).get("token", "")))}
+    return {"active": is_active(state, str((call.body or {}).get("token", "")))}
 
 
 @routes("POST", "/v2/oauth2/token/introspect", body=("token", "include", "token_type_hint"), login=False)
-def introspect(world: Any, call: Call) -> dict[str, Any]:
+def introspect(state: Any, call: Call) -> dict[str, Any]:
     client = client_of(call)
     body = call.body or {}
     text = str(body.get("token", ""))
     parts = token_parts(text)
-    if parts is None or not is_active(world, text):
+    if parts is None or not is_active(state, text):
         return {"active": False}
-    me = known(world)[parts[2]]
-    now = int(world.clock.now())
+    me = known(state)[parts[2]]
+    now = int(state.clock.now())
     reply = {
         "active": True,
         "token_type": "Bearer",
@@ -208,45 +208,45 @@ def introspect(world: Any, call: Call) -> dict[str, Any]:
     ),
     login=False,
 )
-def grant(world: Any, call: Call) -> Any:
+def grant(state: Any, call: Call) -> Any:
     body = call.body or {}
     kind = body.get("grant_type")
     client = client_of(call)
     if kind == "client_credentials":
-        from globuswrap.sandbox import login
+        from globus_sandbox import login
 
         scopes = split_scopes(body.get("scope", ""))
-        login.mend(world, scopes, {}, login=False)
+        login.mend(state, scopes, {}, login=False)
         return token_reply(client, scopes, refresh=False)
     if kind == "refresh_token":
         parts = token_parts(body.get("refresh_token", ""))
-        if parts is None or parts[0] != "refresh" or not is_active(world, body["refresh_token"]):
+        if parts is None or parts[0] != "refresh" or not is_active(state, body["refresh_token"]):
             raise Refusal(400, "INVALID_GRANT", "The refresh token is not active", {"error": "invalid_grant"})
         reply = token_reply(parts[2], split_scopes(SCOPES.get(parts[1], "")) or [scope_of(parts[1])], refresh=False)
         reply["refresh_token"] = body["refresh_token"]
         return reply
     if kind == "authorization_code":
-        from globuswrap.sandbox import login
+        from globus_sandbox import login
 
-        return login.exchange(world, call, body)
+        return login.exchange(state, call, body)
     raise Refusal(400, "UNSUPPORTED_GRANT_TYPE", f"grant_type {kind!r}", {"error": "unsupported_grant_type"})
 
 
 @routes("POST", "/v2/oauth2/token/revoke", body=("token", "client_id"), login=False)
-def revoke(world: Any, call: Call) -> dict[str, Any]:
+def revoke(state: Any, call: Call) -> dict[str, Any]:
     """Native clients revoke without credentials, as `globus logout` does."""
     if basic(call) is not None:
         client_of(call)
     text = str((call.body or {}).get("token", ""))
     if token_parts(text) is not None:
-        world.state.put("revoked", text, {})
+        state.documents.put("revoked", text, {})
     return {"active": False}
 
 
 @routes("GET", "/v2/api/identities", query=("usernames", "ids", "provision"))
-def identities(world: Any, call: Call) -> dict[str, Any]:
+def identities(state: Any, call: Call) -> dict[str, Any]:
     found = []
-    everyone = known(world)
+    everyone = known(state)
     for key in filter(None, call.query.get("ids", "").split(",")):
         if key.lower() in everyone:
             found.append(everyone[key.lower()])
@@ -257,13 +257,13 @@ def identities(world: Any, call: Call) -> dict[str, Any]:
             found.append(by_name[lowered])
         elif call.query.get("provision", "").lower() == "true":
             document = identity_document(id_of("identity " + lowered), lowered, "unused")
-            world.state.put("identity", document["id"], document)
+            state.documents.put("identity", document["id"], document)
             found.append(document)
     return {"identities": found}
 
 
 @routes("GET", "/v2/api/identities/{identity}/consents", query=("all",))
-def consents(world: Any, call: Call) -> dict[str, Any]:
+def consents(state: Any, call: Call) -> dict[str, Any]:
     """The consents that a login gave: each scope of SCOPES, and timer -> transfer."""
     me = call.params["identity"]
     rows: list[dict[str, Any]] = []
@@ -294,7 +294,7 @@ def consents(world: Any, call: Call) -> dict[str, Any]:
             path = row(scope, [])
             if server.startswith("524230d7"):
                 row(SCOPES["transfer.api.globus.org"], path)
-    for extra in world.state.all("consent"):
+    for extra in state.documents.all("consent"):
         path = []
         for scope in extra["path"]:
             path = row(scope, path)
@@ -306,26 +306,26 @@ def scope_of(server: str) -> str:
     return f"https://auth.globus.org/scopes/{server}/flow_{server.replace('-', '_')}_user"
 
 
-def is_active(world: Any, text: str) -> bool:
-    return token_parts(text) is not None and world.state.get("revoked", text) is None
+def is_active(state: Any, text: str) -> bool:
+    return token_parts(text) is not None and state.documents.get("revoked", text) is None
 
 
-def known(world: Any) -> dict[str, dict[str, Any]]:
+def known(state: Any) -> dict[str, dict[str, Any]]:
     """The identities there are: the user, the client, and those provisioned or asked for by tests."""
     everyone = {
         USER: identity_document(USER, USERNAME),
         CLIENT: identity_document(CLIENT, f"{CLIENT}@clients.auth.globus.org"),
     }
-    for document in world.state.all("identity"):
+    for document in state.documents.all("identity"):
         everyone[document["id"]] = document
     return everyone
 
 
-def identity_of(world: Any, call: Call, server: str) -> str:
+def identity_of(state: Any, call: Call, server: str) -> str:
     """Who asks, by the bearer token. Raises Refusal with 401 in the shape of the service."""
     scheme, _, text = call.headers.get("authorization", "").partition(" ")
     parts = token_parts(text) if scheme.lower() == "bearer" else None
-    if parts is None or parts[0] != "access" or not is_active(world, text) or (server and parts[1] != server):
+    if parts is None or parts[0] != "access" or not is_active(state, text) or (server and parts[1] != server):
         if call.service == "auth":
             raise Refusal(401, "UNAUTHORIZED", "Call must be authenticated", {"error_description": "Unauthorized"})
         raise Refusal(401, "ClientError.AuthenticationFailed", "Token is not active or not for this service")

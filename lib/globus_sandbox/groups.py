@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.state import id_of
-from globuswrap.sandbox.web import Call, Refusal, Routes
+from globus_sandbox import auth
+from globus_sandbox.documents import id_of
+from globus_sandbox.web import Call, Refusal, Routes
 
 routes = Routes("groups")
 
 
-def groups_of(world: Any, identity: str) -> list[dict[str, Any]]:
+def groups_of(state: Any, identity: str) -> list[dict[str, Any]]:
     """One group, and those that tests have put into the state (kind "group")."""
-    me = auth.known(world)[identity]
+    me = auth.known(state)[identity]
     key = id_of("group")
     default = {
         "name": "Sandbox Users",
@@ -37,21 +37,21 @@ def groups_of(world: Any, identity: str) -> list[dict[str, Any]]:
         "subscription_id": None,
         "subscription_info": None,
     }
-    return [default, *world.state.all("group")]
+    return [default, *state.documents.all("group")]
 
 
 @routes("GET", "/v2/groups/my_groups", query=("statuses",))
-def my_groups(world: Any, call: Call) -> list[dict[str, Any]]:
+def my_groups(state: Any, call: Call) -> list[dict[str, Any]]:
     left_out = ("description", "subscription_info")
     return [
         {name: value for name, value in group.items() if name not in left_out}
-        for group in groups_of(world, call.identity or "")
+        for group in groups_of(state, call.identity or "")
     ]
 
 
 @routes("GET", "/v2/groups/{group}", query=("include",))
-def show(world: Any, call: Call) -> dict[str, Any]:
-    for group in groups_of(world, call.identity or ""):
+def show(state: Any, call: Call) -> dict[str, Any]:
+    for group in groups_of(state, call.identity or ""):
         if group["id"] == call.params["group"].lower():
             return group
     raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")

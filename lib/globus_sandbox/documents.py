@@ -66,7 +66,7 @@ class Collection:
         return "guest" in self.entity_type
 
 
-class State:
+class Documents:
     """Documents by (kind, id), in the order in which they were first put. All methods are safe in any thread."""
 
     def __init__(self, file: Path | None = None) -> None:
@@ -127,17 +127,17 @@ class State:
 class Clock:
     """The sandbox's time: the machine's, moved by as many seconds as were asked for."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
 
     def now(self) -> float:
-        return time.time() + float(self._state.setting("clock", 0.0))
+        return time.time() + float(self._documents.setting("clock", 0.0))
 
     def advance(self, seconds: float) -> None:
-        self._state.set("clock", float(self._state.setting("clock", 0.0)) + seconds)
+        self._documents.set("clock", float(self._documents.setting("clock", 0.0)) + seconds)
 
 
-class Shelf:
+class CollectionRegistry:
     """The collections of one sandbox, by id."""
 
     def __init__(self, collections: list[Collection]) -> None:

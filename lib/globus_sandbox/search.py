@@ -11,10 +11,10 @@ import json
 import uuid
 from typing import Any
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.groups import groups_of
-from globuswrap.sandbox.state import spaced
-from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, Unknown
+from globus_sandbox import auth
+from globus_sandbox.documents import spaced
+from globus_sandbox.groups import groups_of
+from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown
 
 routes = Routes("search")
 
@@ -22,20 +22,20 @@ routes = Routes("search")
 LIMIT = 10_000_000
 
 
-def index_of(world: Any, key: str) -> dict[str, Any]:
-    found = world.state.get("index", key.lower())
+def index_of(state: Any, key: str) -> dict[str, Any]:
+    found = state.documents.get("index", key.lower())
     if found is None:
         raise Refusal(404, "NotFound.Generic", f'There is no search index named "{key}"')
     return dict(found)
 
 
 @routes("POST", "/v1/index", body=("display_name", "description"))
-def create(world: Any, call: Call) -> dict[str, Any]:
+def create(state: Any, call: Call) -> dict[str, Any]:
     body = call.body or {}
     index = {
         "@datatype": "GSearchIndex",
         "@version": "2017-09-01",
-        "creation_date": spaced(world.clock.now())[:19],
+        "creation_date": spaced(state.clock.now())[:19],
         "display_name": body.get("display_name", ""),
         "description": body.get("description", ""),
         "id": str(uuid.uuid4()),
@@ -47,24 +47,24 @@ def create(world: Any, call: Call) -> dict[str, Any]:
         "size_in_mb": 0,
         "status": "open",
     }
-    world.state.put("index", index["id"], index)
+    state.documents.put("index", index["id"], index)
     return index
 
 
-def entries_of(world: Any, index: str) -> list[dict[str, Any]]:
-    return [each for each in world.state.all("entry") if each["index"] == index]
+def entries_of(state: Any, index: str) -> list[dict[str, Any]]:
+    return [each for each in state.documents.all("entry") if each["index"] == index]
 
 
 @routes("GET", "/v1/index/{index}")
-def show(world: Any, call: Call) -> dict[str, Any]:
-    index = index_of(world, call.params["index"])
-    rows = entries_of(world, index["id"])
+def show(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call.params["index"])
+    rows = entries_of(state, index["id"])
     return {**index, "num_entries": len(rows), "num_subjects": len({each["subject"] for each in rows})}
 
 
 @routes("GET", "/v1/index_list")
-def listed(world: Any, call: Call) -> dict[str, Any]:
-    return {"index_list": [{**index, "permissions": ["owner"]} for index in world.state.all("index")]}
+def listed(state: Any, call: Call) -> dict[str, Any]:
+    return {"index_list": [{**index, "permissions": ["owner"]} for index in state.documents.all("index")]}
 
 
 def checked_entry(entry: Any, at: int) -> dict[str, Any]:
@@ -90,8 +90,8 @@ def checked_entry(entry: Any, at: int) -> dict[str, Any]:
 
 
 @routes("POST", "/v1/index/{index}/ingest", body=("@datatype", "@version", "ingest_type", "ingest_data"))
-def ingest(world: Any, call: Call) -> Reply:
-    index = index_of(world, call.params["index"])
+def ingest(state: Any, call: Call) -> Reply:
+    index = index_of(state, call.params["index"])
     body = call.body or {}
     data = body.get("ingest_data") or {}
     if len(json.dumps(body)) > LIMIT:
@@ -100,7 +100,7 @@ def ingest(world: Any, call: Call) -> Reply:
     if not isinstance(rows, list) or not rows:
         raise Refusal(400, "BadRequest.ValidationError", "no entries")
     entries = [checked_entry(row, at) for at, row in enumerate(rows)]
-    script = world.state.get("search-script", index["id"]) or world.state.get("search-script", "*") or {}
+    script = state.documents.get("search-script", index["id"]) or state.documents.get("search-script", "*") or {}
     states = list(script.get("states") or ["SUCCESS"])
     task = {
         "task_id": str(uuid.uuid4()),
@@ -109,10 +109,10 @@ def ingest(world: Any, call: Call) -> Reply:
         "state": "PENDING",
         "state_description": "Task pending",
         "message": None,
-        "creation_date": spaced(world.clock.now()),
+        "creation_date": spaced(state.clock.now()),
         "completion_date": None,
     }
-    world.state.put("search-task", task["task_id"], {"task": task, "states": states, "entries": entries})
+    state.documents.put("search-task", task["task_id"], {"task": task, "states": states, "entries": entries})
     return Reply(
         {
             "acknowledged": True,
@@ -125,8 +125,8 @@ def ingest(world: Any, call: Call) -> Reply:
 
 
 @routes("GET", "/v1/task/{task}")
-def task_show(world: Any, call: Call) -> dict[str, Any]:
-    record = world.state.get("search-task", call.params["task"].lower())
+def task_show(state: Any, call: Call) -> dict[str, Any]:
+    record = state.documents.get("search-task", call.params["task"].lower())
     if record is None:
         raise Refusal(404, "NotFound.Generic", f"No task {call.params['task']}")
     task = dict(record["task"])
@@ -134,29 +134,31 @@ def task_show(world: Any, call: Call) -> dict[str, Any]:
         task["state"] = record["states"][0]
         task["state_description"] = f"Task {task['state'].lower()}"
         if task["state"] in ("SUCCESS", "FAILED"):
-            task["completion_date"] = spaced(world.clock.now())
+            task["completion_date"] = spaced(state.clock.now())
         if task["state"] == "SUCCESS":
             for entry in record["entries"]:
                 key = json.dumps([task["index_id"], entry["subject"], entry.get("id")])
-                world.state.put("entry", key, {"index": task["index_id"], **entry})
+                state.documents.put("entry", key, {"index": task["index_id"], **entry})
         elif task["state"] == "FAILED":
             task["message"] = "Could not ingest"
-        world.state.put("search-task", task["task_id"], {**record, "task": task, "states": record["states"][1:]})
+        state.documents.put("search-task", task["task_id"], {**record, "task": task, "states": record["states"][1:]})
     return task
 
 
 @routes("GET", "/v1/task_list/{index}")
-def task_list(world: Any, call: Call) -> dict[str, Any]:
-    rows = [each["task"] for each in world.state.all("search-task") if each["task"]["index_id"] == call.params["index"]]
+def task_list(state: Any, call: Call) -> dict[str, Any]:
+    rows = [
+        each["task"] for each in state.documents.all("search-task") if each["task"]["index_id"] == call.params["index"]
+    ]
     return {"tasks": list(reversed(rows))}
 
 
-def found(world: Any, call: Call, words: str, limit: int, offset: int, *, all_: bool) -> dict[str, Any]:
-    index = index_of(world, call.params["index"])
+def found(state: Any, call: Call, words: str, limit: int, offset: int, *, all_: bool) -> dict[str, Any]:
+    index = index_of(state, call.params["index"])
     mine = {"public", "all_authenticated_users", f"urn:globus:auth:identity:{call.identity}"}
-    mine |= {f"urn:globus:groups:id:{group['id']}" for group in groups_of(world, call.identity or auth.USER)}
+    mine |= {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, call.identity or auth.USER)}
     hits: dict[str, list[dict[str, Any]]] = {}
-    for entry in entries_of(world, index["id"]):
+    for entry in entries_of(state, index["id"]):
         text = f"{entry['subject']} {json.dumps(entry['content'], ensure_ascii=False)}".lower()
         if not all_ and not mine & set(entry["visible_to"]):
             continue
@@ -191,9 +193,9 @@ def _yes(value: object) -> bool:
 
 
 @routes("GET", "/v1/index/{index}/search", query=("q", "limit", "offset", "advanced", "bypass_visible_to"))
-def search(world: Any, call: Call) -> dict[str, Any]:
+def search(state: Any, call: Call) -> dict[str, Any]:
     limit, offset = call.integer("limit", 10, 1, 10_000), call.integer("offset", 0, 0, 10_000)
-    return found(world, call, call.query.get("q", ""), limit, offset, all_=_yes(call.query.get("bypass_visible_to")))
+    return found(state, call, call.query.get("q", ""), limit, offset, all_=_yes(call.query.get("bypass_visible_to")))
 
 
 @routes(
@@ -201,16 +203,16 @@ def search(world: Any, call: Call) -> dict[str, Any]:
     "/v1/index/{index}/search",
     body=("q", "limit", "offset", "advanced", "bypass_visible_to", "@datatype", "@version"),
 )
-def post_search(world: Any, call: Call) -> dict[str, Any]:
+def post_search(state: Any, call: Call) -> dict[str, Any]:
     body = call.body or {}
     limit, offset = int(body.get("limit", 10)), int(body.get("offset", 0))
-    return found(world, call, str(body.get("q", "*")), limit, offset, all_=_yes(body.get("bypass_visible_to")))
+    return found(state, call, str(body.get("q", "*")), limit, offset, all_=_yes(body.get("bypass_visible_to")))
 
 
 @routes("GET", "/v1/index/{index}/subject", query=("subject",))
-def subject(world: Any, call: Call) -> dict[str, Any]:
+def subject(state: Any, call: Call) -> dict[str, Any]:
     wanted = call.query.get("subject", "")
-    result = found(world, call, "*", 10_000, 0, all_=False)
+    result = found(state, call, "*", 10_000, 0, all_=False)
     for row in result["gmeta"]:
         if row["subject"] == wanted:
             return dict(row)

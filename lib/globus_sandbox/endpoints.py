@@ -7,11 +7,11 @@ import os
 from operator import itemgetter
 from typing import Any
 
-from globuswrap.sandbox import auth, storage
-from globuswrap.sandbox.state import Collection, id_of, seconds_of
-from globuswrap.sandbox.storage import Trouble
-from globuswrap.sandbox.transfer import V, bad, collection_of, result, some_fields
-from globuswrap.sandbox.web import Call, Refusal, Routes, Unknown, words
+from globus_sandbox import auth, filesystem
+from globus_sandbox.documents import Collection, id_of, seconds_of
+from globus_sandbox.filesystem import TransferError
+from globus_sandbox.transfer import V, bad, collection_of, result, some_fields
+from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
 
 routes = Routes("transfer")
 
@@ -19,10 +19,10 @@ routes = Routes("transfer")
 LISTING = 100_000
 
 
-def document(world: Any, collection: Collection) -> dict[str, Any]:
+def document(state: Any, collection: Collection) -> dict[str, Any]:
     """The endpoint document: the keys of the recording, and those that the CLI reads beside them."""
     v5 = collection.entity_type.startswith("GCSv5")
-    updates = world.state.get("endpoint", collection.id) or {}
+    updates = state.documents.get("endpoint", collection.id) or {}
     host = id_of(f"endpoint of {collection.id}") if v5 else None
     return {
         "DATA_TYPE": "endpoint",
@@ -89,8 +89,8 @@ def document(world: Any, collection: Collection) -> dict[str, Any]:
 
 
 @routes("GET", V + "/endpoint/{endpoint}", query=("fields",))
-def show(world: Any, call: Call) -> dict[str, Any]:
-    return some_fields(document(world, collection_of(world, call.params["endpoint"])), call)
+def show(state: Any, call: Call) -> dict[str, Any]:
+    return some_fields(document(state, collection_of(state, call.params["endpoint"])), call)
 
 
 @routes(
@@ -98,7 +98,7 @@ def show(world: Any, call: Call) -> dict[str, Any]:
     V + "/endpoint_search",
     query=words("filter_scope filter_fulltext filter_owner_id filter_entity_type filter_non_functional limit offset"),
 )
-def search(world: Any, call: Call) -> dict[str, Any]:
+def search(state: Any, call: Call) -> dict[str, Any]:
     """Any word of the text in name, description or id; every collection here is the user's own."""
     limit, offset = call.integer("limit", 25, 1, 100), call.integer("offset", 0)
     scope = call.query.get("filter_scope", "all")
@@ -106,8 +106,8 @@ def search(world: Any, call: Call) -> dict[str, Any]:
     if scope == "all" and not words:
         raise bad("filter_fulltext is required with filter_scope=all")
     rows = []
-    for collection in world.shelf:
-        one = document(world, collection)
+    for collection in state.collections:
+        one = document(state, collection)
         text = f"{one['display_name']} {one['description']} {one['id']} {one['organization']}".lower()
         if words and not all(word in text for word in words):
             continue
@@ -135,7 +135,7 @@ def search(world: Any, call: Call) -> dict[str, Any]:
 _WORDS = {"ls": "DirListingFailed", "stat": "StatFailed", "mkdir": "MkdirFailed", "rename": "RenameFailed"}
 
 
-def refusal_of(trouble: Trouble, operation: str, collection: Collection) -> Refusal:
+def refusal_of(trouble: TransferError, operation: str, collection: Collection) -> Refusal:
     """A trouble as these operations report it. Codes seen: docs/sandbox.md, "Operations"."""
     message = (
         f"{trouble.message.capitalize()}, Error ({operation})\nEndpoint: {collection.name} ({collection.id})\n"
@@ -159,11 +159,11 @@ def refusal_of(trouble: Trouble, operation: str, collection: Collection) -> Refu
     return Refusal(status, code, message, trouble.extra)
 
 
-def checked(world: Any, call: Call, operation: str, *paths: str) -> Collection:
+def checked(state: Any, call: Call, operation: str, *paths: str) -> Collection:
     """The collection of an operation. Raises Refusal when a fault is in force for it."""
-    collection: Collection = collection_of(world, call.params["endpoint"])
+    collection: Collection = collection_of(state, call.params["endpoint"])
     for path in paths:
-        trouble = world.engine.trouble_with(collection, operation, path)
+        trouble = state.engine.trouble_with(collection, operation, path)
         if trouble is not None:
             raise refusal_of(trouble, operation, collection)
     return collection
@@ -174,41 +174,41 @@ def checked(world: Any, call: Call, operation: str, *paths: str) -> Collection:
     V + "/operation/endpoint/{endpoint}/ls",
     query=("path", "show_hidden", "orderby", "filter", "limit", "offset", "local_user"),
 )
-def ls(world: Any, call: Call) -> dict[str, Any]:
+def ls(state: Any, call: Call) -> dict[str, Any]:
     asked = call.query.get("path") or "/"
-    collection = checked(world, call, "ls", asked)
+    collection = checked(state, call, "ls", asked)
     limit, offset = call.integer("limit", LISTING, 0, LISTING), call.integer("offset", 0)
     tests = [_listing_test(value) for name, value in call.queries if name == "filter" and value]
     hidden = call.query.get("show_hidden", "1").lower() in ("1", "true")
     try:
-        local = storage.place(collection, asked)
-        storage.held_inside(collection, local, asked, "source")
+        local = filesystem.place(collection, asked)
+        filesystem.held_inside(collection, local, asked, "source")
         status = os.stat(local)
         if not os.path.isdir(local):
-            raise Trouble("NOT_A_DIRECTORY", asked)
-        if not storage.readable(status):
-            raise Trouble("PERMISSION_DENIED", asked)
+            raise TransferError("NOT_A_DIRECTORY", asked)
+        if not filesystem.readable(status):
+            raise TransferError("PERMISSION_DENIED", asked)
         names = os.listdir(local)
         if len(names) > LISTING:
-            raise Trouble("LIMIT_EXCEEDED", asked, message=f"more than {LISTING} entries")
+            raise TransferError("LIMIT_EXCEEDED", asked, message=f"more than {LISTING} entries")
         rows = []
         for name in names:
             if name.startswith(".") and not hidden:
                 continue
-            row = storage.file_document(os.path.join(local, name), shown_name(name))
+            row = filesystem.file_document(os.path.join(local, name), shown_name(name))
             if not tests or any(test(row) for test in tests):
                 rows.append(row)
-    except Trouble as trouble:
+    except TransferError as trouble:
         raise refusal_of(trouble, "ls", collection) from None
     except OSError as error:
-        raise refusal_of(storage.trouble_of(error, asked, "source"), "ls", collection) from None
+        raise refusal_of(filesystem.trouble_of(error, asked, "source"), "ls", collection) from None
     rows.sort(key=lambda row: str(row["name"]))
     for part in reversed([one for one in call.query.get("orderby", "").split(",") if one]):
         name, _, direction = part.strip().partition(" ")
         if name not in ("group", "last_modified", "name", "permissions", "size", "type", "user"):
             raise Unknown(f"orderby '{part}' of {call.path}")
         rows.sort(key=itemgetter(name), reverse=direction.upper() == "DESC")
-    inner = storage.normal(asked)
+    inner = filesystem.normal(asked)
     shown = rows[offset : offset + limit]
     return {
         "DATA": shown,
@@ -268,38 +268,38 @@ def _holds(row: dict[str, Any], name: str, value: str) -> bool:
 
 
 @routes("GET", V + "/operation/endpoint/{endpoint}/stat", query=("path", "local_user"))
-def stat(world: Any, call: Call) -> dict[str, Any]:
+def stat(state: Any, call: Call) -> dict[str, Any]:
     asked = call.query.get("path") or "/"
-    collection = checked(world, call, "stat", asked)
+    collection = checked(state, call, "stat", asked)
     try:
-        local = storage.place(collection, asked)
-        if storage.normal(asked) != "/":
-            storage.held_inside(collection, os.path.dirname(local), asked, "source")
-        return storage.file_document(local, os.path.basename(storage.normal(asked)) or "/")
-    except Trouble as trouble:
+        local = filesystem.place(collection, asked)
+        if filesystem.normal(asked) != "/":
+            filesystem.held_inside(collection, os.path.dirname(local), asked, "source")
+        return filesystem.file_document(local, os.path.basename(filesystem.normal(asked)) or "/")
+    except TransferError as trouble:
         raise refusal_of(trouble, "stat", collection) from None
     except OSError as error:
-        raise refusal_of(storage.trouble_of(error, asked, "source"), "stat", collection) from None
+        raise refusal_of(filesystem.trouble_of(error, asked, "source"), "stat", collection) from None
 
 
 @routes("POST", V + "/operation/endpoint/{endpoint}/mkdir", body=("DATA_TYPE", "path", "local_user"))
-def mkdir(world: Any, call: Call) -> dict[str, Any]:
+def mkdir(state: Any, call: Call) -> dict[str, Any]:
     path = str((call.body or {}).get("path") or "")
     if not path:
         raise bad("path is required")
-    collection = checked(world, call, "mkdir", path)
+    collection = checked(state, call, "mkdir", path)
     try:
-        local = storage.place(collection, path, "destination")
-        storage.held_inside(collection, os.path.dirname(local), path, "destination")
+        local = filesystem.place(collection, path, "destination")
+        filesystem.held_inside(collection, os.path.dirname(local), path, "destination")
         if os.path.lexists(local):
-            raise Trouble("EXISTS", path, "destination", "path exists")
-        if not storage.writable(os.path.dirname(local)):
-            raise Trouble("PERMISSION_DENIED", path, "destination")
+            raise TransferError("EXISTS", path, "destination", "path exists")
+        if not filesystem.writable(os.path.dirname(local)):
+            raise TransferError("PERMISSION_DENIED", path, "destination")
         os.mkdir(local)
-    except Trouble as trouble:
+    except TransferError as trouble:
         raise refusal_of(trouble, "mkdir", collection) from None
     except OSError as error:
-        raise refusal_of(storage.trouble_of(error, path, "destination"), "mkdir", collection) from None
+        raise refusal_of(filesystem.trouble_of(error, path, "destination"), "mkdir", collection) from None
     return {
         "DATA_TYPE": "mkdir_result",
         "code": "DirectoryCreated",
@@ -310,23 +310,23 @@ def mkdir(world: Any, call: Call) -> dict[str, Any]:
 
 
 @routes("POST", V + "/operation/endpoint/{endpoint}/rename", body=("DATA_TYPE", "old_path", "new_path", "local_user"))
-def rename(world: Any, call: Call) -> dict[str, Any]:
+def rename(state: Any, call: Call) -> dict[str, Any]:
     body = call.body or {}
     old, new = str(body.get("old_path") or ""), str(body.get("new_path") or "")
     if not old or not new:
         raise bad("old_path and new_path are required")
-    collection = checked(world, call, "rename", old, new)
+    collection = checked(state, call, "rename", old, new)
     try:
-        here, there = storage.place(collection, old), storage.place(collection, new, "destination")
-        storage.held_inside(collection, os.path.dirname(here), old, "source")
-        storage.held_inside(collection, os.path.dirname(there), new, "destination")
+        here, there = filesystem.place(collection, old), filesystem.place(collection, new, "destination")
+        filesystem.held_inside(collection, os.path.dirname(here), old, "source")
+        filesystem.held_inside(collection, os.path.dirname(there), new, "destination")
         if not os.path.lexists(here):
-            raise Trouble("FILE_NOT_FOUND", old)
+            raise TransferError("FILE_NOT_FOUND", old)
         if os.path.lexists(there):
-            raise Trouble("EXISTS", new, "destination", "path exists")
+            raise TransferError("EXISTS", new, "destination", "path exists")
         os.rename(here, there)
-    except Trouble as trouble:
+    except TransferError as trouble:
         raise refusal_of(trouble, "rename", collection) from None
     except OSError as error:
-        raise refusal_of(storage.trouble_of(error, old, "source"), "rename", collection) from None
+        raise refusal_of(filesystem.trouble_of(error, old, "source"), "rename", collection) from None
     return result(call, "FileRenamed", "File or directory renamed successfully")

@@ -1,6 +1,6 @@
 """Collections on disk: where a collection path lies, and moving, listing and deleting what is there.
 
-Every failure is a `Trouble` with an event code of the service. Mode bits count even for root, so that "permission denied"
+Every failure is a `TransferError` with an event code of the service. Mode bits count even for root, so that "permission denied"
 can be rehearsed by anyone.
 """
 
@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from globuswrap.sandbox.faults import WORDS
-from globuswrap.sandbox.state import Collection, spaced
+from globus_sandbox.documents import Collection, spaced
+from globus_sandbox.faults import WORDS
 
 #: Files up to this size are moved in one read and one write.
 SMALL = 1 << 20
@@ -39,7 +39,7 @@ _BY_ERRNO = {
 }
 
 
-class Trouble(Exception):
+class TransferError(Exception):
     """What the service would report as an error event. `side` is "source" or "destination"."""
 
     def __init__(self, code: str, path: str = "", side: str = "source", message: str = "") -> None:
@@ -55,10 +55,10 @@ class Trouble(Exception):
         self.fatal = False
 
 
-def trouble_of(error: OSError | UnicodeError, path: str, side: str) -> Trouble:
+def trouble_of(error: OSError | UnicodeError, path: str, side: str) -> TransferError:
     if isinstance(error, UnicodeError):
-        return Trouble("INVALID_PATH_NAME", path, side)
-    return Trouble(_BY_ERRNO.get(error.errno or 0, "ENDPOINT_ERROR"), path, side, (error.strerror or "").lower())
+        return TransferError("INVALID_PATH_NAME", path, side)
+    return TransferError(_BY_ERRNO.get(error.errno or 0, "ENDPOINT_ERROR"), path, side, (error.strerror or "").lower())
 
 
 def normal(path: str) -> str:
@@ -72,9 +72,9 @@ def normal(path: str) -> str:
 
 
 def place(collection: Collection, path: str, side: str = "source") -> str:
-    """The absolute local path of a collection path. Raises Trouble for names the service refuses."""
+    """The absolute local path of a collection path. Raises TransferError for names the service refuses."""
     if "\0" in path or "\r\n" in path:
-        raise Trouble("INVALID_PATH_NAME", path, side)
+        raise TransferError("INVALID_PATH_NAME", path, side)
     inner = normal(path)
     local = str(collection.root) + (inner if inner != "/" else "")
     try:
@@ -89,7 +89,7 @@ def held_inside(collection: Collection, local: str, path: str, side: str) -> Non
     root = _real(str(collection.root))
     real = os.path.realpath(local)
     if real != root and not real.startswith(root + "/"):
-        raise Trouble("PERMISSION_DENIED", path, side, "path not allowed")
+        raise TransferError("PERMISSION_DENIED", path, side, "path not allowed")
 
 
 @lru_cache(maxsize=64)
@@ -164,11 +164,11 @@ def readable(status: os.stat_result) -> bool:
 
 
 def make_directories(collection: Collection, local: str, path: str) -> None:
-    """The directory and those above it. Raises Trouble."""
+    """The directory and those above it. Raises TransferError."""
     try:
         os.makedirs(local, exist_ok=True)
     except FileExistsError:
-        raise Trouble("NOT_A_DIRECTORY", path, "destination") from None
+        raise TransferError("NOT_A_DIRECTORY", path, "destination") from None
     except OSError as error:
         raise trouble_of(error, path, "destination") from None
     held_inside(collection, local, path, "destination")
@@ -193,7 +193,7 @@ def digest(local: str, algorithm: str = "md5") -> str:
 def copy(source: str, destination: str, size: int, *, verify: bool, spoil: bool = False) -> None:
     """The bytes of one file, `size` of them, to another place. `spoil` damages one on the way.
 
-    Raises OSError; Trouble FILE_SIZE_CHANGED when there are more or fewer, VERIFY_CHECKSUM when `verify` finds a difference.
+    Raises OSError; TransferError: FILE_SIZE_CHANGED for more or fewer, VERIFY_CHECKSUM when `verify` finds a difference.
     """
     if size > SMALL:
         _copy_large(source, destination, size, verify=verify, spoil=spoil)
@@ -201,13 +201,13 @@ def copy(source: str, destination: str, size: int, *, verify: bool, spoil: bool 
     with open(source, "rb", buffering=0) as file:
         data = file.read(size + 1)
     if len(data) != size:
-        raise Trouble("FILE_SIZE_CHANGED", source)
+        raise TransferError("FILE_SIZE_CHANGED", source)
     with open(destination, "wb", buffering=0) as target:
         target.write(_spoilt(data) if spoil else data)
     if verify:
         with open(destination, "rb", buffering=0) as target:
             if target.read(size + 1) != data:
-                raise Trouble("VERIFY_CHECKSUM", destination, "destination")
+                raise TransferError("VERIFY_CHECKSUM", destination, "destination")
 
 
 def _spoilt(data: bytes) -> bytes:
@@ -217,14 +217,14 @@ def _spoilt(data: bytes) -> bytes:
 def _copy_large(source: str, destination: str, size: int, *, verify: bool, spoil: bool) -> None:
     shutil.copyfile(source, destination)
     if os.stat(destination).st_size != size:
-        raise Trouble("FILE_SIZE_CHANGED", source)
+        raise TransferError("FILE_SIZE_CHANGED", source)
     if spoil:
         with open(destination, "r+b") as target:
             first = target.read(1)
             target.seek(0)
             target.write(_spoilt(first))
     if verify and digest(source) != digest(destination):
-        raise Trouble("VERIFY_CHECKSUM", destination, "destination")
+        raise TransferError("VERIFY_CHECKSUM", destination, "destination")
 
 
 def remove_tree(local: str) -> int:

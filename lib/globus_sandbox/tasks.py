@@ -15,11 +15,11 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from globuswrap.sandbox.faults import WORDS, Fault, Faults, session_parameters
-from globuswrap.sandbox.moving import Mover, Stopped
-from globuswrap.sandbox.state import Clock, Collection, Shelf, State, iso, spaced
-from globuswrap.sandbox.storage import Trouble
-from globuswrap.sandbox.task import BACKOFF, Item, Task
+from globus_sandbox.documents import Clock, Collection, CollectionRegistry, Documents, iso, spaced
+from globus_sandbox.faults import WORDS, Fault, Faults, session_parameters
+from globus_sandbox.filesystem import TransferError
+from globus_sandbox.moving import Mover, Stopped
+from globus_sandbox.task import BACKOFF, Item, Task
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -35,12 +35,12 @@ LOOK_WAITS = 1.0
 
 
 class Engine:
-    def __init__(self, state: State, clock: Clock, shelf: Shelf, faults: Faults) -> None:
-        self._state = state
+    def __init__(self, documents: Documents, clock: Clock, collections: CollectionRegistry, faults: Faults) -> None:
+        self._documents = documents
         self._clock = clock
-        self.shelf = shelf
+        self.collections = collections
         self.faults = faults
-        self._wake = threading.Condition(state.lock)
+        self._wake = threading.Condition(documents.lock)
         self._tasks: dict[str, Task] = {}
         self._by_submission: dict[str, str] = {}
         self._unfinished: dict[str, Task] = {}
@@ -65,7 +65,7 @@ class Engine:
         self._unfinished[task.id] = task
         if task.type == "TRANSFER":
             self._keys[task.id] = task.key()
-        self._state.put("items", task.id, {"items": task.items})
+        self._documents.put("items", task.id, {"items": task.items})
         self._event(task, "STARTED", "started", False, _details(task))
         self._keep(task)
         self.wake()
@@ -115,7 +115,7 @@ class Engine:
         self._unfinished.pop(task_id, None)
         self._keys.pop(task_id, None)
         for kind in ("task", "items", "history"):
-            self._state.remove(kind, task_id)
+            self._documents.remove(kind, task_id)
         return True
 
     def delete_history(self, task: Task) -> None:
@@ -144,7 +144,7 @@ class Engine:
             task.stop = True
         self.wake()
 
-    def trouble_with(self, collection: Collection, operation: str, path: str) -> Trouble | None:
+    def trouble_with(self, collection: Collection, operation: str, path: str) -> TransferError | None:
         """What a collection fault means for an operation (`ls`, `stat`, `mkdir`, `rename`) or a file of a task."""
         for fault in self.faults.for_collections(collection.id):
             trouble = self.collection_trouble(fault, operation, path)
@@ -278,7 +278,7 @@ class Engine:
             task.deadline = max(task.deadline, now + DAY)
 
     def _mode(self, task: Task) -> str:
-        return task.progress or str(self._state.setting("progress", "at-once"))
+        return task.progress or str(self._documents.setting("progress", "at-once"))
 
     def _due(self, task: Task) -> bool:
         mode, _, amount = self._mode(task).partition(":")
@@ -417,7 +417,7 @@ class Engine:
         return "OK", None, True
 
     def _display_name(self, collection_id: str | None) -> str | None:
-        found = self.shelf.get(collection_id or "")
+        found = self.collections.get(collection_id or "")
         return None if found is None else found.name
 
     def _legacy_name(self, collection_id: str | None) -> str:
@@ -438,9 +438,9 @@ class Engine:
         if len(task.events) > EVENTS_KEPT:
             del task.events[1:1000]
 
-    def error(self, task: Task, trouble: Trouble) -> None:
+    def error(self, task: Task, trouble: TransferError) -> None:
         """A fault of a task: counted, shown, and an event."""
-        with self._state.lock:
+        with self._documents.lock:
             task.faults += 1
             task.trouble, task.trouble_at = trouble.code, self._clock.now()
             endpoint = task.source if trouble.side == "source" else (task.destination or task.source)
@@ -455,7 +455,7 @@ class Engine:
             )
 
     def event(self, task: Task, code: str, description: str, details: str) -> None:
-        with self._state.lock:
+        with self._documents.lock:
             self._event(task, code, description, False, details)
 
     def progressed(self, task: Task) -> None:
@@ -463,25 +463,25 @@ class Engine:
         if task.type == "TRANSFER" and not task.deadline_given:
             task.deadline = max(task.deadline, self._clock.now() + 3 * DAY)
 
-    def collection_trouble(self, fault: Fault, operation: str, path: str) -> Trouble | None:
+    def collection_trouble(self, fault: Fault, operation: str, path: str) -> TransferError | None:
         writes = operation in ("mkdir", "rename", "write")
         if fault.kind == "disconnected":
-            return Trouble("GC_NOT_CONNECTED", path, "destination" if writes else "source")
+            return TransferError("GC_NOT_CONNECTED", path, "destination" if writes else "source")
         if fault.kind == "login-failed":
-            trouble = Trouble("AUTH", path, "destination" if writes else "source", "login failed")
+            trouble = TransferError("AUTH", path, "destination" if writes else "source", "login failed")
             trouble.extra = {"authorization_parameters": session_parameters(fault.with_)}
             return trouble
         pattern = str(fault.with_.get("files", "*"))
         if not fnmatch.fnmatchcase(path, pattern):
             return None
         if fault.kind == "denied":
-            return Trouble("PERMISSION_DENIED", path, "destination" if writes else "source")
+            return TransferError("PERMISSION_DENIED", path, "destination" if writes else "source")
         if fault.kind == "full" and writes:
-            return Trouble("NO_SPACE_LEFT", path, "destination")
+            return TransferError("NO_SPACE_LEFT", path, "destination")
         if fault.kind == "quota" and writes:
-            return Trouble("QUOTA_EXCEEDED", path, "destination")
+            return TransferError("QUOTA_EXCEEDED", path, "destination")
         if fault.kind == "paused" and operation in ("ls", "stat", "mkdir", "rename"):
-            return Trouble("PAUSED", path, "source", str(fault.with_.get("message", "")))
+            return TransferError("PAUSED", path, "source", str(fault.with_.get("message", "")))
         return None
 
     def _age(self, task: Task) -> None:
@@ -489,15 +489,15 @@ class Engine:
             self.delete_history(task)
 
     def _keep(self, task: Task) -> None:
-        self._state.put("task", task.id, {name: getattr(task, name) for name in Task.KEPT})
+        self._documents.put("task", task.id, {name: getattr(task, name) for name in Task.KEPT})
         # the lists of files of an unfinished task are made again after a restart
         done, skips = ([], []) if task.unfinished else (task.done, task.skips)
-        self._state.put("history", task.id, {"events": task.events, "done": done, "skips": skips})
+        self._documents.put("history", task.id, {"events": task.events, "done": done, "skips": skips})
 
     def _load(self) -> None:
-        for record in self._state.all("task"):
-            items = (self._state.get("items", record["id"]) or {}).get("items", [])
-            history = self._state.get("history", record["id"]) or {}
+        for record in self._documents.all("task"):
+            items = (self._documents.get("items", record["id"]) or {}).get("items", [])
+            history = self._documents.get("history", record["id"]) or {}
             task = Task(**record)
             task.items = [Item(*item) for item in items]
             task.events = history.get("events", [])

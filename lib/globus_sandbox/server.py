@@ -1,6 +1,6 @@
 """The server: one process, one port of 127.0.0.1, a prefix for each service, the control under /_sandbox/.
 
-Started by launch.Sandbox, or as `python -m globuswrap.sandbox --base DIRECTORY ...`; it listens before it imports what it
+Started by launch.Sandbox, in a process of its own; it listens before it imports what it
 needs to answer, and writes its address to a file, so that whoever started it can go on at once.
 """
 
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m globuswrap.sandbox")
+    parser = argparse.ArgumentParser(prog="globus_sandbox.server")
     parser.add_argument("--base", required=True, help="directory of the sandbox")
     parser.add_argument("--collection", action="append", default=[], metavar="NAME:KIND:DIRECTORY")
     parser.add_argument("--port", type=int, default=0, help="preferred port (0: any)")
@@ -112,7 +112,7 @@ def serve(options: argparse.Namespace, listener: socket.socket) -> None:
     server = uvicorn.Server(config)
 
     def ended(*_: Any) -> None:
-        application.world.engine.close()
+        application.state.engine.close()
         os._exit(0)
 
     # at once, and not after open connections have been waited for, as the library would
@@ -130,38 +130,36 @@ class Application:
         from starlette.applications import Starlette
         from starlette.routing import Route as StarletteRoute
 
-        from globuswrap.sandbox import supervision, web
-        from globuswrap.sandbox.faults import Faults
-        from globuswrap.sandbox.state import ENTITY_TYPES, Clock, Collection, Shelf, State, id_of
-        from globuswrap.sandbox.tasks import Engine
-        from globuswrap.sandbox.world import World
+        from globus_sandbox import control_api, web
+        from globus_sandbox.documents import ENTITY_TYPES, Clock, Collection, CollectionRegistry, Documents, id_of
+        from globus_sandbox.faults import Faults
+        from globus_sandbox.server_state import ServerState
+        from globus_sandbox.tasks import Engine
 
         base = Path(options.base)
-        state = State(base / "state.sqlite" if options.durable else None)
-        shelf = Shelf([])
-        shelf = Shelf(
+        documents = Documents(base / "state.sqlite" if options.durable else None)
+        collections = CollectionRegistry(
             [
                 Collection(name, id_of("collection " + name), Path(directory), ENTITY_TYPES[kind])
                 for name, kind, directory in (text.split(":", 2) for text in options.collection)
             ]
         )
-        clock = Clock(state)
-        if state.get("setting", "progress") is None:
-            state.set("progress", options.progress)
-        faults = Faults(state, shelf)
-        self.world = World(f"http://127.0.0.1:{port}", state, clock, shelf, faults, Engine(state, clock, shelf, faults))
+        clock = Clock(documents)
+        if documents.get("setting", "progress") is None:
+            documents.set("progress", options.progress)
+        faults = Faults(documents, collections)
+        engine = Engine(documents, clock, collections, faults)
+        self.state = ServerState(f"http://127.0.0.1:{port}", documents, clock, collections, faults, engine)
         self.connections = connections
-        self.log: list[dict[str, Any]] = state.all("request")
-        self.unknown: list[dict[str, Any]] = state.all("unknown")
+        self.log: list[dict[str, Any]] = documents.all("request")
+        self.unknown: list[dict[str, Any]] = documents.all("unknown")
         self.numbered = self.log[-1]["number"] if self.log else 0
         self.tables: dict[str, list[web.Route]] = {}
         for service, modules in SERVICES.items():
             self.tables[service] = [
-                route
-                for name in modules
-                for route in importlib.import_module(f"globuswrap.sandbox.{name}").routes.table
+                route for name in modules for route in importlib.import_module(f"globus_sandbox.{name}").routes.table
             ]
-        self.control = supervision.Supervision(self)
+        self.control = control_api.ControlApi(self)
         self.inner = Starlette(
             routes=[
                 StarletteRoute(
@@ -181,7 +179,7 @@ class Application:
                 transport.abort()
 
     async def endpoint(self, request: Any) -> Any:
-        from globuswrap.sandbox import web
+        from globus_sandbox import web
 
         service = request.path_params["service"].lstrip("/")
         service, _, rest = request.url.path.lstrip("/").partition("/")
@@ -205,10 +203,10 @@ class Application:
 
     async def _answer(self, call: Any, raw: bytes, entry: dict[str, Any]) -> Any:
         """The reply, with every fault for this request. Raises Dropped."""
-        from globuswrap.sandbox import web
-        from globuswrap.sandbox.faults import reply_of
+        from globus_sandbox import web
+        from globus_sandbox.faults import reply_of
 
-        injected = self.world.faults.for_request(call.service, call.method, call.path)
+        injected = self.state.faults.for_request(call.service, call.method, call.path)
         kinds = [fault.kind for fault in injected]
         if kinds:
             entry["faults"] = kinds
@@ -236,27 +234,27 @@ class Application:
         return reply
 
     async def _handle(self, call: Any) -> Any:
-        from globuswrap.sandbox import auth, web
+        from globus_sandbox import auth, web
 
         table = self.tables.get(call.service)
         if table is None:
             raise web.Unknown(f"service '{call.service}'")
         route, call.params = web.find(table, call.method, call.path)
         if route.login:
-            call.identity = auth.identity_of(self.world, call, auth.SERVER_OF_SERVICE.get(call.service, ""))
+            call.identity = auth.identity_of(self.state, call, auth.SERVER_OF_SERVICE.get(call.service, ""))
         web.check_strictly(route, call)
         if inspect.iscoroutinefunction(route.handler):
-            answer = await route.handler(self.world, call)
+            answer = await route.handler(self.state, call)
         else:
-            with self.world.state.lock:
-                answer = route.handler(self.world, call)
+            with self.state.documents.lock:
+                answer = route.handler(self.state, call)
         return answer if isinstance(answer, web.Reply) else web.Reply(answer)
 
     def _entry(self, call: Any) -> dict[str, Any]:
         self.numbered += 1
         return {
             "number": self.numbered,
-            "time": self.world.clock.now(),
+            "time": self.state.clock.now(),
             "service": call.service,
             "method": call.method,
             "path": call.path,
@@ -270,9 +268,9 @@ class Application:
         if self.log and self.log[-1]["number"] == entry["number"]:
             return
         self.log.append(entry)
-        self.world.state.put("request", str(entry["number"]), entry)
+        self.state.documents.put("request", str(entry["number"]), entry)
         if len(self.log) > LOGGED:
-            self.world.state.remove("request", str(self.log.pop(0)["number"]))
+            self.state.documents.remove("request", str(self.log.pop(0)["number"]))
 
     def _not_served(self, call: Any, entry: dict[str, Any], what: str) -> None:
         found = {
@@ -283,7 +281,7 @@ class Application:
             "number": entry["number"],
         }
         self.unknown.append(found)
-        self.world.state.put("unknown", str(entry["number"]), found)
+        self.state.documents.put("unknown", str(entry["number"]), found)
 
 
 def _foreign(headers: list[tuple[bytes, bytes]], url: str) -> Any:

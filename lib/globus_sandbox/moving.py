@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from globuswrap.sandbox import storage
-from globuswrap.sandbox.faults import Fault
-from globuswrap.sandbox.storage import Trouble
-from globuswrap.sandbox.task import Task, Unit
+from globus_sandbox import filesystem
+from globus_sandbox.faults import Fault
+from globus_sandbox.filesystem import TransferError
+from globus_sandbox.task import Task, Unit
 
 if TYPE_CHECKING:
-    from globuswrap.sandbox.tasks import Engine
+    from globus_sandbox.tasks import Engine
 
 SKIPPABLE = ("PERMISSION_DENIED", "FILE_NOT_FOUND", "AMBIGUOUS_PATH")
 #: What ends a task at once (SDK documentation of `external_checksum`).
@@ -34,8 +34,8 @@ class Mover:
         self.engine = engine
         self.task = task
         self.options = task.options
-        source = engine.shelf.get(task.source)
-        destination = engine.shelf.get(task.destination or task.source)
+        source = engine.collections.get(task.source)
+        destination = engine.collections.get(task.destination or task.source)
         assert source is not None and destination is not None
         self.source = source
         self.destination = destination
@@ -52,7 +52,7 @@ class Mover:
         try:
             self._reach()
             again = self._pass(task.todo)
-        except Trouble as trouble:
+        except TransferError as trouble:
             engine.error(task, trouble)
             if trouble.code in FATAL or trouble.fatal:
                 return trouble.code
@@ -70,16 +70,16 @@ class Mover:
         return "SUCCEEDED"
 
     def _reach(self) -> None:
-        """Both collections can be reached at all. Raises Trouble."""
+        """Both collections can be reached at all. Raises TransferError."""
         for fault in self.faults:
             code = {"disconnected": "GC_NOT_CONNECTED", "login-failed": "AUTH"}.get(fault.kind)
             if code is not None and self.engine.faults.strike(fault):
                 collection = self.engine.faults.collection_of(fault)
                 side = "source" if collection is None or collection.id == self.task.source else "destination"
-                raise Trouble(code, "", side)
+                raise TransferError(code, "", side)
 
     def _pass(self, todo: deque[Unit]) -> deque[Unit]:
-        """Do what is to do; what failed and is to be tried again. Raises Trouble for what stops the whole pass."""
+        """Do what is to do; what failed and is to be tried again. Raises TransferError for what stops the whole pass."""
         task = self.task
         again: deque[Unit] = deque()
         handle = {
@@ -99,13 +99,13 @@ class Mover:
                     self._injected(unit)
                 todo.extendleft(reversed(list(handle[unit.kind](unit))))
                 task.subtasks_done += 1
-            except Trouble as trouble:
+            except TransferError as trouble:
                 self._failed(unit, trouble, again, todo)
             except (OSError, UnicodeError) as error:
-                self._failed(unit, storage.trouble_of(error, unit.source, "source"), again, todo)
+                self._failed(unit, filesystem.trouble_of(error, unit.source, "source"), again, todo)
         return again
 
-    def _failed(self, unit: Unit, trouble: Trouble, again: deque[Unit], todo: deque[Unit]) -> None:
+    def _failed(self, unit: Unit, trouble: TransferError, again: deque[Unit], todo: deque[Unit]) -> None:
         task = self.task
         if trouble.side == "source" and trouble.code in SKIPPABLE and self.options.get("skip_source_errors"):
             task.subtasks_skipped += 1
@@ -122,7 +122,7 @@ class Mover:
         self.engine.error(task, trouble)
 
     def _injected(self, unit: Unit) -> None:
-        """Raises the Trouble that a fault in force wants here."""
+        """Raises the TransferError that a fault in force wants here."""
         task, strike = self.task, self.engine.faults.strike
         self.spoil = False
         moves = unit.kind == "file" or (unit.kind == "item" and task.type == "DELETE")
@@ -132,12 +132,12 @@ class Mover:
                 if moves and task.moved >= int(fault.with_.get("after", 0)) and strike(fault):
                     breaks = fault.kind == "break"
                     code = str(fault.with_.get("code", "CONNECTION_RESET" if breaks else "ENDPOINT_ERROR"))
-                    trouble = Trouble(code, unit.source)
+                    trouble = TransferError(code, unit.source)
                     trouble.whole, trouble.fatal = breaks, not breaks
                     raise trouble
             elif fault.kind == "file":
                 if matches and strike(fault):
-                    raise Trouble(str(fault.with_.get("code", "PERMISSION_DENIED")), unit.source)
+                    raise TransferError(str(fault.with_.get("code", "PERMISSION_DENIED")), unit.source)
             elif fault.kind == "corrupt":
                 self.spoil = unit.kind == "file" and matches and strike(fault)
             elif fault.kind in ("denied", "full", "quota") and (unit.kind != "item" or task.type == "DELETE"):
@@ -156,39 +156,39 @@ class Mover:
 
     def _item(self, unit: Unit) -> Iterable[Unit]:
         """A named item: a link is followed; file or directory is found out unless said."""
-        local = storage.place(self.source, unit.source)
-        storage.place(self.destination, unit.destination, "destination")
+        local = filesystem.place(self.source, unit.source)
+        filesystem.place(self.destination, unit.destination, "destination")
         if unit.item.link:
             if not os.path.islink(local):  # what the service says then is not known; assumed
-                raise Trouble("FILE_NOT_FOUND", unit.source)
+                raise TransferError("FILE_NOT_FOUND", unit.source)
             self.task.symlinks += 1
             return (Unit("link", unit.source, unit.destination, unit.item),)
         try:
             status = os.stat(local)
         except OSError as error:
-            raise storage.trouble_of(error, unit.source, "source") from None
-        storage.held_inside(self.source, local, unit.source, "source")
+            raise filesystem.trouble_of(error, unit.source, "source") from None
+        filesystem.held_inside(self.source, local, unit.source, "source")
         is_directory = stat_module.S_ISDIR(status.st_mode)
         wanted = unit.item.recursive
         if wanted is True and not is_directory:
-            raise Trouble("NOT_A_DIRECTORY", unit.source)
+            raise TransferError("NOT_A_DIRECTORY", unit.source)
         if wanted is False and is_directory:
-            raise Trouble("IS_A_DIRECTORY", unit.source)
+            raise TransferError("IS_A_DIRECTORY", unit.source)
         if is_directory:
             if unit.item.checksum is not None:
-                raise Trouble("IS_A_DIRECTORY", unit.source)
+                raise TransferError("IS_A_DIRECTORY", unit.source)
             self.task.directories += 1
             return (Unit("dir", unit.source.rstrip("/") or "/", unit.destination.rstrip("/") or "/", unit.item),)
         if unit.source.endswith("/"):
-            raise Trouble("AMBIGUOUS_PATH", unit.source)
+            raise TransferError("AMBIGUOUS_PATH", unit.source)
         self.task.files += 1
         return (Unit("file", unit.source, unit.destination, unit.item),)
 
     def _directory(self, unit: Unit) -> Iterable[Unit]:
-        local = storage.place(self.source, unit.source)
-        target = storage.place(self.destination, unit.destination, "destination")
-        if not storage.readable(os.stat(local)):
-            raise Trouble("PERMISSION_DENIED", unit.source)
+        local = filesystem.place(self.source, unit.source)
+        target = filesystem.place(self.destination, unit.destination, "destination")
+        if not filesystem.readable(os.stat(local)):
+            raise TransferError("PERMISSION_DENIED", unit.source)
         self._make(target, unit.destination)
         rules = self.options.get("filter_rules") or []
         links = self.options.get("recursive_symlinks", "ignore")
@@ -203,7 +203,7 @@ class Mover:
                 if is_link and links == "ignore":
                     continue
                 kind = "link" if is_link and links == "keep" else "dir" if is_directory else "file"
-                if rules and not storage.kept_by_filters(rules, entry.name, "dir" if kind == "dir" else "file"):
+                if rules and not filesystem.kept_by_filters(rules, entry.name, "dir" if kind == "dir" else "file"):
                     continue
                 if kind == "file" and not entry.is_file():
                     continue
@@ -221,11 +221,11 @@ class Mover:
 
     def _file(self, unit: Unit) -> Iterable[Unit]:
         task, options = self.task, self.options
-        local = storage.place(self.source, unit.source)
-        target = storage.place(self.destination, unit.destination, "destination")
+        local = filesystem.place(self.source, unit.source)
+        target = filesystem.place(self.destination, unit.destination, "destination")
         status = os.stat(local)
         if status.st_mode & 0o400 == 0:
-            raise Trouble("PERMISSION_DENIED", unit.source)
+            raise TransferError("PERMISSION_DENIED", unit.source)
         self._make(os.path.dirname(target), unit.destination)
         level = options.get("sync_level")
         try:
@@ -233,22 +233,22 @@ class Mover:
         except OSError:
             there = None
         if there is not None and stat_module.S_ISDIR(there.st_mode):
-            raise Trouble("IS_A_DIRECTORY", unit.destination, "destination")
+            raise TransferError("IS_A_DIRECTORY", unit.destination, "destination")
         if level is not None and there is not None and self._same(level, local, target, status, there):
             task.skipped += 1
             self._check_external(unit, local)
             return ()
         try:
             verify = bool(options.get("verify_checksum", True))
-            storage.copy(local, target, status.st_size, verify=verify, spoil=self.spoil)
+            filesystem.copy(local, target, status.st_size, verify=verify, spoil=self.spoil)
             if options.get("preserve_timestamp"):
                 os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-        except Trouble as trouble:
+        except TransferError as trouble:
             trouble.path = unit.source if trouble.side == "source" else unit.destination
             raise
         except OSError as error:
             side = "source" if error.filename == local else "destination"
-            raise storage.trouble_of(error, unit.source if side == "source" else unit.destination, side) from None
+            raise filesystem.trouble_of(error, unit.source if side == "source" else unit.destination, side) from None
         self._check_external(unit, target)
         task.bytes += status.st_size
         task.moved += 1
@@ -262,11 +262,11 @@ class Mover:
         if unit.item.checksum is None:
             return
         try:
-            found = storage.digest(local, unit.item.algorithm or "md5")
+            found = filesystem.digest(local, unit.item.algorithm or "md5")
         except ValueError:
-            raise Trouble("EXTERNAL_CHECKSUM_MISMATCH", unit.source) from None
+            raise TransferError("EXTERNAL_CHECKSUM_MISMATCH", unit.source) from None
         if found.lower() != unit.item.checksum.lower():
-            raise Trouble("EXTERNAL_CHECKSUM_MISMATCH", unit.source)
+            raise TransferError("EXTERNAL_CHECKSUM_MISMATCH", unit.source)
 
     def _same(self, level: int, local: str, target: str, here: os.stat_result, there: os.stat_result) -> bool:
         """Whether the sync level finds the file there already (SDK documentation of `sync_level`)."""
@@ -277,11 +277,11 @@ class Mover:
         if level == 2:
             return int(here.st_mtime) <= int(there.st_mtime)
         self.task.checksummed += here.st_size
-        return here.st_size == there.st_size and storage.digest(local) == storage.digest(target)
+        return here.st_size == there.st_size and filesystem.digest(local) == filesystem.digest(target)
 
     def _link(self, unit: Unit) -> Iterable[Unit]:
-        local = storage.place(self.source, unit.source)
-        target = storage.place(self.destination, unit.destination, "destination")
+        local = filesystem.place(self.source, unit.source)
+        target = filesystem.place(self.destination, unit.destination, "destination")
         self._make(os.path.dirname(target), unit.destination)
         if os.path.lexists(target):
             os.unlink(target)
@@ -291,9 +291,9 @@ class Mover:
     def _make(self, local: str, path: str) -> None:
         if local in self.made:
             return
-        storage.make_directories(self.destination, local, path)
-        if not storage.writable(local):
-            raise Trouble("PERMISSION_DENIED", path, "destination")
+        filesystem.make_directories(self.destination, local, path)
+        if not filesystem.writable(local):
+            raise TransferError("PERMISSION_DENIED", path, "destination")
         self.made.add(local)
 
     def _clear_other_type(self, target: str, kind: str) -> None:
@@ -301,7 +301,7 @@ class Mover:
             return
         there = "link" if os.path.islink(target) else "dir" if os.path.isdir(target) else "file"
         if there != kind:
-            storage.remove_tree(target)
+            filesystem.remove_tree(target)
 
     def _extras(self) -> None:
         """delete_destination_extra: what the source does not have goes, unless the source could not be read whole."""
@@ -321,7 +321,7 @@ class Mover:
                 continue
             for name in os.listdir(target):
                 if not os.path.lexists(os.path.join(local, name)):
-                    storage.remove_tree(os.path.join(target, name))
+                    filesystem.remove_tree(os.path.join(target, name))
 
     # deletes
 
@@ -329,31 +329,31 @@ class Mover:
         task = self.task
         paths = [unit.source]
         if self.options.get("interpret_globs"):
-            paths = list(storage.globbed(self.source, unit.source))
+            paths = list(filesystem.globbed(self.source, unit.source))
             if not paths and not self.options.get("ignore_missing"):
-                raise Trouble("FILE_NOT_FOUND", unit.source)
+                raise TransferError("FILE_NOT_FOUND", unit.source)
         for path in paths:
-            local = storage.place(self.source, path)
-            storage.held_inside(self.source, os.path.dirname(local) or "/", path, "source") if storage.normal(
+            local = filesystem.place(self.source, path)
+            filesystem.held_inside(self.source, os.path.dirname(local) or "/", path, "source") if filesystem.normal(
                 path
             ) != "/" else None
             if not os.path.lexists(local):
                 if self.options.get("ignore_missing"):
                     continue
-                raise Trouble("FILE_NOT_FOUND", path)
+                raise TransferError("FILE_NOT_FOUND", path)
             is_directory = os.path.isdir(local) and not os.path.islink(local)
             if is_directory and self.options.get("recursive") is False:
-                raise Trouble("IS_A_DIRECTORY", path)
-            if not storage.writable(os.path.dirname(local)):
-                raise Trouble("PERMISSION_DENIED", path)
+                raise TransferError("IS_A_DIRECTORY", path)
+            if not filesystem.writable(os.path.dirname(local)):
+                raise TransferError("PERMISSION_DENIED", path)
             try:
-                if storage.normal(path) == "/":
+                if filesystem.normal(path) == "/":
                     for name in os.listdir(local):
-                        storage.remove_tree(os.path.join(local, name))
+                        filesystem.remove_tree(os.path.join(local, name))
                 else:
-                    storage.remove_tree(local)
+                    filesystem.remove_tree(local)
             except OSError as error:
-                raise storage.trouble_of(error, path, "source") from None
+                raise filesystem.trouble_of(error, path, "source") from None
             task.files += not is_directory
             task.directories += is_directory
             task.subtasks_done += 1

@@ -13,8 +13,8 @@ import urllib.parse
 import uuid
 from typing import Any
 
-from globuswrap.sandbox import auth
-from globuswrap.sandbox.web import Call, Refusal, Reply, Routes, words
+from globus_sandbox import auth
+from globus_sandbox.web import Call, Refusal, Reply, Routes, words
 
 routes = Routes("auth")
 
@@ -36,7 +36,7 @@ _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 
 
 @routes("POST", "/v2/api/clients", body=("client",), login=False)
-def register_client(world: Any, call: Call) -> Reply:
+def register_client(state: Any, call: Call) -> Reply:
     """The instance client that `globus login` asks for first; here it is always the same."""
     return Reply(
         {
@@ -50,7 +50,7 @@ def register_client(world: Any, call: Call) -> Reply:
 
 
 @routes("DELETE", "/v2/api/clients/{client}", login=False)
-def delete_client(world: Any, call: Call) -> dict[str, Any]:
+def delete_client(state: Any, call: Call) -> dict[str, Any]:
     auth.client_of(call)
     return {"client": {"id": call.params["client"]}}
 
@@ -65,10 +65,10 @@ def delete_client(world: Any, call: Call) -> dict[str, Any]:
     ),
     login=False,
 )
-def authorize(world: Any, call: Call) -> Reply:
+def authorize(state: Any, call: Call) -> Reply:
     code = uuid.uuid4().hex
     session = {name: value for name, value in call.query.items() if name.startswith("session_required_")}
-    world.state.put(
+    state.documents.put(
         "code",
         code,
         {"scope": call.query.get("scope", ""), "client": call.query.get("client_id", ""), "session": session},
@@ -82,8 +82,8 @@ def authorize(world: Any, call: Call) -> Reply:
 
 
 @routes("GET", "/.well-known/openid-configuration", login=False)
-def openid_configuration(world: Any, call: Call) -> dict[str, Any]:
-    base = f"{world.url}/auth"
+def openid_configuration(state: Any, call: Call) -> dict[str, Any]:
+    base = f"{state.url}/auth"
     return {
         "issuer": "https://auth.globus.org",
         "authorization_endpoint": f"{base}/v2/oauth2/authorize",
@@ -99,7 +99,7 @@ def openid_configuration(world: Any, call: Call) -> dict[str, Any]:
 
 
 @routes("GET", "/jwk.json", login=False)
-def keys(world: Any, call: Call) -> dict[str, Any]:
+def keys(state: Any, call: Call) -> dict[str, Any]:
     return {
         "keys": [
             {"kty": "RSA", "alg": "RS256", "use": "sig", "e": _number(_E), "n": _number(_P * _Q), "kid": "sandbox"}
@@ -107,38 +107,38 @@ def keys(world: Any, call: Call) -> dict[str, Any]:
     }
 
 
-def exchange(world: Any, call: Call, body: dict[str, Any]) -> dict[str, Any]:
+def exchange(state: Any, call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """Tokens for an authorization code. Raises Refusal."""
     client = auth.client_of(call)
-    code = world.state.remove("code", str(body.get("code", "")))
+    code = state.documents.remove("code", str(body.get("code", "")))
     if code is None:
         raise Refusal(400, "INVALID_GRANT", "No such code", {"error": "invalid_grant"})
     scopes = auth.split_scopes(code["scope"])
     reply = auth.token_reply(auth.USER, scopes, refresh=True)
-    now = int(world.clock.now())
+    now = int(state.clock.now())
     claims = {"iss": "https://auth.globus.org", "sub": auth.USER, "aud": client, "iat": now, "exp": now + auth.LIFETIME}
     reply["id_token"] = _signed({**claims, "preferred_username": auth.USERNAME, "email": auth.USERNAME})
-    mend(world, scopes, code["session"])
+    mend(state, scopes, code["session"])
     return reply
 
 
-def mend(world: Any, scopes: list[str], session: dict[str, str], *, login: bool = True) -> None:
+def mend(state: Any, scopes: list[str], session: dict[str, str], *, login: bool = True) -> None:
     """Lift the faults that this login would mend, and remember the consents it brings."""
     for scope in scopes:
         outer, bracket, inner = scope.partition("[")
         if bracket:
             for one in auth.split_scopes(inner.rstrip("]")):
                 path = [outer, one.lstrip("*").partition("[")[0]]
-                world.state.put("consent", " ".join(path), {"path": path})
-    for fault in world.faults.all():
+                state.documents.put("consent", " ".join(path), {"path": path})
+    for fault in state.faults.all():
         if fault.kind == "consent":
             wanted = fault.with_.get("scopes")
             if wanted and all(_consented(one, scopes) for one in wanted):
-                world.faults.clear(fault.id)
+                state.faults.clear(fault.id)
         elif (fault.kind in ("session", "login-failed") and session) or (
             fault.kind in ("logged-out", "expired-token") and login
         ):
-            world.faults.clear(fault.id)
+            state.faults.clear(fault.id)
 
 
 def _consented(wanted: str, scopes: list[str]) -> bool:

@@ -1,0 +1,115 @@
+"""`globus-sandbox`: the commands of a sandbox for a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from globus_sandbox import commands
+from globus_sandbox.errors import SandboxError
+from globus_sandbox.launch import Sandbox, become, surroundings
+
+PROGRAM = "globus-sandbox"
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    if options.command == "run" and options.argv[:1] == ["--"]:
+        del options.argv[0]
+    try:
+        answer = _answer(options)
+    except SandboxError as error:
+        print(f"{PROGRAM}: {error.cause}\n  remedy: {error.remedy}", file=sys.stderr)
+        if error.detail:
+            print(error.detail, file=sys.stderr)
+        return error.exit_code
+    if options.json or answer.lines:
+        print(json.dumps(answer.document, indent=2) if options.json else "\n".join(answer.lines))
+    return answer.code
+
+
+def _parser() -> argparse.ArgumentParser:
+    starting = argparse.ArgumentParser(add_help=False)
+    starting.add_argument(
+        "--collection", action="append", metavar="NAME[:KIND]", help="KIND: mapped, guest, gcp or gcp-guest; repeatable"
+    )
+    starting.add_argument("--login", choices=("user", "client", "none"), default="user", help="who is logged in")
+    starting.add_argument("--progress", default="at-once", help="when tasks end: at-once, polls:N, timed:SECONDS, held")
+    starting.add_argument("--durable", action="store_true", help="keep the state on disk")
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument(
+        "--base", type=Path, help="directory of the sandbox (default: the one of this shell, or of `up`)"
+    )
+
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="A local Globus that the globus command and the SDK talk to."
+    )
+    parser.add_argument("--json", action="store_true", help="print a document instead of lines")
+    verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = verbs.add_parser("run", parents=[starting, which], help="run one command with a fresh sandbox around it")
+    run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
+    verbs.add_parser("shell", parents=[starting, which], help="open a shell in the running sandbox, or in a fresh one")
+    verbs.add_parser("up", parents=[starting, which], help="start a sandbox that stays")
+    verbs.add_parser("env", parents=[which], help='point a shell at the sandbox: eval "$(globus-sandbox env)"')
+    down = verbs.add_parser("down", parents=[which], help="end the sandbox and remove its directory")
+    down.add_argument("--keep", action="store_true", help="keep the directory and the files in it")
+    verbs.add_parser("status", parents=[which], help="show what the sandbox holds")
+    fault = verbs.add_parser("fault", parents=[which], help="make something go wrong, or list the faults in force")
+    fault.add_argument("kind", nargs="?", help="what is to go wrong")
+    fault.add_argument("fields", nargs="*", metavar="NAME=VALUE", help="what the kind takes")
+    fault.add_argument("--clear", action="store_true", help="lift all faults, or those of this kind or id")
+    progress = verbs.add_parser("progress", parents=[which], help="set when tasks end")
+    progress.add_argument("mode", help="at-once, polls:N, timed:SECONDS or held")
+    progress.add_argument("--task", help="for this task alone")
+    clock = verbs.add_parser("clock", parents=[which], help="move the sandbox's time forward")
+    clock.add_argument("forward", metavar="DURATION", help="25h, 31d, 90")
+    log = verbs.add_parser("log", parents=[which], help="show the requests that were made")
+    log.add_argument("--service", help="auth, transfer, timer, flows, search or groups")
+    log.add_argument("--method", help="GET, POST, PUT, DELETE")
+    log.add_argument("--path", help="with wildcards, e.g. '/task/*'")
+    log.add_argument("--unknown", action="store_true", help="what is not served; exit 1 unless there is nothing")
+    verbs.add_parser("reset", parents=[which], help="forget tasks, faults, log and clock; files stay")
+    return parser
+
+
+def _answer(options: argparse.Namespace) -> commands.Answer:
+    def started(base: Path | None, *, keep: bool = False) -> Sandbox:
+        names = options.collection or ("archive", "scratch", "results")
+        return Sandbox(base, names, login=options.login, progress=options.progress, durable=options.durable, keep=keep)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    base: Path = options.base.absolute() if options.base else commands.default_base()
+    if options.command == "run":
+        box = started(options.base)
+        box.start()
+        become(options.argv or ["true"], box.env)
+    if options.command == "shell":
+        if commands.is_up(base):
+            env = surroundings(base)
+        else:
+            box = started(options.base)
+            box.start()
+            env = box.env
+        become([os.environ.get("SHELL") or "/bin/sh"], {**env, "GLOBUS_CLI_INTERACTIVE": None})
+    if options.command == "up":
+        return commands.up(base, lambda: started(base, keep=True), say, PROGRAM)
+    if options.command == "env":
+        return commands.env(base)
+    if options.command == "down":
+        return commands.down(base, say, keep=options.keep)
+    if options.command == "status":
+        return commands.status(base)
+    if options.command == "fault":
+        return commands.fault(base, options.kind, options.fields, clear=options.clear, program=PROGRAM)
+    if options.command == "progress":
+        return commands.progress(base, options.mode, options.task)
+    if options.command == "clock":
+        return commands.clock(base, commands.duration(options.forward))
+    if options.command == "log":
+        return commands.log(base, options.service, options.method, options.path, unknown=options.unknown)
+    return commands.reset(base)
