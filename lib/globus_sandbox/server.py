@@ -170,7 +170,7 @@ class Application:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        foreign = _foreign(scope["headers"], self.world.url)
+        foreign = _foreign(scope["headers"], self.state.url)
         try:
             await (self.inner if foreign is None else foreign)(scope, receive, send)
         except Dropped:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox.launch import Sandbox
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
