@@ -437,6 +437,169 @@ def test_a_command_that_was_cut_off_with_its_shell(place: Place, lost: str, begu
     assert [row["state"] for row in place.ledger()] == [state]
 
 
+# several watchers, and what is left of one
+
+
+def record_of(suffix: str) -> Path:
+    (found,) = (Path.home() / ".local/state/globuswrap/watch").rglob(f"*.{suffix}")
+    return found
+
+
+def left_waiting(place: Place) -> Path:
+    """A trigger that was written down by a watcher that ended before it ran anything: its record."""
+    watcher = Watcher(Plan(str(place.inbox), place.note, settle=0.0), ledger_of(place))
+    watcher.scan()
+    watcher.ripen()
+    return record_of("trigger")
+
+
+def ledger_of(place: Place) -> Ledger:
+    place.drain("--settle", "0", "--pattern", "none", command=place.note)
+    return Ledger(record_of("json").parent)
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"key": "', "[]", "{}", "[" * 100_000], ids=["empty", "cut", "list", "none", "deep"]
+)
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_damaged_trigger_is_run_when_its_file_is_seen(place: Place, text: str, begun: bool) -> None:
+    (place.inbox / "file").write_text("x")
+    record = left_waiting(place)
+    record.write_text(text)
+    if begun:  # attempt 1 has failed
+        record.with_suffix(".1.run").symlink_to("1:2:boot:elsewhere.example.org")
+        record.with_suffix(".1.exit").write_text("4\n")
+    done = place.drain("--settle", "0", "--retry-after", "0", command=place.note)
+    assert done.returncode == 0 and "damaged" in done.stderr, done.stderr
+    assert place.told() == [f"{place.inbox}/file"]
+    assert [row["state"] for row in place.ledger()] == ["done"]
+    assert place.drain("--settle", "0", command=place.note).returncode == 0 and len(place.told()) == 1
+
+
+def test_a_damaged_trigger_whose_file_is_gone_is_an_error_until_it_is_removed(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    record = left_waiting(place)
+    record.write_text('{"key"')
+    (place.inbox / "file").unlink()
+    (place.inbox / "other").write_text("x")
+    assert [row["state"] for row in place.ledger()] == ["damaged"]
+    for _ in range(2):
+        done = place.drain("--settle", "0", "--json", command=place.note)
+        error = json.loads(done.stdout)["error"]
+        assert done.returncode == 1 and error["name"] == "damaged-trigger" and str(record) in error["cause"]
+    assert place.told() == [f"{place.inbox}/other"], "the rest goes on"
+    subprocess.run(error["remedy"].partition("record: ")[2], shell=True, check=True)
+    assert place.drain("--settle", "0", command=place.note).returncode == 0
+
+
+def test_a_running_watcher_names_a_damaged_trigger(place: Place) -> None:
+    (place.inbox / "file").write_text("x")
+    record = left_waiting(place)
+    record.write_text("")
+    (place.inbox / "file").unlink()
+    started = place.start("--settle", "0", "--every", "0.1", command=place.note)
+    assert str(record) in said(started, "[damaged-trigger]")
+
+
+@pytest.mark.parametrize("suffix", ["trigger", "aside", "json"])
+def test_a_record_of_another_version_is_refused_and_left_alone(place: Place, suffix: str) -> None:
+    (place.inbox / "file").write_text("x")
+    if suffix == "aside":
+        place.drain("--settle", "0", "--attempts", "1", command=("false",))
+    else:
+        left_waiting(place)
+    record = record_of(suffix)
+    newer = json.dumps({**json.loads(record.read_text()), "schema": "globuswrap.watch/2", "priority": 3})
+    record.write_text(newer)
+    command = ("false",) if suffix == "aside" else place.note
+    done = place.drain("--settle", "0", "--retry", "--change", command=command)
+    assert done.returncode == 1 and "[unknown-record]" in done.stderr
+    assert record.read_text() == newer and not place.told()
+
+
+def test_what_a_dead_watcher_left_is_run_by_the_one_that_runs(place: Place) -> None:
+    (place.inbox / "first").write_text("x")
+    running = place.start("--settle", "0", "--every", "0.1", command=place.note)
+    said(running, "done")
+    ledger = Ledger(record_of("json").parent)
+    # A watcher on another host saw this one first, wrote it down, and died before it ran anything.
+    (place.inbox / ".new").write_text("x")
+    seen = sight.look(str(place.inbox / ".new"))
+    assert seen is not None
+    trigger = Trigger(
+        sight.key_of("second", seen, once_per_path=False),
+        str(place.inbox / "second"),
+        seen.size,
+        seen.modified,
+        "20261120T110557Z",
+    )
+    assert ledger.add(trigger)
+    (place.inbox / ".new").rename(place.inbox / "second")
+    until(lambda: len(place.told()) == 2)
+    assert place.told()[1] == f"{place.inbox}/second"
+
+
+def test_two_watchers_that_share_a_ledger_run_each_trigger_once(place: Place) -> None:
+    """Also when the command moves its file away, so that the other watcher finds the file gone."""
+    script = 'mkdir "$0.lock" || echo twice >>"$0"; printf "%s\\n" "$1" >>"$0"; rm "$1"; sleep 0.02; rmdir "$0.lock"'
+    command = ("sh", "-c", script, str(place.out / "noted"), "{path}")
+    options = ("--settle", "0", "--every", "0.05", "--in-flight", "1")
+    started = [place.start(*options, command=command) for _ in range(2)]
+    for each in started:
+        said(each, "watching")
+    names = [f"{place.inbox}/{number}" for number in range(30)]
+    for name in names:
+        Path(name).write_text("x")
+    states: list[str] = []
+
+    def all_settled() -> bool:
+        states[:] = [row["state"] for row in place.ledger()]
+        return len(states) == len(names) and set(states) <= {"done", "aside", "damaged"}
+
+    until(all_settled, 60)
+    assert states == ["done"] * len(names)
+    assert sorted(line for line in place.told() if line != "twice") == sorted(names)
+
+
+def test_a_file_that_is_gone_is_not_given_up_while_another_watcher_runs_its_command(
+    place: Place, tmp_path: Path
+) -> None:
+    """The command may have moved it."""
+    (place.inbox / "file").write_text("x")
+    watcher = Watcher(Plan(str(place.inbox), ("true",), settle=0.0), Ledger(tmp_path / "ledger"))
+    watcher.scan()
+    watcher.ripen()
+    (key,) = watcher.pending
+    (place.inbox / "file").unlink()
+    other = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True, text=True)
+    place.running.append(other)
+    watcher.ledger.path(key, "1.run").symlink_to(f"{other.pid}:0:{watcher.ledger.where}")
+    watcher.launch()
+    watcher.land()
+    assert list(watcher.flying) == [key] and watcher.tally.aside == 0 and watcher.ledger.waits(key)
+    watcher.ledger.path(key, "trigger").rename(watcher.ledger.path(key, "done"))
+    watcher.land()
+    assert watcher.tally.done == 1 and not watcher.flying
+
+
+def test_a_lost_reply_of_the_file_server_is_no_other_watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over NFS a link or symbolic link that was made can be reported as one that was there."""
+    ledger = Ledger(tmp_path / "ledger")
+    trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
+
+    def lossy(make: Callable[..., None]) -> Callable[..., None]:
+        def made(*arguments: Any, **rest: Any) -> None:
+            make(*arguments, **rest)
+            raise FileExistsError(17, "File exists")
+
+        return made
+
+    monkeypatch.setattr(os, "link", lossy(os.link))
+    monkeypatch.setattr(os, "symlink", lossy(os.symlink))
+    assert ledger.add(trigger) and ledger.take(trigger.key, 1)
+    assert not Ledger(tmp_path / "ledger").add(trigger)
+
+
 def test_a_directory_that_is_away_is_not_an_empty_one(place: Place) -> None:
     (place.inbox / "file").write_text("x")
     place.drain("--settle", "0", command=place.note)

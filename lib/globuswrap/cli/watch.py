@@ -60,7 +60,12 @@ def watch(
     observe: Annotated[
         str, typer.Option("--observe", help="auto, events, or poll (auto: poll on NFS, Lustre and their like).")
     ] = "auto",
-    every: Annotated[str, typer.Option("--every", help="Interval of looking, where there are no events.")] = "10s",
+    every: Annotated[
+        str,
+        typer.Option(
+            "--every", help="Time between two looks at the ledger, and at the directory where there are no events."
+        ),
+    ] = "10s",
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the ledger; for two commands on one directory.")
     ] = None,
@@ -136,6 +141,11 @@ def watch(
     waiting = len(watcher.pending) + len(watcher.candidates)
     elsewhere = watcher.elsewhere()
     data = {**tally.as_data(), "waiting": waiting, "elsewhere": [each.data for each in elsewhere]}
+    if watcher.damaged:
+        log.say(_line(tally, waiting), 0)
+        problem = watcher.unreadable(watcher.damaged)
+        problem.data = data
+        raise problem
     if elsewhere and not tally.aside:
         log.say(_line(tally, waiting), 0)
         elsewhere[0].data = data
@@ -219,6 +229,8 @@ def _planned(watcher: Watcher) -> Report:
 
 
 def _listed(ledger: Ledger) -> Report:
+    from globuswrap.watch.ledger import Trigger
+
     names = ledger.names()
     rows: list[dict[str, Any]] = []
     for state, suffix, keys in (
@@ -228,10 +240,13 @@ def _listed(ledger: Ledger) -> Report:
     ):
         for key in keys:
             trigger = ledger.read(key, suffix)
-            if trigger is None:
-                continue
             shown, host = state, ""
-            if state == "waiting" and names.begun.get(key):
+            if trigger is None:
+                if not ledger.path(key, suffix).exists():
+                    continue
+                trigger = Trigger(key, str(ledger.path(key, suffix)), 0, 0, "")
+                shown = "damaged"
+            elif state == "waiting" and names.begun.get(key):
                 found = ledger.attempt(key, names.begun[key])
                 host = found.host if found.state == "elsewhere" else ""
                 shown = {"failed": "to be tried again", "none": "waiting"}.get(found.state, found.state)

@@ -32,8 +32,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from globuswrap.errors import UsageProblem
-from globuswrap.system import files, log, process
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.system import files, log, process, records
 from globuswrap.system.process import Started
 
 SCHEMA = "globuswrap.watch/1"
@@ -159,13 +159,18 @@ class Ledger:
                         yield shard, name
 
     def read(self, key: str, suffix: str = "trigger") -> Trigger | None:
+        """A trigger; None if it is not there, or damaged. Refused if another version of globuswrap wrote it."""
         document = _load(self.path(key, suffix))
-        if document is None:
+        if document is None or not isinstance(document.get("path"), str):
             return None
         try:
             return Trigger(**{name: document[name] for name in Trigger.__dataclass_fields__})
-        except (KeyError, TypeError):
+        except KeyError:
             return None
+
+    def waits(self, key: str) -> bool:
+        """Whether the trigger is still to be run: nobody has settled it or taken it away."""
+        return self.path(key, "trigger").exists() and not self._settled(key)
 
     def details(self, key: str, suffix: str) -> Mapping[str, Any]:
         return _load(self.path(key, suffix)) or {}
@@ -220,20 +225,43 @@ class Ledger:
     # writing
 
     def add(self, trigger: Trigger) -> bool:
-        """Write a trigger down, durably; False if the ledger has it, in whatever state."""
-        shard = files.private_directory(self.path(trigger.key, "trigger").parent)
-        temporary = files.write_temporary(shard, json.dumps(asdict(trigger)) + "\n")
-        try:
-            os.link(temporary, self.path(trigger.key, "trigger"))
-        except FileExistsError:
-            return False
-        finally:
-            os.unlink(temporary)
+        """Write a trigger down, durably; False if the ledger has it, in whatever state. A damaged one is written anew: the key
+        says that it was for this very file."""
+        place = self.path(trigger.key, "trigger")
+        text = json.dumps(asdict(trigger)) + "\n"
+        files.private_directory(place.parent)
+        if not records.write_once(place, text):
+            if self.read(trigger.key) is not None or not self.waits(trigger.key):
+                return False
+            files.write_atomic(place, text)
+            log.say(f"{trigger.path}: its record in the ledger was damaged; written anew", 0)
         if self._settled(trigger.key):
             # Another watcher had it, and finished between our listing and this: the new one was a mistake.
             self._unlink(trigger.key, "trigger")
             return False
-        files.sync_directory(shard)
+        return True
+
+    def begun(self, key: str) -> int:
+        """The highest attempt of a trigger that has begun; 0 if none has."""
+        prefix = f"{key}."
+        numbers = (
+            name[len(prefix) : -4]
+            for name in os.listdir(self.root / key[:2])
+            if name.startswith(prefix) and name.endswith(".run")
+        )
+        return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+    def take(self, key: str, number: int) -> bool:
+        """Take an attempt without running anything, as WRAPPER does to run it; False if someone else has it, or the trigger is
+        settled. Whoever has it may conclude from the state of the file; else the command of another watcher may have moved it."""
+        claim, mine = self.path(key, f"{number}.run"), f"{os.getpid()}:{_start_of(os.getpid())}:{self.where}"
+        try:
+            os.symlink(mine, claim)
+        except FileExistsError:
+            return os.readlink(claim) == mine  # over NFS a lost reply makes one's own look like another's
+        if not self.waits(key):
+            self._unlink(key, f"{number}.run")
+            return False
         return True
 
     def _settled(self, key: str) -> bool:
@@ -270,12 +298,12 @@ class Ledger:
                 self._unlink(key, f"{number}.log")
 
     def set_aside(self, trigger: Trigger, reason: str, begun: int, code: int | None = None) -> None:
-        """Give a trigger up: durable, with the reason and the end of what it printed."""
+        """Give a trigger up: durable, with the reason and the end of what it printed. `begun` counts the attempts that ran."""
         record = {**asdict(trigger), "reason": reason, "code": code, "attempts": begun, "ended": time.time()}
         record["output"] = self.output(trigger.key, begun)
         files.write_atomic(self.path(trigger.key, "aside"), json.dumps(record) + "\n")
         self._unlink(trigger.key, "trigger")
-        self._tidy(trigger.key, begun, keep_log=begun)
+        self._tidy(trigger.key, begun + 1, keep_log=begun)
 
     def drop(self, trigger: Trigger, begun: int) -> None:
         """Forget a trigger whose file is no longer in the state it was found in."""
@@ -284,13 +312,11 @@ class Ledger:
 
     def retry(self) -> int:
         """Everything that was set aside is to be run again; how many."""
-        keys = self.names().aside
-        for key in keys:
-            trigger = self.read(key, "aside")
-            if trigger is not None:
-                files.write_atomic(self.path(key, "trigger"), json.dumps(asdict(trigger)) + "\n")
-                self._unlink(key, "aside")
-        return len(keys)
+        triggers = [trigger for key in self.names().aside if (trigger := self.read(key, "aside")) is not None]
+        for trigger in triggers:
+            files.write_atomic(self.path(trigger.key, "trigger"), json.dumps(asdict(trigger)) + "\n")
+            self._unlink(trigger.key, "aside")
+        return len(triggers)
 
     def take_over(self, host: str) -> list[str]:
         """The host is gone for good: what it had begun counts as lost from now on. The paths of these triggers.
@@ -343,10 +369,17 @@ def _load(path: Path) -> dict[str, Any] | None:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError:
-        log.say(f"watch: {path} is damaged", 0)
+    except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return None
+    if isinstance(document.get("schema"), str) and document["schema"] != SCHEMA:
+        raise Refused(
+            "unknown-record",
+            f"{path} was written by another version of globuswrap ({document['schema']})",
+            "use the newest globuswrap that you run anywhere with this state directory; nothing was changed or run",
+        )
+    return document
 
 
 def _boot() -> str:
@@ -358,12 +391,21 @@ def _boot() -> str:
 
 def _alive(pid: str, start: str) -> bool:
     """Is this very process alive? Its start time tells it from a later one with its number; a zombie has ended."""
+    rest = _stat(pid)
+    return bool(rest) and rest[0] not in "ZX" and start in ("0", rest[19])
+
+
+def _start_of(pid: int) -> str:
+    rest = _stat(str(pid))
+    return rest[19] if rest else "0"
+
+
+def _stat(pid: str) -> list[str]:
+    """What the kernel says of a process, from its state on; nothing if there is none."""
     try:
-        text = Path(f"/proc/{int(pid)}/stat").read_text()
+        return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(") ")[2].split()
     except (OSError, ValueError):
-        return False
-    rest = text.rpartition(") ")[2].split()
-    return rest[0] not in "ZX" and start in ("0", rest[19])
+        return []
 
 
 def _session_alive(leader: str) -> bool:

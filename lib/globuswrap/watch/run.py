@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from globuswrap.errors import TryLater, UsageProblem
+from globuswrap.errors import Refused, TryLater, UsageProblem
 from globuswrap.system import log, units
 from globuswrap.system.process import Started
 from globuswrap.watch import ledger as ledgers
@@ -144,19 +144,53 @@ class Watcher:
         self.flying: dict[str, _Flying] = {}
         self._queue: list[tuple[float, int, str]] = []
         self._ripe_at = 0.0
+        self._said_damaged: set[str] = set()
+        self.known: set[str] = set()
+        #: Triggers whose records cannot be read. The scan writes one anew when it sees the file that it is for.
+        self.damaged: set[str] = set()
         names = ledger.names()
         ledger.sweep(names)
-        self.known = names.done | names.aside | names.waiting
-        for key in names.waiting:
-            trigger = ledger.read(key)
+        self._take_up(names, at_start=True)
+
+    def look_at_ledger(self) -> None:
+        """Take up what other watchers have written down: they may be gone. That they are not runs nothing twice: each attempt
+        is begun by whoever takes it first."""
+        self._take_up(self.ledger.names(), at_start=False)
+
+    def _take_up(self, names: ledgers.Names, *, at_start: bool) -> None:
+        self.known |= names.done | names.aside
+        before, self.damaged = self.damaged, set()
+        for key in names.waiting - set(self.pending) - set(self.flying):
+            trigger = self.ledger.read(key)
             if trigger is None:
-                self.known.discard(key)
+                if self.ledger.waits(key):
+                    self.damaged.add(key)
+                    self.known.discard(key)
                 continue
-            begun = names.begun.get(key, 0)
-            if begun:
-                self.flying[key] = _Flying(trigger, begun, None, 0.0)
-            else:
-                self._enqueue(_Pending(trigger, 1))
+            self.known.add(key)
+            self._follow_up(trigger, names.begun.get(key, 0), even_running=at_start)
+        for key in self.damaged & before:
+            if key not in self._said_damaged:
+                self._said_damaged.add(key)
+                problem = self.unreadable({key})
+                log.say(f"{problem.cause}  [{problem.name}]\n  remedy: {problem.remedy}", 0)
+
+    def _follow_up(self, trigger: Trigger, begun: int, *, even_running: bool) -> None:
+        """Run a trigger of the ledger, or see to the attempt that was begun last."""
+        if not begun:
+            self._enqueue(_Pending(trigger, 1))
+        elif even_running or self.ledger.attempt(trigger.key, begun).state not in ("running", "elsewhere"):
+            self.flying[trigger.key] = _Flying(trigger, begun, None, 0.0)
+
+    def unreadable(self, keys: set[str]) -> Refused:
+        """The problem of damaged triggers whose files were not seen."""
+        places = sorted(str(self.ledger.path(key, "trigger")) for key in keys)
+        return Refused(
+            "damaged-trigger",
+            f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: this record is damaged, and its file is"
+            " not in the directory any more, so nobody knows which file was to be processed",
+            f"compare the directory with --list, then remove the record: {log.shell_line(('rm', *places[:3]))}",
+        )
 
     def _enqueue(self, each: _Pending) -> None:
         """Wait until it is due; of those that are, the oldest file first."""
@@ -226,12 +260,8 @@ class Watcher:
         if not self.ledger.add(trigger):
             return  # another watcher has it
         self.tally.found += 1
-        try:
-            path.encode("utf-8")
-        except UnicodeEncodeError:
-            self._give_up(trigger, "its name is not UTF-8; no command line can carry it", 0)
-            return
-        self._enqueue(_Pending(trigger, 1))
+        self.damaged.discard(key)
+        self._follow_up(trigger, self.ledger.begun(key), even_running=True)
 
     def skip_present(self) -> int:
         """Write down as done whatever is there now and was not seen before; how many."""
@@ -262,15 +292,22 @@ class Watcher:
         return bool(self._queue) and self._queue[0][0] <= time.time()
 
     def _start(self, trigger: Trigger, attempt: int) -> None:
+        if not self.ledger.waits(trigger.key):
+            return  # another watcher has settled it
         seen = sight.look(trigger.path)
-        if seen is None:
-            self._give_up(trigger, "the file is gone", attempt - 1)
-            return
-        if self._key(trigger.path, seen) != trigger.key:
-            # What was written down is no longer there; the file as it is now is a trigger of its own.
-            log.say(f"{trigger.path}: has changed since it was found; waiting until it is complete again")
-            self.ledger.drop(trigger, attempt - 1)
-            self.consider(trigger.path)
+        sendable = _is_utf_8(trigger.path)
+        if seen is None or not sendable or self._key(trigger.path, seen) != trigger.key:
+            if not self.ledger.take(trigger.key, attempt):
+                self.flying[trigger.key] = _Flying(trigger, attempt, None, time.monotonic())
+            elif seen is None:
+                self._give_up(trigger, "the file is gone", attempt - 1)
+            elif not sendable:
+                self._give_up(trigger, "its name is not UTF-8; no command line can carry it", attempt - 1)
+            else:
+                # What was written down is no longer there; the file as it is now is a trigger of its own.
+                log.say(f"{trigger.path}: has changed since it was found; waiting until it is complete again")
+                self.ledger.drop(trigger, attempt)
+                self.consider(trigger.path)
             return
         argv = template.filled(self.plan.command, trigger.path, trigger.time, trigger.key)
         log.say(f"{trigger.path}: attempt {attempt}: {log.shell_line(argv)}", 2)
@@ -381,6 +418,14 @@ class Watcher:
         return max(0.0, min(waits))
 
 
+def _is_utf_8(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def follow(
     watcher: Watcher, notices: Notices, *, drain: bool = False, ready: Callable[[], None] | None = None
 ) -> Tally:
@@ -391,6 +436,7 @@ def follow(
     """
     plan = watcher.plan
     next_scan = 0.0
+    next_look = time.monotonic() + plan.every
     unreadable = False
     deadline = 0.0
     while True:
@@ -416,13 +462,18 @@ def follow(
                 deadline = time.monotonic() + plan.settle + 1.0
                 if ready is not None:
                     ready()
+        if time.monotonic() >= next_look:
+            began = time.monotonic()
+            watcher.look_at_ledger()
+            next_look = time.monotonic() + max(plan.every, 10 * (time.monotonic() - began))
         watcher.ripen()
         watcher.land()
         watcher.launch()
         log.doing(f"{len(watcher.flying)} commands run, {len(watcher.pending)} files wait")
         if drain and _drained(watcher, deadline):
             return watcher.tally
-        hints = notices.next(min(watcher.pause(next_scan), 0.5) if drain else watcher.pause(next_scan))
+        pause = watcher.pause(min(next_scan, next_look))
+        hints = notices.next(min(pause, 0.5) if drain else pause)
         if hints is None:
             log.say("the kernel's hints have ended; looking in intervals from now on", 0)
             notices, next_scan = Intervals(), 0.0
