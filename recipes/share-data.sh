@@ -9,7 +9,7 @@
 #
 #   --until WHEN      the permission ends then: 2027-01-31, +30d (default: never)
 #   --mail TEXT       Globus writes to the people, with this text
-#   --replace         when the data has arrived, delete what else is in the directory
+#   --replace         when the data has arrived, delete what earlier deliveries left and the source no longer has
 #   --receipts DIR    keep the receipt here, for cleanup.sh (default: globuswrap's own journal alone)
 #   -n, --dry-run     show what would be done
 #   -h, --help        this text

@@ -38,10 +38,12 @@ blocks() {
     diff "expected.$number" "output.$number"
   done
   [[ $number -eq 6 ]]
+  # The cleanup has deleted the scans at the instrument, and nothing else.
+  [[ -z $(ls -A "$archive_dir/inbox") ]]
   [[ $(<"$share_dir/scans/it's scan #1/it's scan #1.h5") == counts ]]
   [[ $(<"$share_dir/scans/scan 2/scan 2.h5") == 'more counts' ]]
-  # Two scans, two transfers, two permissions, two ingests: nothing twice.
-  [[ $(sandbox log | grep -c 'POST.*/transfer$\|POST.*/transfer ') -eq 2 ]]
+  # Two scans, two transfers and two that compare once more, two permissions, two ingests: nothing twice.
+  [[ $(sandbox log | grep -c 'POST.*/transfer$\|POST.*/transfer ') -eq 4 ]]
   [[ $(sandbox log | grep -c 'POST.*/access') -eq 2 ]]
   [[ $(sandbox log | grep -c 'POST.*/ingest') -eq 2 ]]
 }

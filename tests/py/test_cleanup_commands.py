@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ import support
 from command_line import run, run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
+from globuswrap.deletion import storage, uses
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
 
@@ -60,7 +66,7 @@ def test_what_was_delivered_goes_and_again_nothing(box: Sandbox) -> None:
     assert names_in(place) == ["new"] and kept(done) == {"new": "no receipt proves that it was delivered"}
     again = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
     assert not again["data"]["deleted"] and not again["data"]["tasks"]
-    assert len(box.control.requests("transfer", "POST", "/delete")) == 1
+    assert len([each for each in box.control.tasks() if each["label"].startswith("globuswrap cleanup gw-")]) == 1
 
 
 def test_without_a_list_of_files_nothing_goes_and_it_says_what_to_do(box: Sandbox) -> None:
@@ -106,7 +112,7 @@ def test_a_delivery_that_is_old_enough_goes_with_the_rules_that_pointed_there(bo
     other.mkdir()
     (other / "his own").write_text("x")
     run_json(box, "share", "grant", "share:/for/ben", ANNA)
-    box.control.advance_clock(30 * 86400)
+    box.control.advance_clock(3600)
     young = run_json(box, "cleanup", "--under", "share:/for", "--older-than", "90d")
     assert not young["data"]["to_delete"]
     shown = run_json(box, "cleanup", "--under", "share:/for")
@@ -180,3 +186,152 @@ def test_under_each_fault_nothing_unproven_goes_and_later_all_goes(
     box.control.clear_faults()
     run_json(box, *arguments)
     assert names_in(place) == ["new"]
+
+
+def unmounted(box: Sandbox) -> Sandbox:
+    """No collection is known to be mounted here: what Globus answers is all that is known."""
+    config = Path(str(box.env["XDG_CONFIG_HOME"])) / "globuswrap" / "config.toml"
+    config.write_text(re.sub(r", mounted = \{[^}]*\}", "", config.read_text()))
+    assert "mounted" not in config.read_text()
+    return box
+
+
+def copies(box: Sandbox, *collections: str) -> dict[str, int]:
+    """How many copies there are of each file."""
+    return dict(Counter(name for each in collections for name in names_in(box.collection(each).path / "run")))
+
+
+def test_two_cleanups_at_once_of_both_ends_leave_a_copy_of_each_file(box: Sandbox) -> None:
+    """Both looked at the other end before either had deleted anything: both copies went, three tries of three."""
+    source(unmounted(box), *"abcdefgh")
+    deliver(box, "--receipt-files", "--preserve-timestamp")
+    both = [("cleanup", "--under", f"{end}:/run", "--yes", "--json") for end in ("archive", "share")]
+    started = [
+        subprocess.Popen([support.LAUNCHER, *each], env=environment(box), stdout=subprocess.PIPE, text=True)
+        for each in both
+    ]
+    ended = [(each.communicate()[0], each.returncode) for each in started]
+    assert set(copies(box, "archive", "share").values()) <= {1, 2} and len(copies(box, "archive", "share")) == 8
+    assert {code for _, code in ended} <= {0, 75}
+    run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    run_json(box, "cleanup", "--under", "share:/run", "--yes")
+    assert copies(box, "archive", "share") == dict.fromkeys("abcdefgh", 1)
+
+
+def test_a_deletion_that_timed_out_still_counts(box: Sandbox) -> None:
+    """The task of the first waits at Globus; without its announcement, the second would delete the other copies."""
+    source(box)
+    deliver(box, "--receipt-files", "--preserve-timestamp")
+    box.control.progress("held")
+    run_json(box, "cleanup", "--under", "archive:/run", "--yes", "--timeout", "1s", expect=75)
+    other = run_json(box, "cleanup", "--under", "share:/run", "--yes", expect=75)
+    (task,) = [each for each in box.control.tasks() if each["label"].startswith("globuswrap cleanup gw-")]
+    assert all(f"task {task['task_id']} deletes its other copy" in each for each in kept(other).values())
+    assert not other["data"]["deleted"] and set(copies(box, "archive", "share").values()) == {2}
+    again = run_json(box, "cleanup", "--under", "archive:/run", "--yes", "--timeout", "1s", expect=75)
+    assert again["data"]["task_id"] == task["task_id"] and again["data"]["how"] == "adopted"
+    box.control.progress("at-once")
+    run_json(box, "wait", task["task_id"])
+    assert set(copies(box, "archive", "share").values()) == {1}
+    ended = run_json(box, "cleanup", "--under", "share:/run", "--yes")
+    assert all("the other copy is gone" in each for each in kept(ended).values())
+
+
+def probes(box: Sandbox) -> list[Path]:
+    return [each for each in box.base.rglob(f"{storage.PREFIX}*") if each.is_dir()]
+
+
+def test_one_storage_under_two_names_keeps_its_only_copy(new_sandbox: Callable[..., Sandbox]) -> None:
+    """A checksum sync between two servers of one file system proves nothing; a probe directory shows that it is one."""
+    box = unmounted(new_sandbox(collections=("archive", "share")))
+    place, twin = box.collection("archive").path, box.collection("share").path
+    twin.rmdir()
+    twin.symlink_to(place)
+    box.control.advance_clock(3600)
+    source(box)
+    deliver(box, "--sync-level", "checksum")
+    shown = run_json(box, "cleanup", "--under", "archive:/run")
+    assert len(shown["data"]["to_delete"]) == 2 and not box.control.requests("transfer", "POST", "*/mkdir")
+    done = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert all("the same file by another name" in each for each in kept(done).values())
+    assert names_in(place / "run") == ["1", "it's 2"] and not probes(box)
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_directory_link_inside_one_collection_is_no_second_copy(box: Sandbox, mounted: bool) -> None:
+    place = source((mounted and box) or unmounted(box))
+    place.with_name("link").symlink_to("run")
+    run_json(box, "transfer", "archive:/run", "archive:/link", "--wait", "--sync-level", "checksum")
+    done = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert len(kept(done)) == 2 and names_in(place) == ["1", "it's 2"]
+
+
+@pytest.mark.parametrize("path", ["*/mkdir", "*/stat"])
+def test_where_the_storage_cannot_be_told_apart_nothing_goes(box: Sandbox, path: str) -> None:
+    place = source(unmounted(box))
+    deliver(box, "--receipt-files")
+    box.control.fault(kind="status", status=403, body={"code": "PermissionDenied", "message": "no"}, path=path)
+    done = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert all(each.startswith("cannot tell whether the other copy") for each in kept(done).values()), kept(done)
+    assert names_in(place) == ["1", "it's 2"] and not probes(box)
+
+
+def test_a_later_transfer_that_overwrote_the_other_copy_voids_the_proof(box: Sandbox) -> None:
+    """Same size and, with preserved times, the same time: only the later receipt tells."""
+    place = source(box, "1")
+    deliver(box, "--receipt-files", "--preserve-timestamp")
+    other = place.with_name("other")
+    other.mkdir()
+    (other / "1").write_text("X")
+    shutil.copystat(place / "1", other / "1")
+    box.control.advance_clock(60)
+    run_json(box, "transfer", "archive:/other", "share:/run", "--wait", "--preserve-timestamp")
+    done = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert "the other copy may have been overwritten by task" in kept(done)["1"]
+    assert (place / "1").read_text() == "1"
+    box.control.advance_clock(60)
+    deliver(box, "--receipt-files", "--preserve-timestamp", "--sync-level", "checksum")
+    assert len(run_json(box, "cleanup", "--under", "archive:/run", "--yes")["data"]["deleted"]) == 1
+
+
+def test_what_was_written_in_the_second_of_the_task_stays_and_says_so(new_sandbox: Callable[..., Sandbox]) -> None:
+    box = unmounted(new_sandbox(collections=("archive", "share")))
+    place = source(box, "1")
+    os.utime(place / "1", (1_000_000, 1_000_000))
+    done = deliver(box, "--receipt-files")
+    second = datetime.fromisoformat(done["data"]["receipt"]["completed"]).timestamp()
+    os.utime(box.collection("share").path / "run" / "1", (second, second))
+    (reason,) = kept(run_json(box, "cleanup", "--under", "archive:/run", "--yes")).values()
+    assert reason.startswith("the other copy was written in the same second in which task") and "checksum" in reason
+    assert names_in(place) == ["1"]
+    box.control.advance_clock(60)
+    deliver(box, "--sync-level", "checksum")
+    assert len(run_json(box, "cleanup", "--under", "archive:/run", "--yes")["data"]["deleted"]) == 1
+
+
+def test_what_a_live_chain_uses_stays(box: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source(box)
+    deliver(box, "--receipt-files")
+    with monkeypatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", str(box.env["XDG_STATE_HOME"]))
+        uses.hold("chain c123", tmp_path / "ended", [(box.collection("archive").id, "/run")])
+    done = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert set(kept(done).values()) == {"is in use by chain c123, which has not ended"}
+    (tmp_path / "ended").write_text("")
+    assert len(run_json(box, "cleanup", "--under", "archive:/run", "--yes")["data"]["deleted"]) == 2
+
+
+def test_a_file_that_is_mounted_here_and_cannot_be_seen_has_changed(box: Sandbox) -> None:
+    """The mount may be another directory than Globus lists: what is not there is not what was delivered."""
+    place = source(box)
+    deliver(box, "--receipt-files")
+    empty = box.base / "empty"
+    empty.mkdir()
+    mount = f"{empty}=/run"
+    run_json(box, "collection", "add", "here", box.collection("archive").id, "--mount", mount)
+    done = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert all("(its inode)" in each for each in kept(done).values()) and names_in(place) == ["1", "it's 2"]
+
+
+def environment(box: Sandbox) -> dict[str, str]:
+    return {name: value for name, value in {**os.environ, **box.env}.items() if value is not None}

@@ -6,7 +6,7 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import support
 from globuswrap.collections.address import Address
-from globuswrap.deletion import carry_out as cleanup
+from globuswrap.deletion import carry_out, evidence
+from globuswrap.deletion.evidence import Evidence, View
 from globuswrap.deletion.judge import Plan, Seen, Verdict
 from globuswrap.errors import Refused, UsageProblem
 
@@ -118,8 +119,11 @@ class Pair:
             return None  # not mounted on this machine
         return self.changed.get(os.path.realpath(self.place(HERE, path)), float("inf"))
 
-    def plan(self, collection: str) -> Plan:
-        return cleanup.plan(collection, ["/top"], self.receipts, self.lister, changed_here=self.changed_here)
+    def plan(self, collection: str, roots: Sequence[str] = ("/top",), before: float | None = None) -> Plan:
+        return carry_out.plan(self.known(collection, before), roots, View(self.lister, self.changed_here))
+
+    def known(self, collection: str, before: float | None = None) -> Evidence:
+        return evidence.gather(collection, lambda: self.receipts, completed_before=before)
 
 
 paths = st.builds(
@@ -225,8 +229,8 @@ def test_no_path_without_a_matching_receipt_is_ever_deleted(
         found = pair.plan(collection)
         for what in meanwhile:  # on the side that is mounted here it is looked at again right before
             change(pair, what)
-        chosen = {each.path for each in found.deleted}
-        found.verdicts = [cleanup.looked_again(collection, each, pair.changed_here, chosen) for each in found.verdicts]
+        paths = [each.path for each in found.deleted]
+        found.verdicts = carry_out.judged(pair.known(collection), paths, View(pair.lister, pair.changed_here))
         gone = {os.path.realpath(pair.place(collection, each.path)) for each in found.deleted}
         assert [(each.path, why) for each in found.deleted if (why := alone(pair, each, collection, gone))] == []
         assert len({each.path for each in found.verdicts}) == len(found.verdicts)
@@ -277,7 +281,7 @@ def test_only_what_was_delivered_long_enough_ago(tmp_path: Path) -> None:
     pair = pair_with(tmp_path, "1")
     pair.transfer([("/top/1", "/top/1")], "listed", preserved=False, ended="succeeded")
     for before, count in ((COMPLETED - 1, 0), (COMPLETED + 1, 1)):
-        found = cleanup.plan(HERE, ["/top"], pair.receipts, pair.lister, completed_before=before)
+        found = pair.plan(HERE, before=before)
         assert len(found.deleted) == count
 
 
@@ -287,7 +291,7 @@ def test_of_two_copies_on_one_collection_one_stays(tmp_path: Path) -> None:
     os.utime(pair.place(HERE, "/top/2"), (WRITTEN, WRITTEN))
     pair.transfer([], "listed", preserved=False, ended="succeeded")
     pair.receipts[0].update(destination=HERE, files_list=[{"source": "/top/1", "destination": "/top/2"}])
-    found = cleanup.plan(HERE, ["/top"], pair.receipts, pair.lister)
+    found = carry_out.plan(pair.known(HERE), ["/top"], View(pair.lister, lambda *_: None))
     assert [each.path for each in found.deleted] == ["/top/1"]
     assert [each.reason for each in found.kept] == ["is the other copy of what is deleted"]
 
@@ -313,8 +317,8 @@ def test_a_directory_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path: Pa
     def once_gone(collection: str, directory: str) -> Mapping[str, Seen] | None:
         return None if directory == odd else pair.lister(collection, directory)
 
-    with pytest.raises(Refused, match="not there") as refused:
-        cleanup.plan(HERE, ["/top"], [], once_gone)
+    with pytest.raises(Refused, match="does not exist") as refused:
+        carry_out.plan(pair.known(HERE), ["/top"], View(once_gone))
     assert refused.value.name == "odd-answer"
 
     def vanishing(collection: str, directory: str) -> Mapping[str, Seen] | None:
@@ -322,7 +326,7 @@ def test_a_directory_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path: Pa
             shutil.rmtree(pair.place(collection, directory), ignore_errors=True)
         return pair.lister(collection, directory)
 
-    assert [each.path for each in cleanup.plan(HERE, ["/top"], [], vanishing).kept] == ["/top/b/1"]
+    assert [each.path for each in carry_out.plan(pair.known(HERE), ["/top"], View(vanishing)).kept] == ["/top/b/1"]
 
 
 @pytest.mark.parametrize(
@@ -330,6 +334,12 @@ def test_a_directory_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path: Pa
     [
         ("/", None, "refused-root"),
         ("/~/", None, "refused-root"),
+        ("/./.", None, "refused-root"),
+        ("/~/.", None, "refused-root"),
+        ("/.//~//", None, "refused-root"),
+        ("//", None, "refused-root"),
+        (".", None, "refused-root"),
+        ("/a/..", None, "bad-path"),
         ("~/x", None, "refused-root"),
         ("/data/*", None, "refused-glob"),
         ("/data", "/data/[ab]", "refused-glob"),
@@ -342,14 +352,14 @@ def test_a_directory_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path: Pa
 def test_roots_globs_and_what_lies_outside_are_refused(under: str, path: str | None, name: str) -> None:
     listed = [] if path is None else [Address(HERE, path)]
     with pytest.raises(UsageProblem) as raised:
-        cleanup.checked_roots(Address(HERE, under), listed)
+        carry_out.checked_roots(Address(HERE, under), listed)
     assert raised.value.name == name
 
 
 def test_another_collection_is_outside() -> None:
     with pytest.raises(UsageProblem):
-        cleanup.checked_roots(Address(HERE, "/data"), [Address(THERE, "/data/x")])
-    assert cleanup.checked_roots(Address(HERE, "/data/"), [Address(HERE, "/data//x/")]) == ["/data/x"]
+        carry_out.checked_roots(Address(HERE, "/data"), [Address(THERE, "/data/x")])
+    assert carry_out.checked_roots(Address(HERE, "/data/"), [Address(HERE, "/data//x/")]) == ["/data/x"]
 
 
 def test_a_directory_above_that_became_a_link_leads_to_other_files(tmp_path: Path) -> None:
@@ -358,5 +368,5 @@ def test_a_directory_above_that_became_a_link_leads_to_other_files(tmp_path: Pat
     pair.transfer([("/top/a/run/1", "/top/a/run/1")], "listed", preserved=False, ended="succeeded")
     shutil.rmtree(pair.place(HERE, "/top/a"))
     pair.place(HERE, "/top/a").symlink_to(pair.place(HERE, "/top/b"))
-    found = cleanup.plan(HERE, ["/top/a/run"], pair.receipts, pair.lister)
+    found = pair.plan(HERE, ["/top/a/run"])
     assert [each.reason for each in found.verdicts] == ["is reached through a symbolic link made since task task-0"]

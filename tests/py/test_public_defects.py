@@ -44,7 +44,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     ),
     "cleanup_cache.py: deletes the whole common directory of whatever was transferred": (
         "py/test_cleanup_commands.py::test_a_delivery_that_is_old_enough_goes_with_the_rules_that_pointed_there",
-        "py/test_cleanup_plan.py::test_no_path_without_a_matching_receipt_is_ever_deleted",
+        "py/test_deletion_judge.py::test_no_path_without_a_matching_receipt_is_ever_deleted",
     ),
     "cleanup_cache.py: secrets in the source": (
         "py/test_service_accounts.py::test_the_account_of_the_file_acts_and_its_secret_is_nowhere",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,18 +198,37 @@ def test_a_missing_source_or_a_share_that_is_none_is_said_before_anything_moves(
 
 
 def test_share_data_sh_does_not_delete_what_is_there_before_the_new_data_is_safe(box: Sandbox) -> None:
-    """The public script deleted the destination first. Here what is in the way goes last, and not after a failure."""
-    source(box)
+    """The public script deleted the destination first, and what a colleague had put there with it. Here what an earlier delivery
+    left goes last, not after a failure, and nothing else goes."""
+    box.control.advance_clock(3600)
+    place = source(box)
+    (place / "old").write_text("old")
+    replace = ("share", "deliver", "archive:/run 1", "share:/p", "--to", ANNA, "--replace")
+    run_json(box, *replace)
     shared = box.collection("share").path / "p"
-    shared.mkdir()
-    (shared / "old").write_text("old")
+    (shared / "a colleague's").write_text("x")
+    (place / "old").unlink()
     box.control.fault(kind="fail")
-    run_json(box, "share", "deliver", "archive:/run 1", "share:/p", "--to", ANNA, "--replace", expect=1)
+    run_json(box, *replace, expect=1)
     assert "old" in names_in(shared)
+    assert run_json(box, *replace, "--dry-run")["data"]["to_delete"] == ["/p/old"] and "old" in names_in(shared)
+    done = run_json(box, *replace)
+    assert names_in(shared) == ["-c", "a", "a colleague's", "it's b"] and done["data"]["deleted"] == ["/p/old"]
+    assert done["data"]["kept"] == [{"path": "/p/a colleague's", "reason": "no receipt says that it was delivered"}]
+    assert not any(each["delete_destination_extra"] for each in accepted(box))
+
+
+def test_what_was_delivered_and_then_modified_is_not_replaced(box: Sandbox) -> None:
+    box.control.advance_clock(3600)
+    place = source(box)
+    (place / "old").write_text("old")
+    run_json(box, "share", "deliver", "archive:/run 1", "share:/p", "--to", ANNA)
+    (place / "old").unlink()
+    old = box.collection("share").path / "p" / "old"
+    later = old.stat().st_mtime + 7200
+    os.utime(old, (later, later))
     done = run_json(box, "share", "deliver", "archive:/run 1", "share:/p", "--to", ANNA, "--replace")
-    assert acts(done) == ["create"] and names_in(shared) == ["-c", "a", "it's b"]
-    first, *_, last = accepted(box)
-    assert not first["delete_destination_extra"] and last["delete_destination_extra"]
+    assert done["data"]["kept"][0]["reason"].startswith("was modified since task") and old.exists()
 
 
 def test_an_empty_source_does_not_empty_the_destination(box: Sandbox) -> None:

@@ -13,12 +13,13 @@ import typer
 from globuswrap.cli import progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.errors import Refused, UsageProblem
+from globuswrap.errors import DONE, TRY_LATER, Refused, UsageProblem
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:
     from globuswrap.deletion.judge import Plan
     from globuswrap.sharing import rules
+    from globuswrap.transfers.operations import Result
 
 app = application()
 
@@ -49,33 +50,33 @@ def cleanup(
     copy must still be there, of the same size. Permissions on directories that are empty then are revoked.
     """
     from globuswrap.collections import resolve
-    from globuswrap.deletion import carry_out as cleaning
-    from globuswrap.deletion import evidence
+    from globuswrap.deletion import carry_out, evidence
     from globuswrap.sharing import actions
 
     if not under:
         raise UsageProblem("no-under", "nothing bounds the deletion", "add --under NAME:/dir/")
     top = resolve.address(under)
-    roots = cleaning.checked_roots(top, [resolve.address(each) for each in paths or []])
+    roots = carry_out.checked_roots(top, [resolve.address(each) for each in paths or []])
     age = units.duration(older_than) if older_than is not None else 0.0
     before = time.time() - age if age else None
-    found = cleaning.plan(
-        top.collection,
-        roots,
-        _receipts(receipts),
-        evidence.listing,
-        completed_before=before,
-        changed_here=evidence.changed_here,
-    )
+
+    def known() -> evidence.Evidence:
+        return evidence.gather(top.collection, places, completed_before=before)
+
+    places = None if receipts is None else lambda: _receipts(receipts)
+    found = carry_out.plan(known(), roots, evidence.View())
+    results: list[Result] = []
+    if yes and found.deleted:
+        with progress.shown() as watcher:
+            sending = carry_out.Sending(
+                label or "globuswrap cleanup", patience=waiting.patience(), after=waiting.after(), watcher=watcher
+            )
+            results = carry_out.carry_out(
+                found, lambda paths: carry_out.judged(known(), paths, evidence.View()), sending
+            )
     pointed = [] if keep_rules else _rules(found, roots)
     if yes:
-        with progress.shown() as watcher:
-            results = cleaning.carry_out(
-                found, label=label, patience=waiting.patience(), after=waiting.after(), watcher=watcher
-            )
         actions.carry_out(top.collection, pointed)
-    else:
-        results = []
     return Report(
         {
             "deleted" if yes else "to_delete": [
@@ -90,6 +91,7 @@ def cleanup(
             "dry_run": not yes,
         },
         [*_lines(found, yes), *(f"revoke  {each.what}" for each in pointed), _summary(found, yes)],
+        TRY_LATER if any(each.later for each in found.kept) else DONE,
     )
 
 
@@ -128,12 +130,7 @@ def _rules(found: Plan, roots: list[str]) -> list[rules.Step]:
     ]
 
 
-def _receipts(places: list[Path] | None) -> Iterator[Mapping[str, Any]]:
-    from globuswrap.transfers import journal
-
-    if places is None:
-        yield from (each.receipt for each in journal.entries() if each.receipt is not None)
-        return
+def _receipts(places: list[Path]) -> Iterator[Mapping[str, Any]]:
     for place in places:
         for file in sorted(place.glob("*.json")) if place.is_dir() else [place]:
             try:

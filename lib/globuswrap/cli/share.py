@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report, table
 from globuswrap.cli.transfer import planned, summary
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import DONE, TRY_LATER, UsageProblem
 from globuswrap.system import log
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def deliver(
     provision: Provision = False,
     grant_first: Annotated[bool, typer.Option("--grant-first", help="Grant before the data has arrived.")] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="When the data has arrived, delete what else is in the directory.")
+        bool,
+        typer.Option("--replace", help="Then delete what earlier deliveries left there and the source no longer has."),
     ] = False,
 ) -> Report:
     """Transfer to a guest collection and, when the data has arrived, give people permission on it.
@@ -177,16 +178,25 @@ def deliver(
         wanted = [Wanted(who, shared, permissions, delivery.expires) for who in whos]
         steps = [each for each in actions.plan(destination.collection, wanted, prune=False) if each.wanted]
         shown = planned(delivering.request_of(delivery, directory))
+        gone = delivering.leftovers(delivery).deleted if replace else []
         return Report(
-            {**shown.data, "steps": [each.as_data() for each in steps]}, [*shown.text, *(s.line for s in steps)]
+            {**shown.data, "steps": [each.as_data() for each in steps], "to_delete": [each.path for each in gone]},
+            [*shown.text, *(f"delete  {each.path}" for each in gone), *(s.line for s in steps)],
         )
     with progress.shown() as watcher:
         done = delivering.deliver(
             delivery, submitting.policy(waiting.retry_seconds), waiting.patience(), waiting.after(), watcher
         )
     log.say(summary(done.result))
-    report = _told(done.steps, {"transfer": done.result.as_data()})
-    return Report(report.data, [done.result.task_id, *report.text])
+    kept = done.replaced.kept if done.replaced is not None else []
+    data = {
+        "transfer": done.result.as_data(),
+        "deleted": [each.path for each in done.replaced.deleted] if done.replaced is not None else [],
+        "kept": [{"path": each.path, "reason": each.reason} for each in kept],
+    }
+    report = _told(done.steps, data)
+    code = TRY_LATER if any(each.later for each in kept) else DONE
+    return Report(report.data, [done.result.task_id, *report.text], code)
 
 
 @command(app)
@@ -281,7 +291,7 @@ def _mail(send: bool, message: str | None) -> Mail:
     return Mail(send, message)
 
 
-def _told(steps: Sequence[Step], more: dict[str, object] | None = None) -> Report:
+def _told(steps: Sequence[Step], more: Mapping[str, object] | None = None) -> Report:
     listed = list(steps)
     changed = sum(each.act in ("create", "update", "delete") for each in listed)
     data = {"steps": [each.as_data() for each in listed], "changed": changed, **(more or {})}

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from globuswrap.deletion.judge import Place
 from globuswrap.errors import Problem, Refused
 from globuswrap.system import files, records
 from globuswrap.transfers import journal, outcome
@@ -40,8 +41,6 @@ LASTS = 86400.0
 #: How far this machine's clock and that of Globus may differ, in seconds.
 CLOCK_SKEW = 600.0
 
-#: A path on a collection: (collection, path), normalized.
-Place = tuple[str, str]
 Same = Callable[[Place, Place], bool]
 
 
@@ -117,6 +116,17 @@ def conflicts(mine: Announcement, same: Same = lambda one, other: one == other) 
             found.append(Conflict(paths, entry is None, entry.task_id if entry is not None else None))
         else:
             withdraw(other)
+    return found
+
+
+def under_way(collection: str, paths: Iterable[str]) -> list[tuple[Announcement, journal.Entry]]:
+    """The deletions of some of these paths that have a task, which is not known to have ended."""
+    wanted = set(paths)
+    found = []
+    for each in announced():
+        entry = journal.latest(each.key) if each.collection == collection and wanted & set(each.deletes) else None
+        if entry is not None and entry.task_id is not None and not _ended(each, entry):
+            found.append((each, entry))
     return found
 
 

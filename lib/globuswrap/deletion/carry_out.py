@@ -1,33 +1,46 @@
-"""Plan what a cleanup deletes, and delete it, exactly once."""
+"""Plan what a cleanup deletes; and delete, exactly once, what still may go right before.
+
+Whatever deletes goes through `begin`: it announces the deletion, looks at the deletions of others, looks at its files once
+more, and only then submits. See `announcements` for why this order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import posixpath
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 
 from globuswrap.collections.address import Address, checked_path, normalised
-from globuswrap.deletion import evidence
-from globuswrap.deletion.evidence import changed_here
-from globuswrap.deletion.judge import Changed, Lister, Plan, Verdict, inside, verdict
-from globuswrap.errors import UsageProblem
-from globuswrap.system import log
-from globuswrap.transfers import operations
+from globuswrap.deletion import announcements, judge
+from globuswrap.deletion.announcements import Announcement
+from globuswrap.deletion.evidence import Evidence, View
+from globuswrap.deletion.judge import Place, Plan, Verdict, inside
+from globuswrap.deletion.storage import Probes, probing
+from globuswrap.errors import Problem, UsageProblem
+from globuswrap.system import log, units
+from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
 from globuswrap.transfers.operations import After, Result
 from globuswrap.transfers.options import Options
-from globuswrap.transfers.submit import Policy
+from globuswrap.transfers.submit import Policy, Submitted
 from globuswrap.transfers.wait import Patience, Watcher
 
 #: Paths of one deletion: a document of this many stays well below the largest that were measured.
 PER_TASK = 10_000
+#: How often a deletion that meets one that has not begun either tries again, with growing random pauses (seconds).
+TRIES = 6
+PAUSE = 0.1
+
+#: The verdicts on these paths as they are now.
+Again = Callable[[Sequence[str]], Iterable[Verdict]]
 
 
 def checked_roots(under: Address, paths: Sequence[Address]) -> list[str]:
     """The paths to look at, all below `under` (itself if none is given). UsageProblem for what is never cleaned up."""
-    if under.path.strip("/") in ("", "~", ".") or not under.path.startswith("/"):
-        raise UsageProblem(
-            "refused-root", f"{under.shown} is too much to clean up", "name a directory: --under NAME:/dir/"
-        )
     for each in (under, *paths):
         checked_path(each.path)
         if any(letter in each.path for letter in "*?["):
@@ -35,6 +48,10 @@ def checked_roots(under: Address, paths: Sequence[Address]) -> list[str]:
                 "refused-glob", f"{each.shown}: patterns are not cleaned up", "name directories or files"
             )
     top = normalised(under.path)
+    if not top.startswith("/") or top in ("/", "/~"):
+        raise UsageProblem(
+            "refused-root", f"{under.shown} is too much to clean up", "name a directory: --under NAME:/dir/"
+        )
     found = []
     for each in paths:
         path = normalised(each.path)
@@ -44,79 +61,179 @@ def checked_roots(under: Address, paths: Sequence[Address]) -> list[str]:
     return found or [top]
 
 
-def plan(
-    collection: str,
-    roots: Sequence[str],
-    receipts: Iterable[Mapping[str, Any]],
-    lister: Lister,
-    *,
-    completed_before: float | None = None,
-    changed_here: Changed = lambda collection, path: None,
-) -> Plan:
+def plan(known: Evidence, roots: Sequence[str], view: View) -> Plan:
     """Look at every file below the roots and judge it."""
-    listed, trees, silent = evidence.proofs(receipts, collection, completed_before=completed_before)
-    cached = evidence.cached(lister)
-    wholes = frozenset(top for tree in trees for top in tree.tops(collection))
-    found = Plan(collection, proven=frozenset(listed), wholes=wholes, silent=silent)
-    needed: set[tuple[str, str]] = set()
-    taken: set[str] = set()
-    for root in roots:
-        for path, seen in evidence.walk(collection, root, cached, lister):
-            if path in taken:
-                continue
-            known = [*listed.get(path, ()), *(proof for tree in trees for proof in tree.proofs(collection, path))]
-            judged = verdict(collection, path, seen, known, cached, changed_here, taken, needed)
-            if judged.proof is not None:
-                taken.add(path)
-                needed.add((judged.proof.other_collection, judged.proof.other))
-            found.verdicts.append(judged)
-            log.doing(f"looking at each file: {len(found.verdicts)}")
-    log.doing("")
+    wholes = frozenset(top for tree in known.trees for top in tree.tops(known.collection))
+    found = Plan(known.collection, proven=frozenset(known.listed), wholes=wholes, silent=known.silent)
+    seen = dict(entry for root in roots for entry in view.walk(known.collection, root))
+    found.verdicts = judged(known, list(seen), view)
     return found
 
 
-def looked_again(collection: str, judged: Verdict, changed: Changed, chosen: set[str]) -> Verdict:
-    """The verdict as it is right before the deletion: listing many directories takes a while."""
-    if judged.proof is None or judged.path not in chosen:
-        return judged
-    proof = judged.proof
-    mine, other = changed(collection, judged.path), changed(proof.other_collection, proof.other)
-    if mine is not None and mine >= proof.unchanged_since:
-        return Verdict(judged.path, "has just changed")
-    if other is not None and other >= proof.other_unchanged_since:
-        return Verdict(judged.path, "the other copy has just changed")
-    return judged
+def judged(known: Evidence, paths: Iterable[str], view: View) -> list[Verdict]:
+    """The verdicts on these files as they are now: of two that prove each other, only the first goes."""
+    verdicts: list[Verdict] = []
+    needed: set[Place] = set()
+    taken: set[Place] = set()
+    for path in paths:
+        here = (known.collection, path)
+        seen = view.seen(here)
+        proofs = known.proofs(path)
+        writes = known.writes_to([here, *(proof.copy for proof in proofs)])
+        if seen is None:
+            found = Verdict(path, "has just been removed")
+        elif here in needed:
+            found = Verdict(path, "is the other copy of what is deleted")
+        else:
+            left = [proof for proof in proofs if proof.copy not in taken]
+            found = judge.verdict(here, seen, left, writes, known.uses, view.copy)
+            if found.proof is not None:
+                taken.add(here)
+                needed.add(found.proof.copy)
+            elif len(left) < len(proofs):
+                found = replace(found, reason="its other copy is deleted in this run")
+        verdicts.append(found)
+        log.doing(f"looking at each file: {len(verdicts)}")
+    log.doing("")
+    return verdicts
 
 
-def carry_out(
-    found: Plan,
-    *,
-    label: str | None = None,
-    notify: str = "off",
-    deadline: str | None = None,
-    patience: Patience | None = None,
-    after: After | None = None,
-    watcher: Watcher | None = None,
-) -> list[Result]:
+def leftovers(
+    known: Evidence, source: Address, top: str, view: View, paths: Iterable[str] | None = None
+) -> list[Verdict]:
+    """What is to become of the files below `top` that the directory `source` does not have (of `paths`, if given).
+
+    A name that differs from one at the source only in case may be the same file, and is not listed.
+    """
+    listed = (path for path, _ in view.walk(known.collection, top)) if paths is None else paths
+    verdicts = []
+    for path in listed:
+        at = posixpath.join(normalised(source.path), posixpath.relpath(path, top))
+        names = view.entries(source.collection, posixpath.dirname(at)) or {}
+        seen = view.seen((known.collection, path))
+        if seen is not None and posixpath.basename(at).casefold() not in {name.casefold() for name in names}:
+            here = (known.collection, path)
+            verdicts.append(judge.delivered(here, seen, known.writes_to([here]), known.uses))
+        elif paths is not None:
+            verdicts.append(Verdict(path, "has just changed"))
+    return verdicts
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How deletions are submitted and waited for. `name` is the journal key (default: one of its own)."""
+
+    label: str
+    name: str | None = None
+    chain: str | None = None
+    notify: str = "off"
+    patience: Patience = field(default_factory=Patience)
+    after: After | None = None
+    watcher: Watcher | None = None
+
+
+@dataclass
+class Begun:
+    """What was submitted, if anything, and the final verdicts, by path."""
+
+    verdicts: dict[str, Verdict]
+    submitted: Submitted | None = None
+    announced: Announcement | None = None
+
+
+def carry_out(found: Plan, again: Again, sending: Sending) -> list[Result]:
     """Delete what the plan says, by name, in few tasks, and wait for them. Raises the Problem of the first bad end.
 
-    What has changed since the plan was made, as far as that can be seen here, is kept: the plan then says so.
+    What may not go any more is kept: the plan then says so.
     """
     results = []
-    paths = [each.path for each in found.deleted]
-    for first in range(0, len(paths), PER_TASK):
-        chosen = set(paths[first : first + PER_TASK])
-        found.verdicts = [looked_again(found.collection, each, changed_here, chosen) for each in found.verdicts]
-        part = [Address(found.collection, each.path) for each in found.deleted if each.path in chosen]
-        if not part:
-            continue
-        request = requests.delete(
-            part,
-            recursive=False,
-            options=Options(ignore_missing=True),
-            label=label or "globuswrap cleanup",
-            notify=notify,
-            deadline=deadline,
-        )
-        results.append(operations.perform(request, Policy(), patience or Patience(), after, watcher))
+    adopted: set[str] = set()
+    for other, entry in announcements.under_way(found.collection, {each.path for each in found.deleted}):
+        adopted |= set(other.deletes)
+        results.append(_settled(Submitted(entry, "adopted"), other, sending))
+    wanted = [each for each in found.deleted if each.path not in adopted]
+    with probing() as probes:
+        for first in range(0, len(wanted), PER_TASK):
+            begun = begin(found.collection, wanted[first : first + PER_TASK], again, sending, probes)
+            found.verdicts = [begun.verdicts.get(each.path, each) for each in found.verdicts]
+            if begun.submitted is not None and begun.announced is not None:
+                results.append(_settled(begun.submitted, begun.announced, sending))
     return results
+
+
+def _settled(submitted: Submitted, announced: Announcement, sending: Sending) -> Result:
+    result = operations.settle(submitted, sending.patience, sending.after, sending.watcher)
+    announcements.withdraw(announced)
+    return result
+
+
+def begin(collection: str, wanted: Sequence[Verdict], again: Again, sending: Sending, probes: Probes) -> Begun:
+    """Submit one deletion of what may go right now, and say of each path what became of it.
+
+    `wanted` are verdicts to delete. `again` judges paths by evidence that is gathered when it is called.
+    """
+    verdicts = {each.path: _apart(collection, each, probes) for each in wanted}
+    for number in range(TRIES):
+        left = {path: each.copy for path, each in verdicts.items() if each.delete}
+        if not left:
+            return Begun(verdicts)
+        mine = announcements.announce(collection, left, sending.name)
+        request = request_of(mine, sending)
+        try:
+            conflicts = announcements.conflicts(mine, lambda copy, doomed: probes.same(doomed, copy) is not False)
+            if not conflicts:
+                verdicts.update({each.path: each for each in again(list(left))})
+                if {path: each.copy for path, each in verdicts.items() if each.delete} == left:
+                    return Begun(verdicts, submitting.submit(request, _policy(mine, sending)), mine)
+        except Problem as problem:
+            # A key that somebody else has: this deletion was taken for dead, or another process does the same step.
+            if problem.name != "key-taken":
+                raise
+            conflicts = []
+        finally:
+            if not _claimed(mine, request, sending):
+                announcements.withdraw(mine)
+        racing = any(each.racing for each in conflicts)
+        if racing and number < TRIES - 1:
+            time.sleep(random.uniform(0, PAUSE * 2**number))
+            continue
+        for conflict in conflicts:
+            by = f"task {conflict.task_id}" if conflict.task_id else "a deletion that has just begun"
+            reason = f"{by} deletes its other copy, or relies on this one: rerun when that has ended"
+            verdicts.update({path: Verdict(path, reason, later=True) for path in conflict.paths})
+    reason = "other deletions were in the way: rerun later"
+    return Begun({path: Verdict(path, reason, later=True) if each.delete else each for path, each in verdicts.items()})
+
+
+def _apart(collection: str, found: Verdict, probes: Probes) -> Verdict:
+    """The verdict, unless the file and the copy that proves it are one file, or may be."""
+    if found.copy is None:
+        return found
+    same = probes.same((collection, found.path), found.copy)
+    where = ":".join(found.copy)
+    if same is None:
+        return Verdict(found.path, f"cannot tell whether the other copy is on the same storage: {where}")
+    return Verdict(found.path, f"the other copy is the same file by another name: {where}") if same else found
+
+
+def request_of(mine: Announcement, sending: Sending) -> requests.Request:
+    return requests.delete(
+        [Address(mine.collection, path) for path in mine.deletes],
+        recursive=False,
+        options=Options(ignore_missing=True),
+        label=sending.label,
+        notify=sending.notify,
+        deadline=units.utc_text(datetime.fromtimestamp(mine.until, timezone.utc)),
+    )
+
+
+def _policy(mine: Announcement, sending: Sending) -> Policy:
+    return Policy(name=mine.name, once=True, retry_for=sending.patience.retry_for, chain=sending.chain)
+
+
+def _claimed(mine: Announcement, request: requests.Request, sending: Sending) -> bool:
+    """May this deletion happen? Not before it claimed its key, nor when Globus refused it and nobody else sends it."""
+    entry = journal.latest(mine.key)
+    if entry is None or entry.claim.digest != requests.digest_of(requests.content(request)):
+        return False
+    return entry.task_id is not None or entry.refused is None or sending.name is not None

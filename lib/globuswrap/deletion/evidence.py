@@ -1,23 +1,121 @@
-"""What is known about files that may be deleted: receipts as proofs, listings, mounts and inodes. Nothing is decided here."""
+"""What is known about files that may be deleted: receipts as proofs, listings, mounts and inodes. Nothing is decided here.
+
+`Evidence` is what receipts, the journal and live chains say about a collection; `View` is one look at both ends.
+"""
 
 from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from globuswrap.collections import mounts
 from globuswrap.collections.address import Address, normalised
-from globuswrap.deletion.judge import Lister, Proof, Seen, inside
+from globuswrap.deletion import uses
+from globuswrap.deletion.judge import Changed, Copy, Lister, Place, Proof, Seen, Write, inside
+from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command, queries
 from globuswrap.globus.faults import Absent
 from globuswrap.system import log
+from globuswrap.transfers import journal
 
 CHECKSUM = 3
+ENDED_WELL = ("succeeded", "succeeded-with-skips")
+
+
+#: Where receipts come from; asked again for each look.
+Receipts = Callable[[], Iterable[Mapping[str, Any]]]
+
+
+@dataclass
+class Evidence:
+    """About one collection: by file, and of whole directories, what receipts prove; how many prove nothing; which transfers
+    wrote where; and who uses what."""
+
+    collection: str
+    listed: dict[str, list[Proof]]
+    trees: list[Tree]
+    silent: int
+    writes: list[Write]
+    uses: list[Use]
+    exact: dict[Place, list[Write]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.exact = {}
+        for write in self.writes:
+            for path in write.paths:
+                self.exact.setdefault((write.collection, path), []).append(write)
+
+    def proofs(self, path: str) -> list[Proof]:
+        return [
+            *self.listed.get(path, ()),
+            *(proof for tree in self.trees for proof in tree.proofs(self.collection, path)),
+        ]
+
+    def writes_to(self, places: Iterable[Place]) -> list[Write]:
+        """Those that wrote, or may have written, to one of these places."""
+        listed = set(places)
+        wide = [write for write in self.writes if write.tops != () and any(write.covers(place) for place in listed)]
+        return [*wide, *(write for place in listed for write in self.exact.get(place, ()))]
+
+
+def gather(
+    collection: str, receipts: Receipts | None, *, completed_before: float | None = None, owner: str | None = None
+) -> Evidence:
+    """What is known now. `receipts`: those to believe (default: the journal's); only those whose task ended before
+    `completed_before` (seconds since the epoch) prove anything. `owner` is who asks: its own uses do not count."""
+    written: list[Write] = []
+    recorded = []
+    for entry in journal.entries():
+        if entry.receipt is not None:
+            recorded.append(entry.receipt)
+        elif (under_way := _under_way(entry)) is not None:
+            written.append(under_way)
+    believed = recorded if receipts is None else list(receipts())
+    known = {id(each): each for each in (*recorded, *believed)}.values()
+    written += [write for each in known if (write := _write(each)) is not None]
+    listed, trees, silent = proofs(believed, collection, completed_before=completed_before)
+    return Evidence(collection, listed, trees, silent, written, uses.live(collection, owner))
+
+
+def _write(receipt: Mapping[str, Any]) -> Write | None:
+    """Where a transfer with a receipt wrote. A list of files is all of it if the task succeeded."""
+    destination = receipt.get("destination")
+    if receipt.get("kind") != "transfer" or not destination:
+        return None
+    requested, completed = _seconds(receipt.get("requested")), _seconds(receipt.get("completed"))
+    infinite = float("inf")
+    window = (infinite if requested is None else requested, infinite if completed is None else completed)
+    task_id, files = str(receipt.get("task_id")), receipt.get("files_list")
+    if files is not None and receipt.get("outcome") in ENDED_WELL:
+        return Write(task_id, destination, *window, frozenset(normalised(row["destination"]) for row in files))
+    submission = receipt.get("submission") or {}
+    tops = _tops(submission.get("items"), submission.get("examples") or ())
+    return Write(task_id, destination, *window, tops=tops)
+
+
+def _under_way(entry: journal.Entry) -> Write | None:
+    """Where a transfer without a receipt may be writing. One that was refused, or is too old to be sent, is not under way."""
+    claim = entry.claim
+    expired = entry.lapsed or entry.refused is not None or time.time() - claim.created > journal.RESEND_WITHIN
+    if claim.destination is None or (entry.task_id is None and expired):
+        return None
+    infinite = float("inf")
+    return Write(
+        entry.task_id or claim.label, claim.destination, infinite, infinite, tops=_tops(claim.items, claim.examples)
+    )
+
+
+def _tops(items: object, examples: Sequence[Sequence[str | None]]) -> tuple[str, ...] | None:
+    """The destinations of a submission; None if it is not known what they all are."""
+    if not examples or items != len(examples):
+        return None
+    return tuple(normalised(destination) for _, destination in examples if destination is not None)
 
 
 def proofs(
@@ -36,7 +134,7 @@ def proofs(
         if collection not in sides or each.get("kind") != "transfer" or None in sides:
             continue
         requested, completed = _seconds(each.get("requested")), _seconds(each.get("completed"))
-        if each.get("outcome") not in ("succeeded", "succeeded-with-skips") or requested is None or completed is None:
+        if each.get("outcome") not in ENDED_WELL or requested is None or completed is None:
             continue
         if completed_before is not None and completed > completed_before:
             continue
@@ -119,46 +217,71 @@ def _seconds(text: object) -> float | None:
     return (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def walk(collection: str, root: str, lister: Lister, afresh: Lister) -> Iterator[tuple[str, Seen]]:
-    """Every entry below a root that is no directory; links are entries, and not followed. The root may be a file.
+@dataclass
+class View:
+    """One look at collections: each directory is listed once. `listing` and `changed` are how."""
 
-    Refused when a directory is not there by its own listing, and there by that of the one above, asked `afresh`: a directory
-    that cannot be looked into must not pass for an empty one.
-    """
-    waiting = [root]
-    while waiting:
-        directory = waiting.pop()
-        entries = lister(collection, directory)
-        if entries is None:
-            above, name = posixpath.split(directory)
-            entry = (afresh(collection, above or "/") or {}).get(name)
-            if entry is not None and entry.kind == "dir":
-                raise Refused(
-                    "odd-answer",
-                    f"Globus says that {directory} is not there, and lists it in the directory above",
-                    f"run it again; look: globus ls '{collection}:{directory}/'",
-                )
-            if entry is not None and directory == root:
-                yield root, entry
-            continue
-        for name, seen in sorted(entries.items()):
-            path = posixpath.join(directory, name)
-            if seen.kind == "dir":
-                waiting.append(path)
-            else:
-                yield path, seen
+    listing: Lister = field(default_factory=lambda: listing)
+    changed: Changed = field(default_factory=lambda: changed_here)
+    known: dict[Place, Mapping[str, Seen] | None] = field(default_factory=dict)
 
-
-def cached(lister: Lister) -> Lister:
-    known: dict[tuple[str, str], Mapping[str, Seen] | None] = {}
-
-    def listed(collection: str, directory: str) -> Mapping[str, Seen] | None:
+    def entries(self, collection: str, directory: str) -> Mapping[str, Seen] | None:
+        """The entries of a directory by name; None if it is not there."""
         key = (collection, directory)
-        if key not in known:
-            known[key] = lister(collection, directory)
-        return known[key]
+        if key not in self.known:
+            self.known[key] = self.listing(collection, directory)
+        return self.known[key]
 
-    return listed
+    def seen(self, place: Place) -> Seen | None:
+        directory, name = posixpath.split(place[1])
+        return (self.entries(place[0], directory) or {}).get(name)
+
+    def copy(self, place: Place, proof: Proof) -> Copy:
+        """One of the two copies of a proof, as it is now."""
+        return Copy(self.seen(place), self.changed(*place), self._through_new_link(place, proof.requested))
+
+    def _through_new_link(self, place: Place, requested: float) -> bool:
+        """Is a directory on the way a symbolic link that was made since? Where the way cannot be listed, it is not ours."""
+        collection, at = place[0], posixpath.dirname(place[1])
+        while at not in ("/", "", "~", "."):
+            above, name = posixpath.split(at)
+            try:
+                entry = (self.entries(collection, above or "/") or {}).get(name)
+            except Refused:
+                return False
+            if entry is not None and entry.link_modified is not None and entry.link_modified >= requested:
+                return True
+            at = above
+        return False
+
+    def walk(self, collection: str, root: str) -> Iterator[tuple[str, Seen]]:
+        """Every entry below a root that is no directory; links are entries, and not followed. The root may be a file.
+
+        Refused when a directory is not there by its own listing, and there by that of the one above, asked afresh: a
+        directory that cannot be looked into must not pass for an empty one.
+        """
+        waiting = [root]
+        while waiting:
+            directory = waiting.pop()
+            entries = self.entries(collection, directory)
+            if entries is None:
+                above, name = posixpath.split(directory)
+                entry = (self.listing(collection, above or "/") or {}).get(name)
+                if entry is not None and entry.kind == "dir":
+                    raise Refused(
+                        "odd-answer",
+                        f"Globus says that {directory} does not exist, and lists it in the directory above",
+                        f"rerun; see: globus ls '{collection}:{directory}/'",
+                    )
+                if entry is not None and directory == root:
+                    yield root, entry
+                continue
+            for name, seen in sorted(entries.items()):
+                path = posixpath.join(directory, name)
+                if seen.kind == "dir":
+                    waiting.append(path)
+                else:
+                    yield path, seen
 
 
 def listing(collection: str, directory: str) -> Mapping[str, Seen] | None:

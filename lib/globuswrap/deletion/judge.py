@@ -1,25 +1,30 @@
-"""What may be deleted: evidence in, verdict out. Nothing here acts.
+"""What may be deleted: evidence in, verdict out. Nothing here looks at anything, or acts.
 
 A file is proven when a receipt lists it as copied, or when it lies in a directory that a checksum sync without filters and
 without skipped files compared as a whole. It is deleted only if, besides,
 
+- no later transfer of ours wrote to it or to its other copy, or may have: the newest receipt decides;
+- no live chain uses it;
 - it is older than the transfer: not modified since the transfer was requested (the delivered copy: since it was completed);
 - the other copy is still there, a regular file of the same size, and itself not modified since;
 - with preserved times, both still have the same time;
 - no directory on the way to either of them was replaced by a symbolic link since;
-- where a collection is mounted here, the inode has not changed since either (that of a renamed or back-dated file has).
+- where a collection is mounted here, the inode has not changed since either (that of a renamed or back-dated file has);
+- the two are not one file on one storage that has two names.
 
-The other copy of what is deleted is never deleted in the same run. Directories are never deleted: between looking and
-deleting something may have come into them.
+The other copy of what is deleted is never deleted in the same run, nor while any other deletion is unfinished
+(`announcements`). Directories are never deleted: between looking and deleting something may have come into them.
 """
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from globuswrap.errors import Refused
+from globuswrap.deletion.uses import Use
+
+#: A path on a collection: (collection, path), normalized.
+Place = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,16 @@ Changed = Callable[[str, str], float | None]
 
 
 @dataclass(frozen=True)
+class Copy:
+    """One of two copies as it is now; `seen` None: gone. `changed` is when its inode changed, None where that cannot be seen;
+    `new_link`: a directory on the way to it was made a symbolic link since the transfer."""
+
+    seen: Seen | None
+    changed: float | None = None
+    new_link: bool = False
+
+
+@dataclass(frozen=True)
 class Proof:
     """That `path` and `other` (on `other_collection`) were the same when a task ended. Times are seconds since the epoch."""
 
@@ -51,19 +66,48 @@ class Proof:
     requested: float
     same_time: bool
 
+    @property
+    def copy(self) -> Place:
+        return self.other_collection, self.other
+
+
+@dataclass(frozen=True)
+class Write:
+    """A transfer that wrote, or may have written, to these `paths` and below these `tops` of a collection; anywhere on it if
+    `tops` is None. Times are seconds since the epoch; `ended` is infinite while it is under way."""
+
+    task_id: str
+    collection: str
+    started: float
+    ended: float
+    paths: frozenset[str] = frozenset()
+    tops: tuple[str, ...] | None = ()
+
+    def covers(self, place: Place) -> bool:
+        collection, path = place
+        if collection != self.collection:
+            return False
+        return self.tops is None or path in self.paths or any(path == top or inside(path, top) for top in self.tops)
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to become of one file: deleted because of `proof`, or kept for `reason`."""
+    """What is to become of one file: deleted, or kept for `reason`. `copy` is what the deletion relies on; `later`: it may be
+    deleted when another deletion has ended."""
 
     path: str
     reason: str = ""
     proof: Proof | None = None
     size: int = 0
+    later: bool = False
 
     @property
     def delete(self) -> bool:
-        return self.proof is not None
+        return not self.reason
+
+    @property
+    def copy(self) -> Place | None:
+        return self.proof.copy if self.proof is not None else None
 
 
 @dataclass
@@ -101,76 +145,103 @@ class Plan:
 
 
 def verdict(
-    collection: str,
-    path: str,
+    here: Place,
     seen: Seen,
-    known: Sequence[Proof],
-    lister: Lister,
-    changed_here: Changed,
-    taken: set[str],
-    needed: set[tuple[str, str]],
+    proofs: Sequence[Proof],
+    writes: Sequence[Write],
+    uses: Iterable[Use],
+    look: Callable[[Place, Proof], Copy],
 ) -> Verdict:
-    if seen.kind == "link":
-        return Verdict(path, "is a symbolic link")
+    """What is to become of the file that `seen` shows at `here`. Of several proofs the newest that holds decides; `look` shows
+    either of the two copies of a proof."""
+    path = here[1]
     if seen.kind != "file":
-        return Verdict(path, f"is a {seen.kind}")
-    if (collection, path) in needed:
-        return Verdict(path, "is the other copy of what is deleted")
+        return Verdict(path, "is a symbolic link" if seen.kind == "link" else f"is a {seen.kind}")
+    reason = used(here, uses)
+    if reason:
+        return Verdict(path, reason)
     reason = "no receipt proves that it was delivered"
-    for proof in sorted(known, key=lambda each: -each.requested):
-        if proof.other_collection == collection and proof.other in taken:
-            reason = "its other copy is deleted in this run"
-            continue
-        why = _against(collection, proof, seen, lister, changed_here)
+    for proof in sorted(proofs, key=lambda each: -each.requested):
+        why = voided(here, proof, writes) or against(proof, look(here, proof), look(proof.copy, proof))
         if not why:
             return Verdict(path, proof=proof, size=seen.size)
         reason = why
     return Verdict(path, reason)
 
 
-def _against(collection: str, proof: Proof, seen: Seen, lister: Lister, changed_here: Changed) -> str:
-    """Why this proof does not hold for the file as it is now; empty if it does."""
-    if seen.modified >= proof.unchanged_since:
-        return f"was modified since task {proof.task_id}"
-    changed = changed_here(collection, proof.path)
-    if changed is not None and changed >= proof.unchanged_since:
-        return f"was replaced or changed since task {proof.task_id} (its inode)"
-    if _through_new_link(collection, proof.path, proof.requested, lister):
-        return f"is reached through a symbolic link made since task {proof.task_id}"
-    other = (lister(proof.other_collection, posixpath.dirname(proof.other)) or {}).get(posixpath.basename(proof.other))
-    where = f"{proof.other_collection}:{proof.other}"
-    if other is None:
-        return f"the other copy is gone: {where}"
-    if other.kind != "file":
-        return f"the other copy is no regular file any more: {where}"
-    if other.size != seen.size:
-        return f"the other copy has another size: {where}"
-    if other.modified >= proof.other_unchanged_since:
-        return f"the other copy was modified since task {proof.task_id}: {where}"
-    changed = changed_here(proof.other_collection, proof.other)
-    if changed is not None and changed >= proof.other_unchanged_since:
-        return f"the other copy was replaced or changed since task {proof.task_id} (its inode): {where}"
-    if proof.same_time and int(other.modified) != int(seen.modified):
-        return f"the other copy has another time: {where}"
-    if _through_new_link(proof.other_collection, proof.other, proof.requested, lister):
-        return f"the other copy is reached through a symbolic link made since task {proof.task_id}: {where}"
+def delivered(here: Place, seen: Seen, writes: Iterable[Write], uses: Iterable[Use]) -> Verdict:
+    """What is to become of a file that its source does not have any more: deleted if it is as we delivered it."""
+    path = here[1]
+    newest = max((each for each in writes if path in each.paths), key=lambda each: each.ended, default=None)
+    reason = used(here, uses)
+    if seen.kind != "file":
+        reason = f"is a {seen.kind}"
+    elif newest is None:
+        reason = reason or "no receipt says that it was delivered"
+    elif seen.modified // 1 == newest.ended // 1:
+        reason = (
+            f"was written in the same second in which task {newest.task_id} ended: cannot tell whether it changed since"
+        )
+    elif seen.modified > newest.ended:
+        reason = f"was modified since task {newest.task_id}"
+    return Verdict(path, reason, size=seen.size)
+
+
+def used(here: Place, uses: Iterable[Use]) -> str:
+    """Who still uses it; empty if nobody does."""
+    owner = next((use.owner for use in uses if use.collection == here[0] and use.covers(here[1])), None)
+    return f"is in use by {owner}, which has not ended" if owner is not None else ""
+
+
+def voided(here: Place, proof: Proof, writes: Iterable[Write]) -> str:
+    """Which later transfer wrote to one of the two copies, or may have; empty if none did.
+
+    Transfers that overlap may have written in either order. One that began in the second in which the proof's began may be the
+    later one; one that ended in that second ended before.
+    """
+    for write in writes:
+        later = write.started >= proof.requested or write.ended > proof.requested
+        if write.task_id == proof.task_id or not later:
+            continue
+        for place, what in ((here, "it"), (proof.copy, "the other copy")):
+            if write.covers(place):
+                return f"{what} may have been overwritten by task {write.task_id} since task {proof.task_id}"
     return ""
 
 
-def _through_new_link(collection: str, path: str, requested: float, lister: Lister) -> bool:
-    """Is a directory on the way a symbolic link that was made since? Where the way cannot be listed, it is not ours."""
-    at = posixpath.dirname(path)
-    while at not in ("/", "", "~", "."):
-        above, name = posixpath.split(at)
-        try:
-            entries = lister(collection, above or "/")
-        except Refused:
-            return False
-        entry = (entries or {}).get(name)
-        if entry is not None and entry.link_modified is not None and entry.link_modified >= requested:
-            return True
-        at = above
-    return False
+def against(proof: Proof, mine: Copy, other: Copy) -> str:
+    """Why this proof does not hold for the two copies as they are now; empty if it does."""
+    where = f"{proof.other_collection}:{proof.other}"
+    since = f"since task {proof.task_id}"
+    if mine.seen is None or mine.seen.kind != "file":
+        return "has just changed"
+    if other.seen is None:
+        return f"the other copy is gone: {where}"
+    if other.seen.kind != "file":
+        return f"the other copy is no regular file any more: {where}"
+    if other.seen.size != mine.seen.size:
+        return f"the other copy has another size: {where}"
+    for copy, limit, what, tail in (
+        (mine, proof.unchanged_since, "", ""),
+        (other, proof.other_unchanged_since, "the other copy ", f": {where}"),
+    ):
+        assert copy.seen is not None
+        changed = copy.changed if copy.changed is not None else float("-inf")
+        if copy.seen.modified // 1 > limit // 1:
+            return f"{what}was modified {since}{tail}"
+        if changed // 1 > limit // 1 or changed == float("inf"):
+            return f"{what}was replaced or changed {since} (its inode){tail}"
+        if max(copy.seen.modified, changed) >= limit // 1:
+            return (
+                f"{what}was written in the same second in which task {proof.task_id} "
+                f"{'was requested' if limit == proof.requested else 'ended'}: cannot tell whether it changed since; "
+                f"transfer it again with --sync-level checksum, and clean up after that{tail}"
+            )
+        if copy.new_link:
+            return f"{what}is reached through a symbolic link made {since}{tail}"
+    if proof.same_time and int(other.seen.modified) != int(mine.seen.modified):
+        return f"the other copy has another time: {where}"
+    return ""
 
 
 def inside(path: str, top: str) -> bool:

@@ -6,8 +6,10 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from globuswrap.collections.address import Address
+from globuswrap.collections.address import Address, normalised
 from globuswrap.collections.principals import Who
+from globuswrap.deletion import carry_out, evidence
+from globuswrap.deletion.judge import Plan, Verdict
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command
 from globuswrap.globus.faults import Absent
@@ -26,7 +28,7 @@ from globuswrap.transfers.wait import Patience, Watcher
 
 @dataclass(frozen=True)
 class Delivery:
-    """What goes where, and who may then read it. `replace`: afterwards the destination holds nothing else."""
+    """What goes where, and who may then read it. `replace`: what earlier deliveries left there is deleted."""
 
     source: Address
     destination: Address
@@ -45,11 +47,11 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Delivered:
-    """What became of it. `mirrored` is the second task of `replace`."""
+    """What became of it. `replaced` is what `replace` deleted, and kept."""
 
     result: Result
     steps: Sequence[Step]
-    mirrored: Result | None = None
+    replaced: Plan | None = None
 
 
 def is_directory(source: Address, recursive: bool | None) -> bool:
@@ -117,22 +119,27 @@ def deliver(
     steps: Sequence[Step] = ()
     if delivery.grant_first:
         steps = actions.grant(share, wanted, delivery.mail)
-    result = operations.perform(request, policy, patience or Patience(), after, watcher)
-    mirrored = _mirror(delivery, request, result, policy, patience, watcher) if delivery.replace else None
+    patience = replace(patience or Patience(), receipt_files=True)  # what was delivered can be proven later
+    result = operations.perform(request, policy, patience, after, watcher)
+    replaced = _replaced(delivery, result, patience, watcher) if delivery.replace else None
     if not delivery.grant_first:
         steps = actions.grant(share, wanted, delivery.mail)
-    return Delivered(result, steps, mirrored)
+    return Delivered(result, steps, replaced)
 
 
-def _mirror(
-    delivery: Delivery,
-    request: Request,
-    result: Result,
-    policy: Policy | None,
-    patience: Patience | None,
-    watcher: Watcher | None,
-) -> Result:
-    """Now that the new data is there: delete what the source does not have. Refused when the source was empty."""
+def leftovers(delivery: Delivery) -> Plan:
+    """What `replace` deletes: what earlier deliveries left at the destination and the source no longer has. The rest is kept."""
+    return Plan(delivery.destination.collection, _leftovers(delivery, None))
+
+
+def _leftovers(delivery: Delivery, paths: Sequence[str] | None) -> list[Verdict]:
+    known = evidence.gather(delivery.destination.collection, None)
+    top = normalised(delivery.destination.path)
+    return carry_out.leftovers(known, delivery.source, top, evidence.View(), paths)
+
+
+def _replaced(delivery: Delivery, result: Result, patience: Patience, watcher: Watcher | None) -> Plan:
+    """Now that the new data has arrived, delete the leftovers. Refused when the source was empty."""
     receipt = (result.outcome.receipt if result.outcome is not None else None) or {}
     if not receipt.get("files"):
         raise Refused(
@@ -140,7 +147,11 @@ def _mirror(
             f"{delivery.source.shown} holds no files: nothing at {delivery.destination.shown} was deleted",
             "check the source; delete by hand if that is meant",
         )
-    log.say(f"the new data is there; deleting what else is at {delivery.destination.shown}")
-    mirror = replace(request, options=replace(request.options, delete_destination_extra=True))
-    named = None if policy is None or policy.name is None else replace(policy, name=f"{policy.name} (replace)")
-    return operations.perform(mirror, named, patience or Patience())
+    found = leftovers(delivery)
+    sending = carry_out.Sending(
+        "globuswrap share deliver --replace", notify=delivery.notify, patience=patience, watcher=watcher
+    )
+    carry_out.carry_out(found, lambda paths: _leftovers(delivery, paths), sending)
+    for each in found.kept:
+        log.say(f"kept {delivery.destination.name or found.collection}:{each.path}: {each.reason}", 0)
+    return found

@@ -1,0 +1,118 @@
+"""Is one file called by two names? Two collections may serve the same storage, and links lead to it inside of one.
+
+Where both are mounted here on one device, their inodes say so. Otherwise a probe does: a directory with a name that nobody else
+has is made beside the file that is to be deleted, and looked for beside the other copy. By its name, not in a listing:
+a file server that caches listings shows a new name late. It is removed afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from globuswrap.collections import mounts
+from globuswrap.collections.address import Address
+from globuswrap.deletion.judge import Place
+from globuswrap.errors import Problem, Refused, UsageProblem
+from globuswrap.globus import command
+from globuswrap.globus.faults import Absent
+from globuswrap.system import log
+from globuswrap.transfers import operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.options import Options
+from globuswrap.transfers.wait import Patience
+
+PREFIX = ".globuswrap-probe-"
+LABEL = "globuswrap cleanup: remove probe directories"
+
+
+@dataclass
+class Probes:
+    """The probes of one run: one for each directory, and one answer for each pair of directories."""
+
+    made: dict[Place, str] = field(default_factory=dict)
+    ready: set[Place] = field(default_factory=set)
+    answers: dict[tuple[Place, Place], bool | None] = field(default_factory=dict)
+
+    def same(self, doomed: Place, copy: Place) -> bool | None:
+        """Are these one file? None if it cannot be found out. The probe is made beside `doomed`."""
+        (here, name), (there, other) = _split(doomed), _split(copy)
+        if name.casefold() != other.casefold():
+            return False  # even if it is one directory by two names
+        if here == there:
+            return True if name == other else None
+        known = _one_inode(doomed, copy)
+        if known is not None:
+            return known
+        if (here, there) not in self.answers:
+            self.answers[here, there] = self._probe(here, there)
+        return self.answers[here, there]
+
+    def _probe(self, here: Place, there: Place) -> bool | None:
+        log.doing(f"checking whether {here[1]} is the same storage as {there[1]}")
+        try:
+            if here not in self.made:
+                self.made[here] = (
+                    PREFIX + uuid.uuid4().hex
+                )  # before it exists: one that is interrupted is removed as well
+                command.retrying(lambda: command.call("mkdir", f"{here[0]}:{posixpath.join(here[1], self.made[here])}"))
+                self.ready.add(here)
+            return _exists(there[0], posixpath.join(there[1], self.made[here])) if here in self.ready else None
+        except Problem as problem:
+            if isinstance(problem, Refused) and here not in self.ready:
+                del self.made[here]
+            log.say(f"cannot tell whether {here[1]} and {there[1]} are the same storage: {problem.cause}", 1)
+            return None
+        finally:
+            log.doing("")
+
+    def remove(self) -> None:
+        """Remove the probes. What cannot be removed is named."""
+        by_collection: dict[str, list[Address]] = {}
+        for (collection, directory), name in self.made.items():
+            by_collection.setdefault(collection, []).append(Address(collection, posixpath.join(directory, name)))
+        self.made.clear()
+        for paths in by_collection.values():
+            try:
+                request = requests.delete(paths, recursive=True, options=Options(ignore_missing=True), label=LABEL)
+                operations.perform(request, wait=Patience(timeout=5.0))
+            except Problem as problem:
+                listed = " ".join(str(each) for each in paths)
+                log.say(f"the empty directories {listed} may be left over: {problem.cause}", 0)
+
+
+@contextlib.contextmanager
+def probing() -> Iterator[Probes]:
+    """Probes that are removed at the end, also of a run that fails or is interrupted."""
+    probes = Probes()
+    try:
+        yield probes
+    finally:
+        probes.remove()
+
+
+def _split(place: Place) -> tuple[Place, str]:
+    directory, name = posixpath.split(place[1])
+    return (place[0], directory), name
+
+
+def _exists(collection: str, path: str) -> bool:
+    try:
+        found = command.retrying(lambda: command.call("stat", f"{collection}:{path}"))
+    except Absent:
+        return False
+    # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).
+    return isinstance(found, dict) and "type" in found
+
+
+def _one_inode(one: Place, other: Place) -> bool | None:
+    """By what is mounted here; None if that does not say. Other devices may be other mounts of the same storage."""
+    try:
+        here, there = (os.stat(mounts.to_local(Address(*each))) for each in (one, other))
+    except (UsageProblem, OSError):
+        return None
+    return here.st_ino == there.st_ino if here.st_dev == there.st_dev else None
