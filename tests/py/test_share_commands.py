@@ -288,6 +288,46 @@ def test_apply_brings_a_collection_to_what_the_file_says_and_again_changes_nothi
     assert [(each["role"], each["name"]) for each in listed][1:] == [("activity_monitor", BEN)]
 
 
+NEW_PEOPLE = """
+collection = "share"
+[[rule]]
+path = "/p/"
+who = ["one@example.org", "two@example.org"]
+[[role]]
+who = ["two@example.org", "three@example.org"]
+role = "activity_monitor"
+"""
+
+
+def test_apply_gives_rules_and_roles_to_people_that_globus_does_not_know_yet(box: Sandbox, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(NEW_PEOPLE)
+    apply = ("share", "apply", str(file), "--provision")
+    assert run_json(box, *apply, "--dry-run")["data"]["changed"] == 4 and not rules_of(box)
+    known = [each["username"] for each in box.control.documents("identity")]
+    assert "one@example.org" not in known, "a dry run makes no identities"
+    assert run_json(box, *apply, "--mail")["data"]["changed"] == 4
+    assert [each[2] for each in rules_of(box)] == ["one@example.org", "two@example.org"]
+    listed = run_json(box, "share", "list", "share", "--roles")["data"]["roles"]
+    assert [each["name"] for each in listed][1:] == ["two@example.org", "three@example.org"]
+    assert run_json(box, *apply)["data"]["changed"] == 0
+
+
+@pytest.mark.parametrize("options", [("--mkdir",), ("--mkdir", "--mail")])
+def test_apply_changes_nothing_when_a_person_has_no_identity_or_no_address(
+    box: Sandbox, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    file = tmp_path / "policy.toml"
+    mailed = "--mail" in options
+    file.write_text(NEW_PEOPLE.replace("one@example.org", "group:Sandbox Users") if mailed else NEW_PEOPLE)
+    if not mailed:
+        nobody: dict[str, Any] = {"kind": "status", "status": 200, "body": {"identities": []}, "count": None}
+        box.control.fault(**nobody, service="auth", path="/v2/api/identities")
+    done = run_json(box, "share", "apply", str(file), "--provision", *options, expect=2 if mailed else 1)
+    assert done["error"]["name"] == ("no-mail" if mailed else "no-such-identity")
+    assert not changing(box) and not (box.collection("share").path / "p").exists()
+
+
 def test_the_plan_of_apply_is_shown_before_anything_changes(box: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)

@@ -15,8 +15,8 @@ from globuswrap.sharing.actions import Role
 from globuswrap.sharing.rules import Existing, Expiry, Wanted
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
-ANNA = Who("identity", "aaaaaaaa-0000-4000-8000-000000000001", "anna@example.org")
-BEN = Who("identity", "bbbbbbbb-0000-4000-8000-000000000002", "ben@example.org")
+ANNA = Who("identity", "aaaaaaaa-0000-4000-8000-000000000001", shown="anna@example.org")
+BEN = Who("identity", "bbbbbbbb-0000-4000-8000-000000000002", shown="ben@example.org")
 ALL = Who("all_authenticated_users")
 
 

@@ -229,6 +229,7 @@ def apply(
     for line in lines:
         log.say(line)
     if not dry_run:
+        steps, offices = actions.prepared(steps, offices, _mail(mail, message))
         if mkdir:
             for path in sorted({each.path for each in policy.rules}):
                 if actions.make_directory(policy.collection, path):

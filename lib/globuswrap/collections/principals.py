@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from globuswrap.collections.names import UUID
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command
+from globuswrap.system import log
 
 
 @dataclass(frozen=True)
 class Who:
-    """A principal: `kind` as the Transfer API has it, `id` (empty for everyone), and what people call it."""
+    """A principal: `kind` as the Transfer API has it, `id` (empty for everyone), and what people call it.
+
+    `new` is the user name of an identity that is still to be made (`provisioned`); it has no id yet.
+    """
 
     kind: str
     id: str = ""
+    new: str = ""
     shown: str = field(default="", compare=False)
     mail: str = field(default="", compare=False)
 
@@ -27,7 +32,7 @@ class Who:
         if prefix is None:
             return self.kind
         if not self.id:
-            raise UsageProblem("no-such-identity", f"Globus knows no {self}", "ask them to log in once")
+            raise UsageProblem("no-such-identity", f"Globus does not know {self}", "ask them to log in once")
         return prefix + self.id
 
     def __str__(self) -> str:
@@ -46,8 +51,8 @@ EVERYONE = {
 def resolve(texts: Sequence[str], *, provision: bool = False) -> list[Who]:
     """Principals by what people write: a user name or identity UUID, `group:NAME_OR_UUID`, `all-users`, `anonymous`.
 
-    `provision`: a user name that Globus does not know is kept, and provisioned when the rule is made. Raises UsageProblem
-    for one that is not known, or stands for several; login problems as they come.
+    `provision`: a user name that Globus does not know is kept as `new`, for `provisioned`. Raises UsageProblem for one that is
+    not known, or stands for several; login problems as they come.
     """
     if not texts:
         raise UsageProblem("nobody", "nobody is named", "name someone: person@example.org, group:NAME, all-users")
@@ -64,11 +69,26 @@ def resolve(texts: Sequence[str], *, provision: bool = False) -> list[Who]:
     return found
 
 
-def _identities(texts: Sequence[str]) -> list[dict[str, Any]]:
+def provisioned(whos: Iterable[Who]) -> dict[Who, Who]:
+    """The principals with the ids of those that are new: their identities are made. Refused if Globus does not make one."""
+    listed = list(dict.fromkeys(whos))
+    names = [each.new for each in listed if each.new]
+    made = {str(row.get("username", "")).lower(): str(row["id"]).lower() for row in _identities(names, "--provision")}
+    missing = [name for name in names if name not in made]
+    if missing:
+        raise Refused(
+            "no-such-identity",
+            f"Globus made no identity for {', '.join(missing)}; no rule or role was changed",
+            log.shell_line(("globus", "get-identities", "--provision", *missing)),
+        )
+    return {each: replace(each, id=made[each.new], new="") if each.new else each for each in listed}
+
+
+def _identities(texts: Sequence[str], *options: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for first in range(0, len(texts), PER_PROCESS):
         part = texts[first : first + PER_PROCESS]
-        answer = command.retrying(lambda part=part: command.call("get-identities", "--", *part))  # type: ignore[misc]
+        answer = command.retrying(lambda part=part: command.call("get-identities", *options, "--", *part))  # type: ignore[misc]
         rows.extend((answer or {}).get("identities") or [])
     return rows
 
@@ -89,13 +109,14 @@ def _identity(text: str, known: Sequence[dict[str, Any]], provision: bool) -> Wh
     if matching:
         row = next(iter(matching.values()))
         name = str(row.get("username") or row["id"])
-        return Who("identity", str(row["id"]).lower(), name, str(row.get("email") or (name if "@" in name else "")))
+        mail = str(row.get("email") or (name if "@" in name else ""))
+        return Who("identity", str(row["id"]).lower(), shown=name, mail=mail)
     if UUID.fullmatch(text):
         raise UsageProblem(
             "no-such-identity", f"no identity has the id {text}", f"is it a group? Then write group:{lowered}"
         )
     if provision and "@" in text:
-        return Who("identity", "", lowered, lowered)
+        return Who("identity", new=lowered, shown=lowered, mail=lowered)
     raise UsageProblem(
         "no-such-identity",
         f"Globus knows no {text}",
@@ -105,12 +126,12 @@ def _identity(text: str, known: Sequence[dict[str, Any]], provision: bool) -> Wh
 
 def _group(text: str) -> Who:
     if UUID.fullmatch(text):
-        return Who("group", text.lower(), f"group:{text.lower()}")
+        return Who("group", text.lower(), shown=f"group:{text.lower()}")
     matching = [row for row in _groups() if row.get("name") == text]
     if len(matching) != 1:
         how = "stands for several groups" if matching else "is no group of yours"
         raise UsageProblem("no-such-group", f"{text!r} {how}", "write group:UUID (list yours: globus group list)")
-    return Who("group", str(matching[0]["id"]).lower(), f"group:{text}")
+    return Who("group", str(matching[0]["id"]).lower(), shown=f"group:{text}")
 
 
 def _groups() -> list[dict[str, Any]]:
@@ -127,6 +148,6 @@ def named(whos: Iterable[Who]) -> dict[Who, Who]:
         names |= {str(row["id"]).lower(): f"group:{row.get('name')}" for row in _groups()}
     shown = {each.kind: each.shown for each in EVERYONE.values()}
     return {
-        each: Who(each.kind, each.id, names.get(each.id) or shown.get(each.kind, "") or f"{each.kind}:{each.id}")
+        each: replace(each, shown=names.get(each.id) or shown.get(each.kind, "") or f"{each.kind}:{each.id}")
         for each in listed
     }

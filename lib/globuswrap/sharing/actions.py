@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -54,6 +54,7 @@ def carry_out(
     collection: str, steps: Sequence[Step], mail: Mail | None = None, done: Callable[[Step], None] | None = None
 ) -> list[Step]:
     """Do the steps of a plan, in order; `done` is called after each. Raises at the first that is refused."""
+    steps, _ = prepared(steps, (), mail)
     for each in steps:
         if each.act == "create":
             assert each.wanted is not None
@@ -69,17 +70,37 @@ def carry_out(
     return list(steps)
 
 
+def prepared(
+    steps: Sequence[Step], offices: Sequence[tuple[str, Role]], mail: Mail | None = None
+) -> tuple[list[Step], list[tuple[str, Role]]]:
+    """The steps of a plan, with everything done that can fail before a rule or role changes: new people have their
+    identities, everyone who is to get a mail has an address."""
+    created = [each.wanted for each in steps if each.act == "create" and each.wanted is not None]
+    if mail is not None and mail.send:
+        for one in created:
+            if one.who.kind != "identity" or not one.who.mail:
+                cause = f"Globus shows no mail address of {one.who}; no rule was changed"
+                raise UsageProblem("no-mail", cause, "leave --mail out, and write to them yourself")
+    known = principals.provisioned([*(one.who for one in created), *(role.who for _, role in offices)])
+    return (
+        [replace(each, wanted=_with_id(each.wanted, known)) for each in steps],
+        [(act, replace(role, who=known[role.who])) for act, role in offices],
+    )
+
+
+def _with_id(wanted: Wanted | None, known: Mapping[Who, Who]) -> Wanted | None:
+    return None if wanted is None else replace(wanted, who=known.get(wanted.who, wanted.who))
+
+
 def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
     who = wanted.who
     principal = {
-        "identity": ("--identity", who.id) if who.id else ("--provision-identity", who.shown),
+        "identity": ("--identity", who.id),
         "group": ("--group", who.id),
         "all_authenticated_users": ("--all-authenticated",),
         "anonymous": ("--anonymous",),
     }[who.kind]
-    address = who.mail if mail.send and who.kind == "identity" else ""
-    if mail.send and not address:
-        raise UsageProblem("no-mail", f"Globus shows no mail address of {who}", "leave --mail out, and write yourself")
+    address = who.mail if mail.send else ""
     argv = (
         *("endpoint", "permission", "create", "--permissions", wanted.permissions, *principal),
         *arguments.option("expiration-date", wanted.expires.text if wanted.expires is not None else None),
@@ -94,7 +115,7 @@ def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
         command.retrying(lambda: command.call(*argv, stdin=stdin))
     except Conflict:
         # There is no submission id here: a reply that was lost, or someone else, has made it meanwhile.
-        rule = next((each for each in there(collection) if rules.same_place(_identified(wanted), each)), None)
+        rule = next((each for each in there(collection) if rules.same_place(wanted, each)), None)
         if rule is None:
             raise
         if rules.difference(wanted, rule, datetime.now(timezone.utc)):
@@ -115,20 +136,10 @@ def _document(method: str, path: str, body: dict[str, Any]) -> tuple[tuple[str, 
 def _rule(wanted: Wanted, address: str, message: str | None) -> dict[str, Any]:
     """The document of a rule with a date, as the options of `permission create` would make it."""
     who = wanted.who
-    if who.kind == "identity" and not who.id:
-        made = command.retrying(lambda: command.call("get-identities", "--provision", who.shown))
-        who = replace(who, id=str(queries.search("identities[0].id", made)))
     mail = {"notify_email": address, **({"notify_message": message} if message else {})} if address else {}
     ends = wanted.expires.text if wanted.expires is not None else None
     place = {"path": wanted.path, "permissions": wanted.permissions, "expiration_date": ends}
     return {"principal_type": who.kind, "principal": who.id, **place, **mail}
-
-
-def _identified(wanted: Wanted) -> Wanted:
-    """The rule with the id that a provisioned identity has by now."""
-    if wanted.who.kind != "identity" or wanted.who.id:
-        return wanted
-    return replace(wanted, who=principals.resolve([wanted.who.shown])[0])
 
 
 def _update(collection: str, wanted: Wanted, rule: Existing) -> None:
