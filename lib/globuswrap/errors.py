@@ -108,6 +108,22 @@ class Interrupted(BaseException):
         super().__init__(self.cause)
 
 
+class OutputLost(BaseException):
+    """What a command printed could not be written to stdout. `exit_code` is the command's own where that is not 0. Without a
+    cause, whoever read it had enough, as `head` has: no message is needed.
+
+    No Problem, and no OSError: what handles those (the parser does) must not end the command as if nothing were lost.
+    """
+
+    name = "output-lost"
+    remedy = "send the output elsewhere, and run the same command again"
+
+    def __init__(self, cause: str, exit_code: int) -> None:
+        self.cause = cause
+        self.exit_code = exit_code
+        super().__init__(cause)
+
+
 def combined(codes: Iterable[int]) -> int:
     """The exit code of several outcomes: the first of PRECEDENCE that occurs; 0 of none.
 

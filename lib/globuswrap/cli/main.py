@@ -6,28 +6,35 @@ Expected problems leave with their documented exit code; anything else is a defe
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import NoReturn
 
 from globuswrap import __version__, errors
-from globuswrap.cli import output
-from globuswrap.errors import Interrupted, Problem, UsageProblem
-from globuswrap.system import signals
+from globuswrap.cli import output, streams
+from globuswrap.errors import Interrupted, OutputLost, Problem, UsageProblem
+from globuswrap.system import log, signals
 
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
-    code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone: nothing more to say
-    sys.exit(code)
+    streams.guard()
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line in this process and return its exit code."""
+    code = errors.DONE
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except OutputLost as lost:
+        if lost.cause:
+            log.say(f"globuswrap: {lost.cause}  [{lost.name}]\n  remedy: {lost.remedy}", 0)
+        return code or lost.exit_code
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] in (["--version"], ["-V"]):
         print(f"globuswrap {__version__}")
         return errors.DONE
@@ -45,9 +52,6 @@ def run(arguments: list[str]) -> int:
     except (Problem, Interrupted) as problem:
         output.show_problem(problem)
         return problem.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 128 + signal.SIGPIPE
     except Exception as error:
         return _defect(error)
 
@@ -58,7 +62,7 @@ def _defect(error: BaseException) -> int:
     import time
     import traceback
 
-    from globuswrap.system import files, log
+    from globuswrap.system import files
 
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         where = f"{error.filename}: " if error.filename else ""
@@ -74,7 +78,7 @@ def _defect(error: BaseException) -> int:
         files.write_atomic(path, text)
         where = f"report it with {path}"
     except OSError:
-        print(text, file=sys.stderr)
+        log.say(text, 0)
         where = "report it with the text above"
     problem = Problem("defect", f"a defect in globuswrap: {type(error).__name__}: {error}", where)
     problem.exit_code = errors.DEFECT

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from globuswrap.errors import Interrupted, Problem
+from globuswrap.errors import Interrupted, OutputLost, Problem
 from globuswrap.system import log
 
 SCHEMA = "globuswrap.output/1"
@@ -36,7 +36,7 @@ def show(report: Report) -> None:
     if state.json:
         _envelope(report.exit_code, report.data, None)
     else:
-        _print(report.text)
+        _print(report.text, report.exit_code)
 
 
 def show_problem(problem: Problem | Interrupted) -> None:
@@ -81,14 +81,18 @@ def _envelope(code: int, data: Mapping[str, Any] | None, error: Mapping[str, Any
         "data": dict(data) if data is not None else None,
         "error": error,
     }
-    _print([json.dumps(document, indent=1)])
+    _print([json.dumps(document, indent=1)], code)
 
 
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        # Names that are not UTF-8 never reach Globus, but may reach a terminal.
-        print(line.encode("utf-8", "backslashreplace").decode("utf-8"))
-    sys.stdout.flush()
+def _print(lines: Iterable[str], code: int) -> None:
+    try:
+        for line in lines:
+            # Names that are not UTF-8 never reach Globus, but may reach a terminal.
+            print(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+        sys.stdout.flush()
+    except OutputLost as lost:
+        lost.exit_code = code or lost.exit_code
+        raise
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str], width: int | None = None) -> list[str]:
