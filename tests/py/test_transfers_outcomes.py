@@ -131,6 +131,17 @@ def test_unreachable_is_try_again_later_and_the_task_goes_on(sandbox: Sandbox) -
     assert run(sandbox, *line).returncode == 0
 
 
+def test_files_that_were_skipped_are_never_a_plain_success() -> None:
+    """Also if the document does not count them, and only an event tells of them."""
+    done = {"task_id": "t", "type": "TRANSFER", "status": "SUCCEEDED"}
+    assert outcome.finished({**done, "subtasks_skipped_errors": 0}, []).name == "succeeded"
+    assert not outcome.needs_events({**done, "subtasks_skipped_errors": 0})
+    assert outcome.finished({**done, "subtasks_skipped_errors": 2}, []).name == "succeeded-with-skips"
+    assert outcome.needs_events(done)
+    told = outcome.finished(done, [{"code": "SUCCEEDED"}, {"code": "SKIPPED_ERRORS"}], strict=True)
+    assert (told.name, told.exit_code) == ("succeeded-with-skips", 6)
+
+
 def test_a_status_that_nobody_knows_is_an_error() -> None:
     from globuswrap.errors import Refused
 

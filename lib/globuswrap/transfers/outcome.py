@@ -102,7 +102,10 @@ def phase(task: Mapping[str, Any], permanent: Sequence[str]) -> Phase:
 
 def needs_events(task: Mapping[str, Any]) -> bool:
     """Does the document leave open what happened? Then its events are worth a process."""
-    return bool(task.get("status") == "FAILED" or task.get("faults") or task.get("delete_destination_extra"))
+    uncounted = task.get("type") == "TRANSFER" and task.get("subtasks_skipped_errors") is None
+    return bool(
+        uncounted or task.get("status") == "FAILED" or task.get("faults") or task.get("delete_destination_extra")
+    )
 
 
 def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, strict: bool = False) -> Outcome:
