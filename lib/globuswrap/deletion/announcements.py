@@ -130,6 +130,16 @@ def under_way(collection: str, paths: Iterable[str]) -> list[tuple[Announcement,
     return found
 
 
+def clear(prefix: str) -> None:
+    """Withdraw the announcements whose names begin like this and that are over: those that have ended, and those that nobody
+    submitted, which do not begin any more then. To be called by who is known to be the only one to submit them."""
+    for each in announced():
+        if each.name.startswith(prefix):
+            entry = journal.latest(each.key)
+            if _ended(each, _void(each) if entry is None else entry):
+                withdraw(each)
+
+
 def announced() -> list[Announcement]:
     """All announcements, of all processes and hosts."""
     return [_of(path, document) for path, document in records.documents(directory(), SCHEMA)]

@@ -302,13 +302,14 @@ def listing(collection: str, directory: str) -> Mapping[str, Seen] | None:
 
 
 def entry(row: Mapping[str, Any]) -> Seen:
-    """A file document. The service shows a link as what it leads to, with `link_target` set."""
+    """A file document. The service shows a link as what it leads to, with `link_target` set; the size is the link's own."""
     kind = "link" if row.get("link_target") is not None else str(row.get("type"))
     link = _seconds(row.get("link_last_modified"))
     if kind == "link" and link is None:
         link = float("inf")  # of unknown age: as if just made
     modified = _seconds(row.get("last_modified"))
-    return Seen(kind, int(row.get("size") or 0), float("inf") if modified is None else modified, link)
+    size = row.get("link_size" if kind == "link" else "size")
+    return Seen(kind, int(size or 0), float("inf") if modified is None else modified, link)
 
 
 def changed_here(collection: str, path: str) -> float | None:
