@@ -197,7 +197,7 @@ def measured(what: str, root: Path, work: Path) -> int:
     if what == "look":
         assert not found.coming and not found.gone, found
     else:
-        planned = planning.plan(profile, state, draft, found, seen, planning.Helpers(lambda: None, lambda _path: True))
+        planned = planning.plan(profile, state, draft, found, lambda: None)
         clock.append(time.perf_counter())
         for task in draft.tasks:
             planning.write_body(profile, draft, task, "0" * 36, "bench").unlink()

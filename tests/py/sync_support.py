@@ -103,6 +103,13 @@ class Beam:
             return "(no log)"
 
 
+def write_tree(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+
+
 def tree(root: Path) -> dict[bytes, bytes]:
     """Every file below a directory with its content; an empty directory with b"/", a link with what it names."""
     found: dict[bytes, bytes] = {}

@@ -63,6 +63,8 @@ class Source:
             path = self.beam.source / name
             if path.exists() and self.chance.random() < 0.2:
                 path.unlink()
+                if not any(path.parent.iterdir()):  # an emptied directory might be a disk that is not mounted
+                    path.parent.rmdir()
                 continue
             self.written[name] += 1
             self.clock += 10**9

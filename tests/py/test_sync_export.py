@@ -51,7 +51,15 @@ def made(**values: Any) -> profile.Profile:
         ({"local_root": "/x", "max_delete": "150%"}, "not a number of files or a percentage"),
         ({"local_root": "/x", "delete": "yes"}, "neither true nor false"),
         ({"local_root": "/x", "delete": True}, "delete needs check-file"),
-        ({"local_root": "/x", "delete": True, "check_file": "/abs"}, "below the source"),
+        *(
+            ({"local_root": "/x", "check_file": name}, "does not name a file below the source")
+            for name in ("/abs", ".", "..", "./.mounted", "sub/..", "sub/../../x", "sub/", "sub//x")
+        ),
+        ({"local_root": "/x", "check_file": ""}, "check-file"),
+        (
+            {"local_root": "/x", "delete": True, "check_file": ".mounted", "preserve_timestamp": False},
+            "delete needs preserve-timestamp",
+        ),
         ({"local_root": "/x", "exclude": ["a/b"]}, "not a pattern for a name"),
         ({"exclude": ["cache/"]}, "filters on directories need local-root"),
         ({"settle": "soon"}, "not a duration"),
@@ -66,6 +74,16 @@ def test_what_makes_no_sense_is_refused(values: dict[str, Any], said: str) -> No
     with pytest.raises(UsageProblem) as caught:
         made(**values)
     assert said in caught.value.cause
+
+
+def test_only_over_a_profile_in_the_configuration_is_max_delete_a_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a line of cron that names no profile it is given every time, and no person looks."""
+    given = {**PLAIN, "local-root": "/x", "check-file": ".mounted", "delete": True, "max-delete": "90%"}
+    assert not profile.load(None, given).max_delete_raised
+    assert not profile.load("beam", given).max_delete_raised
+    monkeypatch.setattr(config.Config, "table", lambda _self, name: {"beam": given} if name == "sync" else {})
+    assert not profile.load("beam").max_delete_raised
+    assert profile.load("beam", {"max-delete": 5}).max_delete_raised
 
 
 def test_an_unknown_profile_is_refused_with_a_guess() -> None:

@@ -17,7 +17,6 @@ from globuswrap.sync.state import Run, State
 from support import HOSTILE_NAMES
 
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
-HELPERS = planning.Helpers(lambda: None, lambda _path: True)
 
 
 class Plan:
@@ -49,7 +48,7 @@ class Plan:
         found = planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", lambda: None)
         if not found.coming:
             return draft, planning.Planned()
-        return draft, planning.plan(self.profile, self.state, draft, found, seen, HELPERS)
+        return draft, planning.plan(self.profile, self.state, draft, found, lambda: None)
 
     def documents(self, draft: Run) -> list[dict[str, Any]]:
         bodies = [planning.write_body(self.profile, draft, task, "an id", "a label") for task in draft.tasks]

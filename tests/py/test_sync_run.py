@@ -12,8 +12,10 @@ import pytest
 
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections.address import Address
+from globuswrap.sync import run as running
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import State, Task
+from globuswrap.transfers.outcome import Outcome
 from support import HOSTILE_NAMES
 from sync_support import GLOBUS, Beam
 
@@ -150,6 +152,34 @@ def test_skips_that_cannot_be_read_commit_nothing(beam: Beam) -> None:
     beam.settle()
     beam.same()
     assert {item["source_path"] for item in beam.tasks()[1]["items"]} == {"/data/good", "/data/bad"}
+
+
+@pytest.mark.parametrize(
+    ("skipped", "errors", "found"),
+    [
+        ([{"source": "/data/sub/bad"}], 1, {b"sub/bad"}),
+        ([{"source": "/data/bad"}], 2, None),  # one is missing from the list
+        ([{"source": "/elsewhere/bad"}], 1, None),
+        ([], None, None),  # only an event told of them
+        ([], 0, None),
+        (None, 1, None),
+    ],
+)
+def test_which_files_were_skipped_must_be_known_in_full(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    skipped: list[dict[str, str]] | None,
+    errors: int | None,
+    found: set[bytes] | None,
+) -> None:
+    """Else nothing of the task counts as being at the destination."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    place = Address("11111111-1111-4111-8111-111111111111", "/data/")
+    profile = Profile("x", place, place, local_root="/data")
+    runner = running._Runner(profile, State(profile.directory), running.How(), None)
+    receipt = {"skipped": skipped, "skipped_errors": errors}
+    ended = Outcome("t", "succeeded-with-skips", 0, "", receipt=receipt)
+    assert runner._skipped(Task(1, "transfer", 2), ended) == found
 
 
 def test_a_task_that_vanished_does_not_wedge(beam: Beam) -> None:
@@ -376,125 +406,6 @@ def test_without_local_root_nothing_local_can_be_asked_for(beam: Beam) -> None:
         beam.set(**{key: None})
 
 
-# Deletions.
-
-
-@pytest.fixture
-def mirror(beam: Beam) -> Beam:
-    """Ten files, all at the destination, and a profile that deletes."""
-    beam.write(".mounted")
-    for number in range(10):
-        beam.write(f"d{number % 2}/f{number}")
-    beam.set(delete=True, check_file=".mounted", max_delete="50%")
-    beam.quiet("--wait")
-    beam.same()
-    return beam
-
-
-def test_gone_files_are_deleted_by_name_and_shown_before(mirror: Beam) -> None:
-    (mirror.source / "d0" / "f0").unlink()
-    (mirror.source / "d1" / "f1").unlink()
-    (mirror.copy / "d0" / "not ours").write_text("x")
-    shown = mirror.run("--dry-run").stdout
-    assert "delete d0/f0\ndelete d1/f1\n" in shown
-    mirror.quiet("--wait")
-    assert mirror.there().keys() - mirror.here().keys() == {b"d0/not ours"}
-    (task,) = mirror.tasks("DELETE")
-    assert [item["source_path"] for item in task["items"]] == ["/copy/d0/f0", "/copy/d1/f1"]
-    mirror.quiet()
-    assert len(mirror.tasks()) == 2
-
-
-def test_without_delete_gone_files_stay_and_are_remembered(mirror: Beam) -> None:
-    mirror.set(delete=False)
-    (mirror.source / "d0" / "f0").unlink()
-    mirror.quiet("--wait")
-    assert b"d0/f0" in mirror.there() and not mirror.tasks("DELETE")
-    mirror.set(delete=True)
-    mirror.quiet("--wait")
-    mirror.same()
-
-
-def test_nothing_is_deleted_without_the_check_file(mirror: Beam) -> None:
-    for path in mirror.source.rglob("*"):
-        if path.is_file() and path.name in (".mounted", "f1"):
-            path.unlink()
-    done = mirror.run("--wait", code=1)
-    assert "nothing-deleted" in done.stderr and "check-file .mounted is not at the source" in done.stderr
-    assert not mirror.tasks("DELETE")
-
-
-def test_no_more_is_deleted_than_allowed_and_new_files_go_all_the_same(mirror: Beam) -> None:
-    for number in range(6):
-        (mirror.source / f"d{number % 2}" / f"f{number}").unlink()
-    mirror.write("new")
-    done = mirror.run("--wait", code=1)
-    assert "6 of 11 files are gone, more than max-delete 50%" in done.stderr
-    assert not mirror.tasks("DELETE") and b"new" in mirror.there()
-    mirror.quiet("--wait", "--max-delete", "6")
-    mirror.same()
-
-
-def test_nothing_is_deleted_after_a_scan_with_errors(mirror: Beam) -> None:
-    (mirror.source / "d0" / "f0").unlink()
-    (mirror.source / "loop").symlink_to("loop")
-    mirror.set(symlinks="follow")
-    done = mirror.run("--wait", code=1)
-    assert "nothing was deleted: 1 paths could not be read" in done.stderr
-    assert not mirror.tasks("DELETE")
-
-
-def test_a_file_left_out_by_a_new_rule_is_not_deleted(mirror: Beam) -> None:
-    mirror.set(exclude=["f0"])
-    mirror.quiet("--wait")
-    assert b"d0/f0" in mirror.there()
-
-
-def test_deletion_wants_a_check_file(beam: Beam) -> None:
-    beam.set(delete=True)
-    assert "delete needs check-file" in beam.run(code=2).stderr
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_gone_directories_follow_when_they_are_empty_there(mirror: Beam) -> None:
-    mirror.write("deep/er/est/file")
-    mirror.quiet("--wait")
-    shutil.rmtree(mirror.source / "deep")
-    (mirror.copy / "deep" / "er" / "not ours").write_text("x")
-    for _ in range(4):
-        mirror.quiet("--wait")
-    assert sorted(mirror.there().keys() - mirror.here().keys()) == [b"deep/er/not ours"]
-    (mirror.copy / "deep" / "er" / "not ours").unlink()
-    for _ in range(4):
-        mirror.quiet("--wait")
-    assert not (mirror.copy / "deep").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_directory_becomes_a_file_and_back(mirror: Beam) -> None:
-    mirror.write("thing/a")
-    mirror.write("thing/sub/b")
-    mirror.quiet("--wait")
-    shutil.rmtree(mirror.source / "thing")
-    mirror.write("thing", "now a file")
-    mirror.write("other")
-    first = mirror.sync("run", "--wait")
-    assert first.returncode == 1 and "kind-changed" in first.stderr
-    assert b"other" in mirror.there()
-    for _ in range(6):
-        done = mirror.sync("run", "--wait")
-    assert (done.returncode, done.stderr) == (0, "")
-    mirror.same()
-
-    (mirror.source / "thing").unlink()
-    mirror.write("thing/again/c", "now a directory")
-    assert "kind-changed" in mirror.run("--wait", code=1).stderr
-    mirror.quiet("--wait")
-    mirror.same()
-
-
 def test_a_directory_turned_into_a_file_without_deletion_waits_and_is_not_lost(beam: Beam) -> None:
     beam.write("thing/a")
     beam.write("else")
@@ -583,7 +494,7 @@ def test_check_of_a_profile_that_works(beam: Beam) -> None:
         ({"local_root": "/nonexistent"}, "no  local-root /nonexistent: No such file or directory", 1),
         ({"source": "archive:/absent/"}, "no  source archive:/absent/: is not there", 1),
         ({"source": "archive:/"}, "is not at archive:/a, or differs there", 1),
-        ({"delete": True, "check-file": "mounted"}, "no  check-file mounted is not there", 1),
+        ({"delete": True, "check-file": "mounted"}, "no  check-file mounted is not at the source", 1),
         ({"destination": "results:/file"}, "is a file, not a directory", 1),
     ],
 )

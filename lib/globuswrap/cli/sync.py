@@ -56,7 +56,7 @@ class ProfileOptions(Common):
         typer.Option("--max-delete", help="Delete nothing if more are gone than this number or share (default: 25%)."),
     ] = None
     check_file: Annotated[
-        str | None, typer.Option("--check-file", help="A file at the source without which nothing is deleted.")
+        str | None, typer.Option("--check-file", help="A file at the source; without it nothing is sent or deleted.")
     ] = None
     skip_unsendable: Annotated[
         bool | None, typer.Option("--skip-unsendable", help="Leave out names that Globus cannot take without a word.")
@@ -79,6 +79,9 @@ def run(
     profile: ProfileOptions,
     waiting: WaitOptions,
     name: Name = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Accept a source that has no files any more.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Hold until the tasks of this run are finished.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be sent and deleted; change nothing.")
@@ -117,6 +120,7 @@ def run(
             watcher=watcher if wait else None,
             key=key,
             once=once,
+            allow_empty=allow_empty,
         )
         result = running.run(chosen, how)
     for trouble in result.troubles:
@@ -145,6 +149,7 @@ def _rehearsed(chosen: Any, result: Any) -> list[str]:
     lines += [f"... and {more} more"] if more > 0 else []
     lines += [f"wait {path} (a file became a directory, or a directory a file)" for path in planned.blocked[:20]]
     lines += [f"cannot {name} (not UTF-8, or not for Globus)" for name in planned.unsendable[:20]]
+    lines += [f"keep {path} at the destination: {reason}" for path, reason in planned.kept[:20]]
     if planned.deletions_refused:
         lines.append(f"nothing would be deleted: {planned.deletions_refused}")
     lines.append(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from globuswrap.collections.address import Address
-from globuswrap.errors import DONE, Problem, Refused, combined
+from globuswrap.errors import DONE, Problem, Refused, UsageProblem, combined
 from globuswrap.globus import command, queries
 from globuswrap.globus.faults import Absent
-from globuswrap.sync import manifest
+from globuswrap.sync import manifest, scan
+from globuswrap.sync.compare import has_file
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import State
-from globuswrap.system import files, locks
+from globuswrap.system import files, locks, log
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,43 @@ def _local(profile: Profile) -> Iterator[Finding]:
         yield Finding(f"local-root {root}: {error.strerror}", "mount it, or let this user read it", Refused.exit_code)
         return
     yield Finding(f"local-root {root} can be read" + ("" if entries else ", and is empty"))
-    if profile.delete and profile.check_file:
-        there = os.path.lexists(os.path.join(root, profile.check_file))
-        remedy = "" if there else f"make it: touch '{os.path.join(root, profile.check_file)}'"
-        what = f"check-file {profile.check_file} is {'' if there else 'not '}there"
-        yield Finding(what, remedy, DONE if there else Refused.exit_code)
+    problem = check_file(profile)
+    if problem is not None:
+        yield _bad(problem)
+    elif profile.check_file is not None:
+        yield Finding(f"check-file {profile.check_file} exists")
+
+
+def check_file(profile: Profile) -> Problem | None:
+    """What is wrong with the check-file; None if there is nothing, or the profile has none.
+
+    UsageProblem if its path can never prove anything: a directory is there also when its file system is not mounted.
+    """
+    if profile.check_file is None or profile.local_root is None:
+        return None
+    path = os.path.join(profile.local_root, profile.check_file)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return Refused(
+            "check-file-missing",
+            f"check-file {profile.check_file} is not at the source: {path}: {error.strerror}; nothing was sent or deleted",
+            f"mount the source; or, if it is mounted, make the file: {log.shell_line(('touch', path))}",
+        )
+    if not stat.S_ISREG(mode):
+        return UsageProblem(
+            "bad-profile", f"check-file {profile.check_file} is not a regular file: {path}", "name a regular file"
+        )
+    return None
+
+
+def source_empty(profile: Profile) -> Refused:
+    """The source holds no file, although files of it are known to be at the destination."""
+    return Refused(
+        "source-empty",
+        f"{profile.local_root} holds no files, but files from it are known to be at the destination; nothing was sent or deleted",
+        f"mount it; if it is meant to be empty: globuswrap sync run {profile.name} --allow-empty",
+    )
 
 
 def _state(profile: Profile) -> Iterator[Finding]:
@@ -96,8 +129,16 @@ def _state(profile: Profile) -> Iterator[Finding]:
         if profile.local_root is not None:
             count = manifest.count(state.manifest)
             yield Finding(f"{count} files are known to be at the destination")
+            if count and not _any_file(profile):
+                yield _bad(source_empty(profile))
     except Problem as problem:
         yield _bad(problem)
+
+
+def _any_file(profile: Profile) -> bool:
+    """Whether the source holds a file, as a run sees it. What cannot be read is told otherwise."""
+    frames = scan.scan(profile.root, replace(profile.scanning, workers=1))
+    return any(kind == scan.TROUBLE or (kind == scan.TEXT and has_file(payload)) for kind, payload in frames)
 
 
 def _remote(address: Address, what: str, must_exist: bool) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ one directory are compared as sets.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,20 +17,28 @@ from globuswrap.sync.manifest import Cursor, at_or_below, file_name, joined, ord
 
 #: More paths than this that cannot be read, and the tree as a whole counts as unreadable.
 MOST_TROUBLES = 100_000
+#: A record of a file in a piece of a listing: any that is not of a directory.
+_FILE = re.compile(rb"(?:\A|\0)[^/\0]")
 
 
 @dataclass
 class Seen:
     """What a comparison met on its way. `unknown`: paths (below the root, no leading slash) that could not be read, with the
-    reason. `left_out`: how many links and special files were left out; `examples` some of them."""
+    reason. `left_out`: how many links and special files were left out; `examples` some of them. `mounts`: directories on another
+    device than the one that holds them. `any_file`: whether the tree holds a file at all."""
 
     unknown: dict[bytes, str] = field(default_factory=dict)
     left_out: int = 0
     examples: list[tuple[bytes, str]] = field(default_factory=list)
+    mounts: set[bytes] = field(default_factory=set)
+    any_file: bool = False
 
     def note(self, kind: int, payload: bytes) -> None:
         path, _, reason = payload.rpartition(b"\0")
         path = path[1:]
+        if kind == scan.MOUNT:
+            self.mounts.add(path)
+            return
         if kind == scan.NOTE:
             self.left_out += 1
             if len(self.examples) < 10:
@@ -48,6 +57,11 @@ class Seen:
         return bool(self.unknown) and at_or_below(path, self.unknown)
 
 
+def has_file(text: bytes) -> bool:
+    """Whether a piece of a listing has the record of a file."""
+    return _FILE.search(text) is not None
+
+
 def compare(frames: Iterable[scan.Frame], old: Cursor, seen: Seen) -> Iterator[tuple[bytes, list[bytes]]]:
     """(directory, signed records), as a delta has them, for every directory with a difference, in the manifest's order.
 
@@ -59,6 +73,7 @@ def compare(frames: Iterable[scan.Frame], old: Cursor, seen: Seen) -> Iterator[t
         if kind != scan.TEXT:
             seen.note(kind, payload)
             continue
+        seen.any_file = seen.any_file or has_file(payload)
         # Files that go on with a directory are only the same if the manifest is in that directory too.
         aligned = here is None or payload.startswith(b"/") or old.directory == here
         if aligned and old.skip_equal(payload):

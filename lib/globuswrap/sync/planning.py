@@ -1,4 +1,4 @@
-"""From what differs to tasks: which files go now, which wait, what may be deleted.
+"""From what differs to tasks: which files go now, and which wait.
 
 Reads a delta (`sync.manifest`) as a stream and writes, for every task, its own delta (what the manifest gains when the task
 succeeds) and its items as JSON, so that memory does not grow with their number.
@@ -17,17 +17,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta, timezone
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from globuswrap.sync.compare import Seen
+from globuswrap.deletion import announcements
 from globuswrap.sync.manifest import (
     DELTA,
     Delta,
     Writer,
     at_or_below,
-    count,
     delta_blocks,
     delta_text,
     file_name,
@@ -53,13 +53,15 @@ LATELY = 86400 * 10**9
 WORTH_FORKING = 20_000
 #: Examples that a message or a dry run shows.
 SHOWN = 1000
-#: Directories that one run looks at before it deletes them, each with a process.
-MOST_EMPTIED = 25
 
 
 @dataclass
 class Planned:
-    """What a plan came to. Counts of files; `shown` holds the first of each kind, for a dry run."""
+    """What a plan came to. Counts of files; `shown` holds the first of each kind, for a dry run.
+
+    `kept`: files that are gone here and stay at the destination, with the reason. `unconfirmed`: nothing is deleted until someone
+    confirms with --max-delete that the files are gone. `forgotten`: how many files leave the manifest without being deleted.
+    """
 
     sent: int = 0
     size: int = 0
@@ -68,8 +70,10 @@ class Planned:
     over_limit: int = 0
     blocked: list[str] = field(default_factory=list)
     unsendable: list[str] = field(default_factory=list)
-    kept_directories: list[str] = field(default_factory=list)
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    unconfirmed: bool = False
     deletions_refused: str | None = None
+    forgotten: int = 0
     shown: list[tuple[str, str]] = field(default_factory=list)
 
     def show(self, what: str, path: bytes) -> None:
@@ -111,12 +115,11 @@ def write_candidates(blocks: Iterator[Delta], delta: Path, renew: Callable[[], N
     return Differences(delta, coming, gone, empty)
 
 
-class _Tasks:
+class Tasks:
     """The tasks of one kind: chunk after chunk, each with its delta and its items."""
 
-    def __init__(self, run: Run, profile: Profile, kind: str, sync_level: str | None, recursive: bool = False) -> None:
+    def __init__(self, run: Run, profile: Profile, kind: str, sync_level: str | None) -> None:
         self.most = MOST_TASKS
-        self._recursive = recursive
         self._run = run
         self._profile = profile
         self._kind = kind
@@ -125,6 +128,11 @@ class _Tasks:
         self._body: IO[str] | None = None
         self._sum = hashlib.sha256()
         self._task: Task | None = None
+
+    @property
+    def next_number(self) -> int:
+        """The number of the task that is opened next."""
+        return max((task.number for task in self._run.tasks), default=0) + 1
 
     @property
     def room(self) -> bool:
@@ -149,11 +157,10 @@ class _Tasks:
 
     def _open(self) -> None:
         self._task = Task(
-            max((task.number for task in self._run.tasks), default=0) + 1,
+            self.next_number,
             self._kind,
             0,
             sync_level=self._sync_level,
-            recursive=self._recursive,
         )
         self._run.tasks.append(self._task)
         self._writer = Writer(self._run.directory / self._task.delta, DELTA, level=1)
@@ -182,7 +189,7 @@ def frame(profile: Profile, task: Task) -> Request:
             Options(ignore_missing=True),
             profile.label or f"globuswrap sync {profile.name}",
             profile.notify,
-            deadline(profile),
+            _deletion_deadline(profile),
         )
     level = task.sync_level or options.sync_level
     return Request(
@@ -201,12 +208,26 @@ def deadline(profile: Profile) -> str | None:
     return None if profile.deadline is None else units.utc_text(units.moment(profile.deadline))
 
 
+def _deletion_deadline(profile: Profile) -> str:
+    """What was looked at right before must not be deleted days later; it ends no later than its announcement."""
+    latest = datetime.now(timezone.utc) + timedelta(seconds=announcements.LASTS)
+    return units.utc_text(latest if profile.deadline is None else min(latest, units.moment(profile.deadline)))
+
+
+def submission_name(profile: Profile, run: Run, number: int) -> str:
+    """What the journal calls the submission of a task, so that it is submitted once."""
+    return f"{submissions_of(profile, run)}{number}"
+
+
+def submissions_of(profile: Profile, run: Run | None = None) -> str:
+    """What the names of all submissions of a profile, or of one of its runs, begin with."""
+    return f"sync {profile.directory.name} " + (f"{run.id} " if run is not None else "")
+
+
 def write_body(profile: Profile, run: Run, task: Task, submission_id: str, label: str) -> Path:
     """The whole document of a task, in a file beside its items."""
     document = requests.document(frame(profile, task), submission_id, label)
     del document["DATA"]
-    if task.recursive:
-        document["recursive"] = True
     path = run.directory / f".{task.number}.body.json"
     with path.open("wb") as body, (run.directory / task.body).open("rb") as items:
         os.fchmod(body.fileno(), 0o600)
@@ -217,31 +238,21 @@ def write_body(profile: Profile, run: Run, task: Task, submission_id: str, label
     return path
 
 
-@dataclass(frozen=True)
-class Helpers:
-    """What a plan needs from outside: to say that it still works, and whether a directory at the destination is empty."""
-
-    renew: Callable[[], None]
-    is_empty: Callable[[str], bool]
-
-
-def plan(profile: Profile, state: State, run: Run, found: Differences, seen: Seen, helpers: Helpers) -> Planned:
-    """Write the tasks of `run` from the differences found.
+def plan(profile: Profile, state: State, run: Run, found: Differences, renew: Callable[[], None]) -> Planned:
+    """Write the transfers of `run` from the differences found; `renew` says that it still works.
 
     Looks at each file again (but see LOOK_AT_ALL): one that has changed since the scan, or within the settle time, waits for the
-    next run. Deletes only what the profile allows (docs/sync.md).
+    next run.
     """
-    return _Planner(profile, state, run, seen, helpers).run_over(found)
+    return _Planner(profile, state, run, renew).run_over(found)
 
 
 class _Planner:
-    def __init__(self, profile: Profile, state: State, run: Run, seen: Seen, helpers: Helpers) -> None:
+    def __init__(self, profile: Profile, state: State, run: Run, renew: Callable[[], None]) -> None:
         self.profile = profile
         self.root = profile.root.rstrip(b"/") or b"/"
-        self.renew = helpers.renew
-        self.is_empty = helpers.is_empty
+        self.renew = renew
         self.state = state
-        self.seen = seen
         self.result = Planned()
         self.follow = profile.symlinks == "follow"
         self.now = time.time_ns()
@@ -253,17 +264,13 @@ class _Planner:
         #: Transfer API, file operations: CR LF ends the commands that carry a path, and `/~/` is the home directory.
         self.at_top = not self.source or not self.destination
         self.run = run
-        self.plain = _Tasks(run, profile, "transfer", None)
-        self.checked = _Tasks(run, profile, "transfer", "checksum")
-        self.deleting = _Tasks(run, profile, "delete", None)
-        self.removing = _Tasks(run, profile, "delete", None, recursive=True)
+        self.plain = Tasks(run, profile, "transfer", None)
+        self.checked = Tasks(run, profile, "transfer", "checksum")
         self.in_the_way: set[bytes] = set()
-        self.emptied: list[tuple[bytes, str]] = []
 
     def run_over(self, found: Differences) -> Planned:
         if found.coming > LOOK_AT_ALL:
             self.lately = self.now - max(LATELY, self.settle)
-        deleting = self.profile.delete and found.gone + found.empty > 0 and self._may_delete(found)
         if found.coming and found.gone + found.empty:
             self._find_what_is_in_the_way(found.delta)
         # Each half has tasks of its own; a limit on bytes has to be counted from one end.
@@ -272,22 +279,19 @@ class _Planner:
             with tempfile.TemporaryFile() as answer:
                 child = os.fork()
                 if child == 0:
-                    self._second_half(found, deleting, answer)
+                    self._second_half(found, answer)
                 try:
-                    for tasks in (self.plain, self.checked, self.deleting):
+                    for tasks in (self.plain, self.checked):
                         tasks.most = MOST_TASKS // 2
-                    self._go_over(found, deleting, 0)
+                    self._go_over(found, 0)
                 finally:
                     _, status = os.waitpid(child, 0)
                 self._join(status, answer)
-        else:
-            self._go_over(found, deleting, None)
-        if self.emptied:
-            self._remove_emptied()
-            self.removing.close()
+        elif found.coming:
+            self._go_over(found, None)
         return self.result
 
-    def _go_over(self, found: Differences, deleting: bool, half: int | None) -> None:
+    def _go_over(self, found: Differences, half: int | None) -> None:
         # Opened here: two processes must not share a position in a file.
         self.unsure = _Names(sorted(self.state.unsure.glob("*.delta.gz")))
         middle = (found.coming + found.gone) // 2
@@ -295,17 +299,13 @@ class _Planner:
         for directory, rows in delta_blocks([found.delta]):
             mine = half is None or (passed >= middle) == bool(half)
             passed += len(rows)
-            if not mine:
-                continue
-            self.renew()
-            if found.coming:
+            if mine:
+                self.renew()
                 self._coming(directory, rows)
-            if deleting:
-                self._gone(directory, rows)
-        for tasks in (self.plain, self.checked, self.deleting):
+        for tasks in (self.plain, self.checked):
             tasks.close()
 
-    def _second_half(self, found: Differences, deleting: bool, answer: IO[bytes]) -> NoReturn:
+    def _second_half(self, found: Differences, answer: IO[bytes]) -> NoReturn:
         """In a forked process: its tasks have the upper numbers. Leaves by `os._exit`, so that nothing is finished twice."""
         status = 1
         try:
@@ -313,8 +313,8 @@ class _Planner:
                 signal.signal(number, signal.SIG_DFL)
             self.renew = lambda: None
             self.run.tasks.extend(Task(number + 1, "", 0) for number in range(MOST_TASKS // 2))
-            self._go_over(found, deleting, 1)
-            pickle.dump((self.result, self.run.tasks[MOST_TASKS // 2 :], self.emptied), answer)
+            self._go_over(found, 1)
+            pickle.dump((self.result, self.run.tasks[MOST_TASKS // 2 :]), answer)
             answer.flush()
             status = 0
         except BaseException:  # a forked child must not run on as a second parent: the parent raises what is sent
@@ -329,11 +329,10 @@ class _Planner:
         answer.seek(0)
         if status:
             raise RuntimeError(f"in a planning process ({status}):\n{answer.read().decode('utf-8', 'replace')}")
-        other, tasks, emptied = pickle.load(answer)
+        other, tasks = pickle.load(answer)
         self.run.tasks.extend(tasks)
-        self.emptied = [*self.emptied, *emptied][:MOST_EMPTIED]
         mine = self.result
-        for name in ("sent", "size", "deleted", "settling", "over_limit"):
+        for name in ("sent", "size", "settling", "over_limit"):
             setattr(mine, name, getattr(mine, name) + getattr(other, name))
         for name in ("blocked", "unsendable", "shown"):
             getattr(mine, name).extend(getattr(other, name))
@@ -383,7 +382,7 @@ class _Planner:
         for checked, (going, items, sizes) in lists.items():
             self._take(directory, self.checked if checked else self.plain, going, items, sum(sizes))
 
-    def _take(self, directory: bytes, tasks: _Tasks, going: list[bytes], items: list[str], size: int) -> None:
+    def _take(self, directory: bytes, tasks: Tasks, going: list[bytes], items: list[str], size: int) -> None:
         if items and not tasks.room:
             self.result.over_limit += len(items)
         elif items:
@@ -518,71 +517,6 @@ class _Planner:
         except OSError:
             return None
 
-    def _may_delete(self, found: Differences) -> bool:
-        reason = None
-        check = os.path.join(self.root, os.fsencode(self.profile.check_file or ""))
-        if self.seen.unknown:
-            reason = f"{len(self.seen.unknown)} paths could not be read"
-        elif not self.profile.check_file or not os.path.lexists(check):
-            reason = f"check-file {self.profile.check_file} is not at the source"
-        else:
-            known = count(self.state.manifest)
-            if not self.profile.max_delete.allows(found.gone, known):
-                reason = f"{found.gone} of {known} files are gone, more than max-delete {self.profile.max_delete.shown}"
-        self.result.deletions_refused = reason
-        return reason is None
-
-    def _gone(self, directory: bytes, rows: list[bytes]) -> None:
-        out: list[bytes] = []
-        items: list[str] = []
-        for row in rows:
-            if row[:1] != b"-":
-                continue
-            path = joined(directory, file_name(row)) if len(row) > 1 else directory[1:]
-            mode = self._mode(path)
-            try:
-                target = f"{self.destination}/{path.decode()}"
-            except UnicodeDecodeError:
-                continue  # it never was sent
-            if len(row) == 1:
-                if (mode is None or not stat.S_ISDIR(mode)) and len(self.emptied) < MOST_EMPTIED:
-                    self.emptied.append((directory, target))
-            elif mode is None or stat.S_ISDIR(mode):  # else it is there, and left out by a rule
-                out.append(row)
-                items.append(f'{{"DATA_TYPE":"delete_item","path":{quoted(target)}}}')
-                self.result.show("delete", path)
-        if items and self.deleting.room:
-            self.deleting.add(directory, out, items, 0)
-            self.result.deleted += len(items)
-        elif items:
-            self.result.over_limit += len(items)
-
-    def _remove_emptied(self) -> None:
-        """Directories whose files are all deleted, and which hold nothing else at the destination.
-
-        Globus deletes a directory only with everything in it, so each is looked at first. Its parent, if it is gone here too,
-        gets a record: it comes next.
-        """
-        signed: dict[bytes, list[bytes]] = {}
-        items: list[str] = []
-        for directory, target in self.emptied:
-            self.renew()
-            if not self.is_empty(target):
-                self.result.kept_directories.append(os.fsdecode(directory[1:]))
-                continue
-            signed.setdefault(directory, []).append(b"-")
-            items.append(f'{{"DATA_TYPE":"delete_item","path":{quoted(target)}}}')
-            self.result.show("delete", directory[1:] + b"/")
-            parent = directory[: directory.rfind(b"/")]
-            mode = self._mode(parent[1:]) if parent else None
-            if parent and (mode is None or not stat.S_ISDIR(mode)):
-                signed.setdefault(parent, []).append(b"+")
-        if not items or not self.removing.room:
-            return
-        for number, directory in enumerate(sorted(signed, key=order)):
-            self.removing.add(directory, signed[directory], items if number == 0 else [], 0)
-        self.result.deleted += len(items)
-
 
 class _Names:
     """The names in several deltas, asked for directory by directory in listing order."""
@@ -615,6 +549,7 @@ def as_data(planned: Planned) -> dict[str, Any]:
         "over_limit": planned.over_limit,
         "blocked": planned.blocked[:SHOWN],
         "unsendable": planned.unsendable[:SHOWN],
-        "kept_directories": planned.kept_directories,
+        "kept": [{"path": path, "reason": reason} for path, reason in planned.kept[:SHOWN]],
+        "forgotten": planned.forgotten,
         "deletions_refused": planned.deletions_refused,
     }

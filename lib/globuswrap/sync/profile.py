@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ class Profile:
     delete: bool = False
     max_delete: MaxDelete = field(default_factory=lambda: max_delete(DEFAULT_MAX_DELETE))
     check_file: str | None = None
+    #: Whether `max_delete` was given for this run over what the profile says: a person confirms these deletions.
+    max_delete_raised: bool = False
     skip_unsendable: bool = False
     label: str | None = None
     notify: str = "off"
@@ -122,6 +124,18 @@ def _text(value: Any) -> str:
     return value
 
 
+def _check_file(value: Any) -> str:
+    """The path of a file below the source, without `.`, `..` and empty parts: `.` would always be there, and prove nothing."""
+    text = _text(value)
+    if any(part in ("", ".", "..") for part in text.split("/")) or "\0" in text:
+        raise UsageProblem(
+            "bad-profile",
+            f"{text!r} does not name a file below the source",
+            'name a regular file by its path below the source, such as check-file = ".mounted"',
+        )
+    return text
+
+
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise UsageProblem("bad-profile", f"{value!r} is neither true nor false", "write true or false, without quotes")
@@ -172,7 +186,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "max-bytes": units.size,
     "delete": _truth,
     "max-delete": max_delete,
-    "check-file": _text,
+    "check-file": _check_file,
     "skip-unsendable": _truth,
     "label": _text,
     "notify": _text,
@@ -219,7 +233,8 @@ def load(name: str | None = None, given: Mapping[str, Any] | None = None) -> Pro
             values[key] = KEYS[key](value)
         except UsageProblem as problem:
             raise UsageProblem(problem.name, f"{where}: {key}: {problem.cause}", problem.remedy) from None
-    return _made(name, values, where)
+    made = _made(name, values, where)
+    return replace(made, max_delete_raised=bool(table) and "max-delete" in said)
 
 
 def _made(name: str | None, values: dict[str, Any], where: str) -> Profile:
@@ -295,8 +310,11 @@ def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
         raise wrong(
             "delete needs check-file", 'add check-file = "NAME", a file at the source that proves that it is mounted'
         )
-    if profile.check_file is not None and (profile.check_file.startswith("/") or ".." in profile.check_file.split("/")):
-        raise wrong("check-file is a path below the source", "write it without a leading slash")
+    if profile.delete and not profile.options.preserve_timestamp:
+        raise wrong(
+            "delete needs preserve-timestamp: the time of a file at the destination shows whether it is what was sent",
+            "remove preserve-timestamp = false, or set delete = false",
+        )
     if profile.schedule is not None:
         from globuswrap.sync import schedule
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.collections.address import normalised
+from globuswrap.deletion import announcements, mirror, uses
+from globuswrap.deletion.announcements import Announcement
 from globuswrap.errors import DONE, FinishedWithSkips, Problem, Refused, TryLater, UsageProblem, combined
-from globuswrap.globus import command, queries
-from globuswrap.globus.faults import Absent
-from globuswrap.sync import manifest, planning, scan
+from globuswrap.sync import check as checking
+from globuswrap.sync import deleting, manifest, planning, scan
 from globuswrap.sync.compare import Seen, compare
 from globuswrap.sync.manifest import at_or_below
 from globuswrap.sync.profile import Profile
@@ -44,7 +45,7 @@ class How:
     """How to run. `wait`: hold until the tasks of this run are finished. `start_delay`: wait up to so many seconds first.
 
     `key` names this run of the profile: run again under it, the same run is settled and its outcome told before there is another;
-    with `once` there is none, and the recorded outcome is told again.
+    with `once` there is none, and the recorded outcome is told again. `allow_empty`: a source without files is meant to be so.
     """
 
     wait: bool = False
@@ -55,6 +56,7 @@ class How:
     watcher: Watcher | None = None
     key: str | None = None
     once: bool = False
+    allow_empty: bool = False
 
 
 @dataclass
@@ -186,12 +188,16 @@ class _Runner:
         self.lease = lease
         self.result = Result(key=how.key)
         self.found: dict[str, Outcome] = {}
+        #: The run that this process planned: only that one's deletions are submitted, because only for them it looked.
+        self.planned_id: str | None = None
+        self.announced: Announcement | None = None
 
     def renew(self) -> None:
         if self.lease is not None:
             self.lease.renew()
 
     def run(self) -> Result:
+        self.hold_source()
         after = self.state.last_number()  # before anything is looked at: see State
         current = self.state.current()
         mine = current is not None and self.is_mine(current)
@@ -209,10 +215,13 @@ class _Runner:
             if self.how.key is None or self.result.outcome == "waiting" or len(self.result.troubles) > before:
                 return self.result  # under a key too: what could not be sent is no run
             draft = self.state.draft(after)
+        self.planned_id = draft.id
         draft.troubles = self.result.troubles[before:]
         draft.key, draft.once, draft.request = self.how.key, self.how.once, self.profile.request
         begun = self.state.begin(draft)
         if begun is None:
+            if self.announced is not None:
+                announcements.withdraw(self.announced)
             self.result.outcome, self.result.later = "busy", True
             self.state.note("another process has begun a run meanwhile")
             return self.result
@@ -225,6 +234,15 @@ class _Runner:
         elif all(task.ended for task in begun.tasks):
             self.finish(begun, {})
         return self.told()
+
+    def hold_source(self) -> None:
+        """Let nobody clean up the source of a sync that deletes: the copies that this would rely on are deleted in turn."""
+        owner = f"{mirror.SYNC}{self.profile.directory.name}"
+        if not self.profile.delete:
+            uses.release(owner)
+        elif not any(each.owner == owner for each in uses.live(self.profile.source.collection)):
+            source = self.profile.source
+            uses.hold(owner, self.state.directory / "no-longer-deletes", [(source.collection, source.path)])
 
     def is_mine(self, current: Run) -> bool:
         """Is it the run under this key? Raises UsageProblem if it is, of another request."""
@@ -331,7 +349,7 @@ class _Runner:
                 cause = f"task {task.task_id}: {known.cause}; they are sent again"
                 self._trouble(_skips(self.how.patience), "files-skipped", cause, known.remedy)
             if not task.whole:
-                kind = (task.kind, task.sync_level, task.recursive)
+                kind = (task.kind, task.sync_level)
                 delta = _without(manifest.delta_blocks([current.directory / task.delta]), skipped)
                 deltas.setdefault(kind, []).append(delta)
         for following in deltas.values():  # tasks of one kind follow each other in order
@@ -369,7 +387,7 @@ class _Runner:
             return set()
         receipt = ended.receipt or {}
         listed = receipt.get("skipped")
-        if listed is None or len(listed) < int(receipt.get("skipped_errors") or 0):
+        if not listed or len(listed) < int(receipt.get("skipped_errors") or 0):
             return None
         if task.whole:
             return set()
@@ -401,7 +419,9 @@ class _Runner:
                 (self.state.unsure / name).unlink(missing_ok=True)
         if self.lease is not None:
             self.lease.check()
-        if current.key is not None and not any(task.ended == "refused" for task in current.tasks):
+        if any(task.kind == "delete" for task in current.tasks):
+            announcements.clear(planning.submissions_of(self.profile, current))
+        if current.key is not None and not any(task.ended in ("refused", "withdrawn") for task in current.tasks):
             self.state.remember(current, self.how.once and self.how.key == current.key)
         self.state.end(current)
         self.result.outcome = "finished"
@@ -421,21 +441,31 @@ class _Runner:
         """A run of what differs from the manifest; False, and the draft is gone, if nothing is to be sent."""
         keep = False
         try:
+            if not self.check_file_stands():
+                return False
             seen = Seen()
             found = self.look(draft, seen)
+            if seen.left_out:
+                path, what = seen.examples[0]
+                self.state.note(f"{seen.left_out} left out, such as {os.fsdecode(path)} ({what})")
             self._tell_unreadable(seen)
-            if not (found.coming or (self.profile.delete and found.gone + found.empty)):
+            if self.unexpectedly_empty(found, seen):
+                return False
+            self.state.set_mounts(self.mounts(found, seen))
+            if not (found.coming or (self.profile.delete and found.gone)):
                 self.state.note(
                     f"nothing new; {found.gone} gone files are still at the destination"
                     if found.gone
                     else "nothing new"
                 )
                 return False
-            planned = planning.plan(
-                self.profile, self.state, draft, found, seen, planning.Helpers(self.renew, self.is_empty)
-            )
+            planned = self.plan(draft, found, seen)
+            forgotten = draft.directory / deleting.FORGOTTEN
+            if planned.forgotten:
+                manifest.merge(self.state.manifest, manifest.delta_blocks([forgotten]), self.state.manifest)
+                forgotten.unlink()
             self.result.planned = planned
-            self._tell_plan(planned)
+            self._tell_plan(planned, found.gone)
             found.delta.unlink()
             keep = bool(draft.tasks)
             if not keep and planned.settling:
@@ -457,28 +487,52 @@ class _Runner:
         except ValueError as error:
             raise manifest.damaged(self.state.manifest, str(error)) from None
 
-    def is_empty(self, path: str) -> bool:
-        """Whether a directory at the destination holds nothing, hidden files included; one that is gone holds nothing."""
-        address = f"{self.profile.destination.collection}:{path}"
-        try:
-            answer = command.retrying(lambda: command.call("ls", "--all", "--", address), self.how.patience.retry_for)
-        except Absent:
-            return True
-        except Problem as problem:
-            if "NotFound" in problem.cause:
-                return True
-            raise
-        return not (queries.search(queries.ROWS, answer) or [])
+    def plan(self, draft: Run, found: planning.Differences, seen: Seen) -> planning.Planned:
+        planned = planning.plan(self.profile, self.state, draft, found, self.renew)
+        if self.profile.delete and found.gone:
+            self.announced = deleting.plan(
+                self.profile, self.state, draft, found, seen, planned, self.renew, announce=not self.how.dry_run
+            )
+        return planned
+
+    def check_file_stands(self) -> bool:
+        """Whether the check-file, if the profile has one, is there; else the result says that it is not."""
+        problem = checking.check_file(self.profile)
+        if isinstance(problem, UsageProblem):
+            raise problem
+        if problem is not None:
+            self._trouble(problem.exit_code, problem.name, problem.cause, problem.remedy)
+        return problem is None
+
+    def unexpectedly_empty(self, found: planning.Differences, seen: Seen) -> bool:
+        """Whether a source that had files has none, and nobody said that it is meant; the result says so then."""
+        if seen.any_file or not found.gone or self.how.allow_empty:
+            return False
+        problem = checking.source_empty(self.profile)
+        self._trouble(problem.exit_code, problem.name, problem.cause, problem.remedy)
+        return True
+
+    def mounts(self, found: planning.Differences, seen: Seen) -> set[bytes]:
+        """The mount points to remember: those of now, and those that are none any more while files below them are gone."""
+        lost = self.state.mounts() - seen.mounts
+        still = {path for path in lost if seen.is_unknown(path)}
+        if lost and found.gone:
+            for directory, rows in manifest.delta_blocks([found.delta]):
+                if any(row[:1] == b"-" and len(row) > 1 for row in rows):
+                    still |= {path for path in lost if at_or_below(directory[1:], {path})}
+        return seen.mounts | still
 
     def submit(self, current: Run) -> None:
         """Submit what of a run has not been. Raises TryLater and LoginNeeded; a refusal ends that task."""
-        for task in current.tasks:
+        for task in sorted(current.tasks, key=lambda each: each.kind != "delete"):  # while what was looked at is fresh
             self.renew()
             if task.task_id or task.ended:
                 continue
+            if task.kind == "delete" and current.id != self.planned_id:
+                self.withdraw(current, task)
+                continue
             policy = Policy(
-                name=f"sync {self.profile.directory.name} {current.id} {task.number}",
-                retry_for=self.how.patience.retry_for,
+                name=planning.submission_name(self.profile, current, task.number), retry_for=self.how.patience.retry_for
             )
             try:
                 submitted = submitting.submit_intent(self._intent(current, task), policy)
@@ -495,6 +549,18 @@ class _Runner:
             current.save()
             self.state.note(f"task {task.task_id}: {task.kind} of {task.items} items, {units.human_size(task.bytes)}")
             self.result.task_ids.append(task.task_id)
+
+    def withdraw(self, current: Run, task: Task) -> None:
+        """End a deletion that another process planned and is not known to have submitted: what it looked at is long ago.
+
+        What it covers stays in the manifest, and is looked at anew.
+        """
+        announcements.clear(planning.submissions_of(self.profile, current))
+        task.ended = "withdrawn"
+        current.save()
+        self.state.note(
+            f"a deletion of {units.counted(task.items, 'file')} was not submitted in time; it is planned anew"
+        )
 
     def _intent(self, current: Run, task: Task) -> Intent:
         profile = self.profile
@@ -544,9 +610,6 @@ class _Runner:
         self.result.troubles.append(Trouble(code, name, cause, remedy))
 
     def _tell_unreadable(self, seen: Seen) -> None:
-        if seen.left_out:
-            path, what = seen.examples[0]
-            self.state.note(f"{seen.left_out} left out, such as {os.fsdecode(path)} ({what})")
         if not seen.unknown:
             return
         path, reason = next(iter(seen.unknown.items()))
@@ -560,7 +623,7 @@ class _Runner:
             else "let this user read them, or exclude them",
         )
 
-    def _tell_plan(self, planned: planning.Planned) -> None:
+    def _tell_plan(self, planned: planning.Planned, gone: int) -> None:
         self.state.note(
             f"to send {planned.sent} ({units.human_size(planned.size)}), to delete {planned.deleted}, "
             f"still changing {planned.settling}, for the next run {planned.over_limit}"
@@ -582,18 +645,34 @@ class _Runner:
                 "they follow when it is deleted: at the next runs with delete = true, else delete it there and then: "
                 f"globuswrap sync baseline {self.profile.name} --forget --path PATH",
             )
-        if planned.kept_directories:
+        if planned.forgotten:
             self.state.note(
-                f"{len(planned.kept_directories)} directories are gone here and hold other files at the destination, "
-                f"such as {planned.kept_directories[0]!r}: left alone"
+                f"{planned.forgotten} files are gone here, and are no longer at the destination or ours to delete"
+            )
+        if planned.kept:
+            path, reason = planned.kept[0]
+            self._trouble(
+                Refused.exit_code,
+                "kept-at-destination",
+                f"{units.counted(len(planned.kept), 'file')} that are gone at the source stay at the destination, such as "
+                f"{self.profile.destination.joined(path).shown!r}: {reason}",
+                "delete them there yourself if nobody needs them; to stop tracking one: "
+                + log.shell_line(("globuswrap", "sync", "baseline", self.profile.name, "--forget", "--path", path)),
             )
         if planned.deletions_refused:
             self._trouble(
                 Refused.exit_code,
                 "nothing-deleted",
                 f"nothing was deleted: {planned.deletions_refused}",
-                f"look with: globuswrap sync run {self.profile.name} --dry-run",
+                self._confirmation(gone) if planned.unconfirmed else "let this user read the whole source",
             )
+
+    def _confirmation(self, gone: int) -> str:
+        """How a person says that the files are really gone."""
+        return (
+            f"check that everything below {self.profile.local_root} is mounted; if the files are really gone, confirm it (of a "
+            f"profile in the configuration): globuswrap sync run {self.profile.name} --max-delete {gone}"
+        )
 
     def rehearse(self) -> Result:
         """What `run` would do now; nothing is sent, nothing of the state changes."""
@@ -612,11 +691,13 @@ class _Runner:
         with tempfile.TemporaryDirectory(prefix="globuswrap-sync-") as directory:
             draft = Run(Path(directory), "", 0.0)
             seen = Seen()
-            found = self.look(draft, seen)
             self.result.planned = planning.Planned()
-            if found.coming or found.gone or found.empty:
-                helpers = planning.Helpers(self.renew, lambda _path: True)
-                self.result.planned = planning.plan(self.profile, state, draft, found, seen, helpers)
+            if not self.check_file_stands():
+                return self.result
+            found = self.look(draft, seen)
+            self._tell_unreadable(seen)
+            if not self.unexpectedly_empty(found, seen) and (found.coming or found.gone):
+                self.result.planned = self.plan(draft, found, seen)
         return self.result
 
 
@@ -681,6 +762,8 @@ def baseline(
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         if not dry_run:
+            if not forget:
+                state.set_mounts(state.mounts() | seen.mounts)
             state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
         return Recorded(changed, first, seen)
 

@@ -34,8 +34,9 @@ from typing import IO, BinaryIO, NoReturn
 from globuswrap.errors import Refused, UsageProblem
 
 #: Kinds of frames. TEXT: listing. TROUBLE: a path, NUL, the reason; what is at or below that path is not known. It comes before
-#: the listing of the directory that holds the path. NOTE: a path, NUL, why it is left out on purpose.
-TEXT, TROUBLE, NOTE = 0, 1, 2
+#: the listing of the directory that holds the path. NOTE: a path, NUL, why it is left out on purpose. MOUNT: a path, NUL: a
+#: directory on another device than the one that holds it.
+TEXT, TROUBLE, NOTE, MOUNT = 0, 1, 2, 3
 _UNIT, _UNIT_END, _FAILED, _DONE = 10, 11, 12, 13
 
 Frame = tuple[int, bytes]
@@ -150,6 +151,7 @@ class _Unit:
     path: bytes
     below: bool
     ancestors: tuple[tuple[int, int], ...]
+    device: int
 
 
 class _Walker:
@@ -276,7 +278,9 @@ class _Walker:
                 aside.append((TROUBLE, path + b"\0symbolic link to a directory above it"))
                 return None
             ancestors = (*ancestors, inode)
-        below.append(_Unit(path, True, ancestors))
+        if st.st_dev != here.device:
+            aside.append((MOUNT, path + b"\0"))
+        below.append(_Unit(path, True, ancestors, st.st_dev))
         return None
 
     def units(self) -> list[_Unit]:
@@ -296,7 +300,7 @@ class _Walker:
                     expanded.append(unit)
                     continue
                 progress = True
-                expanded.append(_Unit(unit.path, False, unit.ancestors))
+                expanded.append(_Unit(unit.path, False, unit.ancestors, unit.device))
                 expanded += children
             units = expanded
             if not progress:
@@ -305,7 +309,7 @@ class _Walker:
 
     def top(self) -> _Unit:
         st = os.stat(self.root)
-        return _Unit(b"", True, ((st.st_dev, st.st_ino),) if self.symlinks == "follow" else ())
+        return _Unit(b"", True, ((st.st_dev, st.st_ino),) if self.symlinks == "follow" else (), st.st_dev)
 
     def _children(self, unit: _Unit) -> tuple[int, list[_Unit]]:
         """How many entries were looked at, and the directories in `unit`; none if it is too large to be worth it."""

@@ -5,6 +5,7 @@
     runs/000012/        one run: run.json (what was submitted), and for every task its delta and its items
     runs/000012/settled the run is over: its deltas are in the manifest, or set aside
     unsure/             deltas of tasks that failed: what they cover is sent with checksums the next time
+    mounts.json         the directories below the source that were mount points when they were last seen
     keys/               how the last run under each `--key` ended; written before that run is settled
     last.json, log      what the last run said, and what all runs did
 
@@ -44,7 +45,8 @@ LOGS_KEPT = 4
 @dataclass
 class Task:
     """One task of a run. `whole`: the service's own recursive sync, without delta. `ended` is the outcome's name once it is known
-    to be final; `refused`: Globus said no to the submission."""
+    to be final; `refused`: Globus said no to the submission; `withdrawn`: a deletion that was not
+    submitted in time."""
 
     number: int
     kind: str
@@ -52,7 +54,6 @@ class Task:
     bytes: int = 0
     sync_level: str | None = None
     whole: bool = False
-    recursive: bool = False
     digest: str = ""
     task_id: str | None = None
     entry: str | None = None
@@ -127,6 +128,7 @@ class State:
         self.runs = self.directory / "runs"
         self.unsure = self.directory / "unsure"
         self.keys = self.directory / "keys"
+        self.mounts_file = self.directory / "mounts.json"
         self.last = self.directory / "last.json"
         self.log_file = self.directory / "log"
 
@@ -265,6 +267,23 @@ class State:
     def _key_path(self, key: str) -> Path:
         """A key stands for a run of this profile under one Globus environment, profile and account, as with a request."""
         return self.keys / f"{requests.key_of('', f'sync {self.directory.name} {key}')}.json"
+
+    def mounts(self) -> set[bytes]:
+        """The directories below the source that were mount points when last seen. Raises Refused if that is unreadable."""
+        try:
+            return {os.fsencode(path) for path in json.loads(self.mounts_file.read_bytes())}
+        except FileNotFoundError:
+            return set()
+        except (OSError, ValueError, TypeError) as error:
+            raise Refused(
+                "mounts-damaged",
+                f"{self.mounts_file} cannot be read: {error}",
+                f"check that everything below the source is mounted, then: rm '{self.mounts_file}'",
+            ) from None
+
+    def set_mounts(self, paths: set[bytes]) -> None:
+        if paths != self.mounts():
+            files.write_atomic(self.mounts_file, json.dumps(sorted(map(os.fsdecode, paths))) + "\n")
 
     def tidy(self) -> None:
         """Remove drafts that a run left behind that was killed. Only with the lease."""
