@@ -156,15 +156,3 @@ def test_pruning_leaves_alone_what_is_being_looked_at() -> None:
     aged(entry, 400)
     journal.latest(KEY)
     assert journal.prune() == 0
-
-
-def test_faults_are_timed_over_processes() -> None:
-    entry = journal.claim(a_claim())
-    since = journal.fault_since(entry.path, "FILE_NOT_FOUND")
-    assert journal.fault_since(entry.path, "FILE_NOT_FOUND") == since
-    mark = Path(f"{entry.path}.fault")
-    mark.write_text(json.dumps({"reason": "FILE_NOT_FOUND", "since": since - 100}))
-    assert journal.fault_since(entry.path, "FILE_NOT_FOUND") == since - 100
-    assert journal.fault_since(entry.path, "PERMISSION_DENIED") >= since
-    journal.fault_since(entry.path, None)
-    assert not mark.exists()

@@ -12,9 +12,10 @@ from globuswrap.cli import output, progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
-from globuswrap.errors import Problem, TryLater, UsageProblem, combined
+from globuswrap.errors import TryLater, UsageProblem, combined
 
 if TYPE_CHECKING:
+    from globuswrap.transfers.outcome import Outcome
     from globuswrap.transfers.wait import Patience
 
 app = application()
@@ -55,21 +56,15 @@ def wait(
         codes += [each["exit_code"] for each in chains]
     if patience.timeout is not None:
         patience = dataclasses.replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
-    with progress.shown() as watcher:
-        outcomes = operations.wait(submitted, patience, watcher) if submitted else {}
-    failed: Problem | None = None
-    for task_id, ended in outcomes.items():
-        lines.append(f"{task_id}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
+
+    def tell(ended: Outcome) -> None:
+        lines.append(f"{ended.task_id}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
         problem = ended.problem()
         if problem is not None:
-            output.tell(problem, task_id)
-        if ended.terminal:
-            try:
-                operations.go_on(ended, waiting.after())
-            except Problem as after:
-                failed = after
-    if failed is not None:
-        raise failed
+            output.tell(problem, ended.task_id)
+
+    with progress.shown() as watcher:
+        outcomes = operations.wait(submitted, patience, watcher, waiting.after(), tell) if submitted else {}
     missing = found.missing()
     if missing is not None:
         output.tell(missing, "globuswrap")

@@ -132,8 +132,9 @@ def _looked_at(
         if entry is None:
             continue
         patience = patience_of(plan.staging, step, receipt_files)
-        if entry.receipt is not None:
-            found[step.name] = waiting.from_receipt(entry, strict=patience.strict)
+        known = waiting.recorded(entry, strict=patience.strict)
+        if known is not None:
+            found[step.name] = known
         else:
             groups.setdefault(patience, []).append((step.name, entry))
     for patience, group in groups.items():

@@ -13,7 +13,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -271,16 +271,16 @@ class _Runner:
             for entry in map(journal.read, map(Path, known.entries)):
                 if entry is not None and entry.task_id and entry.receipt is not None:
                     found.setdefault(entry.task_id, waiting.from_receipt(entry, strict=self.how.patience.strict))
-            try:
-                self.go_on(found)
-            finally:
-                self.state.note_reported(known)
+            self.conclude(found, lambda: self.state.note_reported(known))
         return self.result
 
-    def go_on(self, found: dict[str, Outcome]) -> None:
+    def conclude(self, found: dict[str, Outcome], report: Callable[[], None] = lambda: None) -> None:
+        """Do what comes after the run, for its worst outcome, then report it."""
         worst = sorted(found.values(), key=lambda each: each.exit_code == DONE)
         if worst:
-            operations.go_on(worst[0], self.how.after)
+            operations.conclude(worst[0], self.how.after, report)
+        else:
+            report()
 
     # What the last run submitted.
 
@@ -426,7 +426,7 @@ class _Runner:
         self.state.end(current)
         self.result.outcome = "finished"
         if self.how.key is None:
-            self.go_on(found)  # under a key when that run is told of, and for no other
+            self.conclude(found)  # under a key when that run is told of, and for no other
 
     # What is to be sent now.
 

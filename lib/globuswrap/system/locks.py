@@ -67,10 +67,10 @@ class Holder:
 
 def this_process(ttl: float) -> Holder:
     pid = os.getpid()
-    return Holder(uuid.uuid4().hex, socket.gethostname(), pid, _started(pid), _boot(), _pid_space(), time.time(), ttl)
+    return Holder(uuid.uuid4().hex, socket.gethostname(), pid, _started(pid), boot(), _pid_space(), time.time(), ttl)
 
 
-def _boot() -> str:
+def boot() -> str:
     """An id of this start of this machine; without one (not Linux) the host name stands for it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -185,7 +185,7 @@ def _read(path: Path) -> Holder | None:
 
 def _dead(path: Path, holder: Holder | None, fresh: str) -> bool:
     """Whether the holder is known to be dead. `fresh` is a file just written beside it: its time is the file system's now."""
-    if holder is not None and holder.boot == _boot() and holder.space == _pid_space():
+    if holder is not None and holder.boot == boot() and holder.space == _pid_space():
         return _started(holder.pid) != holder.started if holder.started else not process.exists(holder.pid)
     if holder is not None and holder.host == socket.gethostname() and holder.space == _pid_space() and holder.started:
         return True  # the same host under another boot id: it was started again

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -70,12 +70,15 @@ def run(
     timeout: float | None = None,
     cwd: str | None = None,
     stdout: IO[bytes] | None = None,
+    takes_signals: bool = False,
 ) -> Completed:
     """Run one program to its end.
 
     `argv[0]` is a name on PATH or a path. `env` is laid over this process's environment. `stdin` is bytes or a file to read,
     by its path or open and then closed here (None: /dev/null). `timeout` is seconds of wall time. With `stdout` the output
-    goes to that open file, and `Completed.stdout` is empty. Undecodable output bytes become surrogate escapes.
+    goes to that open file, and `Completed.stdout` is empty. Undecodable output bytes become surrogate escapes. With
+    `takes_signals` a signal that would end this run is sent to the program and its children instead, which run in a session of
+    their own, and the program is waited for; `signals.check` then raises what was put off.
 
     Raises ProgramMissing and ProgramTimedOut.
     """
@@ -89,7 +92,12 @@ def run(
     signals.check()
     log.command(tuple(argv))
     started = time.monotonic()
-    with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file, _input(stdin) as in_file:
+    with (
+        tempfile.TemporaryFile() as out_file,
+        tempfile.TemporaryFile() as err_file,
+        _input(stdin) as in_file,
+        ExitStack() as stack,
+    ):
         target = stdout if stdout is not None else out_file
         options: dict[str, Any] = {
             "_in": in_file,
@@ -101,9 +109,11 @@ def run(
             "_cwd": cwd,
             "_return_cmd": True,
             "_ok_code": _EVERY_CODE,
-            "_new_session": False,
             "_encoding": _ARGUMENTS,
         }
+        options["_new_session"] = takes_signals
+        handed = _Handed()
+        stack.enter_context(signals.taken_by(handed.take) if takes_signals else nullcontext())
         try:
             command = sh.Command(program)(*argv[1:], _bg=True, _bg_exc=False, **options)
         except sh.ForkException as error:
@@ -114,6 +124,7 @@ def run(
                 ran=tuple(argv),
                 detail=str(error).strip().splitlines()[-1],
             ) from None
+        handed.to(command.process.pid)
         with _watchdog(command.process, timeout) as barked:
             code = command.exit_code
         if barked.is_set():
@@ -133,6 +144,25 @@ def run(
         )
     log.command_ended(done.argv, done.code, done.seconds, done.stderr)
     return done
+
+
+class _Handed:
+    """Signals on their way to a program's session, some of which come before it has been started."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._session: int | None = None
+
+    def take(self, number: int) -> None:
+        self._numbers.append(number)
+        if self._session is not None:
+            self.to(self._session)
+
+    def to(self, session: int) -> None:
+        self._session = session
+        while self._numbers:
+            with suppress(ProcessLookupError):
+                os.killpg(session, self._numbers.pop(0))
 
 
 @contextmanager

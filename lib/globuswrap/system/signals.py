@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from globuswrap.errors import Interrupted
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _noted: int | None = None
 _pid = 0
+_taker: Callable[[int], None] | None = None
 
 
 def become_interrupted() -> None:
@@ -31,9 +34,23 @@ def check() -> None:
         raise Interrupted(_noted)
 
 
+@contextmanager
+def taken_by(taker: Callable[[int], None]) -> Iterator[None]:
+    """In this block a signal raises nothing: `taker` gets its number. It is noted all the same, so `check` raises afterwards."""
+    global _taker
+    before, _taker = _taker, taker
+    try:
+        yield
+    finally:
+        _taker = before
+
+
 def _interrupt(number: int, _frame: object) -> None:
     global _noted
     if os.getpid() != _pid:
         return  # sent to the process that this one was just forked from, which has seen to it
     _noted = number
+    if _taker is not None:
+        _taker(number)
+        return
     raise Interrupted(number)

@@ -218,24 +218,6 @@ def _set_aside(path: Path, why: str) -> None:
         log.say(f"journal: {path.name} is damaged ({why}); set aside as {aside}", 0)
 
 
-def fault_since(path: Path, reason: str | None) -> float:
-    """Since when (epoch seconds) the attempt has had this fault; None forgets it.
-
-    On disk, because a chain is looked at by many short processes. Not a fact: two writers at worst begin the grace anew.
-    """
-    mark = Path(f"{path}.fault")
-    if reason is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(mark)
-        return time.time()
-    known = _load(mark) or {}
-    if known.get("reason") == reason and isinstance(known.get("since"), (int, float)):
-        return float(known["since"])
-    now = time.time()
-    files.write_atomic(mark, json.dumps({"reason": reason, "since": now}))
-    return now
-
-
 def entries() -> Iterator[Entry]:
     """Every attempt in the journal, in no order."""
     for path in _claims():

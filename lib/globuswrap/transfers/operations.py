@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from globuswrap.collections import resolve
 from globuswrap.errors import TRY_LATER, Problem, Refused, combined
 from globuswrap.globus import queries
-from globuswrap.system import files, log, process
+from globuswrap.system import files, log, process, signals
 from globuswrap.transfers import journal, lookup
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
@@ -129,23 +130,22 @@ def settle(
     """From a submission to a result: its record, or by waiting; then `after`, then it counts as reported."""
     patience = Patience.of(wait)
     entry = submitted.entry
-    if entry.receipt is not None:
-        found = waiting.from_receipt(entry, strict=patience.strict)
+    known = waiting.recorded(entry, strict=patience.strict)
+    if known is not None:
+        found = known
     elif patience.hold:
         found = waiting.wait([entry], patience, watcher)[submitted.task_id]
-    elif submitted.how == "adopted":
+    elif submitted.how != "new":
         found = waiting.wait([entry], replace(patience, timeout=0.0))[submitted.task_id]
         if not found.terminal and found.exit_code == TRY_LATER:
             return Result(submitted)
     else:
         return Result(submitted)
     result = Result(submitted, found)
-    try:
-        if found.terminal and not (entry.claim.once and entry.reported):
-            go_on(found, after or After())
-    finally:
-        if found.terminal:
-            report(entry)
+    if found.terminal and not (entry.claim.once and entry.reported):
+        conclude(found, after or After(), lambda: report(entry))
+    elif found.terminal:
+        report(entry)
     problem = found.problem()
     if problem is not None:
         problem.data = result.as_data()
@@ -159,11 +159,24 @@ def report(entry: Entry) -> None:
         journal.record(entry, "reported", {"host": entry.claim.host})
 
 
+def conclude(ended: Outcome, after: After, report: Callable[[], None]) -> None:
+    """Do what comes after an outcome, then `report` it: a run that is stopped before the hook has ended has not kept its
+    promise, and the next one runs the hook again. Raises what `go_on` raises, and Interrupted after a hook that was let finish.
+    """
+    try:
+        go_on(ended, after)
+    except Problem:
+        report()
+        raise
+    report()
+    signals.check()
+
+
 def go_on(ended: Outcome, after: After) -> None:
     """Write the receipt where it was asked for and run the command line for this outcome.
 
-    The command finds GLOBUSWRAP_RECEIPT (a file), GLOBUSWRAP_OUTCOME and GLOBUSWRAP_TASK_ID in its environment. Raises
-    Refused if it fails.
+    The command finds GLOBUSWRAP_RECEIPT (a file), GLOBUSWRAP_OUTCOME and GLOBUSWRAP_TASK_ID in its environment. A signal is
+    handed to it, and it is waited for. Raises Refused if it fails, Interrupted if it fails after a signal.
     """
     if after.receipt is not None and ended.receipt is not None:
         files.write_atomic(after.receipt, json.dumps(ended.receipt, indent=1) + "\n")
@@ -174,27 +187,34 @@ def go_on(ended: Outcome, after: After) -> None:
     if after.receipt is None:
         files.write_atomic(path, json.dumps(ended.receipt, indent=1) + "\n")
     env = {"GLOBUSWRAP_RECEIPT": str(path), "GLOBUSWRAP_OUTCOME": ended.name, "GLOBUSWRAP_TASK_ID": ended.task_id}
-    done = process.run(("/bin/sh", "-c", line), env=dict(env))
+    done = process.run(("/bin/sh", "-c", line), env=dict(env), takes_signals=True)
     for text in (done.stdout, done.stderr):
         if text:
             log.hide()
             print(text, end="", file=sys.stderr)
     if done.code != 0:
+        signals.check()
+        option = "--then" if ended.exit_code == 0 else "--on-failure"
         raise Refused(
             "then-failed",
-            f"the transfer ended ({ended.name}); the command after it failed with {done.code}",
-            f"run it by hand; the receipt is {path}",
+            f"The task ended ({ended.name}), but the {option} command failed with exit code {done.code}",
+            f"run that command yourself; the receipt is {path}",
             ran=done.argv,
         )
 
 
 def wait(
-    tasks: Sequence[str | Entry], patience: Patience | None = None, watcher: Watcher | None = None
+    tasks: Sequence[str | Entry],
+    patience: Patience | None = None,
+    watcher: Watcher | None = None,
+    after: After | None = None,
+    tell: Callable[[Outcome], None] = lambda ended: None,
 ) -> dict[str, Outcome]:
     """Wait for tasks by id, journal entry, or key (of a request or a batch, as given with `--key`).
 
-    Returns each task's outcome, whatever it is. Raises UsageProblem for an unknown key, and for one under which Globus has
-    accepted nothing yet; TryLater if a batch is not submitted whole.
+    Returns each task's outcome, whatever it is. When all are known, `tell` is called with each, and then `after` is done for
+    it. Raises UsageProblem for an unknown key, and for one under which Globus has accepted nothing yet; TryLater if a batch is
+    not submitted whole; if commands in `after` failed, the last one's Refused, with the outcomes in its `data`.
     """
     found: list[str | Entry] = []
     for each in tasks:
@@ -206,10 +226,24 @@ def wait(
             raise lookup.partly_submitted({each: named.unsent})
         found += named.submitted
     outcomes = waiting.wait(found, patience, watcher)
+    failed: Problem | None = None
     for each in found:
-        if isinstance(each, Entry) and each.task_id and outcomes[each.task_id].terminal:
-            report(each)
+        ended = outcomes[each if isinstance(each, str) else str(each.task_id)]
+        tell(ended)
+        if ended.terminal:
+            try:
+                conclude(ended, after or After(), functools.partial(_report_any, each))
+            except Problem as problem:
+                failed = problem
+    if failed is not None:
+        failed.data = {"tasks": [ended.as_data() for ended in outcomes.values()]}
+        raise failed
     return outcomes
+
+
+def _report_any(task: str | Entry) -> None:
+    if isinstance(task, Entry):
+        report(task)
 
 
 def exit_code(outcomes: dict[str, Outcome]) -> int:

@@ -6,14 +6,20 @@ missing status is an error, not a success.
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from globuswrap import errors
+from globuswrap.collections.address import Address
 from globuswrap.globus import queries
 from globuswrap.system import units
+
+#: The status given to a task that Globus does not find: an answer to confirm, not the end of the task.
+ABSENT = "ABSENT"
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ def phase(task: Mapping[str, Any], permanent: Sequence[str]) -> Phase:
     status = task.get("status")
     if status in ("SUCCEEDED", "FAILED"):
         return Phase(terminal=True)
+    if status == ABSENT:
+        return Phase(False, ABSENT)
     if status == "INACTIVE":
         return Phase(False, "INACTIVE", "inactive")
     if status == "ACTIVE":
@@ -129,53 +137,113 @@ def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, st
     fatal = task.get("fatal_error") or {}
     fatal_code = str(fatal.get("code", "")).upper()
     described = " ".join(str(fatal.get("description") or fatal.get("code") or "no reason was given").split())
-    if "CANCELED" in codes or fatal_code in ("CANCELED", "CANCELLED"):
+    if was_canceled(task, events):
         return Outcome(task_id, "cancelled", errors.STOPPED, f"cancelled: {described}", show, task=task)
     if "EXPIRED" in codes or fatal_code == "EXPIRED":
         last = next((event for event in events if event.get("is_error")), {})
         why = f"; its last error: {last.get('code')}" if last else ""
-        return Outcome(
-            task_id,
-            "expired",
-            errors.REFUSED,
-            f"its deadline passed before it was done{why}",
-            "mend the cause and run again with --sync-level checksum",
-            task=task,
-        )
-    return Outcome(
-        task_id,
-        "failed",
-        errors.REFUSED,
-        f"{fatal_code}: {described}",
-        f"mend the cause and run again with --sync-level checksum; {show}",
-        task=task,
-    )
+        cause = f"its deadline passed before it was done{why}"
+        why_not = str(last.get("code", "")).upper()
+        return Outcome(task_id, "expired", errors.REFUSED, cause, _rerun(task, why_not), task=task)
+    return Outcome(task_id, "failed", errors.REFUSED, f"{fatal_code}: {described}", _rerun(task, fatal_code), task=task)
+
+
+def was_canceled(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> bool:
+    """Did the task end because someone, perhaps we, canceled it?"""
+    fatal_code = str((task.get("fatal_error") or {}).get("code", "")).upper()
+    canceled = any(str(event.get("code", "")).upper() == "CANCELED" for event in events)
+    return task.get("status") == "FAILED" and (canceled or fatal_code in ("CANCELED", "CANCELLED"))
+
+
+def reason_for(task: Mapping[str, Any], code: str) -> str:
+    """Why we give up on an unfinished task: the code, and what Globus says about it."""
+    details = " ".join(str(task.get("nice_status_short_description") or task.get("nice_status_details") or "").split())
+    return f"{code}{': ' + details[:300] if details else ''}"
 
 
 def stopped(task: Mapping[str, Any], reason: str, *, cancelled: bool) -> Outcome:
-    """Given up on by us: a fault that does not mend itself, or too many of them."""
-    task_id = str(task["task_id"])
+    """Given up on by us: a permanent fault, or too many faults."""
     name = "too-many-faults" if reason.startswith("faults") else "permanent-fault"
-    details = " ".join(str(task.get("nice_status_short_description") or task.get("nice_status_details") or "").split())
-    cause = f"{reason}{': ' + details[:300] if details else ''}"
     done = "it was cancelled" if cancelled else "it was left running (--keep)"
     return Outcome(
-        task_id,
+        str(task["task_id"]),
         name,
         errors.STOPPED,
-        f"{cause}; {done}",
-        f"check the paths, then run again; what happened: globus task event-list {task_id}",
+        f"{reason}; {done}",
+        remedy(name, task, code_in(reason)),
         terminal=cancelled,
         task=task,
     )
 
 
-def with_path(ended: Outcome, events: Sequence[Mapping[str, Any]]) -> Outcome:
-    """The outcome with the path that its last error event names, where the details have a `File:` line."""
+#: Fault codes that have a remedy of their own.
+_PATHS = ("AMBIGUOUS_PATH", "IS_A_DIRECTORY", "NOT_A_DIRECTORY")
+_SPACE = ("QUOTA_EXCEEDED", "NO_SPACE_LEFT")
+_NAMED = re.compile(
+    rf"(?:^|: )({'|'.join((*_PATHS, *_SPACE, 'FILE_NOT_FOUND', 'PERMISSION_DENIED', 'INVALID_PATH_NAME'))})(?=[:;]|$)"
+)
+
+
+def code_in(cause: str) -> str:
+    """The fault code that a cause names."""
+    found = _NAMED.findall(cause)
+    return str(found[-1]) if found else ""
+
+
+def remedy(name: str, task: Mapping[str, Any], code: str = "", place: Address | None = None) -> str:
+    """What to do about an outcome. It fits the cause: `code` is Globus's code for it, `place` where it happened."""
+    task_id = task.get("task_id")
+    if name in ("succeeded", "succeeded-with-skips"):
+        return f"list them: globus task show {task_id} --skipped-errors" if name != "succeeded" else ""
+    if name == "gone":
+        return f"check which account you use (globus whoami), then rerun{_checksums(task)}"
+    if name == "cancelled":
+        return f"look at it: globus task event-list {task_id}"
+    if name in ("failed", "expired"):
+        return _rerun(task, code, place)
+    return _fix(task, code, place) + ", then rerun"
+
+
+def _rerun(task: Mapping[str, Any], code: str, place: Address | None = None) -> str:
+    """After a failure, part of the data may be at the destination, and only checksums tell which."""
+    return f"{_fix(task, code, place)}, then rerun{'' if code == 'FILE_NOT_FOUND' else _checksums(task)}"
+
+
+def _checksums(task: Mapping[str, Any]) -> str:
+    return "" if task.get("type") == "DELETE" else " with --sync-level checksum"
+
+
+def _fix(task: Mapping[str, Any], code: str, place: Address | None) -> str:
+    task_id, deletes = task.get("task_id"), task.get("type") == "DELETE"
+    if code == "FILE_NOT_FOUND":
+        above = replace(place, path=posixpath.dirname(place.path.rstrip("/")) or "/") if place is not None else None
+        listed = f"globus ls {shlex.quote(str(above))}" if above is not None else f"globus task event-list {task_id}"
+        return f"check the path ({listed}){' or add --ignore-missing' if deletes else ''}"
+    if code == "PERMISSION_DENIED":
+        return "check which account you use (globus whoami) or ask the collection's manager for access"
+    if code in _SPACE:
+        return f"free some space{' in ' + place.shown if place is not None else ' at the destination'}"
+    if code in _PATHS:
+        return "add --recursive for a directory, --no-recursive for a file" if not deletes else "add --recursive"
+    if code == "INVALID_PATH_NAME":
+        return f"rename the file, or leave it out{': ' + place.shown if place is not None else ''}"
+    return f"fix the problem (globus task event-list {task_id})"
+
+
+def with_path(
+    ended: Outcome, events: Sequence[Mapping[str, Any]], namer: Callable[[str], str | None] = lambda _: None
+) -> Outcome:
+    """The outcome with the address that its last error event names, where the details have `Endpoint:` and `File:` lines.
+    `namer` gives the user's name for a collection."""
     for event in events:
-        found = re.search(r"(?m)^File: (.+)$", str(event.get("details") or ""))
-        if event.get("is_error") and found:
-            return replace(ended, cause=f"{found[1].strip()}: {ended.cause}")
+        details = str(event.get("details") or "")
+        path = re.search(r"(?m)^File: (.+)$", details)
+        if event.get("is_error") and path:
+            found = re.search(r"(?m)^Endpoint: .*\(([0-9a-f-]{36})\)$", details)
+            collection = found[1] if found else str(ended.task.get("source_endpoint_id"))
+            place = Address(collection, path[1].strip(), namer(collection) or "")
+            fitting = remedy(ended.name, ended.task, code_in(ended.cause), place)
+            return replace(ended, cause=f"{place.shown}: {ended.cause}", remedy=fitting)
     return ended
 
 
@@ -211,13 +279,25 @@ def unreachable(task_id: str, why: str) -> Outcome:
     )
 
 
-def gone(task_id: str) -> Outcome:
-    """Globus answers 404: task history is kept for a limited time, and only its owner sees a task."""
+def not_found(task_id: str) -> Outcome:
+    """Globus does not find the task, which it has not said for long enough to be believed."""
     return Outcome(
         task_id,
+        "unreachable",
+        errors.TRY_LATER,
+        "Globus does not find the task at the moment",
+        f"ask again: globuswrap wait {task_id}",
+        terminal=False,
+    )
+
+
+def gone(task: Mapping[str, Any]) -> Outcome:
+    """Globus keeps answering 404: task history is kept for a limited time, and only its owner sees a task."""
+    return Outcome(
+        str(task["task_id"]),
         "gone",
         errors.REFUSED,
         "Globus knows no such task (too old, or of another account)",
-        "check the account (globus whoami); run again with --sync-level checksum",
-        task={"task_id": task_id},
+        remedy("gone", task),
+        task=task,
     )

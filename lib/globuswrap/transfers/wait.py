@@ -8,16 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from globuswrap import config
+from globuswrap.collections import names
 from globuswrap.errors import Problem
 from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Absent, Transient
 from globuswrap.system import log
-from globuswrap.transfers import journal, outcome, receipt
+from globuswrap.transfers import grace, journal, outcome, receipt
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
 
 #: Tasks per process: keeps the request's address below 8 kB, which servers commonly refuse beyond.
 PER_PROCESS = 150
+
+#: Globus has to say so often that it does not find a task before that is believed, and for as long as a fault may last. For a
+#: task that the journal does not know, which may be a mistyped id, this many seconds are enough.
+ABSENT_LOOKS = 3
+ABSENT_UNKNOWN = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,21 +73,25 @@ def wait(
     """Wait for tasks, by id or journal entry, and return the outcome of each; with `until_any` only until at least one
     is known, and only those that are.
 
-    Backs off from 1 s to `poll`. A task in a fault of `permanent`, or with more than `max_faults` faults, is cancelled
-    after `fault_grace` unless `keep`; one that is paused or inactive is given up on then, and left as it is. Receipts go
-    to the journal. `watcher` is called with the task documents of each poll. Raises login problems as they come, and
-    Interrupted on a signal: tasks are left running.
+    Backs off from 1 s to `poll`. A task in a fault of `permanent`, or with more than `max_faults` faults, is canceled
+    after `fault_grace` unless `keep`; one that is paused or inactive is given up on then, and left as it is; one that Globus
+    does not find is gone then. Receipts go to the journal, where the first outcome stays. `watcher` is called with the task
+    documents of each poll. Raises login problems as they come, and Interrupted on a signal: tasks are left running.
     """
     patience = (patience or Patience()).settled()
-    entries = {_id(task): task if isinstance(task, Entry) else journal.by_task(task) for task in tasks}
-    pending = list(entries)
+    waited = [_Waited(_id(task), task if isinstance(task, Entry) else journal.by_task(task)) for task in tasks]
+    by_id = {each.task_id: each for each in waited}
     outcomes: dict[str, Outcome] = {}
+    for each in by_id.values():
+        known = each.recorded(patience)
+        if known is not None:
+            outcomes[each.task_id] = known
+    pending = [task_id for task_id in by_id if task_id not in outcomes]
     started = time.monotonic()
     reached = started
     pause = min(1.0, patience.poll or 0.0)
-    faults: dict[str, tuple[str, float]] = {}
     last: dict[str, Mapping[str, Any]] = {}
-    while pending:
+    while pending and not (until_any and outcomes):
         unreachable = ""
         try:
             last = documents(pending)
@@ -93,7 +103,7 @@ def wait(
             if watcher is not None:
                 watcher([last[task_id] for task_id in pending])
             for task_id in pending:
-                found = _judged(last[task_id], entries[task_id], patience, faults)
+                found = by_id[task_id].judged(last[task_id], patience)
                 if found is not None:
                     outcomes[task_id] = found
             pending = [task_id for task_id in pending if task_id not in outcomes]
@@ -112,7 +122,7 @@ def wait(
             break
         time.sleep(pause if left is None else max(0.0, min(pause, left)))
         pause = min(pause * 1.5, patience.poll or 0.0)
-    return {task_id: outcomes[task_id] for task_id in entries if task_id in outcomes}
+    return {task_id: outcomes[task_id] for task_id in by_id if task_id in outcomes}
 
 
 def _id(task: str | Entry) -> str:
@@ -124,7 +134,7 @@ def _id(task: str | Entry) -> str:
 
 
 def documents(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """The documents of all tasks; one that is absent from the list is asked for by itself, and may be gone."""
+    """The documents of all tasks; one that is absent from the list is asked for by itself, and may be ABSENT."""
     found: dict[str, Mapping[str, Any]] = {}
     for first in range(0, len(task_ids), PER_PROCESS):
         part = task_ids[first : first + PER_PROCESS]
@@ -135,59 +145,118 @@ def documents(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
             try:
                 shown = command.call("task", "show", task_id)
             except Absent:
-                shown = {"task_id": task_id, "status": "GONE"}
+                shown = {"task_id": task_id, "status": outcome.ABSENT}
             found[task_id] = shown if isinstance(shown, dict) else {"task_id": task_id}
     return found
 
 
-def _judged(
-    task: Mapping[str, Any], entry: Entry | None, patience: Patience, faults: dict[str, tuple[str, float]]
-) -> Outcome | None:
-    """The outcome of one document, or None while it is worth waiting on."""
-    task_id = str(task["task_id"])
-    if task.get("status") == "GONE":
-        return _settled(outcome.gone(task_id), entry, patience)
-    now = outcome.phase(task, patience.permanent or ())
-    if now.terminal:
-        return _settled(None, entry, patience, task)
-    count = int(task.get("faults") or 0)
-    if patience.max_faults is not None and count > patience.max_faults:
-        return _stop(task, entry, patience, f"faults: {count}, allowed {patience.max_faults}")
-    seconds = _lasting(task_id, now.fault, entry, faults)
-    if now.fault is None or seconds < (patience.fault_grace or 0.0):
-        return None
-    if now.held is not None:
-        return outcome.held(task, now.held, seconds)
-    return _stop(task, entry, patience, now.fault)
+class _Waited:
+    """One task that is waited for."""
 
+    def __init__(self, task_id: str, entry: Entry | None) -> None:
+        self.task_id = task_id
+        self.entry = entry
+        self.mark = grace.Mark(task_id, entry)
 
-def _lasting(task_id: str, fault: str | None, entry: Entry | None, faults: dict[str, tuple[str, float]]) -> float:
-    """For how many seconds the task has had this fault."""
-    if entry is not None:
-        if fault is None and faults.pop(task_id, None) is None:
-            return 0.0  # nothing was noted: no file to remove on every poll
-        since = journal.fault_since(entry.path, fault)
-    else:
-        known = faults.get(task_id)
-        since = known[1] if known is not None and known[0] == fault else time.time()
-    if fault is not None:
-        faults[task_id] = (fault, since)
-    return time.time() - since
+    def recorded(self, patience: Patience) -> Outcome | None:
+        """The outcome that the journal has and that a look at Globus cannot add to."""
+        receipt_ = self.entry.receipt if self.entry is not None else None
+        if self.entry is None or receipt_ is None or receipt_["outcome"] == "gone":
+            return None
+        wanted = patience.receipt_files and receipt_.get("kind") != "delete" and receipt_.get("files_list") is None
+        return None if wanted else from_receipt(self.entry, strict=patience.strict)
 
+    def judged(self, task: Mapping[str, Any], patience: Patience) -> Outcome | None:
+        """The outcome of one document, or None while it is worth waiting on."""
+        now = outcome.phase(task, patience.permanent or ())
+        if now.terminal:
+            return self._settled(None, patience, task)
+        count = int(task.get("faults") or 0)
+        if patience.max_faults is not None and count > patience.max_faults:
+            return self._stop(task, patience, f"faults: {count}, allowed {patience.max_faults}")
+        if now.fault is None:
+            self.mark.healthy()
+            return None
+        lasting = self.mark.seen(now.fault)
+        limit = patience.fault_grace or 0.0
+        if now.fault == outcome.ABSENT:
+            return self._absent(lasting, limit, patience)
+        if lasting.seconds < limit:
+            return None
+        if now.held is not None:
+            return outcome.held(task, now.held, lasting.seconds)
+        return self._stop(task, patience, now.fault)
 
-def _stop(task: Mapping[str, Any], entry: Entry | None, patience: Patience, reason: str) -> Outcome:
-    task_id = str(task["task_id"])
-    if patience.keep:
-        return outcome.stopped(task, reason, cancelled=False)
-    command.retrying(lambda: command.call("task", "cancel", task_id), patience.retry_for)
-    ended = command.retrying(lambda: command.call("task", "show", task_id), patience.retry_for)
-    if ended.get("status") == "SUCCEEDED":  # it finished before the cancellation came
-        return _settled(None, entry, patience, ended)
-    return _settled(outcome.stopped({**task, **ended}, reason, cancelled=True), entry, patience)
+    def _absent(self, lasting: grace.Lasting, limit: float, patience: Patience) -> Outcome | None:
+        """One 404 is not the end of a task: it has to be said again, over time."""
+        enough = limit if self.entry is not None else min(limit, ABSENT_UNKNOWN)
+        if self._first() is None and (lasting.looks < ABSENT_LOOKS or lasting.seconds < enough):
+            return None
+        kind = {} if self.entry is None else {"type": self.entry.claim.kind.upper()}
+        return self._settled(outcome.gone({"task_id": self.task_id, **kind}), patience)
+
+    def _stop(self, task: Mapping[str, Any], patience: Patience, code: str) -> Outcome | None:
+        """Cancel the task, and say why. None: it is being canceled, or has vanished; the next look tells."""
+        reason = outcome.reason_for(task, code)
+        if patience.keep:
+            return outcome.stopped(task, reason, cancelled=False)
+        self.mark.stopping(reason)
+        try:
+            command.retrying(lambda: command.call("task", "cancel", self.task_id), patience.retry_for)
+            ended = command.retrying(lambda: command.call("task", "show", self.task_id), patience.retry_for)
+        except Absent:
+            return None
+        return self._settled(None, patience, ended) if outcome.phase(ended, ()).terminal else None
+
+    def _first(self) -> Entry | None:
+        """The entry with the outcome that was recorded first, if there is one: it stays, since it may know a cause that the
+        task does not show. That a task is gone is no such outcome: a later answer wins."""
+        found = journal.read(self.entry.path) if self.entry is not None else None
+        return found if found is not None and found.receipt is not None and found.receipt["outcome"] != "gone" else None
+
+    def _settled(self, known: Outcome | None, patience: Patience, task: Mapping[str, Any] | None = None) -> Outcome:
+        """A terminal outcome with its receipt, recorded in the journal where there is an entry."""
+        document = known.task if known is not None else task or {}
+        first = self._first()
+        files = None
+        if patience.receipt_files and known is None and document.get("type") != "DELETE":
+            files = _listed(self.task_id, "--successful-transfers", queries.COPIED, patience)
+        if first is not None:
+            if files is not None:
+                first = journal.record(first, "receipt", {**(first.receipt or {}), "files_list": files})
+            return from_receipt(first, strict=patience.strict)
+        events: list[dict[str, Any]] = []
+        if known is None and outcome.needs_events(document):
+            answer = command.retrying(lambda: command.call(*arguments.events(self.task_id)), patience.retry_for)
+            events = queries.search(queries.EVENTS, answer) or []
+        ended = known if known is not None else self._ended(document, events, patience)
+        skipped: list[dict[str, Any]] | None = []
+        if ended.name == "succeeded-with-skips":
+            skipped = _listed(self.task_id, "--skipped-errors", queries.SKIPPED, patience)
+        submission = _submission(self.entry.claim) if self.entry is not None else None
+        built = receipt.build(
+            document, ended.name, ended.cause, submission=submission, events=events, skipped=skipped, files=files
+        )
+        if self.entry is not None:
+            journal.record(self.entry, "receipt", built)
+        self.mark.ended()
+        return replace(ended, receipt=built)
+
+    def _ended(self, document: Mapping[str, Any], events: Sequence[Mapping[str, Any]], patience: Patience) -> Outcome:
+        """How a finished task ended. That we have canceled it counts only if that is how it ended."""
+        reason = self.mark.stopped_for
+        if reason is not None and outcome.was_canceled(document, events):
+            ended = outcome.stopped(document, reason, cancelled=True)
+        else:
+            ended = outcome.finished(document, events, strict=patience.strict)
+        bad = ended.name in ("permanent-fault", "too-many-faults", "failed")
+        return outcome.with_path(ended, events, names.name_of) if bad else ended
 
 
 def _at_timeout(task: Mapping[str, Any], seconds: float) -> Outcome:
     now = outcome.phase(task, ())
+    if now.fault == outcome.ABSENT:
+        return outcome.not_found(str(task["task_id"]))
     return outcome.held(task, now.held, seconds) if now.held is not None else outcome.unfinished(task)
 
 
@@ -248,11 +317,24 @@ def _submission(claim: journal.Claim) -> dict[str, Any]:
 def from_receipt(entry: Entry, *, strict: bool = False) -> Outcome:
     """The recorded outcome of an entry that has a receipt, as if it had just been seen."""
     document = entry.receipt or {}
-    name = str(document.get("outcome"))
+    name, cause = str(document.get("outcome")), str(document.get("cause", ""))
     code = outcome.CODES.get(name, 1)
     if strict and name == "succeeded-with-skips":
         code = 6
     task_id = str(document.get("task_id"))
-    return Outcome(
-        task_id, name, code, str(document.get("cause", "")), f"globus task event-list {task_id}", receipt=document
-    )
+    task = {"task_id": task_id, "type": str(document.get("kind") or entry.claim.kind).upper()}
+    return Outcome(task_id, name, code, cause, outcome.remedy(name, task, outcome.code_in(cause)), receipt=document)
+
+
+def recorded(entry: Entry, *, strict: bool = False) -> Outcome | None:
+    """The recorded outcome; None if there is none, or if it says that the task is gone and Globus finds it again."""
+    if entry.receipt is None:
+        return None
+    if entry.receipt["outcome"] == "gone":
+        task_id = str(entry.task_id)
+        try:
+            if documents([task_id])[task_id].get("status") != outcome.ABSENT:
+                return None
+        except Transient as problem:
+            log.say(f"{problem.cause}; the record of task {task_id} stands", 1)
+    return from_receipt(entry, strict=strict)

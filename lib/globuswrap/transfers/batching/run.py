@@ -169,8 +169,9 @@ def send(
         log.doing(f"submitting task {index} of {total}" if total > 1 else "")
         submitted = sender.submit(index, load.request, piece)
         parts.append(Part(index, piece.items, submitted))
-        if submitted.entry.receipt is not None:
-            outcomes[submitted.task_id] = waiting.from_receipt(submitted.entry, strict=patience.strict)
+        known = waiting.recorded(submitted.entry, strict=patience.strict)
+        if known is not None:
+            outcomes[submitted.task_id] = known
         else:
             open_[submitted.task_id] = submitted.entry
         if total > 1:
@@ -277,15 +278,12 @@ def conclude(result: BatchResult, round_: Round, after: After) -> BatchResult:
     total = result.outcome
     assert total is not None and total.receipt is not None
     repeated = round_.once and round_.reported
-    try:
-        if total.terminal and not repeated:
-            rounds.note_receipt(round_, dict(total.receipt))
-            if after.receipt is None:
-                after = replace(after, receipt=round_.receipt_path)
-            operations.go_on(replace(total, task_id=" ".join(result.task_ids)), after)
-    finally:
-        if total.terminal and not repeated:
-            rounds.note_reported(round_)
+    if total.terminal and not repeated:
+        rounds.note_receipt(round_, dict(total.receipt))
+        if after.receipt is None:
+            after = replace(after, receipt=round_.receipt_path)
+        ended = replace(total, task_id=" ".join(result.task_ids))
+        operations.conclude(ended, after, lambda: rounds.note_reported(round_))
     problem = total.problem()
     if problem is not None:
         problem.data = result.as_data()
@@ -294,9 +292,9 @@ def conclude(result: BatchResult, round_: Round, after: After) -> BatchResult:
 
 
 def recorded(round_: Round, *, strict: bool = False) -> BatchResult | None:
-    """The result of a round that was reported; None if it is not over."""
+    """The result of a round that was reported; None if it is not over, or if tasks of it are gone: they are asked for again."""
     receipt = round_.receipt if round_.reported else None
-    if receipt is None:
+    if receipt is None or any(task["outcome"] == "gone" for task in receipt["tasks"]):
         return None
     task_ids = tuple(str(task["task_id"]) for task in receipt["tasks"])
     code = int(receipt["exit_code"])
