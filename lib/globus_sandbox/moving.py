@@ -331,7 +331,7 @@ class Mover:
         if self.options.get("interpret_globs"):
             paths = list(filesystem.globbed(self.source, unit.source))
             if not paths and not self.options.get("ignore_missing"):
-                raise TransferError("FILE_NOT_FOUND", unit.source)
+                raise _not_there(unit.source)
         for path in paths:
             local = filesystem.place(self.source, path)
             filesystem.held_inside(self.source, os.path.dirname(local) or "/", path, "source") if filesystem.normal(
@@ -340,7 +340,7 @@ class Mover:
             if not os.path.lexists(local):
                 if self.options.get("ignore_missing"):
                     continue
-                raise TransferError("FILE_NOT_FOUND", path)
+                raise _not_there(path)
             is_directory = os.path.isdir(local) and not os.path.islink(local)
             if is_directory and self.options.get("recursive") is False:
                 raise TransferError("IS_A_DIRECTORY", path)
@@ -359,3 +359,10 @@ class Mover:
             task.subtasks_done += 1
             task.moved += 1
         return ()
+
+
+def _not_there(path: str) -> TransferError:
+    """A deletion of what is not there fails at once (recorded in the tests of globus-cli: FILE_NOT_FOUND, within a second)."""
+    error = TransferError("FILE_NOT_FOUND", path)
+    error.fatal = True
+    return error

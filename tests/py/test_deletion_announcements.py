@@ -15,7 +15,7 @@ from globuswrap.deletion import announcements
 from globuswrap.deletion.announcements import Announcement, Place, announce, conflicts, withdraw
 from globuswrap.errors import TryLater, UsageProblem
 from globuswrap.system import records
-from globuswrap.transfers import journal
+from globuswrap.transfers import journal, outcome
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.submit import Intent, Policy
@@ -47,7 +47,9 @@ def status(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What Globus says of tasks, by id."""
     said: dict[str, str] = {}
     monkeypatch.setattr(
-        waiting, "documents", lambda ids: {each: {"task_id": each, "status": said.get(each, "GONE")} for each in ids}
+        waiting,
+        "documents",
+        lambda ids: {each: {"task_id": each, "status": said.get(each, outcome.ABSENT)} for each in ids},
     )
     return said
 
@@ -92,7 +94,7 @@ def test_one_file_under_two_names_is_one_file() -> None:
 def test_a_deletion_that_timed_out_counts_until_its_task_has_ended(status: dict[str, str]) -> None:
     begin(deletion(A, B))
     two = deletion(B, A)
-    for name in ("ACTIVE", "INACTIVE", "what", "GONE"):
+    for name in ("ACTIVE", "INACTIVE", "what", outcome.ABSENT):
         status["task"] = name
         assert [(each.racing, each.task_id) for each in conflicts(two)] == [(False, "task")]
     status["task"] = "SUCCEEDED"

@@ -49,6 +49,7 @@ def fault(**fields: object) -> Callable[[Sandbox], object]:
     return lambda sandbox: sandbox.control.fault(**fields)
 
 
+UNSEEN = ("--no-check",)
 SKIPS = ("--skip-source-errors", "--no-recursive")
 CASES = [
     Case("succeeded", "succeeded", 0),
@@ -79,8 +80,15 @@ CASES = [
         says="globus whoami",
     ),
     Case("cancelled", "cancelled", 5, prepare=held, afterwards=globus("task", "cancel"), says="cancelled"),
-    Case("missing", "permanent-fault", 5, source="archive:/nope", says="/nope: FILE_NOT_FOUND"),
-    Case("denied", "permanent-fault", 5, prepare=fault(kind="denied", collection="archive"), says="PERMISSION_DENIED"),
+    Case("missing", "permanent-fault", 5, source="archive:/nope", options=UNSEEN, says="archive:/nope: FILE_NOT_FOUND"),
+    Case(
+        "denied",
+        "permanent-fault",
+        5,
+        prepare=fault(kind="denied", collection="archive"),
+        options=UNSEEN,
+        says="PERMISSION_DENIED",
+    ),
     Case("quota", "permanent-fault", 5, prepare=fault(kind="quota", collection="scratch"), says="QUOTA_EXCEEDED"),
     Case(
         "faults",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from command_line import GLOBUS, accepted, run, run_json
-from globuswrap.sandbox.launch import Sandbox
+from globus_sandbox.launch import Sandbox
 from globuswrap.system import locks
 from globuswrap.transfers import grace
 from support import LAUNCHER
@@ -156,7 +156,7 @@ def test_a_host_that_comes_later_takes_over_what_is_known_to_have_passed(
 
 
 def test_the_first_outcome_stays_with_its_reason(sandbox: Sandbox) -> None:
-    line = ("transfer", "archive:/nope", "scratch:/a", "--key", "k", "--once", "--wait", *QUICK)
+    line = ("transfer", "archive:/nope", "scratch:/a", "--key", "k", "--once", "--no-check", "--wait", *QUICK)
     first = run_json(sandbox, *line, expect=5)["data"]
     assert first["outcome"] == "permanent-fault"
     for more in ((), ("--receipt-files",)):

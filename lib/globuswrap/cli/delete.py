@@ -19,12 +19,20 @@ def delete(
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Waits = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with what is in them.")] = False,
-    ignore_missing: Annotated[
-        bool, typer.Option("--ignore-missing", "-f", help="What is not there counts as deleted.")
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Delete directories and everything in them.")
     ] = False,
+    ignore_missing: Annotated[
+        bool, typer.Option("--ignore-missing", "-f", help="Ignore paths that do not exist.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Check first that the paths exist (default).")
+    ] = True,
 ) -> Report:
-    """Delete paths of one collection as one Globus task, exactly once. Globs are not expanded."""
+    """Delete paths of one collection as one Globus task, exactly once. Globs are not expanded.
+
+    A directory needs --recursive.
+    """
     from globuswrap.collections import resolve
     from globuswrap.transfers import request as requests
     from globuswrap.transfers.options import Options
@@ -35,4 +43,4 @@ def delete(
         options=Options(ignore_missing=ignore_missing),
         **submitting.rest(),
     )
-    return performed(request, submitting, waiting, wait)
+    return performed(request, submitting, waiting, wait, check)

@@ -74,7 +74,8 @@ def doctor(
     lines = []
     for each in bad:
         style = "bad" if each.level == finding.FAILURE else "warning"
-        lines += f"{styled(each.level + ':', style)} {examine.told(each)}".split("\n")
+        first, *rest = examine.told(each).split("\n")
+        lines += [log.Printable(f"{styled(each.level + ':', style)} {log.printable(first)}"), *rest]
     for each in found:
         if each.level == finding.OK:
             log.say(f"ok: {each.what}  [{each.name}]", 2)

@@ -83,7 +83,9 @@ def start(
     )
     runs.checked(wanted)
     if dry_run:
-        return Report({"flow_id": wanted.flow_id, "input": dict(wanted.given)}, [json.dumps(wanted.given, indent=1)])
+        return Report(
+            {"flow_id": wanted.flow_id, "input": dict(wanted.given)}, json.dumps(wanted.given, indent=1).split("\n")
+        )
     done = runs.start(wanted)
     log.say(f"{'started' if done.how == 'new' else 'already started'}: {runs.WEBAPP.format(run_id=done.run_id)}")
     data = {"run_id": done.run_id, "how": done.how, "flow_id": wanted.flow_id}

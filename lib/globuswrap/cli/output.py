@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from globuswrap.errors import Interrupted, OutputLost, Problem
 from globuswrap.system import log
+from globuswrap.system.log import printable
 
 SCHEMA = "globuswrap.output/1"
 
@@ -41,9 +42,10 @@ def show(report: Report) -> None:
 
 def show_problem(problem: Problem | Interrupted) -> None:
     """One line of cause, one of remedy, on stderr; with -v what was run and what came back. In JSON, the envelope too."""
-    log.say(f"{styled('globuswrap:', 'bad', sys.stderr)} {problem.cause}  [{problem.name}]", 0)
+    said = f"{printable(problem.cause)}  [{problem.name}]"
+    log.say(log.Printable(f"{styled('globuswrap:', 'bad', sys.stderr)} {said}"), 0)
     if problem.remedy:
-        log.say(f"  remedy: {styled(problem.remedy, 'strong', sys.stderr)}", 0)
+        log.say(log.Printable(f"  remedy: {styled(printable(problem.remedy), 'strong', sys.stderr)}"), 0)
     listed = problem.detail if problem.name in _SHOW_DETAIL or log.level() >= 2 else ""
     if problem.ran and log.level() >= 2:
         log.say(f"  ran: {log.shell_line(problem.ran)}", 0)
@@ -62,13 +64,13 @@ def show_problem(problem: Problem | Interrupted) -> None:
 
 def tell(problem: Problem, about: str) -> None:
     """One problem of several, of the task or chain that it is `about`, on stderr; the command goes on."""
-    log.say(f"{about}: {problem.cause}  [{problem.name}]", 0)
+    log.say(f"{printable(about)}: {printable(problem.cause)}  [{problem.name}]", 0)
     if problem.remedy:
-        log.say(f"  remedy: {problem.remedy}", 0)
+        log.say(f"  remedy: {printable(problem.remedy)}", 0)
 
 
 #: Problems whose detail is a list that the remedy speaks of.
-_SHOW_DETAIL = {"conflict", "unsendable-names", "collisions", "missing-sources"}
+_SHOW_DETAIL = {"conflict", "unsendable-names", "collisions", "missing-sources", "wrong-paths"}
 
 
 def _envelope(code: int, data: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:
@@ -81,18 +83,23 @@ def _envelope(code: int, data: Mapping[str, Any] | None, error: Mapping[str, Any
         "data": dict(data) if data is not None else None,
         "error": error,
     }
-    _print([json.dumps(document, indent=1)], code)
+    _print(json.dumps(document, indent=1).split("\n"), code)
 
 
 def _print(lines: Iterable[str], code: int) -> None:
+    """Each on a line of its own. A terminal gets no control characters; a pipe gets the data as it is."""
     try:
+        shown = printable if sys.stdout.isatty() else _encodable
         for line in lines:
-            # Names that are not UTF-8 never reach Globus, but may reach a terminal.
-            print(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+            print(shown(line))
         sys.stdout.flush()
     except OutputLost as lost:
         lost.exit_code = code or lost.exit_code
         raise
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str], width: int | None = None) -> list[str]:
@@ -150,15 +157,6 @@ def _columns(text: str) -> int:
 
     return sum(
         0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
-    )
-
-
-def printable(text: str) -> str:
-    """On one line: control characters as escapes, so that a name cannot move the cursor or make a second row."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode("ascii") for each in text
     )
 
 

@@ -44,7 +44,7 @@ class _Line:
         what = " ".join((log.now() or "working").split())
         spent = units.human_duration(time.monotonic() - self.started)
         line = f"{'|/-' + chr(92)}"[self.turn % 4] + f" {what} ({spent})"
-        self._write(f"\r{output.fitted(output.printable(line), width - 1)}\x1b[K")
+        self._write(f"\r{output.fitted(log.printable(line), width - 1)}\x1b[K")
         self.drawn = True
 
     def hide(self) -> None:
@@ -134,7 +134,7 @@ def line_of(tasks: Sequence[Mapping[str, Any]]) -> str:
     faults = f", {now['faults']} faults" if now["faults"] else ""
     what = f"{len(tasks)} tasks, {now['running']} running" if len(tasks) > 1 else ""
     text = f"{now['done']}/{now['files']} files, {units.human_size(now['bytes'])}{faults} ({', '.join(states)})"
-    return f"{what}: {text}" if what else text
+    return log.printable(f"{what}: {text}" if what else text)
 
 
 def _lines() -> Watcher:
@@ -180,7 +180,12 @@ def _in_place_of_the_line() -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     log.hide()
     if _line is not None:
         _line.held = True

@@ -13,7 +13,7 @@ import typer
 from globuswrap.cli import output, progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, table
-from globuswrap.system import units
+from globuswrap.system import log, units
 
 if TYPE_CHECKING:
     from globuswrap.transfers.journal import Entry
@@ -61,7 +61,7 @@ def _redraw(lines: Sequence[str]) -> None:
     shown = list(lines)
     if len(shown) > height - 1:
         shown = [*shown[: height - 4], f"... {len(shown) - height + 3} more lines", *shown[-2:]]
-    text = "".join(f"{output.fitted(line, width)}\x1b[K\n" for line in shown)
+    text = "".join(f"{output.fitted(log.printable(line), width)}\x1b[K\n" for line in shown)
     print(f"\x1b[H{text}\x1b[J", end="", flush=True)
 
 

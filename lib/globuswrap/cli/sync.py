@@ -209,7 +209,7 @@ def baseline(
     lines = [f"{done.changed} {'would be ' if dry_run else ''}{verb}"]
     if dry_run:
         more = done.changed - len(done.first)
-        lines = [*(output.printable(each) for each in done.first), *([f"... and {more} more"] if more else []), *lines]
+        lines = [*(log.printable(each) for each in done.first), *([f"... and {more} more"] if more else []), *lines]
     return Report(data, lines, 1 if done.seen.unknown else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 app = application()
 
 Waits = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is finished.")]
+Check = Annotated[
+    bool | None,
+    typer.Option(
+        "--check/--no-check", help="Check first that the source exists (default: with --wait, and at a terminal)."
+    ),
+]
 
 
 @command(app, cls=OrderedFilters)
@@ -34,11 +41,12 @@ def transfer(
     checksum_algorithm: Annotated[
         str | None, typer.Option("--checksum-algorithm", help="Its algorithm (default: MD5).")
     ] = None,
+    check: Check = None,
 ) -> Report:
     """Transfer a file or directory as one Globus task, exactly once.
 
-    Run again, it adopts the task that is still unfinished, reports one that has finished meanwhile, and only then begins a
-    new one.
+    With --wait, and at a terminal, it first checks that the source exists. Run again, it adopts the task that is still
+    unfinished, reports one that has finished meanwhile, and only then begins a new one.
     """
     from globuswrap.collections import resolve
     from globuswrap.transfers import request as requests
@@ -52,10 +60,13 @@ def transfer(
         checksum_algorithm=checksum_algorithm,
         **submitting.rest(),
     )
-    return performed(request, submitting, waiting, wait)
+    look = check if check is not None else wait or sys.stderr.isatty()
+    return performed(request, submitting, waiting, wait, look)
 
 
-def performed(request: Request, submitting: SubmitOptions, waiting: WaitOptions, wait: bool) -> Report:
+def performed(
+    request: Request, submitting: SubmitOptions, waiting: WaitOptions, wait: bool, check: bool = False
+) -> Report:
     """Submit a request as the options say, wait if asked, and tell; with --dry-run only show it."""
     from globuswrap.transfers import operations
 
@@ -63,7 +74,8 @@ def performed(request: Request, submitting: SubmitOptions, waiting: WaitOptions,
         return planned(request)
     with progress.shown() as watcher:
         policy = submitting.policy(waiting.retry_seconds)
-        return told(operations.perform(request, policy, waiting.patience(hold=wait), waiting.after(), watcher))
+        patience, after = waiting.patience(hold=wait), waiting.after()
+        return told(operations.perform(request, policy, patience, after, watcher, check=check))
 
 
 def planned(request: Request) -> Report:

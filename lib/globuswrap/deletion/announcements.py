@@ -203,6 +203,8 @@ def _ended(other: Announcement, entry: journal.Entry) -> bool:
 
 def _terminal(task: Mapping[str, Any] | None) -> bool | None:
     """Has the task of this document ended? None if the document does not say."""
+    if task and task.get("status") == outcome.ABSENT:
+        return None
     try:
         return outcome.phase(task or {}, ()).terminal
     except Refused:

@@ -14,10 +14,10 @@ from typing import Any
 
 from globuswrap.collections import names, resolve
 from globuswrap.collections.address import Address
+from globuswrap.collections.kinds import Kinds, kind_of, parent_of
 from globuswrap.doctor import login
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.doctor.login import Session
-from globuswrap.doctor.together import at_once
 from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
 from globuswrap.globus import arguments, command, faults, queries
 from globuswrap.globus.faults import Absent
@@ -25,6 +25,7 @@ from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
 from globuswrap.sync.profile import Profile
 from globuswrap.system import files
+from globuswrap.system.together import at_once
 
 SOURCE = "source"  # has to be there
 DESTINATION = "destination"  # has to be writable
@@ -240,14 +241,14 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
     if place.role == SOURCE:
         if kind is None:
             why = "the transfer would look for it until its deadline, and the job wait with it"
-            remedy = f"check the path: globus ls {shlex.quote(str(_parent(address)))}"
+            remedy = f"check the path: globus ls {shlex.quote(str(parent_of(address)))}"
             yield failure("source-missing", f"{place.said}: {address.shown} is not there", why, remedy, USAGE)
         else:
             yield ok("source", f"{place.said}: {address.shown} is there")
         return
     above, there = address, kind
-    while there is None and _parent(above).path != above.path:
-        above = _parent(above)
+    while there is None and parent_of(above).path != above.path:
+        above = parent_of(above)
         there = kinds.of(above)
     if there is not None and there != "dir":
         if above == address and not address.path.endswith("/"):
@@ -258,95 +259,13 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
         yield failure("destination-not-directory", what, why, "name a directory, or move the file away", USAGE)
         return
     if kind is None and above == address and not address.path.endswith("/"):
-        above = _parent(address)
+        above = parent_of(address)
     key = (above.collection, above.path)
     if write and key not in probed:
         probed.add(key)
         yield from _probe(place, above)
     else:
         yield ok("destination", f"{place.said}: {above.shown} is there")
-
-
-class Kinds:
-    """What is at a path, asked once each; of several paths in one directory, by one listing of it."""
-
-    def __init__(self, addresses: Iterable[Address]) -> None:
-        self._known: dict[tuple[str, str], str | None] = {}
-        self._refused: dict[tuple[str, str], Problem] = {}
-        self._wanted: dict[tuple[str, str], int] = {}
-        self._whole: set[tuple[str, str]] = set()
-        self._ahead = list(dict.fromkeys(addresses))
-        for address in self._ahead:
-            above = _parent(address)
-            self._wanted[above.collection, above.path] = self._wanted.get((above.collection, above.path), 0) + 1
-
-    def ask_ahead(self) -> None:
-        """Ask for all of them now, several at a time; `of` then answers, or raises what it met."""
-        together: dict[tuple[str, str], list[Address]] = {}
-        for address in self._ahead:
-            above = _parent(address)
-            several = self._wanted[above.collection, above.path] >= _SEVERAL
-            key = (above.collection, above.path) if several else (address.collection, address.path)
-            together.setdefault(key, []).append(address)
-
-        def ask(addresses: list[Address]) -> None:
-            for address in addresses:
-                try:
-                    self.of(address)
-                except Problem as problem:
-                    self._refused[address.collection, address.path] = problem
-
-        at_once(ask, together.values())
-
-    def of(self, address: Address) -> str | None:
-        """`file`, `dir` and so on, or None if there is nothing."""
-        if (address.collection, address.path) in self._refused:
-            raise self._refused[address.collection, address.path]
-        key = (address.collection, address.path.rstrip("/") or "/")
-        if key not in self._known:
-            above = _parent(address)
-            if self._wanted.get((above.collection, above.path), 0) >= _SEVERAL and key[1] != "/":
-                self._list(above)
-            if key not in self._known:
-                whole = (above.collection, above.path) in self._whole
-                self._known[key] = None if whole else _kind(address)
-        return self._known[key]
-
-    def _list(self, above: Address) -> None:
-        place = (above.collection, above.path)
-        self._wanted[place] = 0
-        if self.of(above) != "dir":
-            self._whole.add(place)  # with nothing in it
-            return
-        try:
-            rows = queries.search(queries.ROWS, command.call("ls", "--all", "--", str(above)))
-        except Problem:
-            return  # each path by itself then
-        if len(rows or []) < _LISTING:
-            self._whole.add(place)
-        for row in rows or []:
-            self._known[above.collection, posixpath.join(above.path, str(row.get("name")))] = str(row.get("type"))
-
-
-#: A listing has no more entries (Transfer documentation, "Limits").
-_LISTING = 100_000
-#: From so many paths in one directory on, listing it is less work than asking for each.
-_SEVERAL = 3
-
-
-def _kind(address: Address) -> str | None:
-    """`file`, `dir`, or None if there is nothing (`globus stat` says so with exit 0, observed 3.27 to 3.44)."""
-    try:
-        answer = command.call("stat", "--", str(address))
-    except Absent:
-        return None
-    kind = queries.search("type", answer)
-    return str(kind) if kind else None
-
-
-def _parent(address: Address) -> Address:
-    path = address.path.rstrip("/")
-    return Address(address.collection, posixpath.join(posixpath.dirname(path), "") or "/", address.name)
 
 
 # --- the probe of a destination ---------------------------------------------------------------------------------------
@@ -486,7 +405,7 @@ def _mount(local: str, address: Address) -> Iterator[Finding]:
         yield ok("mapping", f"{local} is {address.shown}, as far as an empty directory tells")
         return
     try:
-        there = _kind(address.joined(entry))
+        there = kind_of(address.joined(entry))
     except Problem as problem:
         yield warning("mapping-unknown", f"{local} could not be compared: {problem.cause}", "", problem.remedy)
         return

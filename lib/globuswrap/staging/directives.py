@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from globuswrap.errors import UsageProblem
+from globuswrap.system.log import printable as printable
 from globuswrap.transfers.options import Common, declared
 
 PREFIX = "#GLOBUS"
@@ -206,13 +207,6 @@ def expand(template: str, values: Mapping[str, str]) -> str:
 def escape(text: str) -> str:
     """The template that expands to `text`."""
     return text.replace("%", "%%")
-
-
-def printable(text: str) -> str:
-    """The text on one line: control characters and undecodable bytes as escapes."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text
-    )
 
 
 def _is_directive(line: str) -> bool:

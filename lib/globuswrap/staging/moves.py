@@ -12,6 +12,7 @@ from typing import Any
 from globuswrap import config
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address, normalised
+from globuswrap.collections.kinds import kind_of
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import command as globus
 from globuswrap.globus.faults import Absent
@@ -196,12 +197,7 @@ def _of_problem(problem: Problem) -> Move:
 
 def present(address: Address, retry_for: float | None = None) -> bool:
     """Is there anything at the address? Asked of Globus: the collection decides, not this machine's mount."""
-    try:
-        found = globus.retrying(lambda: globus.call("stat", str(address)), retry_for)
-    except Absent:
-        return False
-    # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).
-    return isinstance(found, dict) and "type" in found
+    return globus.retrying(lambda: kind_of(address), retry_for) is not None
 
 
 def cancel_task(task_id: str) -> None:

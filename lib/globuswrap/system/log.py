@@ -1,4 +1,5 @@
-"""Talk: everything a person reads while globuswrap works goes to stderr through here, with secrets masked.
+"""Talk: everything a person reads while globuswrap works goes to stderr through here, with secrets masked and control
+characters escaped: file names and messages of servers are written by others, and a terminal does what they say.
 
 Levels: 0 quiet (only problems), 1 normal, 2 `-v` (what is decided, and the commands as they ran), 3 `-vv` (their output).
 """
@@ -23,6 +24,22 @@ _SECRET = re.compile(
 )
 
 
+class Printable(str):
+    """Text that may hold terminal styles of ours: what came from outside is escaped in it already."""
+
+    __slots__ = ()
+
+
+def printable(text: str) -> str:
+    """The text on one line, with all that is not printable as escapes: control characters (C1 too), line separators,
+    characters that change the direction of writing, bytes that are not UTF-8."""
+    if isinstance(text, Printable) or text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode("ascii") for each in text
+    )
+
+
 def set_level(level: int) -> None:
     global _level
     _level = level
@@ -43,10 +60,11 @@ def shell_line(argv: tuple[str, ...]) -> str:
 
 
 def say(text: str, at: int = 1) -> None:
-    """One line to stderr when the level is at least `at`."""
+    """A message, of one line or more, to stderr when the level is at least `at`."""
     if _level >= at:
         hide()
-        sys.stderr.write(masked(_printable(text)) + "\n")  # in one piece: threads may talk too
+        shown = text if isinstance(text, Printable) else "\n".join(map(printable, text.split("\n")))
+        sys.stderr.write(masked(shown) + "\n")  # in one piece: threads may talk too
         sys.stderr.flush()
 
 
@@ -87,7 +105,3 @@ def command_ended(argv: tuple[str, ...], code: int, seconds: float, stderr: str)
         say(f"  = exit {code} after {seconds:.2f} s", 2)
         for line in stderr.rstrip().splitlines():
             say(f"  | {line}", 3)
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

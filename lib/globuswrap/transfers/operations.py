@@ -14,6 +14,7 @@ from globuswrap.collections import resolve
 from globuswrap.errors import TRY_LATER, Problem, Refused, combined
 from globuswrap.globus import queries
 from globuswrap.system import files, log, process, signals
+from globuswrap.transfers import check as checking
 from globuswrap.transfers import journal, lookup
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
@@ -75,9 +76,11 @@ def transfer(
     wait: bool | Patience = False,
     after: After | None = None,
     watcher: Watcher | None = None,
+    check: bool | None = None,
     **rest: Any,
 ) -> Result:
-    """Transfer one file or directory, exactly once. `rest`: label, notify, deadline.
+    """Transfer one file or directory, exactly once. `rest`: label, notify, deadline. `check`: look first whether the source
+    exists (default: with `wait`).
 
     Returns the result; raises the Problem of any bad end, whose `data` holds the receipt where there is one.
     """
@@ -88,7 +91,8 @@ def transfer(
         options=options or Options(),
         **rest,
     )
-    return perform(request, policy, wait, after, watcher)
+    look = Patience.of(wait).hold if check is None else check
+    return perform(request, policy, wait, after, watcher, check=look)
 
 
 def delete(
@@ -99,16 +103,20 @@ def delete(
     wait: bool | Patience = False,
     after: After | None = None,
     watcher: Watcher | None = None,
+    check: bool = True,
     **rest: Any,
 ) -> Result:
-    """Delete paths of one collection, exactly once. `rest`: label, notify, deadline. Returns and raises as `transfer`."""
+    """Delete paths of one collection, exactly once. `rest`: label, notify, deadline. Returns and raises as `transfer`.
+
+    `check`: look first whether the paths exist, and whether a directory is meant: it needs `recursive`.
+    """
     request = requests.delete(
         [resolve.address(each) for each in addresses],
         recursive=recursive,
         options=options or Options(),
         **rest,
     )
-    return perform(request, policy, wait, after, watcher)
+    return perform(request, policy, wait, after, watcher, check=check)
 
 
 def perform(
@@ -117,10 +125,19 @@ def perform(
     wait: bool | Patience = False,
     after: After | None = None,
     watcher: Watcher | None = None,
+    *,
+    check: bool = False,
 ) -> Result:
-    """Submit a request and, if asked, wait for it. Without waiting, an adopted task is looked at once: it may be done, or be
-    kept from going on, which is raised as at a timeout."""
-    submitted = submitting.submit(request, policy)
+    """Submit a request and, if asked, wait for it. With `check`, a new attempt begins with a look at the sources. Without
+    waiting, an adopted task is looked at once: it may be done, or be kept from going on, which is raised as at a timeout."""
+    policy = policy or Policy()
+
+    def fresh() -> str:
+        if check:
+            checking.sources(request)
+        return submitting.new_submission_id(policy.retry_for)
+
+    submitted = submitting.submit_intent(submitting.intent_of(requests.checked(request)), policy, fresh)
     return settle(submitted, wait, after, watcher)
 
 

@@ -210,7 +210,7 @@ def _rerun(task: Mapping[str, Any], code: str, place: Address | None = None) -> 
 
 
 def _checksums(task: Mapping[str, Any]) -> str:
-    return "" if task.get("type") == "DELETE" else " with --sync-level checksum"
+    return " with --sync-level checksum" if task.get("type") == "TRANSFER" else ""
 
 
 def _fix(task: Mapping[str, Any], code: str, place: Address | None) -> str:

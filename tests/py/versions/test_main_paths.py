@@ -97,7 +97,9 @@ def test_transfer(box: Sandbox) -> None:
     got = box.collection("scratch").path / "transfer"
     assert [path.name for path in got.iterdir()] == ["a b"]
     # A file that is not there, a request that is refused, and a deletion.
-    missing = done(box, "transfer", "archive:/missing", "scratch:/m", "--fault-grace", "0", *QUICK, expect=5)
+    line = ("transfer", "archive:/missing", "scratch:/m", *QUICK)
+    assert done(box, *line, expect=2)["error"]["name"] == "source-missing"
+    missing = done(box, *line, "--no-check", "--fault-grace", "0", expect=5)
     assert missing["error"]["name"] == "task-permanent-fault"
     assert done(box, "delete", "scratch:/transfer/", "-r", *QUICK)["data"]["outcome"] == "succeeded"
     assert not got.exists()
