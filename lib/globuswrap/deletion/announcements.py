@@ -106,16 +106,16 @@ def conflicts(mine: Announcement, same: Same = lambda one, other: one == other) 
     for other in _others(mine):
         paths = frozenset(_contested(mine, other, same))
         entry = journal.latest(other.key)
-        if not paths:
+        if not paths and not _overdue(other):
             if entry is not None and _terminal(entry.receipt):
                 withdraw(other)
             continue
         if entry is None and abs(time.time() - other.created) > STALE:
             entry = _void(other)
-        if entry is None or not _ended(other, entry):
-            found.append(Conflict(paths, entry is None, entry.task_id if entry is not None else None))
-        else:
+        if entry is not None and _ended(other, entry):
             withdraw(other)
+        elif paths:
+            found.append(Conflict(paths, entry is None, entry.task_id if entry is not None else None))
     return found
 
 
@@ -198,7 +198,12 @@ def _ended(other: Announcement, entry: journal.Entry) -> bool:
         known = None if entry.task_id is None else _terminal(waiting.documents([entry.task_id])[entry.task_id])
     except Problem:  # Globus cannot be asked
         return False
-    return time.time() > other.until + CLOCK_SKEW if known is None else known
+    return _overdue(other) if known is None else known
+
+
+def _overdue(other: Announcement) -> bool:
+    """Has its deadline passed, by any clock?"""
+    return time.time() > other.until + CLOCK_SKEW
 
 
 def _terminal(task: Mapping[str, Any] | None) -> bool | None:
