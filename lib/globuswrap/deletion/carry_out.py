@@ -167,6 +167,23 @@ def _settled(submitted: Submitted, announced: Announcement, sending: Sending) ->
     return result
 
 
+def once(collection: str, paths: Sequence[str], again: Again, sending: Sending) -> Begun:
+    """As `begin`, for a deletion whose key is given (`sending.name`): what has begun under that key is taken up, whoever began it."""
+    name, number = sending.name, 1
+    while (entry := journal.latest(requests.key_of("", sending.name))) is not None:
+        if entry.task_id is not None or entry.receipt is not None:
+            return Begun({}, Submitted(entry, "adopted"))
+        for each in announcements.announced():
+            request = request_of(each, sending)
+            if each.key == entry.claim.key and requests.digest_of(requests.content(request)) == entry.claim.digest:
+                return Begun({}, submitting.submit(request, _policy(each, sending)), each)
+        # Taken for dead, or never known to have been accepted before its deadline passed.
+        number += 1
+        sending = replace(sending, name=f"{name}/{number}")
+    with probing() as probes:
+        return begin(collection, list(again(paths)), again, sending, probes)
+
+
 def begin(collection: str, wanted: Sequence[Verdict], again: Again, sending: Sending, probes: Probes) -> Begun:
     """Submit one deletion of what may go right now, and say of each path what became of it.
 
