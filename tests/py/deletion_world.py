@@ -39,6 +39,8 @@ COLLECTIONS = {"a": ("A", ""), "twin": ("A", "/p"), "b": ("B", ""), "c": ("C", "
 TOP = {"a": "/p/d", "twin": "/d", "b": "/d", "c": "/d"}
 NAMES = ("1", "2")
 START = 1_800_000_000.0
+#: When everything was written: with preserved times a later version does not show.
+OLD = START - 1_000
 
 
 class Killed(BaseException):
@@ -293,9 +295,9 @@ class World:
                 one = self.random.choice(living)
                 one.asleep_until = self.now + self.random.choice((60.0, 2_000.0, 100_000.0))
                 self.trace.append(f"{one.what}: suspended")
-            elif dice < 0.12 and waiting:
+            elif dice < 0.07 and waiting:
                 self.carry_out(self.random.choice(waiting))
-            elif dice < 0.16 or not awake:
+            elif dice < 0.11 or not awake:
                 self.now += self.random.choice((1.0, 30.0, 1_000.0)) if awake else 1_000.0
             else:
                 self.run(self.random.choice(awake))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import deletion_world
-from deletion_world import NAMES, TOP, World, world_of
+from deletion_world import NAMES, OLD, TOP, World, world_of
 from globuswrap.deletion import announcements
 
 PAIRS = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "twin"), ("twin", "b"), ("b", "twin")]
@@ -17,12 +17,12 @@ PAIRS = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "twin"), ("twin", "b"), ("b",
 def schedule(seed: int, state: Path) -> World:
     with world_of(seed, state) as world:
         for name in NAMES:
-            world.storage["A"][f"/p/d/{name}"] = (f"content {name}", world.now - 1_000)
+            world.storage["A"][f"/p/d/{name}"] = (f"content {name}", OLD)
         for _ in range(world.random.randint(1, 4)):
             world.deliver(*world.random.choice(PAIRS), listed=world.random.random() < 0.9)
-        overwritten = world.random.random() < 0.3 and "/d/1" in world.storage["B"] and "/d/1" in world.storage["A"]
-        if overwritten:  # of the same size and time, by a transfer that nobody asked for its files
-            world.storage["C"]["/d/1"] = ("another", world.now - 1_000)
+        if world.random.random() < 0.3 and "/d/1" in world.storage["B"] and "/d/1" not in world.storage["C"]:
+            # Of the same size and time, by a transfer that nobody asked for its files.
+            world.storage["C"]["/d/1"] = ("another", OLD)
             world.deliver("c", "b", listed=False, name="1")
         for number in range(world.random.randint(2, 3)):
             kind = world.random.random()

@@ -168,7 +168,7 @@ def _settled(submitted: Submitted, announced: Announcement, sending: Sending) ->
 
 
 def once(collection: str, paths: Sequence[str], again: Again, sending: Sending) -> Begun:
-    """As `begin`, for a deletion whose key is given (`sending.name`): what has begun under that key is taken up, whoever began it."""
+    """As `begin`, for a deletion whose key is given (`sending.name`): what has begun under that key is taken up."""
     name, number = sending.name, 1
     while (entry := journal.latest(requests.key_of("", sending.name))) is not None:
         if entry.task_id is not None or entry.receipt is not None:
