@@ -33,13 +33,23 @@ $(ready): requirements/dev.txt pyproject.toml
 .PHONY: venv
 venv: $(ready) ## make .venv, with everything that development needs
 
+# What the system has to have. First of all, before anything is made, installed or run; root gets it installed.
+checks := python shellcheck shfmt
+tests := bats slurmctld munged cron csh ip zsh tclsh lua
+.PHONY: need-python need-check need-fast need-test
+need-python: ; @tools/need python
+need-check: ; @tools/need $(checks)
+need-fast: ; @tools/need python bats
+need-test: ; @tools/need $(checks) $(tests)
+# In the order in which they are written, also under `make -j`.
+.NOTPARALLEL:
+
 .PHONY: demo
-demo: $(ready) ## run the main job against a local Globus: stage in, compute, stage out (VERBOSE=1 shows each command)
+demo: need-python $(ready) ## run the main job against a local Globus: stage in, compute, stage out (VERBOSE=1 shows each command)
 	@bash recipes/demo/run.sh $(if $(VERBOSE),--verbose) $(DEMO_FLAGS)
 
 .PHONY: test
-test: check ## everything: check, pytest, bats
-	@tools/need bats slurmctld munged cron csh ip zsh tclsh lua
+test: need-test check ## everything: check, pytest, bats
 	@tests/versions.sh --make
 	@tests/run.sh -- -m 'not chaos'
 
@@ -48,8 +58,7 @@ chaos: $(ready) ## the long runs: thousands of requests killed at random (an hou
 	@$(bin)/python -m pytest -m chaos --timeout 0 -s
 
 .PHONY: test-fast
-test-fast: $(ready) ## pytest and bats without Slurm, chaos and what is slow
-	@tools/need bats
+test-fast: need-fast $(ready) ## pytest and bats without Slurm, chaos and what is slow
 	@tests/run.sh --filter-tags '!slow,!slurm,!chaos' -- -m 'not slow and not slurm and not chaos and not versions'
 
 .PHONY: test-versions
@@ -57,8 +66,7 @@ test-versions: $(ready) ## the main paths with every supported globus-cli
 	@tests/versions.sh
 
 .PHONY: check
-check: $(ready) ## formats, lints, types, and the arrows between rooms
-	@tools/need shellcheck shfmt
+check: need-check $(ready) ## formats, lints, types, and the arrows between rooms
 	@failed=0; \
 	  $(bin)/ruff check --quiet --output-format concise || failed=1; \
 	  $(bin)/ruff format --check --quiet || failed=1; \

@@ -12,12 +12,12 @@ setup() {
 #!/usr/bin/env bash
 printf '%s\n' "$*" >>"$CALLS"
 case "$*" in
-  *slow*) sleep 30 & wait ;;
+  *slow*) sleep 60 & : >"$READY"; wait ;;
   *fails*) exit 5 ;;
 esac
 PROGRAM
   chmod +x bin/globuswrap
-  export CALLS=$PWD/calls TOOLKIT=$REPOSITORY/lib/globuswrap/shell/toolkit.sh
+  export CALLS=$PWD/calls READY=$PWD/ready TOOLKIT=$REPOSITORY/lib/globuswrap/shell/toolkit.sh
   : >calls
 }
 
@@ -105,8 +105,8 @@ calls() { paste -sd'|' calls; }
 
 @test "TERM reaches the payload and its children, and results are staged out" {
   job strict 'gw_stage_out b:/o c:/bad --when failure
-    (sleep 1; kill -TERM "$$") &
-    gw_run bash -c "trap \"echo told; exit 44\" TERM; sleep 30 & wait"
+    (until [[ -e $READY ]]; do sleep 0.05; done; kill -TERM "$$") &
+    gw_run bash -c "trap \"echo told; exit 44\" TERM; : >\"$READY\"; sleep 60 & wait"
     echo not reached'
   assert_status 44
   [[ $output == told && $(calls) == 'stage out b:/o c:/bad' ]]
@@ -114,26 +114,26 @@ calls() { paste -sd'|' calls; }
 
 @test "TERM ends a payload that does not listen, at once" {
   SECONDS=0
-  job loose '(sleep 1; kill -TERM "$$") &
-    gw_run bash -c "sleep 30; echo later"'
+  job loose '(until [[ -e $READY ]]; do sleep 0.05; done; kill -TERM "$$") &
+    gw_run bash -c ": >\"$READY\"; sleep 60; echo later"'
   assert_status 143
-  [[ $SECONDS -lt 15 && $output == '' ]]
+  [[ $SECONDS -lt 50 && $output == '' ]]
 }
 
 @test "a payload that traps TERM and exits 0 has succeeded" {
   job strict 'gw_stage_out b:/o c:/ok
-    (sleep 1; kill -TERM "$$") &
-    gw_run bash -c "trap \"exit 0\" TERM; sleep 30 & wait"'
+    (until [[ -e $READY ]]; do sleep 0.05; done; kill -TERM "$$") &
+    gw_run bash -c "trap \"exit 0\" TERM; : >\"$READY\"; sleep 60 & wait"'
   assert_status 0
   [[ $(calls) == 'stage out b:/o c:/ok' ]]
 }
 
 @test "TERM during a stage-in ends it, and the job" {
   SECONDS=0
-  job loose '(sleep 1; kill -TERM "$$") &
+  job loose '(until [[ -e $READY ]]; do sleep 0.05; done; kill -TERM "$$") &
     gw_stage_in slow:/x b:/y
     echo not reached'
-  [[ $status -eq 143 && $output == '' && $SECONDS -lt 15 ]]
+  [[ $status -eq 143 && $output == '' && $SECONDS -lt 50 ]]
 }
 
 @test "--stop-before: the payload is told that long before the end" {
@@ -145,7 +145,7 @@ calls() { paste -sd'|' calls; }
   PATH=$PWD/tools:$PATH job strict 'gw_stage_out b:/o c:/bad --when failure
     gw_run --stop-before 2 bash -c "trap \"exit 9\" TERM; sleep 30 & wait"'
   assert_status 9
-  [[ $SECONDS -lt 15 && $(calls) == 'stage out b:/o c:/bad' ]]
+  [[ $SECONDS -lt 50 && $(calls) == 'stage out b:/o c:/bad' ]]
 }
 
 @test "--stop-before of a job that ends in time does nothing" {

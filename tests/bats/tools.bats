@@ -45,8 +45,25 @@ exit 99'
   run ${as_nobody[@]+"${as_nobody[@]}"} env PATH="$PATH" bash -s -- no-such-program sh <"$REPOSITORY/tools/need"
   assert_status 2
   [[ ${#lines[@]} == 2 ]]
-  assert_contains "${lines[0]}" "missing for the tests: no-such-program"
+  assert_contains "${lines[0]}" "missing on this system: no-such-program"
   assert_contains "${lines[1]}" no-such-program
+}
+
+@test "make: what the system lacks is said first, all of it, and nothing is made" {
+  mkdir checkout
+  cp -R "$REPOSITORY"/{Makefile,tools,requirements,pyproject.toml} checkout
+  programs=$(only_programs make bash sh env sed)
+  for target in check test test-fast; do
+    run env -i PATH="$programs" make -j4 --no-print-directory -C checkout "$target"
+    assert_status 2
+    [[ ${lines[0]} == "make: missing on this system: "* && ${lines[1]} == "  remedy: "* && ${#lines[@]} == 3 ]]
+    [[ ! -e checkout/.venv ]]
+    case $target in
+      check) assert_contains "${lines[0]}" "shellcheck shfmt" ;;
+      test) assert_contains "${lines[0]}" "shellcheck shfmt bats " && assert_contains "${lines[0]}" zsh ;;
+      test-fast) assert_contains "${lines[0]}" bats ;;
+    esac
+  done
 }
 
 @test "find-python: the first that runs, is new enough and makes environments" {

@@ -42,7 +42,7 @@ class Place:
             self.argv("--drain", *options, command=command),
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=100,
             env={**os.environ, **(env or {})},
         )
 
@@ -91,7 +91,7 @@ def end(started: subprocess.Popen[str]) -> None:
         started.stderr.close()
 
 
-def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not become true"
@@ -392,7 +392,7 @@ def test_stopping_a_watcher_leaves_its_commands_running(place: Place) -> None:
     started = place.start("--settle", "0", command=("sh", "-c", script, str(place.out / "noted")))
     until(place.told)
     started.send_signal(signal.SIGTERM)
-    assert started.wait(10) == 128 + signal.SIGTERM
+    assert started.wait(60) == 128 + signal.SIGTERM
     until(lambda: place.told() == ["begun", "ended"])
 
 

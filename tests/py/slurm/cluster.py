@@ -118,8 +118,9 @@ class PbsCluster:
         return {job["Job_Name"]: job_id for job_id, job in self.jobs().items() if job["Job_Name"].endswith(chain_id)}
 
 
-def until(condition: Any, what: str, seconds: float = 90, pause: float = 0.2) -> Any:
-    """What the condition returns once it is true. An AssertionError with `what` after `seconds`."""
+def until(condition: Any, what: str, seconds: float = 240, pause: float = 0.2) -> Any:
+    """What the condition returns once it is true. An AssertionError with `what` after `seconds`, which are there for what hangs:
+    a busy machine is no failure."""
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
