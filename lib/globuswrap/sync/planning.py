@@ -37,7 +37,7 @@ from globuswrap.sync.manifest import (
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.scan import may_fork, processors
 from globuswrap.sync.state import Run, State, Task
-from globuswrap.system import units
+from globuswrap.system import files, units
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.request import Request
@@ -164,7 +164,7 @@ class Tasks:
         )
         self._run.tasks.append(self._task)
         self._writer = Writer(self._run.directory / self._task.delta, DELTA, level=1)
-        self._body = (self._run.directory / self._task.body).open("w", encoding="ascii")
+        self._body = open(self._run.directory / self._task.body, "w", encoding="ascii", opener=files.private)  # noqa: SIM115 (closed by close)
         self._sum = hashlib.sha256()
 
     def close(self) -> None:
@@ -229,8 +229,7 @@ def write_body(profile: Profile, run: Run, task: Task, submission_id: str, label
     document = requests.document(frame(profile, task), submission_id, label)
     del document["DATA"]
     path = run.directory / f".{task.number}.body.json"
-    with path.open("wb") as body, (run.directory / task.body).open("rb") as items:
-        os.fchmod(body.fileno(), 0o600)
+    with open(path, "wb", opener=files.private) as body, (run.directory / task.body).open("rb") as items:
         body.write(json.dumps(document)[:-1].encode("ascii") + b', "DATA": ')
         while data := items.read(1 << 20):
             body.write(data)

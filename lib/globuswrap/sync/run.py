@@ -405,7 +405,7 @@ class _Runner:
         if task.kind != "transfer":
             return
         if task.whole:
-            (self.state.unsure / "whole").touch()
+            (self.state.unsure / "whole").touch(mode=0o600)
             return
         aside = self.state.unsure / f"{current.id}-{task.delta}"
         with contextlib.suppress(FileExistsError, FileNotFoundError):

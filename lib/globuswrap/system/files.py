@@ -97,6 +97,11 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def private(path: str, flags: int) -> int:
+    """For `open(..., opener=private)`: a file that is made is its owner's alone, whatever the umask."""
+    return os.open(path, flags, 0o600)
+
+
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o600) -> None:
     """Replace the file's content as a whole and durably; OSError leaves the old content in place."""
     temporary = write_temporary(path.parent, data, mode)

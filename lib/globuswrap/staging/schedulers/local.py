@@ -12,9 +12,9 @@ from globuswrap.staging.schedulers import base
 from globuswrap.staging.schedulers.base import About, JobState, StageJob
 from globuswrap.system import log, process
 
-#: The shell outlives a killed globuswrap and still writes down how the job ended.
-_RUN = 'printf "%s\\n" "$$" >"$1/local.pid"; "$2"; code=$?; printf "%s\\n" "$code" >"$1/local.tmp"; ' \
-    'mv -f "$1/local.tmp" "$1/local.code"; exit "$code"'  # fmt: skip
+#: The shell outlives a killed globuswrap and still writes down how the job ended. The job has its user's umask.
+_RUN = '(umask 077; printf "%s\\n" "$$" >"$1/local.pid"); "$2"; code=$?; umask 077; ' \
+    'printf "%s\\n" "$code" >"$1/local.tmp"; mv -f "$1/local.tmp" "$1/local.code"; exit "$code"'  # fmt: skip
 
 
 class Local:
