@@ -375,6 +375,19 @@ def test_a_profile_is_a_subject(site: Site) -> None:
     assert "[sync.beam]: archive:/in/ is not there  [source-missing]" in done.stdout
 
 
+@pytest.mark.parametrize("words", [("beam",), ("--scheduler", "local"), ("job.sh", "--scheduler", "local")])
+def test_what_needs_no_scheduler_is_not_told_about_one(site: Site, words: tuple[str, ...]) -> None:
+    """A profile, and jobs on this machine, on a host where the commands of Slurm are installed and nothing answers."""
+    for name in ("sbatch", "scontrol"):
+        site.program(name, SILENT)
+    site.config('[sync.beam]\nsource = "archive:/in/"\ndestination = "results:/copy/"\n')
+    site.script("stage-in archive:/in/ scratch:/in/")
+    site.arguments = list(words)
+    done = site.doctor()
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.startswith("all is well: ")
+
+
 def test_a_config_file_that_cannot_be_read_stops_doctor_as_any_command(site: Site) -> None:
     site.config("[defualts]\npoll = 3\n")
     done = site.doctor()

@@ -54,7 +54,7 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
         if problem.name == "unknown-subject":
             raise
         found.append(of_problem(problem, "nothing would be submitted"))
-    scheduler = plan.scheduler if plan is not None else jobs.here()
+    scheduler = _scheduler(questions, plan)
     until = questions.until
     if scheduler in ("slurm", "pbs"):
         answers = list(jobs.look(scheduler, say))
@@ -74,6 +74,15 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
     if questions.subject is None and not stateless:
         found += leftovers.look()
     return found
+
+
+def _scheduler(questions: Questions, plan: Plan | None) -> str | None:
+    """The scheduler to look at: that of the job, else the one that was asked for. A profile needs none."""
+    if plan is not None:
+        return plan.scheduler
+    if questions.wishes.scheduler != "auto":
+        return questions.wishes.scheduler
+    return jobs.here() if questions.subject is None or questions.node else None
 
 
 def _subject(questions: Questions) -> tuple[Plan | None, str, list[Place]]:
