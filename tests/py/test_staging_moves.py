@@ -25,7 +25,7 @@ SCRATCH = "e8ac0fa5-338b-5d81-b90f-ed69c6215675"
     ],
 )
 def test_what_can_be_mended_from_outside_does_not_end_a_chain(problem: Problem, state: str) -> None:
-    assert moves._of_problem(problem).state == state
+    assert moves.of_problem(problem).state == state
 
 
 def test_a_signal_says_nothing_about_a_step() -> None:

@@ -757,3 +757,88 @@ def test_login_expires_and_comes_back(new_site: Callable[..., Site]) -> None:
     aside.rename(storage)
     site.box.control.progress("at-once")
     site.check(SUCCEEDED, tasks=2, code=0, ended=site.ended())
+
+
+def released_by_hand(site: Site) -> None:
+    release = ["scontrol", "release"] if site.cluster.kind == "slurm" else ["qrls", "-h", "u"]
+    subprocess.run([*release, site.job], env=site.env(), check=True)
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_a_job_released_by_hand_before_its_data_is_there_is_canceled(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode, progress="held")
+    site.submit(site.script("sleep 600\n", lines=ALWAYS))
+    released_by_hand(site)
+    ended = site.ended()
+    assert ended["name"] == "released-early" and "released by hand before its data was staged in" in ended["cause"]
+    site.check(None, tasks=1, code=5, ended=ended)
+    assert site.cluster.ending(site.job).split()[0] in ("CANCELLED", "F")
+    assert site.got() == {}, "the results of a job without data were staged out"
+    # Resumed, it is staged in and held again.
+    site.box.control.progress("at-once")
+    site.globuswrap("submit", "--resume", site.chain)
+    until(lambda: site.fact("released", 2) or site.tend(), site.seen)
+    assert not site.fact("releasing", 2).get("by_user")
+    site.globuswrap("cancel", site.chain)
+    until(lambda: not site.cluster.queue(), site.seen)
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_a_job_released_by_hand_that_has_not_started_is_canceled_too(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(mode, progress="held")
+    later = "#SBATCH --begin=now+3600\n" if site.cluster.kind == "slurm" else "#PBS -a 203001010000\n"
+    site.submit(site.script(f"touch '{site.work}/ran'\n", lines=later + ALWAYS))
+    released_by_hand(site)
+    ended = site.ended()
+    assert ended["name"] == "released-early"
+    site.check(None, tasks=1, code=5, ended=ended)
+    assert not (site.work / "ran").exists()
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_a_job_released_by_hand_runs_where_the_chain_lets_it(new_site: Callable[..., Site], mode: str) -> None:
+    """The stage-in goes on beside it, and the chain ends when both have."""
+    site = new_site(mode, progress="held")
+    scratch = site.box.collections["scratch"].path
+    lines = f"#GLOBUS set on-early-release=let-run\n{ALWAYS}"
+    here = f'here="{scratch}/${site.cluster.job_variable}"\nmkdir -p "$here/out" && echo early >"$here/out/x"\n'
+    site.submit(site.script(here, lines=lines))
+    released_by_hand(site)
+    until(lambda: site.cluster.ending(site.job), site.seen)
+    until(lambda: site.fact("outcome") or site.tend(), site.seen)
+    assert not site.fact("ended"), "the chain ended while its stage-in was under way"
+    site.box.control.progress("at-once")
+    ended = site.ended()
+    site.check(SUCCEEDED, tasks=2, code=0, ended=ended)
+    assert site.got() == {"out/x": "early\n"}
+    assert (scratch / site.job / "in" / "c").read_text() == "two\n"
+
+
+def test_a_job_with_a_dependency_of_its_own_counts_as_held(new_site: Callable[..., Site]) -> None:
+    """Slurm and PBS then name the dependency as what the job waits for, not the hold."""
+    site = new_site("login", progress="held")
+    waits = site.work / "waits.sh"
+    waits.write_text("#!/bin/bash\nsleep 600\n")
+    submit = (
+        ["sbatch", "--parsable", "-o", "/dev/null"] if site.cluster.kind == "slurm" else ["qsub", "-o", "/dev/null"]
+    )
+    first = subprocess.run(
+        [*submit, str(waits)], env=site.env(), check=True, capture_output=True, text=True, cwd=site.work
+    )
+    number = first.stdout.strip()
+    option = (
+        f"#SBATCH --dependency=afterany:{number}\n"
+        if site.cluster.kind == "slurm"
+        else f"#PBS -W depend=afterany:{number}\n"
+    )
+    site.submit(site.script(site.body(), lines=option + ALWAYS))
+    until(lambda: site.cluster.running(number), site.seen)
+    for _ in range(3):
+        site.tend()
+    assert not site.fact("ending"), site.fact("ending")
+    site.box.control.progress("at-once")
+    until(lambda: site.fact("released") or site.tend(), site.seen)
+    assert not site.fact("releasing").get("by_user")
+    site.globuswrap("cancel", site.chain)
+    site.cluster.cancel(number)
+    until(lambda: not site.cluster.queue(), site.seen)

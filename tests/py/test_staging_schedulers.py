@@ -52,7 +52,7 @@ def test_pbs_commands() -> None:
 
 # As Slurm 22.05 printed it, shortened where nothing is read.
 LINE = (
-    "JobId={id} {array}JobName={name} UserId=me(1000) GroupId=me(1000) MCS_label=N/A Priority=4294901751 Nice=0"
+    "JobId={id} {array}JobName={name} UserId=me(1000) GroupId=me(1000) MCS_label=N/A Priority={priority} Nice=0"
     " Account=(null) QOS=(null) JobState={state} Reason={reason} Dependency={dependency} Requeue=1 Restarts=0 BatchFlag=1"
     " Reboot=0 ExitCode={exit} RunTime=00:00:00 TimeLimit=UNLIMITED Partition=debug AllocNode:Sid=localhost:29"
     " Command=/s/x.sh WorkDir=/home/me/a dir Comment=hello world  StdErr=/dev/null StdIn=/dev/null StdOut=/dev/null Power= "
@@ -62,6 +62,7 @@ LINE = (
 def line(**changes: str) -> str:
     known = {
         "id": "28",
+        "priority": "4294901751",
         "array": "",
         "name": "job.sh",
         "state": "PENDING",
@@ -75,9 +76,11 @@ def line(**changes: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "phase", "success"),
     [
-        ({"reason": "JobHeldUser"}, base.HELD, None),
+        ({"reason": "JobHeldUser", "priority": "0"}, base.HELD, None),
+        ({"reason": "Dependency", "priority": "0", "dependency": "afterok:27(unfulfilled)"}, base.HELD, None),
+        ({"reason": "JobHeldUser"}, base.WAITING, None),
         ({"reason": "Priority"}, base.WAITING, None),
-        ({"reason": "JobHeldAdmin"}, base.WAITING, None),
+        ({"reason": "JobHeldAdmin", "priority": "0"}, base.HELD, None),
         ({"state": "RUNNING"}, base.RUNNING, None),
         ({"state": "COMPLETING"}, base.RUNNING, None),
         ({"state": "COMPLETED"}, base.ENDED, True),

@@ -1,4 +1,5 @@
-"""What the words given to `wait`, `status` and `cancel` name: chains, tasks, or keys of requests, batches and sync runs.
+"""What the words given to `wait`, `status` and `cancel` name: chains, tasks, or keys of requests, batches, sync runs and
+chains.
 
 A key names everything that was last submitted under it, whichever command it was given to.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from globuswrap.collections.names import UUID
 from globuswrap.errors import TryLater
-from globuswrap.staging import record
+from globuswrap.staging import keys, record
 from globuswrap.sync import state
 from globuswrap.transfers import lookup
 from globuswrap.transfers.journal import Entry
@@ -39,9 +40,15 @@ def words(given: Iterable[str], *, accepted: bool = True) -> Found:
         if record.exists(word):
             chains.append(word)
             continue
+        submission = None if UUID.fullmatch(word) else keys.latest(word)
+        chain = submission is not None and record.exists(submission.chain)
+        if submission is not None and chain:
+            chains.append(submission.chain)
         here, there = lookup.named(word), None if UUID.fullmatch(word) else state.named(word)
         if here is not None and there is not None:
             here = Named(here.tasks + there.tasks, here.unsent + there.unsent)
+        if chain and here is None and there is None:
+            continue
         found = lookup.known(word, here or there, accepted=accepted)
         if found.unsent:
             unsent[word] = found.unsent

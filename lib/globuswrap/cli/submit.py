@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,10 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
-from globuswrap.system import log
+from globuswrap.system import log, units
+
+if TYPE_CHECKING:
+    from globuswrap.staging.submit import Submitted
 
 app = application()
 
@@ -44,6 +48,16 @@ def submit(
     resume: Annotated[
         str | None, typer.Option("--resume", help="Go on with a chain where it stopped.", metavar="CHAIN")
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="Name this submission: a rerun with the same key takes it up.", metavar="KEY"),
+    ] = None,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="With --key: once it has completed, return its result instead of submitting again."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every script and command as it would run; submit nothing.")
     ] = False,
@@ -58,36 +72,50 @@ def submit(
     """
     from globuswrap.staging import chain as chains
     from globuswrap.staging import record
+    from globuswrap.staging import submit as submitting
     from globuswrap.staging.submission import Wishes, plan_of
 
     if resume is not None:
         if job_script is not None:
             raise UsageProblem("bad-usage", "--resume takes no job script", f"globuswrap submit --resume {resume}")
+        if key is not None or once:
+            raise UsageProblem("bad-usage", "--resume takes no --key", f"globuswrap submit --resume {resume}")
         known = record.load(resume)
         _warn_of_changes(known)
-        going, standing = chains.resume(known)
-        return _told(going, standing)
+        return _told(submitting.Submitted(*chains.resume(known)))
     if job_script is None:
         raise UsageProblem("bad-usage", "no job script was given", "globuswrap submit JOB_SCRIPT")
+    if key is not None and not key.strip():
+        raise UsageProblem("bad-key", "--key is empty", "name the submission: --key NAME")
+    if once and key is None:
+        raise UsageProblem("bad-usage", "--once needs --key", "name the submission: --key NAME --once")
     wishes = Wishes(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)
     plan, content = plan_of(Path(job_script), wishes, scheduler_arguments or (), os.environ)
     if dry_run:
         return _planned(plan, content)
-    if check:
+
+    def examined() -> None:
         from globuswrap.doctor import examine
 
         with progress.doing() as say:
             examine.before_submit(plan, content, say)
-    chain = chains.create(plan, content)
-    return _told(chain, chains.start(chain))
+
+    return _told(submitting.submit(plan, content, key, once, examined if check else lambda: None))
 
 
-def _told(chain: Any, standing: Any) -> Report:
+def _told(submitted: Submitted) -> Report:
     """The chain's id on the first line; the rest is talk. On this machine, the chain is followed to its end."""
     from globuswrap.staging import chain as chains
+    from globuswrap.staging import submit as submitting
 
+    chain, standing = submitted.chain, submitted.standing
+    if submitted.how != submitting.NEW:
+        age = units.human_duration(max(0.0, time.time() - chain.plan.created))
+        state = "has ended" if submitted.how == submitting.RECORDED else "is under way"
+        log.say(f"chain {chain.id}, submitted {age} ago with this key, {state}; no other chain was submitted")
     if chain.plan.scheduler == "local" and not standing.ended:
         standing = chains.follow(chain)
+    submitting.told(submitted)
     if standing.problem is not None and standing.ended:
         standing.problem.data = chains.describe(chain.id)["data"]
         raise standing.problem

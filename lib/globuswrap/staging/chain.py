@@ -8,17 +8,31 @@ start it without its data.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from globuswrap import config
-from globuswrap.errors import Interrupted, Problem, Refused, StoppedEarly, TryLater, UsageProblem, combined
-from globuswrap.staging import moves, record, scripts
+from globuswrap.collections.address import Address, normalised
+from globuswrap.deletion import uses
+from globuswrap.errors import (
+    Held,
+    Interrupted,
+    LoginNeeded,
+    NoGlobus,
+    Problem,
+    Refused,
+    StoppedEarly,
+    TryLater,
+    UsageProblem,
+    combined,
+)
+from globuswrap.staging import keys, moves, record, scripts
 from globuswrap.staging import plan as plans
 from globuswrap.staging.moves import Move
 from globuswrap.staging.plan import CLEANUP, INLINE, JOBS, STAGE_IN, STAGE_OUT, Plan, Step
@@ -28,7 +42,7 @@ from globuswrap.staging.schedulers.base import About, JobState, Scheduler, Stage
 from globuswrap.staging.schedulers.local import Local
 from globuswrap.staging.schedulers.pbs import Pbs
 from globuswrap.staging.schedulers.slurm import Slurm
-from globuswrap.system import log, units
+from globuswrap.system import locks, log, units
 
 DATA = "data"  # a transfer is under way
 JOB = "job"  # the scheduler has to run the job
@@ -82,6 +96,11 @@ def create(plan: Plan, script: bytes) -> Chain:
     for file, text in generated(plan, directory, script).items():
         texts[file] = (text, 0o700)
     return record.create(plan, texts)
+
+
+def renamed(plan: Plan, chain_id: str) -> Plan:
+    """The plan as that of the chain of another id."""
+    return replace(plan, id=chain_id, copy=str(record.root() / chain_id / "script" / os.path.basename(plan.script)))
 
 
 def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
@@ -140,8 +159,27 @@ def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
 def start(chain: Chain) -> Standing:
     """Submit the chain's jobs, in an order in which nothing starts before everything is recorded, and advance it once.
 
-    Raises the problem of whatever was refused, after undoing what was submitted, in reverse.
+    Raises the problem of whatever was refused, after undoing what was submitted, in reverse; TryLater while another process
+    submits them.
     """
+    with _submitting(chain):
+        return _start(chain)
+
+
+@contextlib.contextmanager
+def _submitting(chain: Chain) -> Iterator[None]:
+    """At most one process submits the jobs of a chain: sbatch and qsub have no id under which they would be sent twice."""
+    try:
+        lease = locks.take(chain.directory / "submitting")
+    except locks.LeaseTaken as taken:
+        who = taken.holder.shown if taken.holder is not None else "another process"
+        cause = f"chain {chain.id} is being submitted by {who}"
+        raise TryLater("submission-under-way", cause, "wait a moment, then rerun") from None
+    with lease:
+        yield
+
+
+def _start(chain: Chain) -> Standing:
     scheduler = scheduler_of(chain)
     try:
         _submit_jobs(chain, scheduler)
@@ -168,14 +206,22 @@ def _submit_jobs(chain: Chain, scheduler: Scheduler) -> None:
     compute = _recorded_job(chain, "job.compute")
     if compute is None:
         script = payload(plan, chain.directory)
+        if not chain.add("submitting")[1]:
+            chain.add("submitting-again")
         compute = scheduler.submit(scheduler.compute_command(script, plan.arguments, hold=hold), plan.cwd)
         chain.add("job.compute", id=compute)
         log.say(f"{chain.id}: {plan.scheduler} job {compute}{' (held until its data is there)' if hold else ''}", 2)
     about = _about(chain, scheduler, compute)
     plans.checked(plan, os.path.basename(plan.script), about.array)
+    _hold_paths(chain)
     if plan.staging.mode != INLINE and plan.scheduler != "local":
         _submit_followers(chain, scheduler, about)
     chain.add("submitted")
+
+
+def _hold_paths(chain: Chain) -> None:
+    """Note what the chain uses, before anything of it runs: until it has ended, nobody cleans that up."""
+    uses.hold(chain.id, chain.facts_directory / "ended", moves.paths_used(chain.plan, symbols(chain)))
 
 
 def _submit_followers(chain: Chain, scheduler: Scheduler, about: About) -> None:
@@ -238,6 +284,8 @@ def _undo(chain: Chain, scheduler: Scheduler, problem: BaseException) -> None:
             scheduler.cancel(reversed(submitted))
         _cancel_tasks(chain)
         chain.add("ended", code=code)
+        uses.release(chain.id)
+        keys.settle(chain.plan, keys.NOTHING)
         if chain.generation == 1:
             shutil.rmtree(chain.directory, ignore_errors=True)
     except Problem as second:
@@ -288,32 +336,110 @@ def advance(chain: Chain, evidence: str | None = None, *, until_released: bool =
 
 def _stage_in(chain: Chain, scheduler: Scheduler, compute: str) -> Standing | None:
     """Bring the data, then release the job. None when that is done."""
-    plan = chain.plan
-    if chain.fact("staged-in") is None:
-        state = scheduler.states([compute])[compute]
-        if not state.alive:
-            cause = f"job {compute} was gone before its data was there: {state.words}"
-            return _fail(
-                chain, scheduler, "job", StoppedEarly("job-gone", cause, f"globuswrap submit --resume {chain.id}")
-            )
-        found = _look(chain, [step for step in plan.of(STAGE_IN)])
-        bad = next(((name, move) for name, move in found.items() if move.state == moves.FAILED), None)
-        if bad is not None:
-            return _fail(chain, scheduler, bad[0], _problem_of(*bad))
-        unfinished = _waiting(found)
-        if unfinished is not None:
-            return unfinished
-        chain.add("staged-in")
+    state = scheduler.states([compute])[compute]
+    held = chain.fact("releasing") is not None or state.phase == base.HELD
+    if not held and (state.phase == base.GONE or (state.phase == base.ENDED and not state.started)):
+        cause = f"job {compute} was gone before its data was there: {state.words}"
+        return _fail(chain, scheduler, "job", StoppedEarly("job-gone", cause, f"globuswrap submit --resume {chain.id}"))
+    found = _look(chain, inputs(chain))
+    bad = next(((name, move) for name, move in found.items() if move.state == moves.FAILED), None)
+    unfinished = _waiting(found)
+    if not held and found and (bad or unfinished or state.phase != base.WAITING):
+        # The link decides whether the hold went by the user's hand, or another process has just released the job.
+        chain.add("releasing", by_user=True, words=state.words)
+    if _by_user(chain):
+        return _released_early(chain, scheduler, compute)
+    if bad is not None:
+        return _fail(chain, scheduler, bad[0], _problem_of(*bad))
+    if unfinished is not None:
+        return unfinished
+    if state.phase == base.HELD:
+        try:
+            complete = _still_there(chain)
+        except (LoginNeeded, TryLater, Held, NoGlobus) as problem:
+            return Standing(PERSON, f"looking at the staged data: {problem.cause}", problem=problem)
+        if not complete:
+            return _stage_in(chain, scheduler, compute)
+    return _release(chain, scheduler, compute)
+
+
+def _release(chain: Chain, scheduler: Scheduler, compute: str) -> Standing | None:
+    """Release the job, whose data is there."""
     if chain.fact("ending") is not None:
         return _end(chain, scheduler)
+    scheduler.cancel(_twins(chain, scheduler, compute))
     # Before the act: a job that has been released may have run, whoever dies now.
     chain.add("releasing")
-    if not plan.held_by_user:
-        why = "the data is there; " if plan.of(STAGE_IN) else ""
+    if _by_user(chain):
+        return _released_early(chain, scheduler, compute)
+    if not chain.plan.held_by_user:
+        why = "the data is there; " if chain.plan.of(STAGE_IN) else ""
         log.say(f"{chain.id}: {why}job {compute} is released")
         scheduler.release(compute)
     chain.add("released")
     return None
+
+
+def _twins(chain: Chain, scheduler: Scheduler, compute: str | None) -> list[str]:
+    """Other jobs of the user's script: the sbatch or qsub of a submission that was killed may have come through later."""
+    if chain.fact("submitting-again") is None:
+        return []
+    jobs = scheduler.find(chain.directory).items()
+    return [job_id for job_id, script in jobs if job_id != compute and _is_payload(chain, script)]
+
+
+def _by_user(chain: Chain) -> bool:
+    """Whether the job's hold was released by hand while its data was still being staged."""
+    return bool((chain.fact("releasing") or {}).get("by_user"))
+
+
+def _released_early(chain: Chain, scheduler: Scheduler, compute: str) -> Standing | None:
+    """Cancel the job, or let it run and go on with it, as the chain's `on-early-release` says."""
+    what = f"job {compute} was released by hand before its data was staged in"
+    if chain.plan.staging.on_early_release == plans.LET_RUN:
+        _, mine = chain.add("released", by_user=True)
+        if mine:
+            log.say(f"{chain.id}: {what}; it may run all the same (on-early-release={plans.LET_RUN})")
+        return None
+    remedy = f"globuswrap submit --resume {chain.id}"
+    return _fail(chain, scheduler, "job", StoppedEarly("released-early", f"{what}, so it was canceled", remedy))
+
+
+#: Data that was staged longer ago than this is looked at before the job is released: scratch may have been purged.
+LOOK_AGAIN_AFTER = 3600.0
+
+
+def inputs(chain: Chain) -> list[Step]:
+    """The stage-in steps. One whose data has gone since it was staged is a new step, which copies what is missing."""
+    return [_again(step, _times_missing(chain, step)) for step in chain.plan.of(STAGE_IN)]
+
+
+def _times_missing(chain: Chain, step: Step) -> int:
+    return len(chain.facts(f"missing.{step.name}."))
+
+
+def _again(step: Step, times: int) -> Step:
+    # What the job changed in its input before it failed is not overwritten, unless the line itself says so.
+    options = {"sync-level": "exists", **step.options}
+    return replace(step, name=f"{step.name}-again{times}", options=options) if times else step
+
+
+def _still_there(chain: Chain) -> bool:
+    """Look at inputs that were staged long ago, or before the chain was resumed; False if some are to be staged again.
+
+    Raises the problem of whatever keeps Globus from answering.
+    """
+    since = max(float((chain.fact("resumed") or {}).get("at", 0.0)), time.time() - LOOK_AGAIN_AFTER)
+    complete = True
+    for original in chain.plan.of(STAGE_IN):
+        times = _times_missing(chain, original)
+        step = _again(original, times)
+        fact = chain.fact(f"step.{step.name}") or {}
+        if float(fact.get("at", 0.0)) < since and not moves.still_there(step, _recorded_move(fact), symbols(chain)):
+            log.say(f"{chain.id}: {original.name}: staged data is missing; staging it again")
+            chain.add(f"missing.{original.name}.{times + 1}")
+            complete = False
+    return complete
 
 
 def _look(chain: Chain, steps: Iterable[Step]) -> dict[str, Move]:
@@ -453,7 +579,7 @@ def _after(chain: Chain, scheduler: Scheduler, success: bool) -> Standing:
     outcome = chain.fact("outcome") or {}
     ran = chain.fact("releasing") is not None and outcome.get("started") is not False
     outs = [step for step in plan.of(STAGE_OUT) if _runs(chain, step, success, ran)]
-    found = _look(chain, outs)
+    found = _look(chain, [*_late_inputs(chain), *outs])
     waiting = _waiting(found)
     if waiting is not None:
         return waiting
@@ -488,6 +614,19 @@ def _after(chain: Chain, scheduler: Scheduler, success: bool) -> Standing:
     return _end(chain, scheduler)
 
 
+def _late_inputs(chain: Chain) -> list[Step]:
+    """Stage-ins that were under way when the job was let run without them: the chain ends when they have ended too."""
+    if not _by_user(chain):
+        return []
+    begun = []
+    for step in inputs(chain):
+        if chain.fact(f"task.{step.name}") is not None:
+            begun.append(step)
+        elif chain.fact(f"step.{step.name}") is None:
+            _noted(chain, step.name, Move(moves.SKIPPED, cause="the job was released before it began"))
+    return begun
+
+
 def _runs(chain: Chain, step: Step, success: bool, ran: bool) -> bool:
     """Whether the step is for this outcome; what is not is recorded as skipped."""
     if step.runs_after(success) and ran:
@@ -504,7 +643,29 @@ def _clean(chain: Chain, step: Step) -> Move:
         for name, fact in done.items()
         if fact.get("state") == moves.DONE and fact.get("receipt")
     }
-    return moves.clean(chain.plan, step, receipts, symbols(chain), _scope(chain))
+    try:
+        address, covered = moves.covered(step, receipts, symbols(chain))
+        left = [fact["paths"] for fact in chain.facts("left.").values() if fact["collection"] == address.collection]
+        covered = sorted({*covered, *moves.below(address, (path for paths in left for path in paths))})
+        # Written once: who looks at the task later must not ask for other paths, though other chains have ended meanwhile.
+        paths = chain.add(f"paths.{step.name}", paths=_not_in_use(chain, step, address, covered))[0]["paths"]
+    except Problem as problem:
+        return moves.of_problem(problem)
+    if covered and not paths:
+        return Move(moves.SKIPPED, cause="another chain still uses these files")
+    return moves.clean(chain.plan, step, address, paths, symbols(chain), _scope(chain))
+
+
+def _not_in_use(chain: Chain, step: Step, address: Address, paths: Iterable[str]) -> list[str]:
+    """The paths that no other live chain uses. The others are left to one that does, to clean up when it ends."""
+    live = uses.live(address.collection, exclude_owner=chain.id)
+    users = {path: next((use.owner for use in live if use.covers(normalised(path))), None) for path in paths}
+    for owner in {owner for owner in users.values() if owner is not None}:
+        log.say(f"{chain.id}: {step.name}: chain {owner} still uses some of these files; they are left to it")
+        with contextlib.suppress(UsageProblem):  # no record that can be read: nobody to leave them to
+            kept = [path for path, user in users.items() if user == owner]
+            record.load(owner).add(f"left.{chain.id}.{step.name}", collection=address.collection, paths=kept)
+    return [path for path, user in users.items() if user is None]
 
 
 def _fail(
@@ -533,9 +694,11 @@ def _end(chain: Chain, scheduler: Scheduler) -> Standing:
     compute = jobs.pop("job.compute", None)
     # The followers first: one of them would start when the compute job is cancelled.
     order = [job_id for _, job_id in sorted(jobs.items(), reverse=True)] + ([compute] if compute else [])
+    order += _twins(chain, scheduler, compute)
     left = [state.id for state in scheduler.states(order).values() if state.alive and state.id != own]
     scheduler.cancel([job_id for job_id in order if job_id in left])
     chain.add("ended", code=(chain.fact("ending") or {}).get("code", 0))
+    uses.release(chain.id)
     return _ended(chain)
 
 
@@ -676,8 +839,11 @@ def _tend_cut_off(chain: Chain, scheduler: Scheduler, standing: Standing) -> Sta
     """A submission that was killed: after ten minutes what it submitted is undone."""
     if time.time() - max(chain.plan.created, float((chain.fact("resumed") or {}).get("at", 0.0))) < 600:
         return standing
-    _undo(chain, scheduler, _cut_off(chain))
-    return _ended(chain)
+    with contextlib.suppress(TryLater), _submitting(chain):
+        if chain.fact("submitted") is None:
+            _undo(chain, scheduler, _cut_off(chain))
+            return _ended(chain)
+    return standing
 
 
 def _cut_off(chain: Chain) -> Problem:
@@ -688,15 +854,11 @@ def resume(chain: Chain) -> tuple[Chain, Standing]:
     """Go on with a chain where it stopped, without repeating what is done. Raises as `start`."""
     scheduler = scheduler_of(chain)
     if chain.fact("ended") is None and chain.fact("ending") is None:
-        if _recorded_job(chain, "job.compute") is None:
-            known = {os.path.dirname(script): job_id for job_id, script in scheduler.find(chain.directory).items()}
-            found = known.get(str(payload(chain.plan, chain.directory).parent))
-            if found is not None:
-                chain.add("job.compute", id=found)
-        if chain.fact("outcome") is None:
+        if chain.fact("outcome") is not None:
+            return chain, tend(chain)
+        with _submitting(chain):
             _adopt(chain, scheduler)
-            return chain, start(chain)
-        return chain, tend(chain)
+            return chain, _start(chain)
     if chain.fact("ended") is None:
         _end(chain, scheduler)
     if int((chain.fact("ended") or {}).get("code", 1)) == 0:
@@ -704,12 +866,17 @@ def resume(chain: Chain) -> tuple[Chain, Standing]:
     following = chain.begin_generation(_carried(chain))
     if following.fact("outcome") is None:
         return following, start(following)
-    standing = tend(following)
-    return following, standing
+    _hold_paths(following)
+    return following, tend(following)
 
 
 def _adopt(chain: Chain, scheduler: Scheduler) -> None:
     """Record jobs that a killed submission had submitted and not written down."""
+    if _recorded_job(chain, "job.compute") is None:
+        found = (job_id for job_id, script in scheduler.find(chain.directory).items() if _is_payload(chain, script))
+        job_id = next(found, None) or _ran_inline(chain)
+        if job_id is not None:
+            chain.add("job.compute", id=job_id)
     recorded = set(_jobs(chain).values())
     for job_id, script in scheduler.find(chain.directory).items():
         name = os.path.basename(script)
@@ -718,18 +885,29 @@ def _adopt(chain: Chain, scheduler: Scheduler) -> None:
                 chain.add(fact, id=job_id)
 
 
+def _is_payload(chain: Chain, script: str) -> bool:
+    return os.path.dirname(script) == str(payload(chain.plan, chain.directory).parent)
+
+
+def _ran_inline(chain: Chain) -> str | None:
+    """The id of a job that stages by itself and has done so already, as it wrote it down."""
+    noted = chain.notes("inline.").values() if chain.generation == 1 else ()
+    return next((str(note["job"]) for note in noted if note.get("job")), None)
+
+
 def _carried(chain: Chain) -> dict[str, dict[str, Any]]:
     """The facts that stay true in the next generation."""
     outcome = chain.fact("outcome") or {}
     steps = {name: fact for name, fact in chain.facts("step.").items() if fact.get("state") == moves.DONE}
+    left = chain.facts("left.")
     if outcome.get("success"):
-        names = ("job.compute", "about", "submitted", "staged-in", "releasing", "released", "outcome")
+        names = ("job.compute", "about", "submitted", "releasing", "released", "outcome")
         kept = {name: fact for name in names if (fact := chain.fact(name)) is not None}
-        return {**kept, **steps}
+        return {**kept, **steps, **left}
     # The job runs again under another id: what was staged under the old one is not where the new one looks.
     plan = chain.plan
     again = {step.name for step in plan.of(STAGE_IN) if not step.uses(*plans.PER_JOB)}
-    return {name: fact for name, fact in steps.items() if name.removeprefix("step.") in again}
+    return {name: fact for name, fact in steps.items() if name.removeprefix("step.") in again} | left
 
 
 def cancel(chain_id: str) -> Standing:
@@ -772,7 +950,10 @@ def tend_all(seen: Callable[[str, Standing], None], wanted: Iterable[str] | None
 
 
 def _prune(chain: Chain) -> None:
+    if chain.plan.once:
+        return  # it says that this was done, ever
     if time.time() - float((chain.fact("ended") or {}).get("at", time.time())) > _KEEP_ENDED:
+        keys.settle(chain.plan, keys.TOLD)
         shutil.rmtree(chain.directory, ignore_errors=True)
 
 

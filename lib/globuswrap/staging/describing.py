@@ -17,8 +17,10 @@ from globuswrap.system import units
 
 def describe(chain: Chain) -> dict[str, Any]:
     """`text` (lines) and `data` of a chain. Asks the scheduler about jobs of a chain that has not ended."""
+    from globuswrap.staging.chain import inputs
+
     states, silence = _states(chain)
-    steps = [_step(chain, step) for step in chain.plan.of(STAGE_IN)]
+    steps = [_step(chain, step) for step in inputs(chain)]
     steps.append(_job(chain, states))
     steps.extend(_step(chain, step) for kind in (STAGE_OUT, CLEANUP) for step in chain.plan.of(kind))
     ending = chain.fact("ending")

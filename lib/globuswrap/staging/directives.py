@@ -26,7 +26,7 @@ FAILURE = "failure"
 ALWAYS = "always"
 WHEN = (SUCCESS, FAILURE, ALWAYS)
 
-#: What `set` may set beside names for `${NAME}`; each has a twin among the options of `globuswrap submit`.
+#: What `set` may set besides names for `${NAME}`.
 SETTINGS = (
     "staging",
     "stage-partition",
@@ -36,6 +36,7 @@ SETTINGS = (
     "poll",
     "fault-grace",
     "stop-before",
+    "on-early-release",
 )
 
 SYMBOLS = {

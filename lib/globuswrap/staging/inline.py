@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from globuswrap.collections import resolve
+from globuswrap.deletion import uses
 from globuswrap.errors import Problem, UsageProblem, combined
 from globuswrap.staging import directives, moves
 from globuswrap.staging import plan as plans
@@ -53,13 +54,16 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
         worst, cause = _out(chain.plan.staging, chain.plan.steps, values, code, chain)
     total = code or worst
     cause = cause or (f"the script ended with {code}" if code else "")
-    chain.note(f"inline.{element}", phase=phase, code=total, staging=worst, cause=cause)
+    chain.note(
+        f"inline.{element}", job=values.get("A", values["j"]), phase=phase, code=total, staging=worst, cause=cause
+    )
     if phase == "out" and total == 0 and "a" not in values:
         # One that fails may be requeued: whether it is over for good is seen from outside.
         chain.add("releasing")
         chain.add("outcome", success=True, words="exit 0", evidence="the job's own report")
         chain.add("ending", code=0, step="", cause="", remedy="")
         chain.add("ended", code=0)
+        uses.release(chain.id)
     return worst
 
 

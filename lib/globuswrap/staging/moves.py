@@ -15,9 +15,10 @@ from globuswrap.collections.address import Address, normalised
 from globuswrap.collections.kinds import kind_of
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import command as globus
+from globuswrap.globus import queries
 from globuswrap.globus.faults import Absent
 from globuswrap.staging.directives import expand, printable
-from globuswrap.staging.plan import Plan, Staging, Step
+from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
 from globuswrap.system import units
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
@@ -99,7 +100,7 @@ def look(
         except _Nothing as nothing:
             moves[step.name] = Move(SKIPPED, cause=nothing.why)
         except Problem as problem:
-            moves[step.name] = _of_problem(problem)
+            moves[step.name] = of_problem(problem)
     for name, outcome in _looked_at(plan, wanted, entries, receipt_files).items():
         moves[name] = outcome if isinstance(outcome, Move) else of_outcome(outcome)
     return moves
@@ -142,7 +143,7 @@ def _looked_at(
         try:
             outcomes = waiting.wait([entry for _, entry in group], patience)
         except Problem as problem:
-            found.update({name: replace(_of_problem(problem), task_id=entry.task_id) for name, entry in group})
+            found.update({name: replace(of_problem(problem), task_id=entry.task_id) for name, entry in group})
             continue
         for name, entry in group:
             outcome = outcomes[str(entry.task_id)]
@@ -182,7 +183,7 @@ def of_outcome(outcome: Outcome) -> Move:
     )
 
 
-def _of_problem(problem: Problem) -> Move:
+def of_problem(problem: Problem) -> Move:
     """Login, network and a missing command are mended outside of the chain, which then goes on; the rest is the end."""
     mendable = isinstance(problem, LoginNeeded | TryLater | Held | NoGlobus)
     return Move(
@@ -198,6 +199,43 @@ def _of_problem(problem: Problem) -> Move:
 def present(address: Address, retry_for: float | None = None) -> bool:
     """Is there anything at the address? Asked of Globus: the collection decides, not this machine's mount."""
     return globus.retrying(lambda: kind_of(address), retry_for) is not None
+
+
+#: Of an input, at most so many directories are listed to see whether all is there; of more, a transfer tells.
+LOOKED_AT = 20
+
+
+def still_there(step: Step, staged: Move, symbols: Mapping[str, str]) -> bool:
+    """Whether the files that a stage-in brought are still at its destination. False also where a few listings cannot tell:
+    the transfer is then done again, and copies what is missing.
+
+    Raises the problem of whatever keeps Globus from answering.
+    """
+    destination = resolve.address(expand(step.destination, symbols))
+    if not present(destination, 0.0):
+        return False
+    receipt = staged.receipt or {}
+    copied = receipt.get("files_list")
+    if copied is None and staged.task_id is not None:
+        copied = waiting.listed(staged.task_id, "--successful-transfers", queries.COPIED, Patience(retry_for=0.0))
+    if copied is None or receipt.get("files_skipped"):
+        return False  # the list says nothing of files that were there before
+    wanted: dict[str, set[str]] = {}
+    for file in copied:
+        directory, _, name = str(file.get("destination")).rpartition("/")
+        wanted.setdefault(f"{directory}/", set()).add(name)
+    return len(wanted) <= LOOKED_AT and all(
+        names <= _names(replace(destination, path=directory)) for directory, names in wanted.items()
+    )
+
+
+def _names(directory: Address) -> set[str]:
+    """The names in a directory; none if it is not there."""
+    try:
+        listing = globus.retrying(lambda: globus.call("ls", "--all", "--", str(directory)), 0.0)
+    except Absent:
+        return set()
+    return set(queries.search(queries.NAMES, listing) or [])
 
 
 def cancel_task(task_id: str) -> None:
@@ -230,28 +268,44 @@ def covered(
     those that a stage-out copied from its source. Nothing else is covered, whatever lies beside it.
     """
     address = resolve.address(expand(step.source, symbols))
-    top = normalised(address.path).rstrip("/")
-    if not top or address.path in ("~", "/~/"):
-        return address, []
-    paths: set[str] = set()
+    files: list[str] = []
     for name, receipt in receipts.items():
         side, collection = ("destination", "destination") if name.startswith("stage-in") else ("source", "source")
-        if receipt.get(collection) != address.collection:
-            continue
-        for file in receipt.get("files_list") or ():
-            path = str(file.get(side) or "")
-            clean = normalised(path)
-            if clean == top or clean.startswith(top + "/"):
-                paths.add(path)
-    return address, sorted(paths)
+        if receipt.get(collection) == address.collection:
+            files += [str(file.get(side) or "") for file in receipt.get("files_list") or ()]
+    return address, sorted({*below(address, files)})
+
+
+def below(address: Address, paths: Iterable[str]) -> list[str]:
+    """Those of the paths that are at or below the address; none for the top of a collection, or a home directory."""
+    top = normalised(address.path).rstrip("/")
+    if not top or address.path in ("~", "/~/"):
+        return []
+    return [path for path in paths if normalised(path) == top or normalised(path).startswith(top + "/")]
+
+
+def paths_used(plan: Plan, symbols: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Collection and path of everything that the chain reads or writes. Of a path that differs in each element of an array,
+    what they have in common."""
+    values = {**dict.fromkeys("Aa", _EACH), **symbols}
+    found = []
+    for step in plan.steps:
+        for template in (step.source, step.destination) if step.kind != CLEANUP else ():
+            common, cut, _ = expand(template, values).partition(_EACH)
+            address = resolve.address(common.rpartition("/")[0] + "/" if cut else common)
+            found.append((address.collection, address.path))
+    return found
+
+
+#: Stands for what differs in each element; no path has it.
+_EACH = "\ue000"
 
 
 def clean(
-    plan: Plan, step: Step, receipts: Mapping[str, Mapping[str, Any]], symbols: Mapping[str, str], scope: str
+    plan: Plan, step: Step, address: Address, paths: Iterable[str], symbols: Mapping[str, str], scope: str
 ) -> Move:
-    """Delete what a cleanup step covers, exactly once, and look at it."""
+    """Delete these paths for a cleanup step, exactly once, and look at it."""
     try:
-        address, paths = covered(step, receipts, symbols)
         if not paths:
             return Move(SKIPPED, cause="no receipt of this chain covers a file there")
         request = requests.delete(
@@ -262,6 +316,6 @@ def clean(
         )
         entry = submitting.submit(request, Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)).entry
     except Problem as problem:
-        return _of_problem(problem)
+        return of_problem(problem)
     found = _looked_at(plan, [step], {step.name: entry}, False)[step.name]
     return found if isinstance(found, Move) else of_outcome(found)

@@ -18,6 +18,11 @@ LOGIN = "login"
 INLINE = "inline"
 STAGINGS = (JOBS, LOGIN, INLINE)
 
+#: What becomes of a job whose hold the user releases while its data is being staged.
+CANCEL = "cancel"
+LET_RUN = "let-run"
+ON_EARLY_RELEASE = (CANCEL, LET_RUN)
+
 #: Symbols that differ from one job of the same script to the next.
 PER_JOB = ("j", "A", "a")
 
@@ -56,6 +61,7 @@ class Staging:
     poll: float | None = None
     fault_grace: float | None = None
     stop_before: float | None = None
+    on_early_release: str = CANCEL
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Plan:
     """Everything about a chain that does not change while it runs.
 
     `script` is where the user's script was, `copy` the one that is submitted (same bytes, below the chain's directory, so
-    that a job can be told by its command). `launcher` starts globuswrap on any node; `environment` is what stage jobs set.
+    that a job can be told by its command). `launcher` starts globuswrap on any node; `environment` is what stage jobs set. `key`
+    is that of `submit --key`, and this is the chain of its `submission`-th use; `once` keeps its record for good.
     """
 
     id: str
@@ -80,6 +87,9 @@ class Plan:
     launcher: tuple[str, ...] = ("globuswrap",)
     environment: Mapping[str, str] = field(default_factory=dict)
     held_by_user: bool = False
+    key: str = ""
+    submission: int = 0
+    once: bool = False
     schema: str = SCHEMA
 
     def of(self, kind: str) -> tuple[Step, ...]:

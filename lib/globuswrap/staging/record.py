@@ -27,7 +27,7 @@ from typing import Any
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import plan as plans
 from globuswrap.staging.plan import Plan
-from globuswrap.system import files
+from globuswrap.system import files, records
 
 
 def root() -> Path:
@@ -74,17 +74,10 @@ class Chain:
         if known is not None:
             return known, False
         content = {"at": time.time(), "host": socket.gethostname(), **content}
-        temporary = files.write_temporary(self.facts_directory, json.dumps(content, indent=1) + "\n")
-        try:
-            os.link(temporary, final)
-        except FileExistsError:
-            if os.stat(temporary).st_nlink != 2:
-                known = _load(final)
-                return known if known is not None else content, False
-        finally:
-            os.unlink(temporary)
-        files.sync_directory(self.facts_directory)
-        return content, True
+        if records.write_once(final, records.dump(content)):
+            return content, True
+        known = _load(final)
+        return known if known is not None else content, False
 
     def facts(self, prefix: str = "") -> dict[str, dict[str, Any]]:
         """All facts whose names start so, by name."""
@@ -127,18 +120,23 @@ class Chain:
 
 
 def create(plan: Plan, texts: Mapping[str, tuple[str | bytes, int]]) -> Chain:
-    """Write a new chain: the files `texts` (name below the directory -> content and mode), the plan, generation 1."""
-    directory = root() / plan.id
-    files.private_directory(root())
-    directory.mkdir(mode=0o700)
+    """Write a new chain, whole or not at all: the files `texts` (name below the directory -> content and mode), the plan,
+    generation 1. Of two callers one wins, and both get its chain."""
+    temporary = files.private_directory(root()) / f".tmp-{plan.id}-{uuid.uuid4().hex[:8]}"
     for name, (content, mode) in texts.items():
-        path = directory / name
+        path = temporary / name
         files.private_directory(path.parent)
         files.write_atomic(path, content, mode)
-    files.private_directory(directory / "g1")
-    files.write_atomic(directory / "chain.json", plan.to_json())
+    files.private_directory(temporary / "g1")
+    files.write_atomic(temporary / "chain.json", plan.to_json())
+    try:
+        os.rename(temporary, root() / plan.id)
+    except OSError:
+        if not exists(plan.id):
+            raise
+        shutil.rmtree(temporary, ignore_errors=True)
     files.sync_directory(root())
-    return Chain(plan, directory, 1)
+    return load(plan.id)
 
 
 def load(chain_id: str) -> Chain:
@@ -168,7 +166,7 @@ def ids() -> list[str]:
         names = os.listdir(root())
     except FileNotFoundError:
         return []
-    known = [name for name in names if (root() / name / "chain.json").is_file()]
+    known = [name for name in names if not name.startswith(".") and exists(name)]
     return sorted(known, key=lambda name: (root() / name / "chain.json").stat().st_mtime)
 
 

@@ -80,7 +80,7 @@ def plan_of(script: Path, wishes: Wishes, arguments: Sequence[str], environ: Map
 #: Keys of [staging]; those of `#GLOBUS set` say `staging` for `mode`.
 KEYS = (
     *("mode", "stage-partition", "stage-queue", "stage-account", "stage-time", "poll", "fault-grace", "stop-before"),
-    "staging",
+    *("on-early-release", "staging"),
 )
 
 
@@ -111,6 +111,10 @@ def staging_of(wishes: Wishes, said: Mapping[str, str], scheduler: str) -> Stagi
     poll = first(wishes.poll, "poll")
     grace = first(wishes.fault_grace, "fault-grace")
     margin = first(None, "stop-before")
+    early = first(None, "on-early-release") or plans.CANCEL
+    if early not in plans.ON_EARLY_RELEASE:
+        choices = " or ".join(f"on-early-release={each}" for each in plans.ON_EARLY_RELEASE)
+        raise UsageProblem("bad-early-release", f"on-early-release={early} is not valid", f"use {choices}")
     return Staging(
         mode,
         first(wishes.partition, *queue),
@@ -119,6 +123,7 @@ def staging_of(wishes: Wishes, said: Mapping[str, str], scheduler: str) -> Stagi
         None if poll is None else units.duration(poll),
         None if grace is None else units.duration(grace),
         None if margin is None else units.duration(margin),
+        early,
     )
 
 

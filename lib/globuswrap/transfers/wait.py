@@ -276,10 +276,10 @@ def _settled(
         ended = outcome.with_path(ended, events)
     skipped: list[dict[str, Any]] | None = []
     if not gone and ended.name == "succeeded-with-skips":
-        skipped = _listed(task_id, "--skipped-errors", queries.SKIPPED, patience)
+        skipped = listed(task_id, "--skipped-errors", queries.SKIPPED, patience)
     files = None
     if patience.receipt_files and not gone and document.get("type") != "DELETE":
-        files = _listed(task_id, "--successful-transfers", queries.COPIED, patience)
+        files = listed(task_id, "--successful-transfers", queries.COPIED, patience)
     submission = _submission(entry.claim) if entry is not None else None
     document = receipt.build(
         document, ended.name, ended.cause, submission=submission, events=events, skipped=skipped, files=files
@@ -289,7 +289,7 @@ def _settled(
     return replace(ended, receipt=document)
 
 
-def _listed(task_id: str, which: str, query: str, patience: Patience) -> list[dict[str, Any]] | None:
+def listed(task_id: str, which: str, query: str, patience: Patience) -> list[dict[str, Any]] | None:
     """A list of a finished task; None if it cannot be read (its history may be deleted), which is not an empty list."""
     try:
         answer = command.retrying(lambda: command.call("task", "show", task_id, which), patience.retry_for)

@@ -26,7 +26,7 @@ _JOB = re.compile(
     r"JobId=(?P<id>\d+) (?:ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\S+) (?:ArrayTaskThrottle=\S+ )?)?"
     r"(?:HetJobId=\S+ )?(?:HetJobOffset=\S+ )?(?:HetJobIdSet=\S+ )?"
     r"JobName=(?P<name>.*?) UserId=(?P<user>[^(]*)\(\d+\) GroupId=\S+ MCS_label=.*?"
-    r" Account=(?P<account>\S+) QOS=(?P<qos>\S+) (?:WCKey=\S* )?"
+    r" Priority=(?P<priority>\d+) .*?Account=(?P<account>\S+) QOS=(?P<qos>\S+) (?:WCKey=\S* )?"
     r"JobState=(?P<state>\S+) Reason=(?P<reason>.*?) Dependency=(?P<dependency>.*?)"
     r" Requeue=.*? ExitCode=(?P<exit>\d+:\d+) .*? Partition=(?P<partition>\S+) .*? WorkDir=(?P<workdir>.*?)"
     r"(?= (?:AdminComment|SystemComment|Comment|StdErr)=|$)",
@@ -114,7 +114,8 @@ def state_of(job_id: str, jobs: Sequence[dict[str, str]]) -> JobState:
 def _phase(job: dict[str, str]) -> str:
     state = job["state"]
     if state in _WAITING:
-        return base.HELD if job["reason"] == "JobHeldUser" else base.WAITING
+        # Not by its reason: a held job that also waits for another one says `Dependency`.
+        return base.HELD if job["priority"] == "0" else base.WAITING
     if state in _RUNNING:
         return base.RUNNING
     if state == "COMPLETED" or state in _ENDED_BADLY:
@@ -186,9 +187,10 @@ class Slurm:
         return {job_id: state_of(job_id, self._rows(job_id)) for job_id in job_ids}
 
     def release(self, job_id: str) -> None:
-        """Release the user's hold; of a job that is not held (any more) this is success."""
+        """Release the user's hold; of a job that is not held (any more), or by an administrator, this is success."""
         done = base.ran(("scontrol", "release", job_id))
-        if done.code != 0 and self.states([job_id])[job_id].phase == base.HELD:
+        state = self.states([job_id])[job_id] if done.code != 0 else None
+        if state is not None and state.phase == base.HELD and state.reason != "JobHeldAdmin":
             raise base.refused(done, f"job {job_id} cannot be released", f"scontrol release {job_id}")
 
     def cancel(self, job_ids: Iterable[str]) -> None:

@@ -1,0 +1,159 @@
+"""What a chain must not do when somebody else has ended it a moment ago, or when not all of it went well.
+
+The other process comes in between at a place that the test names: what it does is done from there, by the real functions,
+against a sandbox and the PBS double.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import run
+from globuswrap.cli.sandbox import Sandbox
+from globuswrap.staging import chain as chains
+from globuswrap.staging import moves, record
+from globuswrap.staging.record import Chain
+from globuswrap.staging.schedulers import base
+from globuswrap.staging.schedulers.pbs import Pbs
+from globuswrap.staging.submission import Wishes, plan_of
+from globuswrap.system import records
+from slurm.cluster import PbsCluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+LINES = "#GLOBUS stage-in archive:/in/ scratch:/in/\n#GLOBUS stage-out scratch:/out/ results:/out/\n"
+
+
+@dataclass
+class Place:
+    box: Sandbox
+    cluster: PbsCluster
+    work: Path
+
+    def create(self, mode: str, lines: str = LINES) -> Chain:
+        """A chain of a job that leaves a file `ran`; nothing is submitted yet."""
+        script = self.work / "job.sh"
+        script.write_text(f"#!/bin/bash\n#PBS -o /dev/null -j oe\n{lines}touch '{self.work}/ran'\n")
+        plan, content = plan_of(script, Wishes("pbs", mode, poll="1"), (), os.environ)
+        return chains.create(plan, content)
+
+    def states(self) -> dict[str, str]:
+        return {job_id: job["job_state"] for job_id, job in self.cluster.jobs().items()}
+
+
+@pytest.fixture
+def place(
+    new_sandbox: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded_globus: str
+) -> Place:
+    """The surroundings of a login node, in this very process."""
+    box, cluster = new_sandbox(), PbsCluster(tmp_path / "server")
+    for name, value in {**box.env, **cluster.env}.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        elif name != "PATH":
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{cluster.env['PATH']}:{box.env.get('PATH') or ''}")
+    monkeypatch.setenv("GLOBUSWRAP_GLOBUS", loaded_globus)
+    monkeypatch.chdir(tmp_path)
+    source = box.collections["archive"].path / "in"
+    source.mkdir()
+    (source / "a").write_text("a\n")
+    return Place(box, cluster, tmp_path)
+
+
+def test_a_job_is_not_released_after_its_chain_has_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = place.create("login")
+    place.box.control.progress("held")
+    chains.start(chain)
+    place.box.control.progress("at-once")
+    released: list[str] = []
+    monkeypatch.setattr(Pbs, "release", lambda self, job_id: released.append(job_id))
+    write_once = records.write_once
+
+    def canceled_then(path: Path, text: str) -> bool:
+        mine = write_once(path, text)
+        if path.name == "step.stage-in.1":
+            chains.cancel(chain.id)
+        return mine
+
+    monkeypatch.setattr(records, "write_once", canceled_then)
+    for _ in range(50):
+        standing = chains.tend(chain)
+        if standing.ended:
+            break
+    assert standing.ended and standing.exit_code == 5
+    assert released == [] and chain.fact("releasing") is None
+    assert set(place.states().values()) == {"F"}
+
+
+def test_a_stage_job_submitted_while_the_chain_ends_is_canceled(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who ends the chain cannot know its id yet."""
+    place.box.control.progress("held")
+    chain = place.create("jobs")
+    real = Pbs.submit
+
+    def submit(self: Pbs, command: tuple[str, ...], cwd: str | None = None) -> str:
+        if not command[-1].endswith("/stage.sh"):
+            return real(self, command, cwd)
+        job_id = real(self, ("qsub", "-h", *command[1:]), cwd)  # held, or it would end by itself
+        monkeypatch.setattr(Pbs, "find", lambda self, directory: {})
+        chains.cancel(chain.id)
+        return job_id
+
+    monkeypatch.setattr(Pbs, "submit", submit)
+    chains.start(chain)
+    assert chain.fact("ended") and chain.fact("job.stage.1")
+    assert set(place.states().values()) == {"F"}, place.states()
+
+
+def test_a_task_submitted_while_the_chain_ends_is_canceled(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.box.control.progress("held")
+    chain = place.create("login")
+    real = moves.look
+
+    def look(*arguments: Any, **rest: Any) -> dict[str, moves.Move]:
+        chains.cancel(chain.id)
+        return real(*arguments, **rest)
+
+    monkeypatch.setattr(moves, "look", look)
+    chains.start(chain)
+    (task,) = place.box.control.tasks()
+    assert task["status"] == "FAILED", task
+    assert (record.load(chain.id).fact("step.stage-in.1") or {})["outcome"] == "cancelled"
+    assert set(place.states().values()) == {"F"}
+
+
+def test_nothing_is_cleaned_up_when_a_stage_out_failed(sandbox: Sandbox, tmp_path: Path) -> None:
+    source = sandbox.collections["archive"].path / "in"
+    source.mkdir()
+    (source / "a").write_text("a\n")
+    scratch = sandbox.collections["scratch"].path
+    script = tmp_path / "job.sh"
+    script.write_text(
+        "#!/bin/bash\n#GLOBUS stage-in archive:/in/ scratch:/in/\n#GLOBUS stage-out scratch:/out/ results:/out/\n"
+        "#GLOBUS stage-out scratch:/missing/ results:/missing/\n#GLOBUS cleanup scratch:/in/\n#GLOBUS cleanup scratch:/out/\n"
+        f"mkdir '{scratch}/out'; echo result >'{scratch}/out/r'\n"
+    )
+    options = ("--no-check", "--scheduler", "local", "--fault-grace", "0", "--poll", "1")
+    done = run(sandbox, "submit", *options, str(script), cwd=str(tmp_path))
+    assert done.returncode == 5 and "stage-out.2" in done.stderr, done.stderr
+    assert (scratch / "in" / "a").exists() and (scratch / "out" / "r").exists()
+    assert [task["type"] for task in sandbox.control.tasks()] == ["TRANSFER"] * 3
+
+
+def test_a_job_is_released_once_its_data_is_there(place: Place) -> None:
+    """The way without anyone in between: the tests above would see a release."""
+    chain = place.create("login")
+    standing = chains.start(chain)
+    for _ in range(50):
+        if standing.waits_for == chains.JOB or standing.ended:
+            break
+        standing = chains.tend(chain)
+    job_id = str((chain.fact("job.compute") or {})["id"])
+    assert chain.fact("released") and Pbs().states([job_id])[job_id].phase != base.HELD
