@@ -252,7 +252,7 @@ def test_a_refused_submission_does_not_use_up_its_key(new_sandbox: Callable[...,
 
 @pytest.mark.parametrize(
     ("words", "name"),
-    [(("--key", ""), "bad-key"), (("--once",), "bad-usage"), (("--key", "k", "--resume", "c1"), "bad-usage")],
+    [(("--key", ""), "bad-key"), (("--once",), "once-needs-key"), (("--key", "k", "--resume", "c1"), "bad-usage")],
 )
 def test_a_key_that_makes_no_sense(sandbox: Sandbox, tmp_path: Path, words: tuple[str, ...], name: str) -> None:
     cwd = local(sandbox, tmp_path, "true\n")

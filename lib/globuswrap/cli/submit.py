@@ -88,7 +88,7 @@ def submit(
     if key is not None and not key.strip():
         raise UsageProblem("bad-key", "--key is empty", "name the submission: --key NAME")
     if once and key is None:
-        raise UsageProblem("bad-usage", "--once needs --key", "name the submission: --key NAME --once")
+        raise UsageProblem("once-needs-key", "--once needs --key", "name the submission: --key NAME --once")
     wishes = Wishes(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)
     plan, content = plan_of(Path(job_script), wishes, scheduler_arguments or (), os.environ)
     if dry_run:

@@ -53,6 +53,7 @@ ln -s "$$:$_gw_start:$_gw_where" "$_gw_run.run" 2>/dev/null || exit 0
 if [ -e "$_gw_base.done" ] || ! [ -e "$_gw_base.trigger" ]; then rm -f "$_gw_run.run"; exit 0; fi
 "$@"
 _gw_code=$?
+umask 077
 if [ "$_gw_code" -eq 0 ]; then
   mv -f "$_gw_base.trigger" "$_gw_base.done"
 else
@@ -277,7 +278,7 @@ class Ledger:
         """Start attempt `number`, unless someone else takes it first."""
         base = self.path(trigger.key, "trigger").with_suffix("")
         env: dict[str, str | None] = {"GLOBUSWRAP_TRIGGER": trigger.key, "GLOBUSWRAP_TRIGGER_PATH": trigger.path}
-        with self.path(trigger.key, f"{number}.log").open("ab") as output:
+        with open(self.path(trigger.key, f"{number}.log"), "ab", opener=files.private) as output:
             return process.start(
                 ("/bin/sh", "-c", WRAPPER, "globuswrap-trigger", str(base), str(number), self.where, *argv),
                 env=env,
