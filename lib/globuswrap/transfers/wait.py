@@ -220,7 +220,7 @@ class _Waited:
         first = self._first()
         files = None
         if patience.receipt_files and known is None and document.get("type") != "DELETE":
-            files = _listed(self.task_id, "--successful-transfers", queries.COPIED, patience)
+            files = listed(self.task_id, "--successful-transfers", queries.COPIED, patience)
         if first is not None:
             if files is not None:
                 first = journal.record(first, "receipt", {**(first.receipt or {}), "files_list": files})
@@ -232,7 +232,7 @@ class _Waited:
         ended = known if known is not None else self._ended(document, events, patience)
         skipped: list[dict[str, Any]] | None = []
         if ended.name == "succeeded-with-skips":
-            skipped = _listed(self.task_id, "--skipped-errors", queries.SKIPPED, patience)
+            skipped = listed(self.task_id, "--skipped-errors", queries.SKIPPED, patience)
         submission = _submission(self.entry.claim) if self.entry is not None else None
         built = receipt.build(
             document, ended.name, ended.cause, submission=submission, events=events, skipped=skipped, files=files
