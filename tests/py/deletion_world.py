@@ -199,7 +199,7 @@ class World:
         storage, top = self.place(*address.rstrip("/").split(":", 1))
         known = {**dict.fromkeys(self.directories[storage]), **self.storage[storage]}
         below = {path[len(top) + 1 :]: entry for path, entry in known.items() if path.startswith(f"{top}/")}
-        if not below and top not in ("", "/d", "/p", "/p/d"):
+        if not below and top not in ("", "/d", "/p", "/p/d", *self.directories[storage]):
             raise Absent("not-found", "", "")
         rows = {}
         for name, entry in below.items():
@@ -283,8 +283,8 @@ class World:
         while not actor.ended:
             self.run(actor)
 
-    def play(self, *, kills: bool = True) -> None:
-        """Until every process has ended: some step of some process, a task, time, a kill, a suspension."""
+    def play(self, *, kills: bool = True) -> list[BaseException]:
+        """Until every process has ended: some step of some process, a task, time, a kill, a suspension. What they ended with."""
         while living := [each for each in self.actors if not each.ended]:
             dice = self.random.random()
             awake = [each for each in living if each.asleep_until <= self.now]
@@ -301,7 +301,9 @@ class World:
                 self.now += self.random.choice((1.0, 30.0, 1_000.0)) if awake else 1_000.0
             else:
                 self.run(self.random.choice(awake))
+        problems = [each.problem for each in self.actors if each.problem is not None]
         self.actors.clear()
+        return problems
 
 
 # what the processes do
@@ -355,7 +357,9 @@ def world_of(seed: int, state: Path) -> Iterator[World]:
             actor = threading.current_thread()
             if isinstance(actor, Actor):
                 actor.asleep_until = world.now + seconds
-            world.step("sleeps")
+                world.step("sleeps")
+            else:
+                world.now += seconds
 
         def stepping(module: Any, name: str) -> None:
             real = getattr(module, name)

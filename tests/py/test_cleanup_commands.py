@@ -19,6 +19,7 @@ from command_line import run, run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.deletion import storage, uses
+from slurm.cluster import until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
 
@@ -216,6 +217,33 @@ def test_two_cleanups_at_once_of_both_ends_leave_a_copy_of_each_file(box: Sandbo
     run_json(box, "cleanup", "--under", "archive:/run", "--yes")
     run_json(box, "cleanup", "--under", "share:/run", "--yes")
     assert copies(box, "archive", "share") == dict.fromkeys("abcdefgh", 1)
+
+
+@pytest.mark.parametrize("after", [1, *(pytest.param(number, marks=pytest.mark.chaos) for number in range(2, 12))])
+def test_two_cleanups_of_which_one_is_killed_leave_a_copy_of_each_file(
+    new_sandbox: Callable[..., Sandbox], after: int
+) -> None:
+    """kill -9 when Globus has answered so many of its requests; its task, if there is one, waits until the other has ended."""
+    box = unmounted(new_sandbox(collections=("archive", "share")))
+    box.control.advance_clock(3600)
+    source(box, *"abcd")
+    deliver(box, "--receipt-files", "--preserve-timestamp")
+    box.control.progress("held")
+    before = len(box.control.requests("transfer"))
+    with open(os.devnull, "w") as nowhere:
+        one = subprocess.Popen(
+            [support.LAUNCHER, "cleanup", "--under", "archive:/run", "--yes"],
+            env=environment(box),
+            stdout=nowhere,
+            stderr=nowhere,
+        )
+        until(lambda: len(box.control.requests("transfer")) >= before + after or one.poll() is not None, "it has asked")
+        one.kill()
+        one.wait()
+    run(box, "cleanup", "--under", "share:/run", "--yes", "--timeout", "1s")
+    box.control.progress("at-once")
+    until(lambda: all(each["status"] != "ACTIVE" for each in box.control.tasks()), "all tasks have ended")
+    assert set(copies(box, "archive", "share")) == set("abcd")
 
 
 def test_a_deletion_that_timed_out_still_counts(box: Sandbox) -> None:

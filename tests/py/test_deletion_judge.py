@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 import support
 from globuswrap.collections.address import Address
-from globuswrap.deletion import carry_out, evidence
+from globuswrap.deletion import carry_out, evidence, judge
 from globuswrap.deletion.evidence import Evidence, View
-from globuswrap.deletion.judge import Plan, Seen, Verdict
+from globuswrap.deletion.judge import Copy, Plan, Proof, Seen, Verdict, Write
+from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
 
 HERE, THERE = "here", "there"
@@ -370,3 +371,77 @@ def test_a_directory_above_that_became_a_link_leads_to_other_files(tmp_path: Pat
     pair.place(HERE, "/top/a").symlink_to(pair.place(HERE, "/top/b"))
     found = pair.plan(HERE, ["/top/a/run"])
     assert [each.reason for each in found.verdicts] == ["is reached through a symbolic link made since task task-0"]
+
+
+# the rules, one by one
+
+PROOF = Proof("t1", "/x/1", "there", "/y/1", REQUESTED, COMPLETED, REQUESTED, False)
+GOOD = Copy(Seen("file", 1, OLD))
+
+
+def test_copies_that_are_as_they_were_prove_each_other() -> None:
+    assert judge.against(PROOF, GOOD, GOOD) == ""
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "reason"),
+    [
+        (Copy(None), GOOD, "has just changed"),
+        (GOOD, Copy(None), "is gone"),
+        (GOOD, Copy(Seen("dir")), "no regular file"),
+        (GOOD, Copy(Seen("file", 2, OLD)), "another size"),
+        (Copy(Seen("file", 1, REQUESTED)), GOOD, "was written in the same second in which task t1 was requested"),
+        (Copy(Seen("file", 1, REQUESTED + 1)), GOOD, "was modified since"),
+        (
+            GOOD,
+            Copy(Seen("file", 1, COMPLETED)),
+            "the other copy was written in the same second in which task t1 ended",
+        ),
+        (GOOD, Copy(Seen("file", 1, COMPLETED + 0.9)), "the other copy was written in the same second"),
+        (GOOD, Copy(Seen("file", 1, COMPLETED + 1)), "the other copy was modified since"),
+        (GOOD, Copy(Seen("file", 1, float("inf"))), "the other copy was modified since"),
+        (Copy(GOOD.seen, changed=REQUESTED + 0.5), GOOD, "was written in the same second"),
+        (Copy(GOOD.seen, changed=REQUESTED + 1), GOOD, "(its inode)"),
+        (GOOD, Copy(GOOD.seen, changed=float("inf")), "(its inode)"),
+        (Copy(GOOD.seen, new_link=True), GOOD, "symbolic link"),
+        (GOOD, Copy(GOOD.seen, new_link=True), "the other copy is reached through a symbolic link"),
+    ],
+)
+def test_what_is_not_as_it_was_proves_nothing(mine: Copy, other: Copy, reason: str) -> None:
+    assert reason in judge.against(PROOF, mine, other)
+
+
+@pytest.mark.parametrize(
+    ("write", "void"),
+    [
+        (Write("t2", "there", REQUESTED + 50, COMPLETED + 50, frozenset({"/y/1"})), True),
+        (Write("t2", "there", REQUESTED + 50, COMPLETED + 50, frozenset({"/y/2"})), False),
+        (Write("t2", "here", REQUESTED + 50, COMPLETED + 50, frozenset({"/x/1"})), True),
+        (Write("t2", "elsewhere", REQUESTED + 50, COMPLETED + 50, frozenset({"/y/1"})), False),
+        (Write("t2", "there", REQUESTED + 50, COMPLETED + 50, tops=("/y",)), True),
+        (Write("t2", "there", REQUESTED + 50, COMPLETED + 50, tops=("/z",)), False),
+        (Write("t2", "there", REQUESTED + 50, COMPLETED + 50, tops=None), True),
+        (Write("t2", "there", OLD, REQUESTED - 1, tops=None), False),
+        (Write("t2", "there", OLD, REQUESTED, tops=None), False),
+        (Write("t2", "there", OLD, REQUESTED + 1, tops=None), True),
+        (Write("t2", "there", REQUESTED, REQUESTED, tops=None), True),
+        (Write("t2", "there", float("inf"), float("inf"), tops=None), True),
+        (Write("t1", "there", REQUESTED, COMPLETED, frozenset({"/y/1"})), False),
+    ],
+)
+def test_the_newest_transfer_that_wrote_there_decides(write: Write, void: bool) -> None:
+    assert bool(judge.voided(("here", "/x/1"), PROOF, [write])) is void
+
+
+def test_what_earlier_deliveries_left_goes_and_the_rest_stays() -> None:
+    def reason(seen: Seen, *writes: Write, using: Sequence[Use] = ()) -> str:
+        return judge.delivered(("here", "/x/1"), seen, writes, using).reason
+
+    ours = Write("t1", "here", REQUESTED, COMPLETED, frozenset({"/x/1"}))
+    old = Seen("file", 1, OLD)
+    assert reason(old, ours) == ""
+    assert "no receipt" in reason(old) and "no receipt" in reason(old, Write("t2", "here", OLD, LATER, tops=("/x",)))
+    assert "same second" in reason(Seen("file", 1, COMPLETED), ours)
+    assert "modified since" in reason(Seen("file", 1, LATER), ours)
+    assert reason(Seen("link"), ours) == "is a link"
+    assert "in use by chain c1" in reason(old, ours, using=[Use("chain c1", "here", "/x")])

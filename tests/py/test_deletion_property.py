@@ -9,7 +9,9 @@ import pytest
 
 import deletion_world
 from deletion_world import NAMES, OLD, TOP, World, world_of
-from globuswrap.deletion import announcements
+from globuswrap.deletion import announcements, storage
+from globuswrap.errors import Interrupted, Refused, TryLater, UsageProblem
+from globuswrap.globus import command
 
 PAIRS = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "twin"), ("twin", "b"), ("b", "twin")]
 
@@ -54,7 +56,7 @@ def settle(world: World) -> None:
     world.now += 10 * announcements.LASTS
     for collection in ("a", "b", "c", "twin"):
         world.start(f"last cleanup {collection}", lambda where=collection: last_cleanup(world, where))
-        world.play(kills=False)
+        world.defects += [f"the last cleanup of {collection}: {each!r}" for each in world.play(kills=False)]
     if announcements.announced():
         left = [each for each in announcements.announced() if each.created > world.now - announcements.LASTS]
         world.defects += [f"{each.deletes} is still announced" for each in left]
@@ -75,6 +77,46 @@ def run(seeds: range) -> None:
         with tempfile.TemporaryDirectory() as state:
             world = schedule(seed, Path(state))
             assert not world.defects, (seed, world.defects, world.trace)
+
+
+def test_a_deletion_of_the_same_storage_by_another_name_is_in_the_way(tmp_path: Path) -> None:
+    """The other copy of b:/d/1 is a:/p/d/1, which is twin:/d/1, which another process is about to delete."""
+    with world_of(0, tmp_path) as world:
+        world.storage["A"]["/p/d/1"] = ("content 1", OLD)
+        world.deliver("a", "b", name="1")
+        other = announcements.announce("twin", {"/d/1": ("c", "/d/1")})
+        assert [each.later for each in deletion_world.cleanup("b").kept] == [True]
+        announcements.withdraw(other)
+        with pytest.raises(TryLater, match="still running"):
+            deletion_world.cleanup("b", timeout=0.0)
+
+
+@pytest.mark.parametrize("ends", [UsageProblem("x", "", ""), Interrupted(15)])
+def test_a_probe_is_removed_also_when_the_run_fails_or_is_interrupted(tmp_path: Path, ends: BaseException) -> None:
+    with world_of(0, tmp_path) as world:
+        with pytest.raises(type(ends)), storage.probing() as probes:
+            assert probes.same(("a", "/p/d/1"), ("b", "/d/1")) is False
+            assert probes.same(("a", "/p/d/1"), ("twin", "/d/1")) is True
+            assert [path.startswith(f"/p/d/{storage.PREFIX}") for path in world.directories["A"]] == [True]
+            raise ends
+        for task_id in world.tasks:
+            world.carry_out(task_id)
+        assert world.directories["A"] == set()
+
+
+def test_where_no_probe_can_be_made_nothing_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that was never made is found nowhere: not a sign of two storages, for no pair of directories."""
+    with world_of(0, tmp_path):
+        call = command.call
+
+        def refusing(*args: str, **rest: object) -> object:
+            if args[0] == "mkdir":
+                raise Refused("denied", "", "")
+            return call(*args)
+
+        monkeypatch.setattr(command, "call", refusing)
+        with storage.probing() as probes:
+            assert [probes.same(("a", "/p/d/1"), (other, "/d/1")) for other in ("b", "c", "b")] == [None] * 3
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -227,9 +227,9 @@ def against(proof: Proof, mine: Copy, other: Copy) -> str:
     ):
         assert copy.seen is not None
         changed = copy.changed if copy.changed is not None else float("-inf")
-        if copy.seen.modified // 1 > limit // 1:
+        if copy.seen.modified >= limit // 1 + 1:
             return f"{what}was modified {since}{tail}"
-        if changed // 1 > limit // 1 or changed == float("inf"):
+        if changed >= limit // 1 + 1:
             return f"{what}was replaced or changed {since} (its inode){tail}"
         if max(copy.seen.modified, changed) >= limit // 1:
             return (
