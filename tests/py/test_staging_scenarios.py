@@ -731,6 +731,7 @@ def test_many_at_once(new_site: Callable[..., Site]) -> None:
 @pytest.mark.parametrize("mode", ["jobs", "login"])
 def test_cleanup_deletes_what_receipts_cover(new_site: Callable[..., Site], mode: str) -> None:
     site = new_site(mode)
+    site.box.control.advance_clock(3600)  # what is to count as older than a task has to be so by more than a second
     lines = """\
     #GLOBUS stage-in archive:/in/ scratch:/%j/in/
     #GLOBUS stage-out scratch:/%j/out/ results:/out/
@@ -743,6 +744,17 @@ def test_cleanup_deletes_what_receipts_cover(new_site: Callable[..., Site], mode
     top = site.box.collections["scratch"].path / site.job
     assert [str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()] == ["in/new one"]
     assert (site.box.collections["archive"].path / "in" / "c").exists()
+
+
+def test_cleanup_keeps_what_has_no_other_copy_any_more(new_site: Callable[..., Site]) -> None:
+    site = new_site("login")
+    site.box.control.advance_clock(3600)
+    lines = "    #GLOBUS stage-in archive:/in/ scratch:/%j/in/\n    #GLOBUS cleanup scratch:/%j/\n"
+    original = site.box.collections["archive"].path / "in" / "c"
+    site.submit(site.script(site.body(f"rm '{original}'"), lines=lines))
+    site.ended()
+    top = site.box.collections["scratch"].path / site.job / "in"
+    assert [str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()] == ["c"]
 
 
 def test_login_expires_and_comes_back(new_site: Callable[..., Site]) -> None:

@@ -45,6 +45,8 @@ def end(directory: Path, name: str, process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture
 def shared(sandbox: Sandbox) -> Path:
+    # Globus reports whole seconds: what is to count as older than a task has to be so by more than one.
+    sandbox.control.advance_clock(3600)
     source = sandbox.collections["archive"].path / "in"
     (source / "sub").mkdir(parents=True)
     (source / "a").write_text("a\n")

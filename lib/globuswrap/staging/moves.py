@@ -13,13 +13,16 @@ from globuswrap import config
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address, normalised
 from globuswrap.collections.kinds import kind_of
+from globuswrap.deletion import carry_out, evidence
+from globuswrap.deletion.carry_out import Sending
+from globuswrap.deletion.judge import Verdict
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import command as globus
 from globuswrap.globus import queries
 from globuswrap.globus.faults import Absent
 from globuswrap.staging.directives import expand, printable
 from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
-from globuswrap.system import units
+from globuswrap.system import log, units
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
@@ -304,18 +307,26 @@ _EACH = "\ue000"
 def clean(
     plan: Plan, step: Step, address: Address, paths: Iterable[str], symbols: Mapping[str, str], scope: str
 ) -> Move:
-    """Delete these paths for a cleanup step, exactly once, and look at it."""
+    """Delete those of these paths that may go, for a cleanup step, exactly once, and look at it."""
+    wanted = sorted({normalised(path) for path in paths})
+    if not wanted:
+        return Move(SKIPPED, cause="no receipt of this chain covers a file there")
+
+    def again(left: Iterable[str]) -> list[Verdict]:
+        return carry_out.judged(evidence.gather(address.collection, None, owner=plan.id), left, evidence.View())
+
+    notify = config.load().settings.notify
+    patience = Patience(timeout=0.0, retry_for=0.0)
+    sending = Sending(_label(step, symbols), key(scope, step), plan.id, notify, patience)
     try:
-        if not paths:
-            return Move(SKIPPED, cause="no receipt of this chain covers a file there")
-        request = requests.delete(
-            [replace(address, path=path) for path in paths],
-            label=_label(step, symbols),
-            notify=config.load().settings.notify,
-            options=Options(ignore_missing=True),
-        )
-        entry = submitting.submit(request, Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)).entry
+        begun = carry_out.once(address.collection, wanted, again, sending)
     except Problem as problem:
         return of_problem(problem)
-    found = _looked_at(plan, [step], {step.name: entry}, False)[step.name]
+    kept = [each for each in begun.verdicts.values() if not each.delete]
+    for each in kept:
+        log.say(f"{plan.id}: {step.name}: kept {each.path}: {each.reason}")
+    if begun.submitted is None:
+        cause = f"{units.counted(len(kept), 'file')} kept, such as {kept[0].path}: {kept[0].reason}"
+        return Move(STUCK if any(each.later for each in kept) else SKIPPED, cause=cause)
+    found = _looked_at(plan, [step], {step.name: begun.submitted.entry}, False)[step.name]
     return found if isinstance(found, Move) else of_outcome(found)
