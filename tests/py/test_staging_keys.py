@@ -168,15 +168,19 @@ def test_an_sbatch_that_outlives_the_kill_makes_no_second_run(desk: Desk) -> Non
     until(lambda: not desk.cluster.queue(), lambda: str(desk.cluster.queue()))
 
 
-def test_two_at_once_are_one_chain(desk: Desk) -> None:
-    both = [desk.submit("--key", "k") for _ in range(2)]
-    said = [process.communicate(timeout=250) for process in both]
-    codes = sorted(process.returncode for process in both)
-    # One of them may be told that the other is just submitting it.
-    assert codes in ([0, 0], [0, 75]), said
-    assert all(
-        "submission-under-way" in err for process, (_, err) in zip(both, said, strict=True) if process.returncode
-    )
+def test_while_one_process_submits_another_does_not(desk: Desk) -> None:
+    """The first one's sbatch or qsub has not returned yet, so nobody can know its job."""
+    waits = "touch '{tools}/begun'\nuntil [[ -e '{tools}/go' ]]; do sleep 0.1; done\nexec '{real}' \"$@\"\n"
+    tools = wrapped(desk, waits)
+    first = desk.submit("--key", "k")
+    until((tools / "begun").exists, "the first submission")
+    desk.more.clear()
+    _, err = desk.run("--key", "k", expect=75)
+    assert "[submission-under-way]" in err, err
+    (tools / "go").touch()
+    out, err = first.communicate(timeout=250)
+    assert first.returncode == 0, (out, err)
+    assert desk.run("--key", "k")[0] == out.strip()
     assert len(desk.chains()) == 1 and len(desk.compute_jobs()) == 1
 
 
