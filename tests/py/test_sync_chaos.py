@@ -78,7 +78,7 @@ class Source:
 @pytest.mark.parametrize(
     "rounds",
     [
-        pytest.param(12, marks=[pytest.mark.slow, pytest.mark.timeout(400)]),
+        pytest.param(12, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
         pytest.param(200, marks=[pytest.mark.chaos, pytest.mark.timeout(3000)]),
     ],
 )

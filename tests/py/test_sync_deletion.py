@@ -280,6 +280,24 @@ def test_what_a_live_chain_uses_waits(mirror: Beam) -> None:
     mirror.same()
 
 
+def test_the_source_of_a_sync_that_deletes_is_not_cleaned_up(mirror: Beam) -> None:
+    """The sync would delete the copy that the cleanup relies on: both would be gone."""
+    arguments = ["--receipt-files", "--preserve-timestamp", "--wait"]
+    program = [*mirror.command("run")[:3]]
+    other = mirror.box.collection("scratch").path / "also"
+    env: dict[str, str | None] = {"PYTHONPATH": str(LAUNCHER.parents[1] / "lib")}
+    sent = mirror.box.run(
+        [*program, "transfer", "archive:/data/", "scratch:/also/", "--recursive", *arguments], env=env
+    )
+    assert sent.returncode == 0 and other.is_dir(), sent.stderr
+    before = mirror.here()
+    cleaned = mirror.box.run([*program, "cleanup", "--under", "archive:/data/", "--yes"], env=env)
+    assert mirror.here() == before and "is in use by sync beam-" in cleaned.stdout, cleaned.stdout + cleaned.stderr
+    mirror.set(delete=False)
+    mirror.quiet()
+    assert list((mirror.box.home / ".local" / "state" / "globuswrap" / "uses").iterdir()) == []
+
+
 @pytest.mark.parametrize(("old", "new"), [("readme", "README"), ("caf\u00e9", "cafe\u0301"), ("d1/f1", "D1/F1")])
 def test_a_name_that_changed_only_in_case_or_normalization_is_not_deleted(mirror: Beam, old: str, new: str) -> None:
     """A destination that ignores case has one file for both: deleted after the transfer, it would be gone."""

@@ -197,7 +197,7 @@ class _Runner:
             self.lease.renew()
 
     def run(self) -> Result:
-        self.hold_source()
+        _hold_source(self.profile, self.state)
         after = self.state.last_number()  # before anything is looked at: see State
         current = self.state.current()
         mine = current is not None and self.is_mine(current)
@@ -234,15 +234,6 @@ class _Runner:
         elif all(task.ended for task in begun.tasks):
             self.finish(begun, {})
         return self.told()
-
-    def hold_source(self) -> None:
-        """Let nobody clean up the source of a sync that deletes: the copies that this would rely on are deleted in turn."""
-        owner = f"{mirror.SYNC}{self.profile.directory.name}"
-        if not self.profile.delete:
-            uses.release(owner)
-        elif not any(each.owner == owner for each in uses.live(self.profile.source.collection)):
-            source = self.profile.source
-            uses.hold(owner, self.state.directory / "no-longer-deletes", [(source.collection, source.path)])
 
     def is_mine(self, current: Run) -> bool:
         """Is it the run under this key? Raises UsageProblem if it is, of another request."""
@@ -728,6 +719,8 @@ def baseline(
                 "the tasks of the last run are not settled, and would change the same manifest",
                 f"globuswrap sync run {profile.name} --wait",
             )
+        if not dry_run:
+            _hold_source(profile, state)
         top = os.fsencode(path.strip("/"))
 
         def inside(directory: bytes, row: bytes) -> bool:
@@ -766,6 +759,15 @@ def baseline(
                 state.set_mounts(state.mounts() | seen.mounts)
             state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
         return Recorded(changed, first, seen)
+
+
+def _hold_source(profile: Profile, state: State) -> None:
+    """Let nobody clean up the source of a sync that deletes: the copies that this would rely on are deleted in turn."""
+    owner = f"{mirror.SYNC}{profile.directory.name}"
+    if not profile.delete:
+        uses.release(owner)
+    elif not any(each.owner == owner for each in uses.live(profile.source.collection)):
+        uses.hold(owner, state.directory / "no-longer-deletes", [(profile.source.collection, profile.source.path)])
 
 
 def _counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:
