@@ -97,6 +97,19 @@ def test_what_cannot_be_listed_is_unknown_and_no_confirmation_helps(
     assert "Input/output error" in looked.unknown.shown
 
 
+def test_a_directory_whose_status_cannot_be_read_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tree(tmp_path, "x")
+
+    def broken(path: bytes) -> None:
+        raise OSError(116, "Stale file handle", path)
+
+    monkeypatch.setattr(gone.os, "lstat", broken)
+    looked = look(tmp_path, b"/d/e", b"a", confirmed=True)
+    assert looked.gone == set() and looked.unknown is not None and not looked.unknown.confirmable
+
+
 @pytest.mark.parametrize(
     ("there", "name"),
     [
