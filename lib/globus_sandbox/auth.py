@@ -42,6 +42,11 @@ SCOPES = {
 FLOWS_CLIENT = "eec9b274-0c81-4334-bdc2-54e90e689b9a"
 
 
+def invalid_grant() -> Refusal:
+    """A code or a refresh token that is not in force (recorded: 401, and this field alone)."""
+    return Refusal(401, "INVALID_GRANT", "invalid_grant", {"body": {"error": "invalid_grant"}})
+
+
 def token(kind: str, server: str, identity: str) -> str:
     return f"sandbox:{kind}:{server}:{identity}:{uuid.uuid4().hex[:12]}"
 
@@ -80,7 +85,7 @@ def split_scopes(text: str) -> list[str]:
     return [scope for scope in (*found, current) if scope]
 
 
-def token_reply(identity: str, scopes: list[str], *, refresh: bool) -> dict[str, Any]:
+def token_reply(identity: str, scopes: list[str], *, refresh: bool, id_token: str = "") -> dict[str, Any]:
     """A token response for these scopes: one token per resource server, the first at the top (recorded)."""
     by_server: dict[str, list[str]] = {}
     for scope in scopes:
@@ -97,7 +102,10 @@ def token_reply(identity: str, scopes: list[str], *, refresh: bool) -> dict[str,
         if refresh:
             one["refresh_token"] = token("refresh", server, identity)
         tokens.append(one)
-    return {**tokens[0], "other_tokens": tokens[1:]}
+    reply = {**tokens[0], "other_tokens": tokens[1:]}
+    if "openid" in scopes and id_token:
+        reply["id_token"] = id_token
+    return reply
 
 
 def identity_document(key: str, username: str, status: str = "used") -> dict[str, Any]:
@@ -217,11 +225,11 @@ def grant(state: Any, call: Call) -> Any:
 
         scopes = split_scopes(body.get("scope", ""))
         login.mend(state, scopes, {}, login=False)
-        return token_reply(client, scopes, refresh=False)
+        return token_reply(client, scopes, refresh=False, id_token=login.id_token(state, client, client))
     if kind == "refresh_token":
         parts = token_parts(body.get("refresh_token", ""))
         if parts is None or parts[0] != "refresh" or not is_active(state, body["refresh_token"]):
-            raise Refusal(400, "INVALID_GRANT", "The refresh token is not active", {"error": "invalid_grant"})
+            raise invalid_grant()
         reply = token_reply(parts[2], split_scopes(SCOPES.get(parts[1], "")) or [scope_of(parts[1])], refresh=False)
         reply["refresh_token"] = body["refresh_token"]
         return reply
@@ -325,10 +333,19 @@ def identity_of(state: Any, call: Call, server: str) -> str:
     """Who asks, by the bearer token. Raises Refusal with 401 in the shape of the service."""
     scheme, _, text = call.headers.get("authorization", "").partition(" ")
     parts = token_parts(text) if scheme.lower() == "bearer" else None
+    if call.path == "/v2/oauth2/userinfo" and parts is not None and parts[1] != server and is_active(state, text):
+        message = "Call must be authenticated"  # recorded: a token that lacks the scope
+        raise Refusal(
+            403,
+            "FORBIDDEN",
+            message,
+            {"error": "unauthorized", "error_description": "Unauthorized", "title": "Unauthorized"},
+        )
     if parts is None or parts[0] != "access" or not is_active(state, text) or (server and parts[1] != server):
         if call.service == "auth":
             raise Refusal(401, "UNAUTHORIZED", "Call must be authenticated", {"error_description": "Unauthorized"})
         raise Refusal(401, "ClientError.AuthenticationFailed", "Token is not active or not for this service")
+    call.server = parts[1]
     return parts[2]
 
 

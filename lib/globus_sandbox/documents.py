@@ -146,6 +146,12 @@ class CollectionRegistry:
     def __iter__(self) -> Iterator[Collection]:
         return iter(self._by_id.values())
 
+    def add(self, collection: Collection) -> None:
+        self._by_id[collection.id] = collection
+
+    def remove(self, key: str) -> None:
+        self._by_id.pop(key, None)
+
     def get(self, key: str) -> Collection | None:
         """By id, or by name: faults may be given for either."""
         lowered = key.lower()

@@ -7,8 +7,8 @@ import os
 from operator import itemgetter
 from typing import Any
 
-from globus_sandbox import auth, filesystem
-from globus_sandbox.documents import Collection, id_of, seconds_of
+from globus_sandbox import auth, filesystem, rights
+from globus_sandbox.documents import ENTITY_TYPES, Collection, id_of, seconds_of
 from globus_sandbox.filesystem import TransferError
 from globus_sandbox.transfer import V, bad, collection_of, result, some_fields
 from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
@@ -19,8 +19,10 @@ routes = Routes("transfer")
 LISTING = 100_000
 
 
-def document(state: Any, collection: Collection) -> dict[str, Any]:
+def document(state: Any, collection: Collection, identity: str | None) -> dict[str, Any]:
     """The endpoint document: the keys of the recording, and those that the CLI reads beside them."""
+    owner = rights.owner_of(state, collection)
+    owner_name = auth.known(state)[owner]["username"]
     v5 = collection.entity_type.startswith("GCSv5")
     updates = state.documents.get("endpoint", collection.id) or {}
     host = id_of(f"endpoint of {collection.id}") if v5 else None
@@ -29,7 +31,7 @@ def document(state: Any, collection: Collection) -> dict[str, Any]:
         "id": collection.id,
         "display_name": collection.name,
         "organization": "Sandbox",
-        "username": auth.USERNAME,
+        "username": owner_name,
         "description": f"{collection.root}, served by a sandbox",
         "entity_type": collection.entity_type,
         "public": True,
@@ -64,8 +66,8 @@ def document(state: Any, collection: Collection) -> dict[str, Any]:
         "DATA": [],
         # beyond the recording
         "canonical_name": f"u_sandbox#{collection.id}",
-        "owner_id": host or auth.USER,
-        "owner_string": auth.USERNAME,
+        "owner_id": host if v5 and not collection.is_guest else owner,
+        "owner_string": owner_name,
         "high_assurance": False,
         "authentication_timeout_mins": None,
         "subscription_id": id_of("subscription"),
@@ -83,14 +85,14 @@ def document(state: Any, collection: Collection) -> dict[str, Any]:
         "local_user_info_available": False,
         "user_message": None,
         "user_message_link": None,
-        "my_effective_roles": ["administrator"],
+        "my_effective_roles": rights.roles_of(state, collection, identity),
         **updates,
     }
 
 
 @routes("GET", V + "/endpoint/{endpoint}", query=("fields",))
 def show(state: Any, call: Call) -> dict[str, Any]:
-    return some_fields(document(state, collection_of(state, call.params["endpoint"])), call)
+    return some_fields(document(state, collection_of(state, call.params["endpoint"]), call.identity), call)
 
 
 @routes(
@@ -102,22 +104,40 @@ def search(state: Any, call: Call) -> dict[str, Any]:
     """Any word of the text in name, description or id; every collection here is the user's own."""
     limit, offset = call.integer("limit", 25, 1, 100), call.integer("offset", 0)
     scope = call.query.get("filter_scope", "all")
+    if scope not in SCOPES:
+        raise bad(f"Invalid filter_scope: '{scope}'")
+    broken = call.query.get("filter_non_functional", "false").lower()
+    if broken not in ("0", "1", "true", "false"):
+        raise bad(f"Invalid filter_non_functional: '{broken}'")
+    owner, kind = call.query.get("filter_owner_id"), call.query.get("filter_entity_type")
+    used = _used(state, call.identity)
     words = call.query.get("filter_fulltext", "").lower().split()
     if scope == "all" and not words:
         raise bad("filter_fulltext is required with filter_scope=all")
     rows = []
     for collection in state.collections:
-        one = document(state, collection)
+        one = document(state, collection, call.identity)
+        mine = "administrator" in one["my_effective_roles"]
         text = f"{one['display_name']} {one['description']} {one['id']} {one['organization']}".lower()
         if words and not all(word in text for word in words):
             continue
-        if call.query.get("filter_owner_id", one["owner_id"]) not in (one["owner_id"], auth.USER):
+        if owner is not None and owner not in (one["owner_id"], rights.owner_of(state, collection)):
             continue
-        if call.query.get("filter_entity_type", one["entity_type"]) != one["entity_type"]:
+        if kind is not None and kind != one["entity_type"]:
             continue
-        if scope == "my-gcp-endpoints" and not one["is_globus_connect"]:
+        if broken in ("1", "true"):  # none is
             continue
-        if scope in ("shared-by-me", "shared-with-me", "in-use"):
+        belongs = {
+            "all": True,
+            "my-endpoints": mine and rights.owner_of(state, collection) == call.identity,
+            "my-gcp-endpoints": mine and one["is_globus_connect"] and not collection.is_guest,
+            "administered-by-me": mine,
+            "recently-used": collection.id in used,
+            "in-use": collection.id in used and used[collection.id],
+            "shared-by-me": collection.is_guest and mine,
+            "shared-with-me": collection.is_guest and not mine and rights.visible(state, collection, call.identity),
+        }
+        if not belongs[scope]:
             continue
         rows.append(one)
     shown = rows[offset : offset + limit]
@@ -128,6 +148,63 @@ def search(state: Any, call: Call) -> dict[str, Any]:
         "limit": limit,
         "offset": offset,
     }
+
+
+#: Documented: endpoint_search, "filter_scope".
+SCOPES = words("all my-endpoints my-gcp-endpoints administered-by-me recently-used in-use shared-by-me shared-with-me")
+
+
+def _used(state: Any, identity: str | None) -> dict[str, bool]:
+    """The collections of an identity's tasks, and whether one of them is unfinished."""
+    found: dict[str, bool] = {}
+    for task in state.engine.all():
+        if task.owner == identity:
+            for key in filter(None, (task.source, task.destination)):
+                found[key] = found.get(key, False) or task.unfinished
+    return found
+
+
+#: What the owner of a collection may change (documented: endpoints_and_collections).
+_EDITABLE = words(
+    "display_name description organization department keywords contact_email contact_info info_link default_directory "
+    "force_encryption disable_verify public user_message user_message_link sharing_use_only subscription_id"
+)
+
+
+@routes("PUT", V + "/endpoint/{endpoint}", body=("DATA_TYPE", *_EDITABLE))
+def update(state: Any, call: Call) -> dict[str, Any]:
+    collection = collection_of(state, call.params["endpoint"])
+    rights.require_role(state, call, collection)
+    changes = {name: value for name, value in (call.body or {}).items() if name in _EDITABLE}
+    before = state.documents.get("endpoint", collection.id) or {}
+    state.documents.put("endpoint", collection.id, {**before, **changes})
+    return result(call, "Updated", "Endpoint updated successfully")
+
+
+@routes("DELETE", V + "/endpoint/{endpoint}")
+def delete(state: Any, call: Call) -> dict[str, Any]:
+    """A collection goes; its directory stays."""
+    collection = collection_of(state, call.params["endpoint"])
+    rights.require_role(state, call, collection)
+    if collection.entity_type == ENTITY_TYPES["mapped"]:
+        raise Refusal(403, "PermissionDenied", "A mapped collection is deleted by its GCS Manager")
+    state.documents.put("deleted-collection", collection.id, {})
+    state.collections.remove(collection.id)
+    return result(call, "Deleted", "Endpoint deleted successfully")
+
+
+@routes("GET", V + "/endpoint/{endpoint}/my_shared_endpoint_list")
+def my_shared_endpoints(state: Any, call: Call) -> dict[str, Any]:
+    """The guest collections that the caller has made on a collection."""
+    host = collection_of(state, call.params["endpoint"])
+    rows = [
+        document(state, one, call.identity)
+        for one in state.collections
+        if one.is_guest
+        and rights.owner_of(state, one) == call.identity
+        and (state.documents.get("endpoint", one.id) or {}).get("mapped_collection_id") == host.id
+    ]
+    return {"DATA_TYPE": "endpoint_list", "DATA": rows}
 
 
 # operations
@@ -166,6 +243,8 @@ def checked(state: Any, call: Call, operation: str, *paths: str) -> Collection:
         trouble = state.engine.trouble_with(collection, operation, path)
         if trouble is not None:
             raise refusal_of(trouble, operation, collection)
+        if not rights.may(state, collection, call.identity, path, write=operation in ("mkdir", "rename")):
+            raise refusal_of(TransferError("PERMISSION_DENIED", path), operation, collection)
     return collection
 
 
@@ -173,12 +252,13 @@ def checked(state: Any, call: Call, operation: str, *paths: str) -> Collection:
     "GET",
     V + "/operation/endpoint/{endpoint}/ls",
     query=("path", "show_hidden", "orderby", "filter", "limit", "offset", "local_user"),
+    inert=("local_user",),
 )
 def ls(state: Any, call: Call) -> dict[str, Any]:
     asked = call.query.get("path") or "/"
     collection = checked(state, call, "ls", asked)
     limit, offset = call.integer("limit", LISTING, 0, LISTING), call.integer("offset", 0)
-    tests = [_listing_test(value) for name, value in call.queries if name == "filter" and value]
+    tests = [_listing_test(value) for value in call.all_of("filter")]
     hidden = call.query.get("show_hidden", "1").lower() in ("1", "true")
     try:
         local = filesystem.place(collection, asked)
@@ -267,7 +347,7 @@ def _holds(row: dict[str, Any], name: str, value: str) -> bool:
     return matched != refused
 
 
-@routes("GET", V + "/operation/endpoint/{endpoint}/stat", query=("path", "local_user"))
+@routes("GET", V + "/operation/endpoint/{endpoint}/stat", query=("path", "local_user"), inert=("local_user",))
 def stat(state: Any, call: Call) -> dict[str, Any]:
     asked = call.query.get("path") or "/"
     collection = checked(state, call, "stat", asked)
@@ -282,7 +362,9 @@ def stat(state: Any, call: Call) -> dict[str, Any]:
         raise refusal_of(filesystem.trouble_of(error, asked, "source"), "stat", collection) from None
 
 
-@routes("POST", V + "/operation/endpoint/{endpoint}/mkdir", body=("DATA_TYPE", "path", "local_user"))
+@routes(
+    "POST", V + "/operation/endpoint/{endpoint}/mkdir", body=("DATA_TYPE", "path", "local_user"), inert=("local_user",)
+)
 def mkdir(state: Any, call: Call) -> dict[str, Any]:
     path = str((call.body or {}).get("path") or "")
     if not path:
@@ -309,7 +391,12 @@ def mkdir(state: Any, call: Call) -> dict[str, Any]:
     }
 
 
-@routes("POST", V + "/operation/endpoint/{endpoint}/rename", body=("DATA_TYPE", "old_path", "new_path", "local_user"))
+@routes(
+    "POST",
+    V + "/operation/endpoint/{endpoint}/rename",
+    body=("DATA_TYPE", "old_path", "new_path", "local_user"),
+    inert=("local_user",),
+)
 def rename(state: Any, call: Call) -> dict[str, Any]:
     body = call.body or {}
     old, new = str(body.get("old_path") or ""), str(body.get("new_path") or "")

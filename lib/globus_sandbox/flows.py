@@ -15,6 +15,7 @@ from typing import Any
 
 from globus_sandbox import auth
 from globus_sandbox.documents import iso
+from globus_sandbox.groups import groups_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes
 
 routes = Routes("flows")
@@ -32,15 +33,38 @@ def urn(identity: str) -> str:
     return f"urn:globus:auth:identity:{identity}"
 
 
-def unprocessable(where: list[Any], message: str) -> Refusal:
+#: States that go on to another one, or end the flow.
+_MOVING = ("Action", "Pass", "Wait", "ExpressionEval")
+
+
+def unprocessable(where: list[Any], message: str, more: dict[str, str] | None = None) -> Refusal:
     detail = [{"loc": where, "msg": message, "type": "value_error"}]
-    return Refusal(422, "UNPROCESSABLE_ENTITY", message, {"detail": detail})
+    return Refusal(422, "UNPROCESSABLE_ENTITY", message, {"detail": detail, **(more or {})})
 
 
-def flow_of(state: Any, key: str) -> dict[str, Any]:
+#: What each role on a flow may do; the owner may do everything (flows documentation, "Roles").
+_VIEWERS = ("flow_viewers", "flow_starters", "flow_administrators")
+_STARTERS = ("flow_starters", "flow_administrators")
+_ADMINISTRATORS = ("flow_administrators",)
+
+
+def _named(state: Any, identity: str | None) -> set[str]:
+    groups = {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, identity or "")}
+    return {urn(identity or ""), "public", "all_authenticated_users", *groups}
+
+
+def _may(state: Any, call: Call, document: dict[str, Any], owner: str, roles: tuple[str, ...]) -> bool:
+    held = _named(state, call.identity)
+    return document[owner] in held or any(one in held for name in roles for one in document.get(name) or ())
+
+
+def flow_of(state: Any, call: Call, key: str, roles: tuple[str, ...]) -> dict[str, Any]:
+    """A flow in which the caller has one of these roles. Raises Refusal (404; that it is 403 without a role is assumed)."""
     found = state.documents.get("flow", key.lower())
     if found is None:
         raise Refusal(404, "NOT_FOUND", f"No Flow exists with id value {key}")
+    if not _may(state, call, found, "flow_owner", roles):
+        raise Refusal(403, "FORBIDDEN", "You do not have permission to perform this action on the Flow")
     return dict(found)
 
 
@@ -69,6 +93,14 @@ def check_definition(definition: Any) -> None:
     if definition.get("StartAt") not in states:
         raise unprocessable(["definition", "StartAt"], "StartAt must name a state")
     for name, state in states.items():
+        if state.get("Type") in _MOVING and not (state.get("End") or state.get("Next")):
+            message = (
+                f"A state of type '{state['Type']}' must be defined as either terminal (\"End\": true) or transitional "
+                '("Next": "NextStateId")'
+            )
+            place = f"$.definition.States.{name}"
+            said = {"message": f"1 validation error in body. {place}: {message}"}
+            raise unprocessable(["definition", "States", name], message, said)
         followers = [state.get("Next"), state.get("Default")]
         followers += [choice.get("Next") for choice in state.get("Choices") or ()]
         followers += [catch.get("Next") for catch in state.get("Catch") or ()]
@@ -112,8 +144,7 @@ def create(state: Any, call: Call) -> Reply:
         "flow_url": f"{state.url}/flows/flows/{key}",
         "flow_owner": urn(call.identity or ""),
         **{name: list(given.get(name) or ()) for name in _LISTS if name != "keywords"},
-        "subscription_id": given.get("subscription_id"),
-        "authentication_policy_id": given.get("authentication_policy_id"),
+        **{name: given[name] for name in ("subscription_id", "authentication_policy_id") if given.get(name)},
     }
     state.documents.put("flow", key, flow)
     return Reply(flow, 201)
@@ -122,42 +153,98 @@ def create(state: Any, call: Call) -> Reply:
 @routes(
     "GET",
     "/flows",
-    query=("filter_role", "filter_roles", "filter_fulltext", "orderby", "marker", "per_page", "filter_public"),
+    query=("filter_role", "filter_roles", "filter_fulltext", "orderby", "marker", "per_page"),
 )
 def listed(state: Any, call: Call) -> dict[str, Any]:
     words = call.query.get("filter_fulltext", "").lower().split()
-    rows = [
-        {name: value for name, value in flow.items() if name not in ("definition", "input_schema")}
-        for flow in state.documents.all("flow")
-        if all(word in f"{flow['title']} {flow['subtitle']} {flow['description']}".lower() for word in words)
-    ]
-    return {"flows": rows, "limit": 100, "has_next_page": False, "marker": None}
+    roles = _asked_roles(call, {f"flow_{name}": f"flow_{name}s" for name in ("viewer", "starter", "administrator")})
+    rows = []
+    for flow in state.documents.all("flow"):
+        text = f"{flow['title']} {flow['subtitle']} {flow['description']}".lower()
+        if all(word in text for word in words) and _has(state, call, flow, "flow_owner", roles, _VIEWERS):
+            rows.append(flow)
+    return _page(call, "flows", rows, ("id", "title", "created_at", "updated_at", "flow_owner", "scope_string"))
+
+
+def _asked_roles(call: Call, lists: dict[str, str]) -> list[str]:
+    """The roles of filter_roles, or of the older filter_role; the name of the owner's is its own."""
+    text = [*call.all_of("filter_roles"), *call.all_of("filter_role")]
+    asked = [name for one in text for name in one.split(",")]
+    found = []
+    for name in asked:
+        if name not in lists and name not in ("flow_owner", "run_owner"):
+            raise unprocessable(["query", "filter_roles"], f"value is not a valid enumeration member: {name}")
+        found.append(lists.get(name, name))
+    return found
+
+
+def _has(
+    state: Any, call: Call, document: dict[str, Any], owner: str, roles: list[str], visible: tuple[str, ...]
+) -> bool:
+    """Whether a row is listed: the caller has one of the roles asked for, or any when none is."""
+    if not roles:
+        return _may(state, call, document, owner, visible)
+    held = _named(state, call.identity)
+    rows = {name: [document[name]] if name == owner else document.get(name) or () for name in roles}
+    return any(one in held for row in rows.values() for one in row)
+
+
+def _page(call: Call, name: str, rows: list[dict[str, Any]], fields: tuple[str, ...]) -> dict[str, Any]:
+    """One page: sorted by `orderby`, `per_page` rows from the one that `marker` names."""
+    for part in reversed([one for text in call.all_of("orderby") for one in text.split(",")]):
+        field, _, direction = part.strip().partition(" ")
+        if field not in fields or direction.upper() not in ("", "ASC", "DESC"):
+            raise unprocessable(["query", "orderby"], f"value is not a valid order: {part}")
+        rows = sorted(rows, key=lambda row: str(row.get(field) or ""), reverse=direction.upper() == "DESC")
+    size = call.integer("per_page", 20, 1, 100)
+    start = call.integer("marker", 0)
+    more = start + size < len(rows)
+    return {
+        name: rows[start : start + size],
+        "limit": size,
+        "has_next_page": more,
+        "marker": str(start + size) if more else None,
+    }
 
 
 @routes("POST", "/flows/validate", body=("definition", "input_schema"))
 def validate(state: Any, call: Call) -> dict[str, Any]:
     body = call.body or {}
     check_definition(body.get("definition"))
-    return {"scopes": {"User": [], "Flow": []}, "analysis": {"number_of_possibilities": 1}}
+    body.get("input_schema")
+    return {"scopes": {"User": sorted(_scopes(body["definition"]))}}
+
+
+def _scopes(definition: dict[str, Any]) -> set[str]:
+    """The scopes that the actions of a definition name."""
+    return {str(one["ActionScope"]) for one in definition["States"].values() if one.get("ActionScope")}
 
 
 @routes("GET", "/flows/{flow}")
 def show(state: Any, call: Call) -> dict[str, Any]:
-    return flow_of(state, call.params["flow"])
+    return flow_of(state, call, call.params["flow"], _VIEWERS)
 
 
 @routes("PUT", "/flows/{flow}", body=(*_FIELDS, *_MORE))
 def update(state: Any, call: Call) -> dict[str, Any]:
-    flow = {**flow_of(state, call.params["flow"]), **checked(call.body or {}), "updated_at": iso(state.clock.now())}
+    flow = {
+        **flow_of(state, call, call.params["flow"], _ADMINISTRATORS),
+        **checked(call.body or {}),
+        "updated_at": iso(state.clock.now()),
+    }
     state.documents.put("flow", flow["id"], flow)
-    return flow
+    return {"subscription_id": None, **flow}
 
 
 @routes("DELETE", "/flows/{flow}")
 def delete(state: Any, call: Call) -> dict[str, Any]:
-    flow = flow_of(state, call.params["flow"])
+    flow = flow_of(state, call, call.params["flow"], ())
     state.documents.remove("flow", flow["id"])
-    return {**flow, "DELETED": True, "deleted_at": iso(state.clock.now())}
+    gone = ("action_url", "flow_url", "run_managers", "run_monitors")
+    return {name: value for name, value in flow.items() if name not in gone} | {
+        "DELETED": True,
+        "deleted_at": iso(state.clock.now()),
+    }
 
 
 # runs
@@ -167,9 +254,13 @@ def delete(state: Any, call: Call) -> dict[str, Any]:
     "POST",
     "/flows/{flow}/run",
     body=("body", "label", "tags", "run_managers", "run_monitors", "activity_notification_policy"),
+    inert=("activity_notification_policy",),  # nobody is mailed
 )
 def start(state: Any, call: Call) -> Reply:
-    flow = flow_of(state, call.params["flow"])
+    flow = flow_of(state, call, call.params["flow"], _STARTERS)
+    if call.server != flow["id"]:  # recorded: missing_scope_error
+        message = f"This action requires the following scope: {flow['globus_auth_scope']}"
+        raise Refusal(403, "MISSING_SCOPE", message, {"body": {"error": {"code": "MISSING_SCOPE", "detail": message}}})
     body = call.body or {}
     given = body.get("body")
     if not isinstance(given, dict):
@@ -211,9 +302,24 @@ def start(state: Any, call: Call) -> Reply:
         }
     ]
     state.documents.put(
-        "run", key, {"run": run, "states": list(script.get("states") or ["SUCCEEDED"]), "script": script, "log": log}
+        "run",
+        key,
+        {
+            "run": run,
+            "states": list(script.get("states") or ["SUCCEEDED"]),
+            "script": script,
+            "log": log,
+            "input": given,
+        },
     )
-    return Reply(run, 201)
+    return Reply(changed(run), 201)
+
+
+def changed(run: dict[str, Any]) -> dict[str, Any]:
+    """A run as what changes it answers (recorded): without some of the fields that a look at it has."""
+    left_out = ("action_id", "completion_time", "created_by", "manage_by", "monitor_by")
+    shown = {name: value for name, value in run.items() if name not in left_out}
+    return {**shown, "search": {"task_id": run["run_id"]}}
 
 
 def check_input(schema: dict[str, Any], given: dict[str, Any]) -> None:
@@ -230,16 +336,24 @@ def check_input(schema: dict[str, Any], given: dict[str, Any]) -> None:
         raise unprocessable(["body", *error.absolute_path], str(error.message))
 
 
-def run_of(state: Any, key: str) -> dict[str, Any]:
+_MONITORS = ("run_managers", "run_monitors")
+_MANAGERS = ("run_managers",)
+
+
+def run_of(state: Any, call: Call, roles: tuple[str, ...] = _MONITORS) -> dict[str, Any]:
+    """The record of a run in which the caller has one of these roles. Raises Refusal."""
+    key = call.params["run"]
     found = state.documents.get("run", key.lower())
     if found is None:
         raise Refusal(404, "NOT_FOUND", f"No Run exists with id value {key}")
-    return dict(found)
+    if not _may(state, call, found["run"], "run_owner", roles):
+        raise Refusal(403, "FORBIDDEN", "You do not have permission to perform this action on the Run")
+    return {"input": {}, **found}
 
 
-def looked_at(state: Any, key: str) -> dict[str, Any]:
+def looked_at(state: Any, call: Call) -> dict[str, Any]:
     """The run after one more step of its script."""
-    record = run_of(state, key)
+    record = run_of(state, call)
     run = dict(record["run"])
     if record["states"] and run["status"] in ("ACTIVE", "INACTIVE"):
         status = str(record["states"][0])
@@ -255,7 +369,13 @@ def looked_at(state: Any, key: str) -> dict[str, Any]:
         described = (
             script.get("description") if len(record["states"]) == 1 and script.get("description") else _WORDS[status]
         )
-        run["details"] = {"code": code, "description": described, "details": dict(script.get("details") or {})}
+        run["details"] = {"code": code, "description": described}
+        if ended:
+            run["details"]["output"] = {"input": record["input"], **dict(script.get("output") or {})}
+        if script.get("details") or status == "FAILED":
+            run["details"]["details"] = dict(script.get("details") or {})
+        if status == "INACTIVE":
+            run["details"]["required_scope"] = script.get("required_scope") or auth.scope_of(run["flow_id"])
         entry: dict[str, Any] = {"time": iso(state.clock.now()), "code": code, "description": described, "details": {}}
         record = {**record, "run": run, "states": record["states"][1:], "log": [*record["log"], entry]}
         state.documents.put("run", run["run_id"], record)
@@ -273,18 +393,20 @@ _WORDS = {
 
 @routes("GET", "/runs", query=("filter_flow_id", "filter_roles", "filter_role", "marker", "orderby", "per_page"))
 def runs(state: Any, call: Call) -> dict[str, Any]:
-    wanted = [part for name, value in call.queries if name == "filter_flow_id" for part in value.split(",")]
-    rows = [each["run"] for each in state.documents.all("run")]
-    rows = [run for run in reversed(rows) if not wanted or run["flow_id"] in wanted]
-    return {"runs": rows, "limit": 25, "has_next_page": False, "marker": None}
+    wanted = [part for value in call.all_of("filter_flow_id") for part in value.split(",")]
+    roles = _asked_roles(call, {"run_manager": "run_managers", "run_monitor": "run_monitors"})
+    rows = [each["run"] for each in reversed(state.documents.all("run"))]
+    rows = [run for run in rows if not wanted or run["flow_id"] in wanted]
+    rows = [run for run in rows if _has(state, call, run, "run_owner", roles, _MONITORS)]
+    return _page(call, "runs", rows, ("id", "run_owner", "start_time", "completion_time", "label", "status"))
 
 
 @routes("GET", "/runs/{run}", query=("include_flow_description",))
 def run_show(state: Any, call: Call) -> dict[str, Any]:
-    run = looked_at(state, call.params["run"])
+    run = looked_at(state, call)
     if call.query.get("include_flow_description", "").lower() != "true":
         return run
-    flow = flow_of(state, run["flow_id"])
+    flow = state.documents.get("flow", run["flow_id"]) or {}
     names: tuple[str, ...] = (
         "created_at",
         "created_by",
@@ -295,27 +417,32 @@ def run_show(state: Any, call: Call) -> dict[str, Any]:
         "keywords",
     )
     names += ("subtitle", "title", "updated_at")
-    return {**run, "flow_description": {name: flow[name] for name in names}}
+    return {**run, "flow_description": {name: flow.get(name) for name in names}}
 
 
 @routes("GET", "/runs/{run}/definition")
 def run_definition(state: Any, call: Call) -> dict[str, Any]:
-    run = run_of(state, call.params["run"])["run"]
-    flow = flow_of(state, run["flow_id"])
+    run = run_of(state, call)["run"]
+    flow = state.documents.get("flow", run["flow_id"])
+    if flow is None:
+        raise Refusal(404, "NOT_FOUND", f"No Flow exists with id value {run['flow_id']}")
     return {"flow_id": flow["id"], "definition": flow["definition"], "input_schema": flow["input_schema"]}
 
 
 @routes("GET", "/runs/{run}/log", query=("limit", "reverse_order", "marker"))
 def run_log(state: Any, call: Call) -> dict[str, Any]:
-    entries = list(run_of(state, call.params["run"])["log"])
+    entries = list(run_of(state, call)["log"])
     if call.query.get("reverse_order", "").lower() == "true":
         entries.reverse()
-    return {"limit": call.integer("limit", 10), "has_next_page": False, "entries": entries}
+    size, start = call.integer("limit", 10, 1, 100), call.integer("marker", 0)
+    more = start + size < len(entries)
+    answer = {"limit": size, "has_next_page": more, "entries": entries[start : start + size]}
+    return {**answer, "marker": str(start + size)} if more else answer
 
 
 @routes("POST", "/runs/{run}/cancel", body=())
 def run_cancel(state: Any, call: Call) -> dict[str, Any]:
-    record = run_of(state, call.params["run"])
+    record = run_of(state, call, _MANAGERS)
     run = dict(record["run"])
     if run["status"] in ("ACTIVE", "INACTIVE"):
         run.update(status="FAILED", display_status="FAILED", completion_time=iso(state.clock.now()))
@@ -326,4 +453,46 @@ def run_cancel(state: Any, call: Call) -> dict[str, Any]:
             "details": {},
         }
         state.documents.put("run", run["run_id"], {**record, "run": run, "states": []})
-    return run
+    return changed(run)
+
+
+@routes("PUT", "/runs/{run}", body=("label", "tags", "run_managers", "run_monitors"))
+def run_update(state: Any, call: Call) -> dict[str, Any]:
+    record = run_of(state, call, _MANAGERS)
+    body = dict((call.body or {}).items())
+    for name in _MONITORS:
+        for at, principal in enumerate(body.get(name) or ()):
+            if not _URN.fullmatch(str(principal)):
+                raise unprocessable([name, at], f'Unrecognized principal string: "{principal}".')
+    run = {**record["run"], **body}
+    run.update(manage_by=run["run_managers"], monitor_by=run["run_monitors"])
+    state.documents.put("run", run["run_id"], {**record, "run": run})
+    return changed(run)
+
+
+@routes("POST", "/runs/{run}/resume", body=())
+def run_resume(state: Any, call: Call) -> dict[str, Any]:
+    record = run_of(state, call, _MANAGERS)
+    run = dict(record["run"])
+    if run["status"] != "INACTIVE":
+        raise Refusal(409, "STATE_CONFLICT", "Run is not INACTIVE")
+    run.update(status="ACTIVE", display_status="ACTIVE")
+    run["details"] = {
+        "code": "FlowStarting",
+        "description": "The Flow is starting execution",
+        "details": {"input": record["input"]},
+    }
+    states = record["states"] or ["SUCCEEDED"]
+    state.documents.put("run", run["run_id"], {**record, "run": run, "states": states})
+    return changed(run)
+
+
+@routes("POST", "/runs/{run}/release", body=())
+def run_release(state: Any, call: Call) -> dict[str, Any]:
+    """The run is forgotten; one that has not ended is not."""
+    record = run_of(state, call, _MANAGERS)
+    run = dict(record["run"])
+    if run["status"] not in ("SUCCEEDED", "FAILED"):
+        raise Refusal(409, "STATE_CONFLICT", f"Run {run['run_id']} has status '{run['status']}' but must be completed")
+    state.documents.remove("run", run["run_id"])
+    return changed(run)

@@ -1,19 +1,38 @@
-"""Globus Groups, as far as the `globus` command asks. Recorded in globus_sdk.testing: get_my_groups, get_group."""
+"""Globus Groups: the groups of an identity, their members and their policies.
+
+Recorded in globus_sdk.testing: get_my_groups, get_group, create_group, delete_group, set_group_policies.
+"""
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from globus_sandbox import auth
 from globus_sandbox.documents import id_of
-from globus_sandbox.web import Call, Refusal, Routes
+from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
 
 routes = Routes("groups")
 
+ROLES = ("member", "manager", "admin")
+_POLICIES = {
+    "is_high_assurance": False,
+    "authentication_assurance_timeout": 28800,
+    "group_visibility": "private",
+    "group_members_visibility": "managers",
+    "join_requests": False,
+    "signup_fields": [],
+}
 
-def groups_of(state: Any, identity: str) -> list[dict[str, Any]]:
-    """One group, and those that tests have put into the state (kind "group")."""
-    me = auth.known(state)[identity]
+
+def membership(state: Any, group: str, identity: str, role: str) -> dict[str, Any]:
+    known = auth.known(state).get(identity)
+    username = known["username"] if known else identity
+    return {"group_id": group, "identity_id": identity, "username": username, "role": role, "status": "active"}
+
+
+def all_groups(state: Any) -> list[dict[str, Any]]:
+    """Every group, with its `memberships`; one of them, of the owner of the sandbox, is always there."""
     key = id_of("group")
     default = {
         "name": "Sandbox Users",
@@ -24,34 +43,176 @@ def groups_of(state: Any, identity: str) -> list[dict[str, Any]]:
         "enforce_session": False,
         "session_limit": 28800,
         "session_timeouts": {},
-        "my_memberships": [
-            {
-                "group_id": key,
-                "identity_id": identity,
-                "username": me["username"],
-                "role": "admin",
-                "status": "active",
-            }
-        ],
-        "policies": {"group_visibility": "private", "group_members_visibility": "managers"},
+        "policies": dict(_POLICIES),
         "subscription_id": None,
         "subscription_info": None,
+        "subscription_admin_verified_id": None,
+        "terms_and_conditions": None,
+        "memberships": [membership(state, key, state.owner, "admin")],
     }
-    return [default, *state.documents.all("group")]
+    found = {key: default}
+    for group in state.documents.all("group"):
+        found[group["id"]] = {**group, "memberships": group.get("memberships", group.get("my_memberships", []))}
+    return [group for group in found.values() if not group.get("deleted")]
+
+
+def groups_of(state: Any, identity: str) -> list[dict[str, Any]]:
+    """The groups with an active membership of this identity."""
+    return [group for group in all_groups(state) if _role(group, identity) is not None]
+
+
+def _role(group: dict[str, Any], identity: str | None) -> str | None:
+    for one in group["memberships"]:
+        if one["identity_id"] == identity and one["status"] == "active":
+            return str(one["role"])
+    return None
+
+
+def _shown(group: dict[str, Any], identity: str | None, include: str = "") -> dict[str, Any]:
+    """A group as one member sees it; `include` adds parts to it (the CLI asks for my_memberships and memberships)."""
+    hidden = ("memberships", "subscription_admin_verified_id", "terms_and_conditions")
+    document = {name: value for name, value in group.items() if name not in hidden}
+    document["policies"] = {name: group["policies"][name] for name in ("group_visibility", "group_members_visibility")}
+    document["my_memberships"] = [one for one in group["memberships"] if one["identity_id"] == identity]
+    for part in filter(None, include.split(",")):
+        if part == "memberships":
+            document["memberships"] = group["memberships"]
+        elif part not in ("my_memberships", "policies"):
+            raise Unknown(f"include '{part}' of a group")
+    return document
+
+
+def _group(state: Any, call: Call, *roles: str) -> dict[str, Any]:
+    """The group of a path. Raises Refusal: not a member, or not in one of these roles."""
+    for group in all_groups(state):
+        if group["id"] == call.params["group"].lower():
+            role = _role(group, call.identity)
+            if role is None or (roles and role not in roles):
+                raise Refusal(403, "FORBIDDEN", "You are not allowed to perform this action on this group")
+            return group
+    raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")
 
 
 @routes("GET", "/v2/groups/my_groups", query=("statuses",))
 def my_groups(state: Any, call: Call) -> list[dict[str, Any]]:
-    left_out = ("description", "subscription_info")
-    return [
-        {name: value for name, value in group.items() if name not in left_out}
-        for group in groups_of(state, call.identity or "")
-    ]
+    wanted = call.query.get("statuses", "active").split(",")
+    left_out = ("description", "subscription_info", "subscription_id")
+    rows = []
+    for group in all_groups(state):
+        mine = [one for one in group["memberships"] if one["identity_id"] == call.identity]
+        if any(one["status"] in wanted for one in mine):
+            rows.append({name: value for name, value in _shown(group, call.identity).items() if name not in left_out})
+    return rows
 
 
 @routes("GET", "/v2/groups/{group}", query=("include",))
 def show(state: Any, call: Call) -> dict[str, Any]:
-    for group in groups_of(state, call.identity or ""):
-        if group["id"] == call.params["group"].lower():
-            return group
-    raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")
+    include = call.query.get("include", "")
+    group = _group(state, call)
+    document = _shown(group, call.identity, include)
+    if include:  # what `globus group update` reads before it writes
+        names = ("subscription_admin_verified_id", "terms_and_conditions")
+        document.update({name: group.get(name) for name in names})
+    return document
+
+
+@routes("POST", "/v2/groups", body=words("name description parent_id"))
+def create(state: Any, call: Call) -> dict[str, Any]:
+    body = call.body or {}
+    if not body.get("name"):
+        raise Refusal(422, "UNPROCESSABLE_ENTITY", "name is required")
+    key = str(uuid.uuid4())
+    (base,) = [group for group in all_groups(state) if group["id"] == id_of("group")] or [_empty()]
+    group = {
+        **base,
+        "id": key,
+        "name": body["name"],
+        "description": body.get("description"),
+        "parent_id": body.get("parent_id"),
+        "memberships": [membership(state, key, call.identity or "", "admin")],
+    }
+    state.documents.put("group", key, group)
+    return _shown(group, call.identity)
+
+
+def _empty() -> dict[str, Any]:
+    return {
+        "group_type": "regular",
+        "enforce_session": False,
+        "session_limit": 28800,
+        "session_timeouts": {},
+        "policies": dict(_POLICIES),
+        "subscription_id": None,
+        "subscription_info": None,
+    }
+
+
+@routes("PUT", "/v2/groups/{group}", body=words("name description terms_and_conditions subscription_admin_verified_id"))
+def update(state: Any, call: Call) -> dict[str, Any]:
+    group = {**_group(state, call, "admin"), **dict((call.body or {}).items())}
+    state.documents.put("group", group["id"], group)
+    return _shown(group, call.identity)
+
+
+@routes("DELETE", "/v2/groups/{group}")
+def delete(state: Any, call: Call) -> dict[str, Any]:
+    group = _group(state, call, "admin")
+    state.documents.put("group", group["id"], {**group, "deleted": True})
+    return _shown(group, call.identity)
+
+
+@routes("GET", "/v2/groups/{group}/policies")
+def policies(state: Any, call: Call) -> dict[str, Any]:
+    return {**_POLICIES, **_group(state, call, "admin")["policies"]}
+
+
+@routes("PUT", "/v2/groups/{group}/policies", body=_POLICIES)
+def set_policies(state: Any, call: Call) -> dict[str, Any]:
+    group = _group(state, call, "admin")
+    changed = {**_POLICIES, **group["policies"], **dict((call.body or {}).items())}
+    state.documents.put("group", group["id"], {**group, "policies": changed})
+    return changed
+
+
+#: What each action makes of a membership: who may ask for it, and its status afterwards.
+_ACTIONS = {
+    "add": (("admin", "manager"), "active"),
+    "invite": (("admin", "manager"), "invited"),
+    "remove": (("admin", "manager"), "removed"),
+    "approve": (("admin", "manager"), "active"),
+    "reject": (("admin", "manager"), "rejected"),
+    "join": ((), "active"),
+    "request_join": ((), "pending"),
+    "accept": ((), "active"),
+    "decline": ((), "declined"),
+    "leave": (("member", "manager", "admin"), "left"),
+}
+
+
+@routes("POST", "/v2/groups/{group}", body=_ACTIONS)
+def membership_actions(state: Any, call: Call) -> dict[str, Any]:
+    """Actions on memberships, several at once (documented: Groups API, "Perform Actions on Group Members")."""
+    found = [group for group in all_groups(state) if group["id"] == call.params["group"].lower()]
+    if not found:
+        raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")
+    group = found[0]
+    rows = {one["identity_id"]: one for one in group["memberships"]}
+    answer: dict[str, Any] = {}
+    for action, members in (call.body or {}).items():
+        allowed, status = _ACTIONS[action]
+        for one in members:
+            identity = str(one["identity_id"]).lower()
+            own = identity == call.identity
+            if not (own if not allowed or action == "leave" else _role(group, call.identity) in allowed):
+                raise Refusal(403, "FORBIDDEN", "You are not allowed to perform this action on this group")
+            if action in ("remove", "approve", "reject", "accept", "decline", "leave") and identity not in rows:
+                problem = {"code": "MEMBERSHIP_NOT_FOUND", "identity_id": identity, "detail": "Membership not found"}
+                answer.setdefault("errors", {}).setdefault(action, []).append(problem)
+                continue
+            role = one.get("role") or (rows[identity]["role"] if identity in rows else "member")
+            rows[identity] = {**membership(state, group["id"], identity, str(role)), "status": status}
+            answer.setdefault(action, []).append(rows[identity])
+    gone = ("removed", "rejected", "declined", "left")
+    kept = [one for one in rows.values() if one["status"] not in gone]
+    state.documents.put("group", group["id"], {**group, "memberships": kept})
+    return answer

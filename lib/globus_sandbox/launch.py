@@ -148,6 +148,8 @@ class Sandbox:
         argv += ["--base", str(self.base), "--progress", self._progress, "--port", port]
         for one in self.collections.values():
             argv += ["--collection", f"{one.name}:{one.kind}:{one.path}"]
+        if self.login_mode == "client":
+            argv += ["--owner", "client"]
         if self._durable:
             argv.append("--durable")
         if not self._keep:
@@ -293,8 +295,8 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
         laid[f"GLOBUS_SDK_SERVICE_URL_{service}"] = f"{url}/{service.lower()}/"
     for proxy in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         laid[proxy] = None
-    # nothing there: what is not the sandbox's is not reached
-    laid["HTTPS_PROXY"] = laid["https_proxy"] = "http://127.0.0.1:9"
+    # what is not the sandbox's is not reached: it answers 501 to a tunnel, and lists where that was to lead
+    laid["HTTPS_PROXY"] = laid["https_proxy"] = url
     if login == "client":
         laid["GLOBUS_CLI_CLIENT_ID"] = auth.CLIENT
         laid["GLOBUS_CLI_CLIENT_SECRET"] = auth.CLIENT_SECRET

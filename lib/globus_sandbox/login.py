@@ -14,7 +14,7 @@ import uuid
 from typing import Any
 
 from globus_sandbox import auth
-from globus_sandbox.web import Call, Refusal, Reply, Routes, words
+from globus_sandbox.web import Call, Reply, Routes, Unknown, words
 
 routes = Routes("auth")
 
@@ -38,6 +38,9 @@ _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 @routes("POST", "/v2/api/clients", body=("client",), login=False)
 def register_client(state: Any, call: Call) -> Reply:
     """The instance client that `globus login` asks for first; here it is always the same."""
+    client = (call.body or {}).get("client")
+    if not isinstance(client, dict) or not client.keys() <= {"template_id", "name"}:
+        raise Unknown("a client other than the instance of a template")
     return Reply(
         {
             "client": {"id": auth.INSTANCE, "name": "Globus CLI"},
@@ -63,6 +66,7 @@ def delete_client(state: Any, call: Call) -> dict[str, Any]:
         "prefill_named_grant session_message session_required_identities session_required_single_domain "
         "session_required_policies session_required_mfa"
     ),
+    inert=words("response_type prompt code_challenge code_challenge_method prefill_named_grant session_message"),
     login=False,
 )
 def authorize(state: Any, call: Call) -> Reply:
@@ -71,7 +75,13 @@ def authorize(state: Any, call: Call) -> Reply:
     state.documents.put(
         "code",
         code,
-        {"scope": call.query.get("scope", ""), "client": call.query.get("client_id", ""), "session": session},
+        {
+            "scope": call.query.get("scope", ""),
+            "client": call.query.get("client_id", ""),
+            "session": session,
+            "access_type": call.query.get("access_type", "online"),
+            "state": call.query.get("state", "_default"),
+        },
     )
     target = call.query.get("redirect_uri", "")
     host = urllib.parse.urlsplit(target).hostname
@@ -112,14 +122,19 @@ def exchange(state: Any, call: Call, body: dict[str, Any]) -> dict[str, Any]:
     client = auth.client_of(call)
     code = state.documents.remove("code", str(body.get("code", "")))
     if code is None:
-        raise Refusal(400, "INVALID_GRANT", "No such code", {"error": "invalid_grant"})
+        raise auth.invalid_grant()
     scopes = auth.split_scopes(code["scope"])
-    reply = auth.token_reply(auth.USER, scopes, refresh=True)
-    now = int(state.clock.now())
-    claims = {"iss": "https://auth.globus.org", "sub": auth.USER, "aud": client, "iat": now, "exp": now + auth.LIFETIME}
-    reply["id_token"] = _signed({**claims, "preferred_username": auth.USERNAME, "email": auth.USERNAME})
+    offline = code["access_type"] == "offline"
+    reply = auth.token_reply(auth.USER, scopes, refresh=offline, id_token=id_token(state, auth.USER, client))
+    reply["state"] = code["state"]
     mend(state, scopes, code["session"])
     return reply
+
+
+def id_token(state: Any, identity: str, client: str) -> str:
+    me, now = auth.known(state)[identity], int(state.clock.now())
+    claims = {"iss": "https://auth.globus.org", "sub": identity, "aud": client, "iat": now, "exp": now + auth.LIFETIME}
+    return _signed({**claims, "preferred_username": me["username"], "email": me["email"]})
 
 
 def mend(state: Any, scopes: list[str], session: dict[str, str], *, login: bool = True) -> None:

@@ -43,6 +43,8 @@ class Mover:
         self.made: set[str] = set()
         self.count = 0
         self.spoil = False
+        #: Sources that are not there: they count as pending, what failed otherwise as retrying (recorded).
+        self.missing: set[str] = set()
 
     def run(self) -> str:
         """How the pass ended: SUCCEEDED, AGAIN, or the code of what ended the task. Raises Stopped."""
@@ -59,7 +61,7 @@ class Mover:
             return "AGAIN"
         if again:
             task.todo = again
-            task.retrying = len(again)
+            task.retrying = sum(unit.source not in self.missing for unit in again)
             return "AGAIN"
         task.retrying = 0
         self._extras()
@@ -110,11 +112,13 @@ class Mover:
         if trouble.side == "source" and trouble.code in SKIPPABLE and self.options.get("skip_source_errors"):
             task.subtasks_skipped += 1
             task.skipped_source = True
-            task.skips.append((unit.source, unit.destination, trouble.code))
+            task.skips.append((unit.source, unit.destination, trouble.code, self.engine.now()))
             return
         if trouble.code in FATAL or (trouble.code == "QUOTA_EXCEEDED" and self.options.get("fail_on_quota_errors")):
             trouble.fatal = True
         again.append(unit)
+        if trouble.code == "FILE_NOT_FOUND":
+            self.missing.add(unit.source)
         if trouble.whole or trouble.fatal:
             again.extend(todo)
             task.todo = again
@@ -154,8 +158,17 @@ class Mover:
 
     # transfers
 
+    def _check_rights(self, unit: Unit) -> None:
+        """Raises TransferError where the owner of the task has no permission."""
+        may, task = self.engine.may, self.task
+        if not may(self.source, task.owner, unit.source, write=task.type == "DELETE"):
+            raise TransferError("PERMISSION_DENIED", unit.source)
+        if task.type == "TRANSFER" and not may(self.destination, task.owner, unit.destination, write=True):
+            raise TransferError("PERMISSION_DENIED", unit.destination, "destination")
+
     def _item(self, unit: Unit) -> Iterable[Unit]:
         """A named item: a link is followed; file or directory is found out unless said."""
+        self._check_rights(unit)
         local = filesystem.place(self.source, unit.source)
         filesystem.place(self.destination, unit.destination, "destination")
         if unit.item.link:
@@ -239,7 +252,7 @@ class Mover:
             self._check_external(unit, local)
             return ()
         try:
-            verify = bool(options.get("verify_checksum", True))
+            verify = bool(options.get("verify_checksum", False))
             filesystem.copy(local, target, status.st_size, verify=verify, spoil=self.spoil)
             if options.get("preserve_timestamp"):
                 os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -326,6 +339,7 @@ class Mover:
     # deletes
 
     def _delete_item(self, unit: Unit) -> Iterable[Unit]:
+        self._check_rights(unit)
         task = self.task
         paths = [unit.source]
         if self.options.get("interpret_globs"):

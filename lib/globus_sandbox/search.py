@@ -1,18 +1,20 @@
-"""Globus Search: indices, ingest tasks, a simple query, visibility.
+"""Globus Search: indices, roles, ingest and delete tasks, queries with filters and facets, visibility.
 
 A query finds the entries in whose subject or content all its words occur; the query language beyond words is not
-understood. Ingest tasks go through the statuses of a document of kind "search-script" ("*" or the index: `{"states": [...]}`).
-Recorded in globus_sdk.testing: create_index, search, post_search, index_list and errors.
+understood. Tasks go through the statuses of a document of kind "search-script" ("*" or the index: `{"states": [...]}`).
+Recorded in globus_sdk.testing: create_index, delete_index, update_index, search, post_search, index_list, roles and errors.
 """
 
 from __future__ import annotations
 
+import base64
+import fnmatch
 import json
 import uuid
+from collections import Counter
 from typing import Any
 
-from globus_sandbox import auth
-from globus_sandbox.documents import spaced
+from globus_sandbox.documents import iso, spaced
 from globus_sandbox.groups import groups_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown
 
@@ -20,25 +22,98 @@ routes = Routes("search")
 
 #: Bytes of one ingest document (documented).
 LIMIT = 10_000_000
+#: Trial indices one identity may own (recorded: create_index, trial_limit).
+TRIALS = 3
+ROLES = ("owner", "admin", "writer")
 
 
-def index_of(state: Any, key: str) -> dict[str, Any]:
-    found = state.documents.get("index", key.lower())
+def not_found(what: str) -> Refusal:
+    return Refusal(404, "NotFound.Generic", what)
+
+
+def _urns(state: Any, identity: str | None) -> set[str]:
+    groups = {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, identity or "")}
+    return {f"urn:globus:auth:identity:{identity}", *groups}
+
+
+def roles_on(state: Any, index: dict[str, Any], identity: str | None) -> list[str]:
+    """The caller's roles on an index, the strongest first."""
+    mine = _urns(state, identity)
+    held = {role["role_name"] for role in index["roles"] if role["principal"] in mine}
+    return [name for name in ROLES if name in held]
+
+
+def index_of(state: Any, call: Call, operation: str = "", roles: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The index of a path. Raises Refusal: not there, or without the role that the operation takes (recorded: forbidden)."""
+    key = call.params["index"]
+    found: dict[str, Any] | None = state.documents.get("index", key.lower())
     if found is None:
-        raise Refusal(404, "NotFound.Generic", f'There is no search index named "{key}"')
-    return dict(found)
+        raise not_found(f'There is no search index named "{key}"')
+    found = _whole(state, found)
+    if roles and not set(roles) & set(roles_on(state, found, call.identity)):
+        cause = f"You do not have the proper roles to perform the {operation} operation."
+        advice = (
+            "Ensure you are making a call authenticated with a valid Search token and that you have been granted the "
+            "required roles for this operation"
+        )
+        raise Refusal(
+            403,
+            "Forbidden.Generic",
+            f"{operation} request denied by service",
+            {"error_data": {"cause": cause, "recommended_resolution": advice}},
+        )
+    return found
+
+
+def _whole(state: Any, index: dict[str, Any]) -> dict[str, Any]:
+    """An index as `create` makes it, whoever put it: it is open, and the owner of the sandbox has it."""
+    owner = f"urn:globus:auth:identity:{state.owner}"
+    own = {"id": "owner", "principal": owner, "principal_type": "identity", "role_name": "owner"}
+    return {"status": "open", "is_trial": False, "roles": [own], **index}
+
+
+def _indices(state: Any) -> list[dict[str, Any]]:
+    return [_whole(state, each) for each in state.documents.all("index")]
+
+
+def shown(state: Any, index: dict[str, Any]) -> dict[str, Any]:
+    rows = entries_of(state, index["id"])
+    counted = {"num_entries": len(rows), "num_subjects": len({each["subject"] for each in rows})}
+    return {**{name: value for name, value in index.items() if name != "roles"}, **counted}
+
+
+def _role(state: Any, index: str, principal: str, name: str) -> dict[str, Any]:
+    return {
+        "creation_date": spaced(state.clock.now())[:19],
+        "id": base64.b64encode(uuid.uuid4().bytes[:6]).decode().replace("/", "_").replace("+", "-"),
+        "index_id": index,
+        "principal": principal,
+        "principal_type": "group" if ":groups:" in principal else "identity",
+        "role_name": name,
+    }
 
 
 @routes("POST", "/v1/index", body=("display_name", "description"))
 def create(state: Any, call: Call) -> dict[str, Any]:
     body = call.body or {}
+    owner = f"urn:globus:auth:identity:{call.identity}"
+    owned = [each for each in _indices(state) if "owner" in roles_on(state, each, call.identity)]
+    if sum(bool(each["is_trial"]) for each in owned) >= TRIALS:
+        cause = (
+            "When creating an index, an 'owner' role is created automatically. If this would exceed ownership limits, "
+            "this error is raised instead."
+        )
+        constraint = f"Cannot create more ownership roles on trial indices than the limit ({TRIALS})"
+        data = {"error_data": {"cause": cause, "constraint": constraint}}
+        raise Refusal(409, "Conflict.LimitExceeded", "Role limit exceeded", data)
+    key = str(uuid.uuid4())
     index = {
         "@datatype": "GSearchIndex",
         "@version": "2017-09-01",
         "creation_date": spaced(state.clock.now())[:19],
         "display_name": body.get("display_name", ""),
         "description": body.get("description", ""),
-        "id": str(uuid.uuid4()),
+        "id": key,
         "is_trial": True,
         "subscription_id": None,
         "max_size_in_mb": 1,
@@ -46,9 +121,10 @@ def create(state: Any, call: Call) -> dict[str, Any]:
         "num_subjects": 0,
         "size_in_mb": 0,
         "status": "open",
+        "roles": [_role(state, key, owner, "owner")],
     }
-    state.documents.put("index", index["id"], index)
-    return index
+    state.documents.put("index", key, index)
+    return shown(state, index)
 
 
 def entries_of(state: Any, index: str) -> list[dict[str, Any]]:
@@ -57,14 +133,88 @@ def entries_of(state: Any, index: str) -> list[dict[str, Any]]:
 
 @routes("GET", "/v1/index/{index}")
 def show(state: Any, call: Call) -> dict[str, Any]:
-    index = index_of(state, call.params["index"])
-    rows = entries_of(state, index["id"])
-    return {**index, "num_entries": len(rows), "num_subjects": len({each["subject"] for each in rows})}
+    return shown(state, index_of(state, call))
 
 
-@routes("GET", "/v1/index_list")
+@routes("PATCH", "/v1/index/{index}", body=("display_name", "description"))
+def update(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "index_update", ("owner", "admin"))
+    index.update(dict((call.body or {}).items()))
+    state.documents.put("index", index["id"], index)
+    return shown(state, index)
+
+
+@routes("DELETE", "/v1/index/{index}")
+def delete(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "index_delete", ("owner",))
+    _require_open(index)
+    state.documents.put("index", index["id"], {**index, "status": "delete_pending"})
+    return {"index_id": index["id"], "acknowledged": True}
+
+
+def _require_open(index: dict[str, Any]) -> None:
+    if index["status"] != "open":
+        message = f"Index status ({index['status']}) did not match required status for this operation: open"
+        raise Refusal(409, "Conflict.IncompatibleIndexStatus", message)
+
+
+@routes("POST", "/v1/index/{index}/reopen", body=())
+def reopen(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "index_reopen", ("owner",))
+    if index["status"] != "delete_pending":
+        message = f"Index status ({index['status']}) did not match required status for this operation: delete_pending"
+        raise Refusal(409, "Conflict.IncompatibleIndexStatus", message)
+    state.documents.put("index", index["id"], {**index, "status": "open"})
+    return {"index_id": index["id"], "acknowledged": True}
+
+
+@routes("GET", "/v1/index_list", query=("filter_roles",))
 def listed(state: Any, call: Call) -> dict[str, Any]:
-    return {"index_list": [{**index, "permissions": ["owner"]} for index in state.documents.all("index")]}
+    """The indices on which the caller has a role."""
+    wanted = set(filter(None, call.query.get("filter_roles", "").split(",")))
+    rows = []
+    for index in _indices(state):
+        held = roles_on(state, index, call.identity)
+        if held and (not wanted or wanted & set(held)):
+            rows.append({**shown(state, index), "permissions": held})
+    return {"index_list": rows}
+
+
+# roles
+
+
+@routes("GET", "/v1/index/{index}/role_list")
+def role_list(state: Any, call: Call) -> dict[str, Any]:
+    return {"role_list": index_of(state, call, "role_list", ("owner", "admin"))["roles"]}
+
+
+@routes("POST", "/v1/index/{index}/role", body=("role_name", "principal"))
+def role_create(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "role_create", ("owner", "admin"))
+    body = call.body or {}
+    if body.get("role_name") not in ROLES or not _is_principal(str(body.get("principal"))):
+        raise Refusal(400, "BadRequest.ValidationError", "role_name: owner, admin or writer; principal: a URN")
+    role = _role(state, index["id"], str(body["principal"]), str(body["role_name"]))
+    state.documents.put("index", index["id"], {**index, "roles": [*index["roles"], role]})
+    return role
+
+
+@routes("DELETE", "/v1/index/{index}/role/{role}")
+def role_delete(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "role_delete", ("owner", "admin"))
+    gone = [role for role in index["roles"] if role["id"] == call.params["role"]]
+    if not gone:
+        raise not_found(f"No role {call.params['role']}")
+    kept = [role for role in index["roles"] if role is not gone[0]]
+    state.documents.put("index", index["id"], {**index, "roles": kept})
+    return {"deleted": gone[0], "success": True}
+
+
+def _is_principal(text: str) -> bool:
+    return text.startswith(("urn:globus:auth:identity:", "urn:globus:groups:id:"))
+
+
+# tasks
 
 
 def checked_entry(entry: Any, at: int) -> dict[str, Any]:
@@ -82,16 +232,38 @@ def checked_entry(entry: Any, at: int) -> dict[str, Any]:
     if not isinstance(seen, list) or not seen:
         raise Refusal(400, "BadRequest.ValidationError", f"entry {at}: visible_to is required")
     for principal in seen:
-        if principal not in ("public", "all_authenticated_users") and not str(principal).startswith(
-            ("urn:globus:auth:identity:", "urn:globus:groups:id:")
-        ):
+        if principal not in ("public", "all_authenticated_users") and not _is_principal(str(principal)):
             raise Refusal(400, "BadRequest.ValidationError", f"entry {at}: visible_to: '{principal}'")
     return entry
 
 
-@routes("POST", "/v1/index/{index}/ingest", body=("@datatype", "@version", "ingest_type", "ingest_data"))
+def _queued(state: Any, index: dict[str, Any], kind: str, **work: Any) -> str:
+    """A task, and what it does once it succeeds; its id."""
+    script = state.documents.get("search-script", index["id"]) or state.documents.get("search-script", "*") or {}
+    task = {
+        "task_id": str(uuid.uuid4()),
+        "index_id": index["id"],
+        "task_type": kind,
+        "state": "PENDING",
+        "state_description": "Task pending",
+        "message": None,
+        "creation_date": iso(state.clock.now()),
+        "completion_date": None,
+    }
+    states = list(script.get("states") or ["SUCCESS"])
+    state.documents.put("search-task", task["task_id"], {"task": task, "states": states, **work})
+    return str(task["task_id"])
+
+
+@routes(
+    "POST",
+    "/v1/index/{index}/ingest",
+    body=("@datatype", "@version", "ingest_type", "ingest_data"),
+    inert=("@datatype", "@version"),
+)
 def ingest(state: Any, call: Call) -> Reply:
-    index = index_of(state, call.params["index"])
+    index = index_of(state, call, "ingest", ROLES)
+    _require_open(index)
     body = call.body or {}
     data = body.get("ingest_data") or {}
     if len(json.dumps(body)) > LIMIT:
@@ -100,45 +272,69 @@ def ingest(state: Any, call: Call) -> Reply:
     if not isinstance(rows, list) or not rows:
         raise Refusal(400, "BadRequest.ValidationError", "no entries")
     entries = [checked_entry(row, at) for at, row in enumerate(rows)]
-    script = state.documents.get("search-script", index["id"]) or state.documents.get("search-script", "*") or {}
-    states = list(script.get("states") or ["SUCCESS"])
-    task = {
-        "task_id": str(uuid.uuid4()),
-        "index_id": index["id"],
-        "task_type": "INGEST",
-        "state": "PENDING",
-        "state_description": "Task pending",
-        "message": None,
-        "creation_date": spaced(state.clock.now()),
-        "completion_date": None,
+    key = _queued(state, index, "INGEST", entries=entries)
+    return Reply({"acknowledged": True, "success": True, "num_documents_ingested": 0, "task_id": key}, 202)
+
+
+@routes("DELETE", "/v1/index/{index}/subject", query=("subject",))
+def delete_subject(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "delete_by_subject", ROLES)
+    return {"task_id": _queued(state, index, "DELETE_BY_SUBJECT", subjects=[call.query.get("subject", "")])}
+
+
+@routes("POST", "/v1/index/{index}/batch_delete_by_subject", body=("subjects",))
+def batch_delete_by_subject(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "delete_by_subject", ROLES)
+    return {
+        "task_id": _queued(state, index, "DELETE_BY_SUBJECT", subjects=list((call.body or {}).get("subjects") or ()))
     }
-    state.documents.put("search-task", task["task_id"], {"task": task, "states": states, "entries": entries})
-    return Reply(
-        {
-            "acknowledged": True,
-            "success": True,
-            "num_documents_ingested": 0,
-            "task_id": task["task_id"],
-        },
-        202,
-    )
+
+
+@routes(
+    "POST",
+    "/v1/index/{index}/delete_by_query",
+    body=("q", "filters", "advanced", "@datatype", "@version"),
+    inert=("@datatype", "@version"),
+)
+def delete_by_query(state: Any, call: Call) -> dict[str, Any]:
+    index = index_of(state, call, "delete_by_query", ROLES)
+    body = call.body or {}
+    refuse_advanced(body.get("advanced"))
+    query = {"q": str(body.get("q", "*")), "filters": checked_filters(body.get("filters"))}
+    return {"task_id": _queued(state, index, "DELETE_BY_QUERY", query=query)}
+
+
+def _carry_out(state: Any, record: dict[str, Any]) -> None:
+    index = record["task"]["index_id"]
+    for entry in record.get("entries", ()):
+        key = json.dumps([index, entry["subject"], entry.get("id")])
+        state.documents.put("entry", key, {"index": index, **entry})
+    for entry in entries_of(state, index):
+        query = record.get("query")
+        if entry["subject"] in record.get("subjects", ()) or (query and matches(entry, query["q"], query["filters"])):
+            state.documents.remove("entry", json.dumps([index, entry["subject"], entry.get("id")]))
+
+
+def _task_of(state: Any, call: Call) -> dict[str, Any]:
+    record = state.documents.get("search-task", call.params["task"].lower())
+    if record is None:
+        raise not_found(f"No task {call.params['task']}")
+    call.params["index"] = record["task"]["index_id"]
+    index_of(state, call, "task_get", ROLES)
+    return dict(record)
 
 
 @routes("GET", "/v1/task/{task}")
 def task_show(state: Any, call: Call) -> dict[str, Any]:
-    record = state.documents.get("search-task", call.params["task"].lower())
-    if record is None:
-        raise Refusal(404, "NotFound.Generic", f"No task {call.params['task']}")
+    record = _task_of(state, call)
     task = dict(record["task"])
     if record["states"] and task["state"] not in ("SUCCESS", "FAILED"):
         task["state"] = record["states"][0]
         task["state_description"] = f"Task {task['state'].lower()}"
         if task["state"] in ("SUCCESS", "FAILED"):
-            task["completion_date"] = spaced(state.clock.now())
+            task["completion_date"] = iso(state.clock.now())
         if task["state"] == "SUCCESS":
-            for entry in record["entries"]:
-                key = json.dumps([task["index_id"], entry["subject"], entry.get("id")])
-                state.documents.put("entry", key, {"index": task["index_id"], **entry})
+            _carry_out(state, record)
         elif task["state"] == "FAILED":
             task["message"] = "Could not ingest"
         state.documents.put("search-task", task["task_id"], {**record, "task": task, "states": record["states"][1:]})
@@ -147,23 +343,121 @@ def task_show(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("GET", "/v1/task_list/{index}")
 def task_list(state: Any, call: Call) -> dict[str, Any]:
-    rows = [
-        each["task"] for each in state.documents.all("search-task") if each["task"]["index_id"] == call.params["index"]
-    ]
+    index = index_of(state, call, "task_list", ROLES)
+    rows = [each["task"] for each in state.documents.all("search-task") if each["task"]["index_id"] == index["id"]]
     return {"tasks": list(reversed(rows))}
 
 
-def found(state: Any, call: Call, words: str, limit: int, offset: int, *, all_: bool) -> dict[str, Any]:
-    index = index_of(state, call.params["index"])
-    mine = {"public", "all_authenticated_users", f"urn:globus:auth:identity:{call.identity}"}
-    mine |= {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, call.identity or auth.USER)}
+# queries
+
+
+def refuse_advanced(value: Any) -> None:
+    if str(value).lower() in ("1", "true"):
+        raise Unknown("the advanced query language of Search")
+
+
+_FILTER_TYPES = ("match_all", "match_any", "range", "exists", "not", "and", "or", "like")
+
+
+def checked_filters(filters: Any) -> list[dict[str, Any]]:
+    """Filters of a query (documented: Search, "GFilter"). Raises Refusal, and Unknown for geo filters and others."""
+    rows = list(filters or ())
+    for one in rows:
+        if not isinstance(one, dict) or "type" not in one:
+            raise Refusal(400, "BadRequest.ValidationError", "a filter needs a type")
+        if one["type"] not in _FILTER_TYPES:
+            raise Unknown(f"filter of type '{one['type']}'")
+        inner = [one["filter"]] if "filter" in one else one.get("filters", ())
+        checked_filters(inner)
+        known = {"type", "@datatype", "@version", "field_name", "values", "value", "filter", "filters", "post_filter"}
+        if set(one) - known:
+            raise Unknown(f"field '{min(set(one) - known)}' of a filter")
+        if one.get("post_filter"):
+            raise Unknown("post_filter of a filter")
+    return rows
+
+
+def _values(entry: dict[str, Any], name: str) -> list[Any]:
+    """The values of a field, `a.b` inside `a`; dots that belong to a name are written `\\\\.`."""
+    found: list[Any] = [entry["content"]]
+    for part in name.replace("\\.", "\0").split("."):
+        part = part.replace("\0", ".")
+        found = [value[part] for value in found if isinstance(value, dict) and part in value]
+        found = [one for value in found for one in (value if isinstance(value, list) else [value])]
+    return found
+
+
+def passes(entry: dict[str, Any], one: dict[str, Any]) -> bool:
+    kind = one["type"]
+    if kind == "not":
+        return not passes(entry, one["filter"])
+    if kind in ("and", "or"):
+        return (all if kind == "and" else any)(passes(entry, inner) for inner in one["filters"])
+    held = _values(entry, str(one.get("field_name", "")))
+    if kind == "exists":
+        return bool(held)
+    if kind == "like":
+        return any(fnmatch.fnmatchcase(str(value), str(one.get("value", ""))) for value in held)
+    if kind == "range":
+        return any(_between(value, window) for value in held for window in one.get("values") or ())
+    wanted = one.get("values") or []
+    return (all if kind == "match_all" else any)(value in held for value in wanted)
+
+
+def _between(value: Any, window: dict[str, Any]) -> bool:
+    low, high = window.get("from", "*"), window.get("to", "*")
+    try:
+        return bool((low == "*" or value >= low) and (high == "*" or value <= high))
+    except TypeError:
+        return False
+
+
+def matches(entry: dict[str, Any], words: str, filters: list[dict[str, Any]]) -> bool:
+    text = f"{entry['subject']} {json.dumps(entry['content'], ensure_ascii=False)}".lower()
+    if words.strip() not in ("", "*") and not all(word.lower() in text for word in words.split()):
+        return False
+    return all(passes(entry, one) for one in filters)
+
+
+def _facet(rows: list[dict[str, Any]], facet: dict[str, Any]) -> dict[str, Any]:
+    """One facet (documented: Search, "GFacet"). Raises Unknown for those that are not served."""
+    kind, name = facet.get("type"), str(facet.get("field_name", ""))
+    values = [value for entry in rows for value in _values(entry, name)]
+    head = {"@datatype": "GFacetResult", "@version": "2017-09-01", "name": facet.get("name", name)}
+    unknown = set(facet) - {"@datatype", "@version", "type", "field_name", "name", "size", "histogram_range"}
+    if unknown:
+        raise Unknown(f"field '{min(unknown)}' of a facet")
+    if kind == "terms":
+        counted = sorted(Counter(map(str, values)).items(), key=lambda one: (-one[1], one[0]))[: facet.get("size", 10)]
+        rows_ = [{"@datatype": "GBucket", "@version": "2017-09-01", "value": v, "count": n} for v, n in counted]
+        return {**head, "buckets": rows_}
+    if kind in ("sum", "avg"):
+        numbers = [float(value) for value in values if isinstance(value, int | float)]
+        total = sum(numbers)
+        return {**head, "value": total if kind == "sum" else (total / len(numbers) if numbers else None)}
+    raise Unknown(f"facet of type '{kind}'")
+
+
+def found(state: Any, call: Call, body: Any, limit: int, offset: int) -> dict[str, Any]:
+    """The result of a query. `body` has `q`, and may have `filters`, `facets`, `sort` and `bypass_visible_to`."""
+    index = index_of(state, call)
+    bypass = str(body.get("bypass_visible_to")).lower() in ("1", "true")
+    if bypass:
+        index_of(state, call, "query with bypass_visible_to", ("owner", "admin"))
+    refuse_advanced(body.get("advanced"))
+    filters = checked_filters(body.get("filters"))
+    mine = {"public", "all_authenticated_users", *_urns(state, call.identity)}
+    seen = [
+        entry
+        for entry in entries_of(state, index["id"])
+        if (bypass or mine & set(entry["visible_to"])) and matches(entry, str(body.get("q") or "*"), filters)
+    ]
+    for rule in reversed(body.get("sort") or ()):
+        name, descends = str(rule.get("field_name")), rule.get("order") == "desc"
+        seen.sort(key=lambda entry: str((_values(entry, name) or [""])[0]), reverse=descends)
     hits: dict[str, list[dict[str, Any]]] = {}
-    for entry in entries_of(state, index["id"]):
-        text = f"{entry['subject']} {json.dumps(entry['content'], ensure_ascii=False)}".lower()
-        if not all_ and not mine & set(entry["visible_to"]):
-            continue
-        if words.strip() in ("", "*") or all(word.lower() in text for word in words.split()):
-            hits.setdefault(entry["subject"], []).append(entry)
+    for entry in seen:
+        hits.setdefault(entry["subject"], []).append(entry)
     rows = [
         {
             "@datatype": "GMetaResult",
@@ -176,44 +470,52 @@ def found(state: Any, call: Call, words: str, limit: int, offset: int, *, all_: 
         }
         for subject, entries in hits.items()
     ]
-    shown = rows[offset : offset + limit]
+    window = rows[offset : offset + limit]
+    facets = [_facet(seen, facet) for facet in body.get("facets") or ()]
     return {
         "@datatype": "GSearchResult",
         "@version": "2017-09-01",
-        "count": len(shown),
-        "gmeta": shown,
+        "count": len(window),
+        "gmeta": window,
         "has_next_page": offset + limit < len(rows),
         "offset": offset,
         "total": len(rows),
+        **({"facet_results": facets} if facets else {}),
     }
-
-
-def _yes(value: object) -> bool:
-    return str(value).lower() in ("1", "true")
 
 
 @routes("GET", "/v1/index/{index}/search", query=("q", "limit", "offset", "advanced", "bypass_visible_to"))
 def search(state: Any, call: Call) -> dict[str, Any]:
     limit, offset = call.integer("limit", 10, 1, 10_000), call.integer("offset", 0, 0, 10_000)
-    return found(state, call, call.query.get("q", ""), limit, offset, all_=_yes(call.query.get("bypass_visible_to")))
+    return found(state, call, call.query, limit, offset)
 
 
 @routes(
     "POST",
     "/v1/index/{index}/search",
-    body=("q", "limit", "offset", "advanced", "bypass_visible_to", "@datatype", "@version"),
+    body=(
+        "q",
+        "limit",
+        "offset",
+        "advanced",
+        "bypass_visible_to",
+        "filters",
+        "facets",
+        "sort",
+        "@datatype",
+        "@version",
+    ),
+    inert=("@datatype", "@version"),
 )
 def post_search(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body or {}
-    limit, offset = int(body.get("limit", 10)), int(body.get("offset", 0))
-    return found(state, call, str(body.get("q", "*")), limit, offset, all_=_yes(body.get("bypass_visible_to")))
+    body = call.body if call.body is not None else {}
+    return found(state, call, body, int(body.get("limit", 10)), int(body.get("offset", 0)))
 
 
 @routes("GET", "/v1/index/{index}/subject", query=("subject",))
 def subject(state: Any, call: Call) -> dict[str, Any]:
     wanted = call.query.get("subject", "")
-    result = found(state, call, "*", 10_000, 0, all_=False)
-    for row in result["gmeta"]:
+    for row in found(state, call, {}, 1_000_000, 0)["gmeta"]:
         if row["subject"] == wanted:
             return dict(row)
-    raise Refusal(404, "NotFound.Generic", f'There is no subject "{wanted}"')
+    raise not_found(f'There is no subject "{wanted}"')

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib
 import inspect
 import json
@@ -25,7 +26,7 @@ from typing import Any
 #: Prefix -> modules whose `routes` serve it. A service is added here.
 SERVICES: dict[str, tuple[str, ...]] = {
     "auth": ("auth", "login"),
-    "transfer": ("transfer", "endpoints", "sharing"),
+    "transfer": ("transfer", "endpoints", "sharing", "endpoint_manager"),
     "groups": ("groups",),
     "flows": ("flows",),
     "timer": ("timers",),
@@ -68,6 +69,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--remove", action="store_true", help="and remove the directory of the sandbox then")
     parser.add_argument("--durable", action="store_true", help="keep the state on disk")
     parser.add_argument("--progress", default="at-once")
+    parser.add_argument("--owner", choices=("user", "client"), default="user", help="who has the collections")
     return parser.parse_args(argv)
 
 
@@ -130,7 +132,7 @@ class Application:
         from starlette.applications import Starlette
         from starlette.routing import Route as StarletteRoute
 
-        from globus_sandbox import control_api, web
+        from globus_sandbox import auth, control_api, rights, web
         from globus_sandbox.documents import ENTITY_TYPES, Clock, Collection, CollectionRegistry, Documents, id_of
         from globus_sandbox.faults import Faults
         from globus_sandbox.server_state import ServerState
@@ -148,8 +150,10 @@ class Application:
         if documents.get("setting", "progress") is None:
             documents.set("progress", options.progress)
         faults = Faults(documents, collections)
+        owner = auth.CLIENT if options.owner == "client" else auth.USER
         engine = Engine(documents, clock, collections, faults)
-        self.state = ServerState(f"http://127.0.0.1:{port}", documents, clock, collections, faults, engine)
+        self.state = ServerState(f"http://127.0.0.1:{port}", documents, clock, collections, faults, engine, owner)
+        engine.may = functools.partial(rights.may, self.state)
         self.connections = connections
         self.log: list[dict[str, Any]] = documents.all("request")
         self.unknown: list[dict[str, Any]] = documents.all("unknown")
@@ -170,6 +174,9 @@ class Application:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "CONNECT":
+            await self._refuse_tunnel(scope)(scope, receive, send)
+            return
         foreign = _foreign(scope["headers"], self.state.url)
         try:
             await (self.inner if foreign is None else foreign)(scope, receive, send)
@@ -177,6 +184,19 @@ class Application:
             transport = self.connections.pop(tuple(scope["client"]), None)
             if transport is not None:
                 transport.abort()
+
+    def _refuse_tunnel(self, scope: Any) -> Any:
+        """A GCS Manager, or whatever else is asked for by https: not here, and on the list."""
+        from starlette.responses import Response
+
+        from globus_sandbox import web
+
+        target = scope["raw_path"].decode("latin-1").lstrip("/")
+        call = web.Call("https", "CONNECT", target, request_id=web.new_request_id())
+        entry = self._entry(call)
+        self._not_served(call, entry, f"https connection to {target}")
+        self._log({**entry, "status": 501})
+        return Response(status_code=501)
 
     async def endpoint(self, request: Any) -> Any:
         from globus_sandbox import web
@@ -187,7 +207,7 @@ class Application:
             service=service,
             method=request.method,
             path="/" + rest,
-            query=dict(request.query_params),
+            query=web.Fields(dict(request.query_params)),
             queries=request.query_params.multi_items(),
             headers=request.headers,
             request_id=web.new_request_id(),
@@ -219,6 +239,8 @@ class Application:
         try:
             call.body = web.parsed(raw, call.headers.get("content-type", ""))
             entry["body"] = _shown(call.body)
+            if isinstance(call.body, dict):
+                call.body = web.Fields(call.body)
             reply = next((made for fault in injected if (made := reply_of(fault, call.path, call.request_id))), None)
             if reply is None:
                 reply = await self._handle(call)
@@ -248,6 +270,7 @@ class Application:
         else:
             with self.state.documents.lock:
                 answer = route.handler(self.state, call)
+        web.check_all_read(route, call)
         return answer if isinstance(answer, web.Reply) else web.Reply(answer)
 
     def _entry(self, call: Any) -> dict[str, Any]:
@@ -258,7 +281,7 @@ class Application:
             "service": call.service,
             "method": call.method,
             "path": call.path,
-            "query": call.query,
+            "query": dict(call.query),
             "user_agent": call.headers.get("user-agent", ""),
             "request_id": call.request_id,
             "body": None,

@@ -17,3 +17,5 @@ class ServerState:
     collections: CollectionRegistry
     faults: Faults
     engine: Engine
+    #: The identity whom the collections belong to.
+    owner: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from globus_sandbox import auth
+from globus_sandbox import rights
 from globus_sandbox.documents import Collection, seconds_of, spaced
 from globus_sandbox.transfer import V, bad, collection_of, result
 from globus_sandbox.web import Call, Refusal, Reply, Routes, words
@@ -28,14 +28,19 @@ def shared(state: Any, call: Call) -> Collection:
             f"'{collection.name}' is a {collection.entity_type}: only guest collections have permissions "
             f"(in a sandbox: --collection {collection.name}:guest)",
         )
+    rights.require_role(state, call, collection, rights.MANAGES_ACCESS)
     return collection
+
+
+#: Sent back as they were read; a permission keeps them.
+_FIXED = words("id principal principal_type path notify_email notify_message")
 
 
 def rules_of(state: Any, collection: Collection) -> list[dict[str, Any]]:
     own = {
         "DATA_TYPE": "access",
         "id": None,
-        "principal": auth.USER,
+        "principal": rights.owner_of(state, collection),
         "principal_type": "identity",
         "path": "/",
         "permissions": "rw",
@@ -47,7 +52,7 @@ def rules_of(state: Any, collection: Collection) -> list[dict[str, Any]]:
     return [own, *(rule["rule"] for rule in state.documents.all("access") if rule["collection"] == collection.id)]
 
 
-@routes("GET", V + "/endpoint/{endpoint}/access_list", query=("fields",))
+@routes("GET", V + "/endpoint/{endpoint}/access_list")
 def access_list(state: Any, call: Call) -> dict[str, Any]:
     rows = rules_of(state, shared(state, call))
     return {"DATA_TYPE": "access_list", "endpoint": call.params["endpoint"], "length": len(rows), "DATA": rows}
@@ -61,12 +66,12 @@ def rule_of(state: Any, call: Call) -> dict[str, Any]:
     return dict(found["rule"])
 
 
-@routes("GET", V + "/endpoint/{endpoint}/access/{rule}", query=("fields",))
+@routes("GET", V + "/endpoint/{endpoint}/access/{rule}")
 def access_show(state: Any, call: Call) -> dict[str, Any]:
     return rule_of(state, call)
 
 
-@routes("POST", V + "/endpoint/{endpoint}/access", body=_RULE)
+@routes("POST", V + "/endpoint/{endpoint}/access", body=_RULE, inert=("id", "notify_email", "notify_message"))
 def access_create(state: Any, call: Call) -> Reply:
     collection = shared(state, call)
     body = call.body or {}
@@ -122,7 +127,7 @@ def _expiration(text: Any) -> str | None:
     return str(text)
 
 
-@routes("PUT", V + "/endpoint/{endpoint}/access/{rule}", body=_RULE)
+@routes("PUT", V + "/endpoint/{endpoint}/access/{rule}", body=_RULE, inert=_FIXED)
 def access_update(state: Any, call: Call) -> dict[str, Any]:
     rule = rule_of(state, call)
     body = call.body or {}
@@ -149,32 +154,34 @@ def access_delete(state: Any, call: Call) -> dict[str, Any]:
 ROLES = ("administrator", "access_manager", "activity_manager", "activity_monitor")
 
 
-@routes("GET", V + "/endpoint/{endpoint}/role_list", query=("fields",))
+@routes("GET", V + "/endpoint/{endpoint}/role_list")
 def role_list(state: Any, call: Call) -> dict[str, Any]:
     collection = collection_of(state, call.params["endpoint"])
+    rights.require_role(state, call, collection, ROLES)
     rows = [role["role"] for role in state.documents.all("role") if role["collection"] == collection.id]
-    return {"DATA_TYPE": "role_list", "length": len(rows), "DATA": [_owner_role(collection), *rows]}
+    return {"DATA_TYPE": "role_list", "length": len(rows), "DATA": [_owner_role(state, collection), *rows]}
 
 
-def _owner_role(collection: Collection) -> dict[str, Any]:
+def _owner_role(state: Any, collection: Collection) -> dict[str, Any]:
     return {
         "DATA_TYPE": "role",
         "id": collection.id,
-        "principal": auth.USER,
+        "principal": rights.owner_of(state, collection),
         "principal_type": "identity",
         "role": "administrator",
     }
 
 
-@routes("GET", V + "/endpoint/{endpoint}/role/{role}", query=("fields",))
+@routes("GET", V + "/endpoint/{endpoint}/role/{role}")
 def role_show(state: Any, call: Call) -> dict[str, Any]:
     return _role_of(state, call)
 
 
 def _role_of(state: Any, call: Call) -> dict[str, Any]:
     collection = collection_of(state, call.params["endpoint"])
+    rights.require_role(state, call, collection, ROLES)
     if call.params["role"].lower() == collection.id:
-        return _owner_role(collection)
+        return _owner_role(state, collection)
     found = state.documents.get("role", call.params["role"].lower())
     if found is None or found["collection"] != collection.id:
         raise Refusal(404, "RoleNotFound", f"No role '{call.params['role']}'")
@@ -185,6 +192,7 @@ def _role_of(state: Any, call: Call) -> dict[str, Any]:
 def role_create(state: Any, call: Call) -> Reply:
     """Only for Globus Connect Personal: the roles of others are their manager's business (documented)."""
     collection = collection_of(state, call.params["endpoint"])
+    rights.require_role(state, call, collection)
     if not collection.entity_type.startswith("GCP"):
         raise Refusal(403, "PermissionDenied", f"Roles of a {collection.entity_type} are managed by its GCS Manager")
     body = call.body or {}
@@ -207,6 +215,7 @@ def role_create(state: Any, call: Call) -> Reply:
 
 @routes("DELETE", V + "/endpoint/{endpoint}/role/{role}")
 def role_delete(state: Any, call: Call) -> dict[str, Any]:
+    rights.require_role(state, call, collection_of(state, call.params["endpoint"]))
     role = _role_of(state, call)
     if state.documents.remove("role", role["id"]) is None:
         raise Refusal(403, "PermissionDenied", "The owner's role cannot be deleted")
@@ -218,23 +227,26 @@ def role_delete(state: Any, call: Call) -> dict[str, Any]:
 _BOOKMARK = ("DATA_TYPE", "endpoint_id", "path", "name", "pinned")
 
 
-@routes("GET", V + "/bookmark_list", query=("limit", "offset"))
+@routes("GET", V + "/bookmark_list")
 def bookmark_list(state: Any, call: Call) -> dict[str, Any]:
-    rows = state.documents.all("bookmark")
-    return {"DATA_TYPE": "bookmark_list", "DATA": rows}
+    return {"DATA_TYPE": "bookmark_list", "DATA": _bookmarks_of(state, call)}
+
+
+def _bookmarks_of(state: Any, call: Call) -> list[dict[str, Any]]:
+    return [each["bookmark"] for each in state.documents.all("bookmark") if each["owner"] == call.identity]
 
 
 def _bookmark_of(state: Any, call: Call) -> dict[str, Any]:
     found = state.documents.get("bookmark", call.params["bookmark"].lower())
-    if found is None:
+    if found is None or found["owner"] != call.identity:
         raise Refusal(404, "BookmarkNotFound", f"No bookmark '{call.params['bookmark']}'")
-    return dict(found)
+    return dict(found["bookmark"])
 
 
-def _checked_name(state: Any, name: Any, key: str) -> str:
+def _checked_name(state: Any, call: Call, name: Any, key: str) -> str:
     if not isinstance(name, str) or not name or len(name) > 128 or name != name.strip():
         raise bad("Invalid bookmark name")
-    if any(other["name"] == name and other["id"] != key for other in state.documents.all("bookmark")):
+    if any(other["name"] == name and other["id"] != key for other in _bookmarks_of(state, call)):
         raise Refusal(409, "Exists", f"A bookmark named '{name}' exists")
     return name
 
@@ -250,12 +262,12 @@ def bookmark_create(state: Any, call: Call) -> Reply:
     bookmark = {
         "DATA_TYPE": "bookmark",
         "id": key,
-        "name": _checked_name(state, body.get("name"), key),
+        "name": _checked_name(state, call, body.get("name"), key),
         "endpoint_id": collection.id,
         "path": path,
         "pinned": bool(body.get("pinned", False)),
     }
-    state.documents.put("bookmark", key, bookmark)
+    state.documents.put("bookmark", key, {"owner": call.identity, "bookmark": bookmark})
     return Reply(bookmark, 201)
 
 
@@ -268,11 +280,16 @@ def bookmark_show(state: Any, call: Call) -> dict[str, Any]:
 def bookmark_update(state: Any, call: Call) -> dict[str, Any]:
     bookmark = _bookmark_of(state, call)
     body = call.body or {}
+    if (
+        body.get("endpoint_id", bookmark["endpoint_id"]) != bookmark["endpoint_id"]
+        or body.get("path", bookmark["path"]) != bookmark["path"]
+    ):
+        raise bad("Only the name and pinned can be changed")
     if "name" in body:
-        bookmark["name"] = _checked_name(state, body["name"], bookmark["id"])
+        bookmark["name"] = _checked_name(state, call, body["name"], bookmark["id"])
     if "pinned" in body:
         bookmark["pinned"] = bool(body["pinned"])
-    state.documents.put("bookmark", bookmark["id"], bookmark)
+    state.documents.put("bookmark", bookmark["id"], {"owner": call.identity, "bookmark": bookmark})
     return bookmark
 
 

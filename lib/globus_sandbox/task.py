@@ -41,7 +41,7 @@ class Task:
         "id type owner label submission_id status requested completed deadline deadline_given source "
         "destination options faults files directories symlinks bytes checksummed skipped moved "
         "subtasks_done subtasks_skipped fatal paused looks started trouble trouble_at canceled "
-        "expired failed history_deleted progress"
+        "expired failed history_deleted progress canceled_by"
     )
 
     def __init__(self, **values: Any) -> None:
@@ -66,10 +66,11 @@ class Task:
         self.trouble_at = 0.0
         self.fatal: dict[str, str] | None = None
         self.history_deleted = False
+        self.canceled_by: tuple[str, str] | None = None
         self.items: list[Item] = []
         self.events: list[dict[str, Any]] = []
         self.done: list[tuple[str, str]] = []
-        self.skips: list[tuple[str, str, str]] = []
+        self.skips: list[tuple[str, str, str, float]] = []
         self.reset()
         for name, value in values.items():
             setattr(self, name, value)

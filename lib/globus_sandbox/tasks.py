@@ -12,10 +12,11 @@ import json
 import threading
 import traceback
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from globus_sandbox.documents import Clock, Collection, CollectionRegistry, Documents, iso, spaced
+from globus_sandbox.documents import Clock, Collection, CollectionRegistry, Documents, iso
 from globus_sandbox.faults import WORDS, Fault, Faults, session_parameters
 from globus_sandbox.filesystem import TransferError
 from globus_sandbox.moving import Mover, Stopped
@@ -40,6 +41,8 @@ class Engine:
         self._clock = clock
         self.collections = collections
         self.faults = faults
+        #: Whether an identity may read or write a path of a collection; rights.may, once there is a state to ask.
+        self.may: Callable[..., bool] = lambda collection, identity, path, *, write: True
         self._wake = threading.Condition(documents.lock)
         self._tasks: dict[str, Task] = {}
         self._by_submission: dict[str, str] = {}
@@ -98,10 +101,14 @@ class Engine:
         self.wake()
         return task.settled
 
-    def cancel(self, task: Task) -> str:
-        """The result code of a cancel (recorded: Canceled; documented: TaskComplete, CancelAccepted)."""
+    def cancel(self, task: Task, by: tuple[str, str] | None = None) -> str:
+        """The result code of a cancel (recorded: Canceled; documented: TaskComplete, CancelAccepted).
+
+        `by`: the side whose administrator canceled it, and the message.
+        """
         if not task.unfinished:
             return "TaskComplete"
+        task.canceled_by = by
         self._finish(task, "FAILED", "CANCELED")
         return "Canceled"
 
@@ -165,8 +172,8 @@ class Engine:
             "DATA_TYPE": "task",
             "bytes_checksummed": task.checksummed,
             "bytes_transferred": task.bytes,
-            "canceled_by_admin": None,
-            "canceled_by_admin_message": None,
+            "canceled_by_admin": task.canceled_by[0] if task.canceled_by else None,
+            "canceled_by_admin_message": task.canceled_by[1] if task.canceled_by else None,
             "command": "API 0.10",
             "completion_time": None if task.completed is None else iso(task.completed),
             "deadline": iso(task.deadline),
@@ -194,7 +201,7 @@ class Engine:
             "nice_status_short_description": _short(nice),
             "owner_id": task.owner,
             "preserve_timestamp": bool(options.get("preserve_timestamp", False)),
-            "recursive_symlinks": options.get("recursive_symlinks", "ignore"),
+            "recursive_symlinks": None if delete else options.get("recursive_symlinks", "ignore"),
             "request_time": iso(task.requested),
             "skip_source_errors": bool(options.get("skip_source_errors", False)),
             "source_endpoint": self._legacy_name(task.source),
@@ -214,7 +221,7 @@ class Engine:
             "task_id": task.id,
             "type": task.type,
             "username": "u_" + task.owner.replace("-", "")[:26],
-            "verify_checksum": bool(options.get("verify_checksum", True)),
+            "verify_checksum": not delete and bool(options.get("verify_checksum", False)),
         }
 
     def events(self, task: Task) -> list[dict[str, Any]]:
@@ -394,7 +401,9 @@ class Engine:
             task.failed = left
         if code is not None:
             task.fatal = {"code": code, "description": WORDS.get(code, code.lower())}
-        self._event(task, code or status, WORDS.get(code or status, ""), code is not None and code != "CANCELED", "")
+        self._event(
+            task, code or status, WORDS.get(code or status, ""), code is not None, _LAST_WORDS.get(code or "", "")
+        )
         self._unfinished.pop(task.id, None)
         self._keys.pop(task.id, None)
         task.todo = None
@@ -432,7 +441,7 @@ class Engine:
                 "details": details,
                 "is_error": is_error,
                 "parent_task_id": None,
-                "time": spaced(self._clock.now()),
+                "time": iso(self._clock.now()),
             }
         )
         if len(task.events) > EVENTS_KEPT:
@@ -457,6 +466,9 @@ class Engine:
     def event(self, task: Task, code: str, description: str, details: str) -> None:
         with self._documents.lock:
             self._event(task, code, description, False, details)
+
+    def now(self) -> float:
+        return self._clock.now()
 
     def progressed(self, task: Task) -> None:
         """The deadline moves with work that was done, unless one was given (task_behavior, "Deadlines")."""
@@ -502,7 +514,7 @@ class Engine:
             task.items = [Item(*item) for item in items]
             task.events = history.get("events", [])
             task.done = [(one, other) for one, other in history.get("done", [])]
-            task.skips = [(one, other, code) for one, other, code in history.get("skips", [])]
+            task.skips = [(one, other, code, at) for one, other, code, at in history.get("skips", [])]
             self._tasks[task.id] = task
             self._by_submission[task.submission_id] = task.id
             if task.unfinished:
@@ -516,6 +528,10 @@ class Engine:
                     self._keys[task.id] = task.key()
             else:
                 task.place = "done"
+
+
+#: What the last event of a task says (recorded: the task owner's cancel).
+_LAST_WORDS = {"CANCELED": "Canceled by the task owner"}
 
 
 def _short(nice: str | None) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from globus_sandbox import auth
 from globus_sandbox.documents import iso, seconds_of
 from globus_sandbox.transfer import collection_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes
@@ -52,6 +53,7 @@ def create(state: Any, call: Call) -> Reply:
         for side in ("source_endpoint", "destination_endpoint"):
             collection_of(state, str(body.get(side, "")))
     job = {
+        "owner": call.identity,
         "job_id": str(uuid.uuid4()),
         "timer_type": timer["timer_type"],
         "name": timer.get("name") or "timer",
@@ -67,16 +69,38 @@ def create(state: Any, call: Call) -> Reply:
         "submitted_at": iso(state.clock.now()),
     }
     state.documents.put("timer", job["job_id"], job)
-    return Reply({"timer": job}, 201)
+    return Reply({"timer": _flow_timer(job) if job["timer_type"] == "flow" else _without_owner(job)}, 201)
+
+
+def _without_owner(timer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in timer.items() if name != "owner"}
+
+
+def _flow_timer(timer: dict[str, Any]) -> dict[str, Any]:
+    """A timer that starts a flow (recorded: create_timer, flow_timer_success)."""
+    flow = timer["flow_id"]
+    job = as_job(timer)
+    names = "inactive_reason interval job_id last_ran_at n_errors n_runs name next_run schedule status stop_after submitted_at"
+    return {
+        **{name: job[name] for name in (*names.split(), "timer_type")},
+        "callback_body": timer["body"],
+        "callback_url": f"https://flows.sandbox.invalid/flows/{flow}/run",
+        "results": [],
+        "scope": auth.scope_of(flow),
+    }
 
 
 def as_job(timer: dict[str, Any]) -> dict[str, Any]:
     """A timer in the older form, in which the CLI lists and shows it."""
     schedule = timer["schedule"]
     return {
-        **timer,
+        **{
+            name: value
+            for name, value in timer.items()
+            if name not in ("owner", "body", "number_of_errors", "number_of_runs")
+        },
         "start": schedule.get("start") or timer["next_run"],
-        "interval": schedule.get("interval_seconds"),
+        "interval": float(schedule["interval_seconds"]) if "interval_seconds" in schedule else None,
         "stop_after": {"date": None, "n_runs": (schedule.get("end") or {}).get("count")},
         "callback_url": "https://actions.sandbox.invalid/transfer/transfer/run",
         "callback_body": {"body": timer["body"]},
@@ -89,14 +113,19 @@ def as_job(timer: dict[str, Any]) -> dict[str, Any]:
 
 def timer_of(state: Any, call: Call) -> dict[str, Any]:
     found = state.documents.get("timer", call.params["job"].lower())
-    if found is None:
+    if found is None or found.get("owner", call.identity) != call.identity:
         raise Refusal(404, "NOT_FOUND", f"No timer {call.params['job']}")
     return dict(found)
 
 
 @routes("GET", "/jobs/", query=("order", "limit"))
 def listed(state: Any, call: Call) -> dict[str, Any]:
-    return {"jobs": [as_job(timer) for timer in state.documents.all("timer")]}
+    rows = [timer for timer in state.documents.all("timer") if timer.get("owner", call.identity) == call.identity]
+    field, _, direction = call.query.get("order", "submitted_at asc").partition(" ")
+    if field not in ("submitted_at", "name", "next_run", "status") or direction not in ("", "asc", "desc"):
+        raise wrong(f"order: {field} {direction}")
+    rows.sort(key=lambda timer: str(timer[field] or ""), reverse=direction == "desc")
+    return {"jobs": [as_job(timer) for timer in rows[: call.integer("limit", 1000, 1)]]}
 
 
 @routes("GET", "/jobs/{job}")
@@ -113,12 +142,12 @@ def delete(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("POST", "/jobs/{job}/pause", body=())
 def pause(state: Any, call: Call) -> dict[str, Any]:
-    timer = {**timer_of(state, call), "status": "inactive", "inactive_reason": {"cause": "user"}}
+    timer = {**timer_of(state, call), "status": "inactive", "inactive_reason": {"cause": "user", "detail": None}}
     state.documents.put("timer", timer["job_id"], timer)
     return {"message": f"Successfully paused job {timer['job_id']}."}
 
 
-@routes("POST", "/jobs/{job}/resume", body=("update_credentials",))
+@routes("POST", "/jobs/{job}/resume", body=("update_credentials",), inert=("update_credentials",))
 def resume(state: Any, call: Call) -> dict[str, Any]:
     timer = {**timer_of(state, call), "status": "loaded", "inactive_reason": None}
     state.documents.put("timer", timer["job_id"], timer)

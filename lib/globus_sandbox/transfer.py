@@ -6,7 +6,7 @@ import fnmatch
 import threading
 from typing import Any
 
-from globus_sandbox.documents import Collection, seconds_of, spaced
+from globus_sandbox.documents import Collection, id_of, iso, seconds_of, spaced
 from globus_sandbox.task import Item, Task
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
@@ -24,6 +24,11 @@ _TRANSFER = (
         "encrypt_data skip_source_errors fail_on_quota_errors delete_destination_extra filter_rules "
         "recursive_symlinks source_local_user destination_local_user perf_cc perf_p perf_pp perf_udt"
     ),
+)
+#: Taken, and without an effect that a client could see: nothing is mailed, encrypted or tuned here, and every user is the same.
+_NO_EFFECT = words(
+    "notify_on_succeeded notify_on_failed notify_on_inactive skip_activation_check store_base_path_info encrypt_data "
+    "source_local_user destination_local_user local_user perf_cc perf_p perf_pp perf_udt"
 )
 _DELETE = (*_COMMON, *words("endpoint recursive ignore_missing interpret_globs local_user"))
 _ITEM = frozenset(
@@ -51,12 +56,12 @@ def submission_id(state: Any, call: Call) -> dict[str, Any]:
     return {"value": value}
 
 
-@routes("POST", V + "/transfer", body=_TRANSFER)
+@routes("POST", V + "/transfer", body=_TRANSFER, inert=_NO_EFFECT)
 async def submit_transfer(state: Any, call: Call) -> Any:
     return _submitted(state, call, "TRANSFER")
 
 
-@routes("POST", V + "/delete", body=_DELETE)
+@routes("POST", V + "/delete", body=_DELETE, inert=_NO_EFFECT)
 async def submit_delete(state: Any, call: Call) -> Any:
     return _submitted(state, call, "DELETE")
 
@@ -80,6 +85,7 @@ def _submit(state: Any, call: Call, kind: str) -> Any:
     before = state.engine.by_submission(key)
     if before is not None:
         state.documents.put("submission", key, issued)
+        body.items()  # the request was read when it came first
         return _result(call, kind, before, "Duplicate")
     task = _task(state, call, body, kind)
     if kind == "TRANSFER" and state.engine.conflicting(task):
@@ -234,6 +240,8 @@ def collection_of(state: Any, key: str, what: str = "endpoint_id") -> Any:
     except ValueError:
         raise bad(f"Invalid {what}: '{key}'") from None
     found = state.collections.get(canonical)
+    if found is None and canonical in {id_of(f"endpoint of {one.id}") for one in state.collections}:
+        raise Unknown(f"host endpoint {canonical}")
     if found is None:
         raise Refusal(404, "EndpointNotFound", f"No such endpoint '{key}'")
     return found
@@ -320,7 +328,7 @@ _FILTERS = ("task_id", "type", "status", "label", "request_time", "completion_ti
 _ORDERS = ("request_time", "completion_time", "task_id", "type", "status", "label", "faults", "deadline")
 
 
-@routes("GET", V + "/task_list", query=("limit", "offset", "filter", "orderby", "fields", "filter_is_paused"))
+@routes("GET", V + "/task_list", query=("limit", "offset", "filter", "orderby", "fields"))
 async def task_list(state: Any, call: Call) -> dict[str, Any]:
     limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
     tests = _task_tests(call.query.get("filter", ""))
@@ -373,7 +381,7 @@ def _task_tests(text: str) -> list[Any]:
         elif name == "label":
             tests.append(lambda task, values=values: label_matches(task.label or "", values))
         elif name in ("request_time", "completion_time"):
-            low, high = _period(values)
+            low, high = period(values)
             attribute = "requested" if name == "request_time" else "completed"
             tests.append(
                 lambda task, low=low, high=high, attribute=attribute: (
@@ -385,7 +393,7 @@ def _task_tests(text: str) -> list[Any]:
     return tests
 
 
-def _period(values: list[str]) -> tuple[float, float]:
+def period(values: list[str]) -> tuple[float, float]:
     try:
         low = seconds_of(values[0]) if values[0] else 0.0
         high = seconds_of(values[1]) if len(values) > 1 and values[1] else float("inf")
@@ -415,10 +423,9 @@ def _only_stars(pattern: str) -> str:
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
-@routes("GET", V + "/task/{task}/event_list", query=("limit", "offset", "filter", "orderby", "fields"))
+@routes("GET", V + "/task/{task}/event_list", query=("limit", "offset", "filter"))
 def event_list(state: Any, call: Call) -> dict[str, Any]:
     task = task_of(state, call)
-    limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
     rows = state.engine.events(task)
     wanted = call.query.get("filter", "")
     if wanted:
@@ -429,10 +436,16 @@ def event_list(state: Any, call: Call) -> dict[str, Any]:
             rows = [row for row in rows if row["code"] in value.split(",")]
         else:
             raise Unknown(f"filter '{wanted}' of event_list")
+    return listed(call, rows, "event_list")
+
+
+def listed(call: Call, rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """A part of a list, by limit and offset."""
+    limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
     shown = rows[offset : offset + limit]
     return {
         "DATA": shown,
-        "DATA_TYPE": "event_list",
+        "DATA_TYPE": kind,
         "length": len(shown),
         "limit": limit,
         "offset": offset,
@@ -445,7 +458,11 @@ _PAGE = 1000
 
 @routes("GET", V + "/task/{task}/successful_transfers", query=("marker",))
 def successful_transfers(state: Any, call: Call) -> dict[str, Any]:
-    task = task_of(state, call)
+    return transferred(state, call, task_of(state, call))
+
+
+def transferred(state: Any, call: Call, task: Task) -> dict[str, Any]:
+    """The files that a task has moved."""
     if task.unfinished:
         raise Refusal(400, "ClientError.BadRequest.TaskActive", "The task has not completed")
     if task.type != "TRANSFER":
@@ -460,7 +477,11 @@ def successful_transfers(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("GET", V + "/task/{task}/skipped_errors", query=("marker",))
 def skipped_errors(state: Any, call: Call) -> dict[str, Any]:
-    task = task_of(state, call)
+    return skipped(state, call, task_of(state, call))
+
+
+def skipped(state: Any, call: Call, task: Task) -> dict[str, Any]:
+    """The errors that a task has skipped."""
     state.engine.age(task)
     rows = [
         {
@@ -469,14 +490,14 @@ def skipped_errors(state: Any, call: Call) -> dict[str, Any]:
             "destination_path": destination,
             "error_code": code,
             "error_details": f"{code} on {source}",
-            "error_time": spaced(state.clock.now()),
+            "error_time": iso(at),
             "external_checksum": None,
             "is_delete_destination_extra": False,
             "is_directory": False,
             "is_symlink": False,
             "source_path": source,
         }
-        for source, destination, code in task.skips
+        for source, destination, code, at in task.skips
     ]
     return _marked(call, rows, "skipped_errors")
 
@@ -494,7 +515,11 @@ def _marked(call: Call, rows: list[dict[str, Any]], kind: str) -> dict[str, Any]
 
 @routes("GET", V + "/task/{task}/pause_info")
 def pause_info(state: Any, call: Call) -> dict[str, Any]:
-    task = task_of(state, call)
+    return pauses(state, task_of(state, call))
+
+
+def pauses(state: Any, task: Task) -> dict[str, Any]:
+    """What pauses a task."""
     rules = []
     explicit: dict[str, str | None] = {"source": None, "destination": None}
     for fault in state.faults.for_task(task.id, task.label, task.source, task.destination):
@@ -502,7 +527,7 @@ def pause_info(state: Any, call: Call) -> dict[str, Any]:
         if fault.kind == "pause-task":
             explicit["source"] = str(fault.with_.get("message", "Paused by the collection's administrator"))
         elif fault.kind == "paused" and collection is not None:
-            rules.append(_pause_rule(state, fault, collection))
+            rules.append(pause_rule(state, fault, collection))
     return {
         "DATA_TYPE": "pause_info_limited",
         "pause_rules": rules,
@@ -521,11 +546,11 @@ def my_effective_pause_rules(state: Any, call: Call) -> dict[str, Any]:
     return {
         "DATA_TYPE": "pause_rule_limited_list",
         "endpoint_display_name": collection.name,
-        "DATA": [_pause_rule(state, fault, collection) for fault in faults],
+        "DATA": [pause_rule(state, fault, collection) for fault in faults],
     }
 
 
-def _pause_rule(state: Any, fault: Any, collection: Collection) -> dict[str, Any]:
+def pause_rule(state: Any, fault: Any, collection: Collection) -> dict[str, Any]:
     return {
         "DATA_TYPE": "pause_rule_limited",
         "id": fault.id,

@@ -18,6 +18,37 @@ if TYPE_CHECKING:
     from globus_sandbox.server_state import ServerState
 
 
+class Fields(dict[str, Any]):
+    """Query parameters or body fields, which remember those that a handler read.
+
+    What was never read had no effect: the answer would be a lie, and is refused with 501.
+    """
+
+    def __init__(self, values: Mapping[str, Any] = {}) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
+    def items(self) -> Any:
+        self.read.update(self)
+        return super().items()
+
+    @property
+    def unread(self) -> list[str]:
+        return [name for name in self if name not in self.read]
+
+
 @dataclass
 class Call:
     """One request, as a handler sees it. `path` is without the service's prefix; `query` has the last of each name."""
@@ -26,12 +57,19 @@ class Call:
     method: str
     path: str
     params: dict[str, str] = field(default_factory=dict)
-    query: dict[str, str] = field(default_factory=dict)
+    query: Fields = field(default_factory=Fields)
     queries: list[tuple[str, str]] = field(default_factory=list)
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     identity: str | None = None
+    #: The resource server that the caller's token is for.
+    server: str = ""
     request_id: str = ""
+
+    def all_of(self, name: str) -> list[str]:
+        """Every value of a query parameter that may be given more than once."""
+        self.query.get(name)
+        return [value for key, value in self.queries if key == name and value]
 
     def integer(self, name: str, default: int, low: int = 0, high: int = 1_000_000) -> int:
         """A query parameter as a number. Raises Refusal when it is none, or out of range."""
@@ -83,6 +121,7 @@ class Route:
     handler: Handler
     query: frozenset[str]
     body: frozenset[str] | None
+    inert: frozenset[str]
     login: bool
 
 
@@ -100,9 +139,14 @@ class Routes:
         *,
         query: Iterable[str] = (),
         body: Iterable[str] | None = None,
+        inert: Iterable[str] = (),
         login: bool = True,
     ) -> Callable[[Handler], Handler]:
-        """`path` has `{name}` for one segment, `{name*}` for the rest. `body`: the fields it may have (None: no body)."""
+        """`path` has `{name}` for one segment, `{name*}` for the rest. `body`: the fields it may have (None: no body).
+
+        Every field of `query` and `body` that comes must be read by the handler, but for those in `inert`: what has no effect
+        that a client could see.
+        """
         pattern = re.sub(r"\\{(\w+)\\\*\\}", r"(?P<\1>.+)", re.escape(path))
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", pattern)
 
@@ -115,6 +159,7 @@ class Routes:
                     handler,
                     frozenset(query),
                     None if body is None else frozenset(body),
+                    frozenset(inert),
                     login,
                 )
             )
@@ -154,12 +199,25 @@ def check_strictly(route: Route, call: Call) -> None:
         raise Refusal(400, "ClientError.BadRequest", "The body must be a JSON object")
 
 
+def check_all_read(route: Route, call: Call) -> None:
+    """Raises Unknown for what came, and was never read."""
+    for name in call.query.unread:
+        if name not in route.inert:
+            raise Unknown(f"query parameter '{name}' of {call.method} {call.path} (it has no effect here)")
+    if isinstance(call.body, Fields):
+        for name in call.body.unread:
+            if name not in route.inert and name != "DATA_TYPE":
+                raise Unknown(f"body field '{name}' of {call.method} {call.path} (it has no effect here)")
+
+
 def new_request_id() -> str:
     return uuid.uuid4().hex[:9]
 
 
 def refusal_body(call: Call, refusal: Refusal) -> dict[str, Any]:
     """The body of an error, in the shape its service is recorded to use."""
+    if "body" in refusal.extra:
+        return dict(refusal.extra["body"])
     if call.service == "auth":
         return {
             "errors": [

@@ -5,8 +5,6 @@ What differs is listed here by name, with its reason; nothing else may.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 import support
 from globus_sandbox import auth
 from globus_sandbox.launch import Sandbox
+from sandbox_api import differences, form, shape
 
 try:
     import globus_sdk.testing as testing
@@ -35,33 +34,6 @@ def recorded(name: str, case: str = "default") -> tuple[int, Any]:
     response = testing.get_response_set(name).lookup(case)
     status = response.status if isinstance(response.status, int) else 200
     return status, response.json
-
-
-def shape(value: Any) -> Any:
-    """The types of a document; None is a type of its own and fits any."""
-    if isinstance(value, dict):
-        return {name: shape(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [shape(value[0])] if value else []
-    return None if value is None else type(value)
-
-
-def differences(ours: Any, theirs: Any, more: Any = (), path: str = "") -> Iterator[str]:
-    """What a reader of the recording would miss in ours, or find there that it does not know."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        for name in theirs:
-            if name not in ours:
-                yield f"{path}.{name} is missing"
-            else:
-                yield from differences(ours[name], theirs[name], more, f"{path}.{name}")
-        if not isinstance(more, str):
-            for name in set(ours) - set(theirs) - set(more):
-                yield f"{path}.{name} is not recorded"
-    elif isinstance(theirs, list) and isinstance(ours, list):
-        if ours and theirs:
-            yield from differences(ours[0], theirs[0], more, f"{path}[]")
-    elif ours is not None and theirs is not None and ours is not theirs:
-        yield f"{path} is {ours}, recorded {theirs}"
 
 
 def assert_like(
@@ -176,25 +148,6 @@ def test_stat(api: Any, sandbox: Sandbox, archive: Path, case: str) -> None:
     theirs = recorded("transfer.operation_stat", case)[1]
     for name in ("DATA_TYPE", "name", "size", "type", "permissions", "code"):
         assert answer[1].get(name) == theirs.get(name), name
-
-
-def form(
-    box: Sandbox, path: str, client: tuple[str, str] = (auth.INSTANCE, auth.INSTANCE_SECRET), **fields: str
-) -> Any:
-    import json
-    import urllib.parse
-    import urllib.request
-
-    request = urllib.request.Request(f"{box.url}/auth{path}", data=urllib.parse.urlencode(fields).encode())
-    request.add_header("Authorization", "Basic " + base64.b64encode(":".join(client).encode()).decode())
-    request.add_header("Content-Type", "application/x-www-form-urlencoded")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=10) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
 
 
 def test_client_credentials_tokens(sandbox: Sandbox) -> None:

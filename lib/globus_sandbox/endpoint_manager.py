@@ -1,0 +1,198 @@
+"""Globus Transfer: what those who manage a collection see and do with the tasks of everyone on it.
+
+Recorded in globus_sdk.testing: endpoint_manager_task_list, endpoint_manager_task_successful_transfers. Documented: advanced
+collection management; the answers of pausing and canceling are assumed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from globus_sandbox import auth, rights, transfer
+from globus_sandbox.faults import Fault
+from globus_sandbox.task import Task
+from globus_sandbox.transfer import V, bad, collection_of, result
+from globus_sandbox.web import Call, Refusal, Routes, words
+
+routes = Routes("transfer")
+M = V + "/endpoint_manager"
+#: Those who may pause and cancel.
+MANAGES = ("administrator", "activity_manager")
+
+
+def _managed(state: Any, call: Call, task: Task, roles: tuple[str, ...]) -> bool:
+    sides = filter(None, (state.collections.get(task.source), state.collections.get(task.destination or "")))
+    return any(rights.has_role(state, one, call.identity, roles) for one in sides)
+
+
+def task_of(state: Any, call: Call, roles: tuple[str, ...] = rights.MONITORS) -> Task:
+    """A task of anyone, on a collection that the caller manages. Raises Refusal."""
+    task: Task | None = state.engine.get(call.params["task"].lower())
+    if task is None or not _managed(state, call, task, roles):
+        raise Refusal(404, "TaskNotFound", f"Task '{call.params['task']}' not found")
+    return task
+
+
+def document(state: Any, task: Task) -> dict[str, Any]:
+    """A task as managers see it: beside what its owner sees, whose it is and what lies behind its collections."""
+    base: dict[str, Any] = state.engine.document(task)
+    base["owner_string"] = auth.known(state)[task.owner]["username"]
+    for side, key in (("source", task.source), ("destination", task.destination)):
+        made = state.documents.get("endpoint", key or "") or {}
+        base[f"{side}_base_path"] = None
+        base[f"{side}_local_user"] = None
+        base[f"{side}_local_user_status"] = "NO_PERMISSION"
+        for name in ("host_endpoint", "host_endpoint_display_name", "host_endpoint_id", "host_path"):
+            base[f"{side}_{name}"] = None
+        for name in ("mapped_collection_id", "mapped_collection_display_name"):
+            base[f"{side}_{name}"] = made.get(name)
+    return base
+
+
+_FILTERS = words(
+    "filter_status filter_task_id filter_owner_id filter_endpoint filter_endpoint_use filter_is_paused "
+    "filter_completion_time"
+)
+
+
+@routes("GET", M + "/task_list", query=("limit", "last_key", *_FILTERS))
+def task_list(state: Any, call: Call) -> dict[str, Any]:
+    """The tasks on a collection, whoever submitted them, the newest first."""
+    asked = call.query
+    rows = [task for task in reversed(state.engine.all()) if _managed(state, call, task, rights.MONITORS)]
+    if asked.get("filter_endpoint"):
+        collection = collection_of(state, asked["filter_endpoint"], "filter_endpoint")
+        rights.require_role(state, call, collection, rights.MONITORS)
+        use = asked.get("filter_endpoint_use")
+        if use not in (None, "source", "destination"):
+            raise bad(f"Invalid filter_endpoint_use: '{use}'")
+        rows = [
+            task
+            for task in rows
+            if (use != "destination" and task.source == collection.id)
+            or (use != "source" and task.destination == collection.id)
+        ]
+    elif asked.get("filter_task_id") is None and asked.get("filter_status") is None:
+        raise bad("filter_endpoint is required unless filter_status or filter_task_id is given")
+    if asked.get("filter_status"):
+        rows = [task for task in rows if task.status in asked["filter_status"].split(",")]
+    if asked.get("filter_task_id"):
+        rows = [task for task in rows if task.id in asked["filter_task_id"].lower().split(",")]
+    if asked.get("filter_owner_id"):
+        rows = [task for task in rows if task.owner == asked["filter_owner_id"].lower()]
+    if asked.get("filter_is_paused"):
+        paused = asked["filter_is_paused"].lower() in ("1", "true")
+        rows = [task for task in rows if (task.paused is not None) == paused]
+    if asked.get("filter_completion_time"):
+        low, high = transfer.period(asked["filter_completion_time"].split(","))
+        rows = [task for task in rows if task.completed is not None and low <= task.completed <= high]
+    limit = call.integer("limit", 100, 1, 1000)
+    start = next((at + 1 for at, task in enumerate(rows) if task.id == asked.get("last_key")), 0)
+    shown = rows[start : start + limit]
+    more = start + limit < len(rows)
+    return {
+        "DATA": [document(state, task) for task in shown],
+        "DATA_TYPE": "task_list",
+        "has_next_page": more,
+        "last_key": shown[-1].id if shown else None,
+    }
+
+
+@routes("GET", M + "/task/{task}")
+def task_show(state: Any, call: Call) -> dict[str, Any]:
+    return document(state, task_of(state, call))
+
+
+@routes("GET", M + "/task/{task}/event_list", query=("limit", "offset", "filter_is_error"))
+def event_list(state: Any, call: Call) -> dict[str, Any]:
+    rows = state.engine.events(task_of(state, call))
+    if call.query.get("filter_is_error", "").lower() in ("1", "true"):
+        rows = [row for row in rows if row["is_error"]]
+    return transfer.listed(call, rows, "event_list")
+
+
+@routes("GET", M + "/task/{task}/successful_transfers", query=("marker",))
+def successful_transfers(state: Any, call: Call) -> dict[str, Any]:
+    return transfer.transferred(state, call, task_of(state, call))
+
+
+@routes("GET", M + "/task/{task}/skipped_errors", query=("marker",))
+def skipped_errors(state: Any, call: Call) -> dict[str, Any]:
+    return transfer.skipped(state, call, task_of(state, call))
+
+
+@routes("GET", M + "/task/{task}/pause_info")
+def pause_info(state: Any, call: Call) -> dict[str, Any]:
+    return transfer.pauses(state, task_of(state, call))
+
+
+@routes("POST", M + "/admin_cancel", body=("task_id_list", "message"))
+def admin_cancel(state: Any, call: Call) -> dict[str, Any]:
+    body = call.body or {}
+    for key in body.get("task_id_list") or ():
+        call.params["task"] = str(key)
+        task = task_of(state, call, MANAGES)
+        state.engine.cancel(task, by=("SOURCE", str(body.get("message") or "")))
+    return {"DATA_TYPE": "admin_cancel", "id": str(uuid.uuid4()), "done": True}
+
+
+@routes("POST", M + "/admin_pause", body=("task_id_list", "message"))
+def admin_pause(state: Any, call: Call) -> dict[str, Any]:
+    body = call.body or {}
+    for key in body.get("task_id_list") or ():
+        call.params["task"] = str(key)
+        task = task_of(state, call, MANAGES)
+        state.faults.add({"kind": "pause-task", "task": task.id, "message": str(body.get("message") or "")})
+    state.engine.wake()
+    return result(call, "PauseAccepted", "The tasks are paused")
+
+
+@routes("POST", M + "/admin_resume", body=("task_id_list",))
+def admin_resume(state: Any, call: Call) -> dict[str, Any]:
+    for key in (call.body or {}).get("task_id_list") or ():
+        call.params["task"] = str(key)
+        task = task_of(state, call, MANAGES)
+        for fault in state.faults.all():
+            if fault.kind == "pause-task" and fault.with_.get("task") == task.id:
+                state.faults.clear(fault.id)
+    state.engine.wake()
+    return result(call, "ResumeAccepted", "The tasks are resumed")
+
+
+@routes("GET", M + "/pause_rule_list", query=("filter_endpoint",))
+def pause_rule_list(state: Any, call: Call) -> dict[str, Any]:
+    wanted = call.query.get("filter_endpoint")
+    rows = []
+    for fault in state.faults.all():
+        collection = state.faults.collection_of(fault) if fault.kind == "paused" else None
+        if collection is None or wanted not in (None, collection.id):
+            continue
+        if rights.has_role(state, collection, call.identity, rights.MONITORS):
+            rows.append(transfer.pause_rule(state, fault, collection))
+    return {"DATA_TYPE": "pause_rule_list", "DATA": rows}
+
+
+@routes("POST", M + "/pause_rule", body=words("DATA_TYPE message endpoint_id"))
+def pause_rule_create(state: Any, call: Call) -> dict[str, Any]:
+    """Everything on the collection is paused; rules for one kind of work, or one user, are not served."""
+    body = call.body or {}
+    collection = collection_of(state, str(body.get("endpoint_id")))
+    rights.require_role(state, call, collection, MANAGES)
+    fault: Fault = state.faults.add(
+        {"kind": "paused", "collection": collection.id, "message": str(body.get("message") or "")}
+    )
+    state.engine.wake()
+    return transfer.pause_rule(state, fault, collection)
+
+
+@routes("DELETE", M + "/pause_rule/{rule}")
+def pause_rule_delete(state: Any, call: Call) -> dict[str, Any]:
+    for fault in state.faults.all():
+        collection = state.faults.collection_of(fault) if fault.id == call.params["rule"] else None
+        if collection is not None:
+            rights.require_role(state, call, collection, MANAGES)
+            state.faults.clear(fault.id)
+            state.engine.wake()
+            return result(call, "Deleted", "Pause rule deleted successfully")
+    raise Refusal(404, "PauseRuleNotFound", f"No pause rule '{call.params['rule']}'")
