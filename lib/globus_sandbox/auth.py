@@ -160,13 +160,19 @@ def userinfo(state: Any, call: Call) -> dict[str, Any]:
     return {**one, "identity_set": [{**linked, "status": "used"}]}
 
 
-@routes("POST", "/v2/oauth2/token/validate", body=("token", "client_id"), login=False)
+@routes("POST", "/v2/oauth2/token/validate", body=("token", "client_id"), inert=("client_id",), login=False)
 def validate(state: Any, call: Call) -> dict[str, Any]:
     client_of(call)
     return {"active": is_active(state, str((call.body or {}).get("token", "")))}
 
 
-@routes("POST", "/v2/oauth2/token/introspect", body=("token", "include", "token_type_hint"), login=False)
+@routes(
+    "POST",
+    "/v2/oauth2/token/introspect",
+    body=("token", "include", "token_type_hint"),
+    inert=("token_type_hint",),
+    login=False,
+)
 def introspect(state: Any, call: Call) -> dict[str, Any]:
     client = client_of(call)
     body = call.body or {}
@@ -201,46 +207,7 @@ def introspect(state: Any, call: Call) -> dict[str, Any]:
     return reply
 
 
-@routes(
-    "POST",
-    "/v2/oauth2/token",
-    body=(
-        "grant_type",
-        "scope",
-        "refresh_token",
-        "code",
-        "redirect_uri",
-        "code_verifier",
-        "client_id",
-        "client_secret",
-    ),
-    login=False,
-)
-def grant(state: Any, call: Call) -> Any:
-    body = call.body or {}
-    kind = body.get("grant_type")
-    client = client_of(call)
-    if kind == "client_credentials":
-        from globus_sandbox import login
-
-        scopes = split_scopes(body.get("scope", ""))
-        login.mend(state, scopes, {}, login=False)
-        return token_reply(client, scopes, refresh=False, id_token=login.id_token(state, client, client))
-    if kind == "refresh_token":
-        parts = token_parts(body.get("refresh_token", ""))
-        if parts is None or parts[0] != "refresh" or not is_active(state, body["refresh_token"]):
-            raise invalid_grant()
-        reply = token_reply(parts[2], split_scopes(SCOPES.get(parts[1], "")) or [scope_of(parts[1])], refresh=False)
-        reply["refresh_token"] = body["refresh_token"]
-        return reply
-    if kind == "authorization_code":
-        from globus_sandbox import login
-
-        return login.exchange(state, call, body)
-    raise Refusal(400, "UNSUPPORTED_GRANT_TYPE", f"grant_type {kind!r}", {"error": "unsupported_grant_type"})
-
-
-@routes("POST", "/v2/oauth2/token/revoke", body=("token", "client_id"), login=False)
+@routes("POST", "/v2/oauth2/token/revoke", body=("token", "client_id"), inert=("client_id",), login=False)
 def revoke(state: Any, call: Call) -> dict[str, Any]:
     """Native clients revoke without credentials, as `globus logout` does."""
     if basic(call) is not None:
@@ -268,45 +235,6 @@ def identities(state: Any, call: Call) -> dict[str, Any]:
             state.documents.put("identity", document["id"], document)
             found.append(document)
     return {"identities": found}
-
-
-@routes("GET", "/v2/api/identities/{identity}/consents", query=("all",))
-def consents(state: Any, call: Call) -> dict[str, Any]:
-    """The consents that a login gave: each scope of SCOPES, and timer -> transfer."""
-    me = call.params["identity"]
-    rows: list[dict[str, Any]] = []
-
-    def row(scope: str, above: list[int]) -> list[int]:
-        number = 1000 + len(rows)
-        rows.append(
-            {
-                "created": "2026-01-01T00:00:00+00:00",
-                "id": number,
-                "status": "approved",
-                "updated": "2026-01-01T00:00:00+00:00",
-                "allows_refresh": True,
-                "dependency_path": [*above, number],
-                "scope_name": scope,
-                "atomically_revocable": bool(above),
-                "effective_identity": me,
-                "auto_approved": False,
-                "last_used": "2026-01-01T00:00:00+00:00",
-                "scope": id_of("scope " + scope),
-                "client": INSTANCE,
-            }
-        )
-        return [*above, number]
-
-    for server, scopes in SCOPES.items():
-        for scope in scopes.split(" "):
-            path = row(scope, [])
-            if server.startswith("524230d7"):
-                row(SCOPES["transfer.api.globus.org"], path)
-    for extra in state.documents.all("consent"):
-        path = []
-        for scope in extra["path"]:
-            path = row(scope, path)
-    return {"consents": rows}
 
 
 def scope_of(server: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from globus_sandbox import commands
 from globus_sandbox.errors import SandboxError
-from globus_sandbox.launch import Sandbox, become, surroundings
+from globus_sandbox.launch import LIMITS, Sandbox, become, surroundings
 
 PROGRAM = "globus-sandbox"
 
@@ -38,6 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     starting.add_argument("--login", choices=("user", "client", "none"), default="user", help="who is logged in")
     starting.add_argument("--progress", default="at-once", help="when tasks end: at-once, polls:N, timed:SECONDS, held")
+    starting.add_argument(
+        "--seed", type=Path, metavar="FILE", help="identities, groups, collections, ... to begin with (TOML)"
+    )
+    starting.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
+    )
+    starting.add_argument("--data-access", action="store_true", help="mapped collections ask for a consent")
+    starting.add_argument("--limit", action="append", default=[], metavar="NAME=N", help=", ".join(LIMITS))
     starting.add_argument("--durable", action="store_true", help="keep the state on disk")
     which = argparse.ArgumentParser(add_help=False)
     which.add_argument(
@@ -78,7 +86,18 @@ def _parser() -> argparse.ArgumentParser:
 def _answer(options: argparse.Namespace) -> commands.Answer:
     def started(base: Path | None, *, keep: bool = False) -> Sandbox:
         names = options.collection or ("archive", "scratch", "results")
-        return Sandbox(base, names, login=options.login, progress=options.progress, durable=options.durable, keep=keep)
+        return Sandbox(
+            base,
+            names,
+            login=options.login,
+            progress=options.progress,
+            durable=options.durable,
+            keep=keep,
+            bind=options.bind,
+            data_access=options.data_access,
+            limits=commands.limits(options.limit),
+            seed=options.seed,
+        )
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)

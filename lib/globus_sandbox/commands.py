@@ -28,6 +28,17 @@ class Answer:
     code: int = 0
 
 
+def limits(texts: Iterable[str]) -> dict[str, int]:
+    """`NAME=N` as numbers. Raises BadRequest."""
+    found = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if not number.isdigit():
+            raise BadRequest("sandbox-limit", f"limit {text!r}", "NAME=N, e.g. requests-per-second=10")
+        found[name] = int(number)
+    return found
+
+
 def default_base() -> Path:
     """The directory of the sandbox of this shell; else the one that `up` makes."""
     inside = os.environ.get("GLOBUS_SANDBOX_BASE")

@@ -7,7 +7,7 @@ import os
 from operator import itemgetter
 from typing import Any
 
-from globus_sandbox import auth, filesystem, rights
+from globus_sandbox import auth, consents, filesystem, rights
 from globus_sandbox.documents import ENTITY_TYPES, Collection, id_of, seconds_of
 from globus_sandbox.filesystem import TransferError
 from globus_sandbox.transfer import V, bad, collection_of, result, some_fields
@@ -239,6 +239,7 @@ def refusal_of(trouble: TransferError, operation: str, collection: Collection) -
 def checked(state: Any, call: Call, operation: str, *paths: str) -> Collection:
     """The collection of an operation. Raises Refusal when a fault is in force for it."""
     collection: Collection = collection_of(state, call.params["endpoint"])
+    consents.require(state, call, collection)
     for path in paths:
         trouble = state.engine.trouble_with(collection, operation, path)
         if trouble is not None:

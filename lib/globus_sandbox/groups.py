@@ -122,7 +122,7 @@ def create(state: Any, call: Call) -> dict[str, Any]:
     if not body.get("name"):
         raise Refusal(422, "UNPROCESSABLE_ENTITY", "name is required")
     key = str(uuid.uuid4())
-    (base,) = [group for group in all_groups(state) if group["id"] == id_of("group")] or [_empty()]
+    (base,) = [group for group in all_groups(state) if group["id"] == id_of("group")] or [empty()]
     group = {
         **base,
         "id": key,
@@ -135,7 +135,7 @@ def create(state: Any, call: Call) -> dict[str, Any]:
     return _shown(group, call.identity)
 
 
-def _empty() -> dict[str, Any]:
+def empty() -> dict[str, Any]:
     return {
         "group_type": "regular",
         "enforce_session": False,

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any, NoReturn
 
 from globus_sandbox import auth, browser
+from globus_sandbox import seed as seeds
 from globus_sandbox.control import Control
 from globus_sandbox.documents import ENTITY_TYPES, id_of
 from globus_sandbox.errors import BadRequest, Unreachable
@@ -68,12 +69,18 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "surrogateescape")
 
 
+#: What `limits` may hold.
+LIMITS = ("requests-per-second", "permissions", "pending-tasks")
+
+
 class Sandbox:
     """A local Globus for as long as a `with` block lasts.
 
     `base` is a directory for everything it keeps (None: a temporary one, gone afterwards). `collections` are names, or
     `NAME:KIND` with mapped (the default), guest, gcp or gcp-guest. `login` is "user" (what `globus login` leaves behind),
     "client" (client credentials in the environment) or "none". `progress` says when tasks end (control.Control.progress).
+    `data_access` lets mapped collections ask for a consent; `limits` are those of LIMITS. `bind` is the address to listen on.
+    `seed` is a file with what the sandbox begins with (seed.py); its collections come instead of `collections`.
     `durable` keeps the state on disk, so that `kill` and `restart` lose nothing. `keep` leaves the server running at the
     end of this process.
     """
@@ -86,9 +93,19 @@ class Sandbox:
         progress: str = "at-once",
         durable: bool = False,
         keep: bool = False,
+        *,
+        bind: str = "127.0.0.1",
+        data_access: bool = False,
+        limits: Mapping[str, int] | None = None,
+        seed: Path | str | None = None,
     ) -> None:
         if login not in ("user", "client", "none"):
             raise BadRequest("sandbox-login", f"login {login!r}", "user, client or none")
+        unknown = set(limits or ()) - set(LIMITS)
+        if unknown:
+            raise BadRequest("sandbox-limit", f"limit {min(unknown)!r}", f"one of {', '.join(LIMITS)}")
+        self._seed = None if seed is None else seeds.read(Path(seed))
+        collections = seeds.collections_of(self._seed or {}) or collections
         served(Path(), collections)  # what cannot be leaves no directory behind
         self._own_base = base is None
         self.base = Path(tempfile.mkdtemp(prefix="globus-sandbox-") if base is None else base).absolute()
@@ -96,6 +113,9 @@ class Sandbox:
         self._progress = progress
         self._durable = durable
         self._keep = keep
+        self._bind = bind
+        self._data_access = data_access
+        self._limits = dict(limits or {})
         self._server: subprocess.Popen[bytes] | None = None
         self.pid = 0
         self.url = ""
@@ -141,13 +161,19 @@ class Sandbox:
         for one in self.collections.values():
             one.path.mkdir(parents=True, exist_ok=True)
         address = self.base / "address"
-        port = json.loads(address.read_text())["url"].rpartition(":")[2] if address.exists() else "0"
+        before = self.base / "port"
+        port = before.read_text().strip() if before.exists() else "0"  # shells that know it work again
         address.unlink(missing_ok=True)
         _check_packages()
         argv = [sys.executable, "-I", "-X", "utf8", "-c", _SERVER, json.dumps([entry for entry in sys.path if entry])]
         argv += ["--base", str(self.base), "--progress", self._progress, "--port", port]
         for one in self.collections.values():
             argv += ["--collection", f"{one.name}:{one.kind}:{one.path}"]
+        argv += ["--bind", self._bind]
+        for name, number in self._limits.items():
+            argv += [f"--{name}", str(number)]
+        if self._data_access:
+            argv.append("--data-access")
         if self.login_mode == "client":
             argv += ["--owner", "client"]
         if self._durable:
@@ -165,6 +191,8 @@ class Sandbox:
         if not self.home.exists():
             make_home(self.home, self.login_mode)
             self.furnish()
+            if self._seed is not None:
+                seeds.sow(self._seed, self.control, auth.CLIENT if self.login_mode == "client" else auth.USER)
 
     def _await(self, address: Path) -> None:
         assert self._server is not None

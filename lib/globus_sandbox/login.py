@@ -1,7 +1,7 @@
 """Globus Auth: the login itself (`globus login`, `session update`, `session consent`).
 
 The authorization page says yes at once; the `globus` command opens it through BROWSER (see browser.py), or a person pastes
-the code that it shows. A login mends what it would mend: faults that ask for the consents or the session it brings.
+the code that it shows. A login lifts the faults that ask for the consents or the session it brings.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ import urllib.parse
 import uuid
 from typing import Any
 
-from globus_sandbox import auth
-from globus_sandbox.web import Call, Reply, Routes, Unknown, words
+from globus_sandbox import auth, consents
+from globus_sandbox.documents import id_of
+from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
 routes = Routes("auth")
+
+_SESSION = words(
+    "session_required_identities session_required_single_domain session_required_policies session_required_mfa"
+)
 
 # The key that signs id_tokens. It is public, and worth nothing outside a sandbox.
 _P = int(
@@ -33,6 +38,38 @@ _Q = int(
 )
 _E = 65537
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+
+
+@routes("GET", "/v2/api/identities/{identity}/consents", query=("all",), inert=("all",))
+def consent_list(state: Any, call: Call) -> dict[str, Any]:
+    """The consents of an identity: each has a number, and the numbers of those it depends on."""
+    me = call.params["identity"].lower()
+    if me != call.identity:
+        raise Refusal(403, "FORBIDDEN", "Only your own consents can be listed")
+    numbers: dict[tuple[str, ...], int] = {}
+    rows = []
+    for path in consents.given(state, me):
+        for depth in range(1, len(path) + 1):
+            numbers.setdefault(path[:depth], 1000 + len(numbers))
+    for path, number in numbers.items():
+        rows.append(
+            {
+                "created": "2026-01-01T00:00:00+00:00",
+                "id": number,
+                "status": "approved",
+                "updated": "2026-01-01T00:00:00+00:00",
+                "allows_refresh": True,
+                "dependency_path": [numbers[path[:depth]] for depth in range(1, len(path) + 1)],
+                "scope_name": path[-1],
+                "atomically_revocable": len(path) > 1,
+                "effective_identity": me,
+                "auto_approved": False,
+                "last_used": "2026-01-01T00:00:00+00:00",
+                "scope": id_of("scope " + path[-1]),
+                "client": auth.INSTANCE,
+            }
+        )
+    return {"consents": rows}
 
 
 @routes("POST", "/v2/api/clients", body=("client",), login=False)
@@ -66,12 +103,12 @@ def delete_client(state: Any, call: Call) -> dict[str, Any]:
         "prefill_named_grant session_message session_required_identities session_required_single_domain "
         "session_required_policies session_required_mfa"
     ),
-    inert=words("response_type prompt code_challenge code_challenge_method prefill_named_grant session_message"),
+    inert=words("response_type prompt code_challenge_method prefill_named_grant session_message"),
     login=False,
 )
 def authorize(state: Any, call: Call) -> Reply:
     code = uuid.uuid4().hex
-    session = {name: value for name, value in call.query.items() if name.startswith("session_required_")}
+    session = {name: call.query[name] for name in _SESSION if name in call.query}
     state.documents.put(
         "code",
         code,
@@ -81,6 +118,8 @@ def authorize(state: Any, call: Call) -> Reply:
             "session": session,
             "access_type": call.query.get("access_type", "online"),
             "state": call.query.get("state", "_default"),
+            "redirect_uri": call.query.get("redirect_uri", ""),
+            "challenge": call.query.get("code_challenge", ""),
         },
     )
     target = call.query.get("redirect_uri", "")
@@ -117,17 +156,58 @@ def keys(state: Any, call: Call) -> dict[str, Any]:
     }
 
 
+@routes(
+    "POST",
+    "/v2/oauth2/token",
+    body=(
+        "grant_type",
+        "scope",
+        "refresh_token",
+        "code",
+        "redirect_uri",
+        "code_verifier",
+        "client_id",
+        "client_secret",
+    ),
+    inert=("client_id", "client_secret", "scope"),  # a client names itself in its header; a refresh keeps its scopes
+    login=False,
+)
+def grant(state: Any, call: Call) -> Any:
+    body = call.body or {}
+    kind = body.get("grant_type")
+    client = auth.client_of(call)
+    if kind == "client_credentials":
+        scopes = auth.split_scopes(body.get("scope", ""))
+        fulfill(state, client, scopes, {}, login=False)
+        return auth.token_reply(client, scopes, refresh=False, id_token=id_token(state, client, client))
+    if kind == "refresh_token":
+        parts = auth.token_parts(body.get("refresh_token", ""))
+        if parts is None or parts[0] != "refresh" or not auth.is_active(state, body["refresh_token"]):
+            raise auth.invalid_grant()
+        reply = auth.token_reply(
+            parts[2], auth.split_scopes(auth.SCOPES.get(parts[1], "")) or [auth.scope_of(parts[1])], refresh=False
+        )
+        reply["refresh_token"] = body["refresh_token"]
+        return reply
+    if kind == "authorization_code":
+        return exchange(state, call, body)
+    raise Refusal(400, "UNSUPPORTED_GRANT_TYPE", f"grant_type {kind!r}", {"error": "unsupported_grant_type"})
+
+
 def exchange(state: Any, call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """Tokens for an authorization code. Raises Refusal."""
     client = auth.client_of(call)
     code = state.documents.remove("code", str(body.get("code", "")))
-    if code is None:
+    if code is None or body.get("redirect_uri") != code["redirect_uri"]:
+        raise auth.invalid_grant()
+    verified = _text(hashlib.sha256(str(body.get("code_verifier", "")).encode()).digest())
+    if code["challenge"] and verified != code["challenge"]:
         raise auth.invalid_grant()
     scopes = auth.split_scopes(code["scope"])
     offline = code["access_type"] == "offline"
     reply = auth.token_reply(auth.USER, scopes, refresh=offline, id_token=id_token(state, auth.USER, client))
     reply["state"] = code["state"]
-    mend(state, scopes, code["session"])
+    fulfill(state, auth.USER, scopes, code["session"])
     return reply
 
 
@@ -137,14 +217,9 @@ def id_token(state: Any, identity: str, client: str) -> str:
     return _signed({**claims, "preferred_username": me["username"], "email": me["email"]})
 
 
-def mend(state: Any, scopes: list[str], session: dict[str, str], *, login: bool = True) -> None:
-    """Lift the faults that this login would mend, and remember the consents it brings."""
-    for scope in scopes:
-        outer, bracket, inner = scope.partition("[")
-        if bracket:
-            for one in auth.split_scopes(inner.rstrip("]")):
-                path = [outer, one.lstrip("*").partition("[")[0]]
-                state.documents.put("consent", " ".join(path), {"path": path})
+def fulfill(state: Any, identity: str, scopes: list[str], session: dict[str, str], *, login: bool = True) -> None:
+    """Lift the faults that ask for what this login brings, and remember its consents."""
+    consents.give(state, identity, scopes)
     for fault in state.faults.all():
         if fault.kind == "consent":
             wanted = fault.with_.get("scopes")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import collections as collections_
 import contextlib
 import functools
 import importlib
@@ -43,21 +44,27 @@ def main(argv: list[str]) -> int:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", options.port))
+        listener.bind((options.bind, options.port))
     except OSError:
         if not options.port:
             raise
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((options.bind, 0))
     listener.listen(128)
     port = listener.getsockname()[1]
     base = Path(options.base)
     part = base / f"address.{os.getpid()}"
-    part.write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}))
+    part.write_text(json.dumps({"url": url_of(options.bind, port), "pid": os.getpid()}))
     os.replace(part, base / "address")
+    (base / "port").write_text(f"{port}\n")
     if options.parent:
         threading.Thread(target=_end_with, args=(options,), daemon=True).start()
     serve(options, listener)
     return 0
+
+
+def url_of(bind: str, port: int) -> str:
+    """Where this machine reaches what listens there."""
+    return f"http://{'127.0.0.1' if bind == '0.0.0.0' else bind}:{port}"
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
@@ -69,6 +76,11 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--remove", action="store_true", help="and remove the directory of the sandbox then")
     parser.add_argument("--durable", action="store_true", help="keep the state on disk")
     parser.add_argument("--progress", default="at-once")
+    parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
+    parser.add_argument("--data-access", action="store_true", help="mapped collections ask for a consent")
+    parser.add_argument("--requests-per-second", type=int, metavar="N", help="of each user, before the answer is 429")
+    parser.add_argument("--permissions", type=int, default=1000, metavar="N", help="that a guest collection may have")
+    parser.add_argument("--pending-tasks", type=int, default=100, metavar="N", help="that a user may have")
     parser.add_argument("--owner", choices=("user", "client"), default="user", help="who has the collections")
     return parser.parse_args(argv)
 
@@ -135,7 +147,7 @@ class Application:
         from globus_sandbox import auth, control_api, rights, web
         from globus_sandbox.documents import ENTITY_TYPES, Clock, Collection, CollectionRegistry, Documents, id_of
         from globus_sandbox.faults import Faults
-        from globus_sandbox.server_state import ServerState
+        from globus_sandbox.server_state import Modes, ServerState
         from globus_sandbox.tasks import Engine
 
         base = Path(options.base)
@@ -152,7 +164,11 @@ class Application:
         faults = Faults(documents, collections)
         owner = auth.CLIENT if options.owner == "client" else auth.USER
         engine = Engine(documents, clock, collections, faults)
-        self.state = ServerState(f"http://127.0.0.1:{port}", documents, clock, collections, faults, engine, owner)
+        modes = Modes(options.data_access, options.requests_per_second, options.permissions, options.pending_tasks)
+        url = url_of(options.bind, port)
+        self.state = ServerState(url, documents, clock, collections, faults, engine, owner, modes)
+        self.open_to_others = options.bind not in ("127.0.0.1", "localhost")
+        self.recent: dict[str, collections_.deque[float]] = {}
         engine.may = functools.partial(rights.may, self.state)
         self.connections = connections
         self.log: list[dict[str, Any]] = documents.all("request")
@@ -177,7 +193,7 @@ class Application:
         if scope["type"] == "http" and scope["method"] == "CONNECT":
             await self._refuse_tunnel(scope)(scope, receive, send)
             return
-        foreign = _foreign(scope["headers"], self.state.url)
+        foreign = _foreign(scope["headers"], self.state.url, any_host=self.open_to_others)
         try:
             await (self.inner if foreign is None else foreign)(scope, receive, send)
         except Dropped:
@@ -245,7 +261,7 @@ class Application:
             if reply is None:
                 reply = await self._handle(call)
         except web.Refusal as refusal:
-            reply = web.Reply(web.refusal_body(call, refusal), refusal.status)
+            reply = web.Reply(web.refusal_body(call, refusal), refusal.status, refusal.headers)
         except web.Unknown as unknown:
             self._not_served(call, entry, str(unknown))
             message = f"the sandbox does not serve: {unknown}"
@@ -264,6 +280,7 @@ class Application:
         route, call.params = web.find(table, call.method, call.path)
         if route.login:
             call.identity = auth.identity_of(self.state, call, auth.SERVER_OF_SERVICE.get(call.service, ""))
+        self._check_rate(call)
         web.check_strictly(route, call)
         if inspect.iscoroutinefunction(route.handler):
             answer = await route.handler(self.state, call)
@@ -272,6 +289,21 @@ class Application:
                 answer = route.handler(self.state, call)
         web.check_all_read(route, call)
         return answer if isinstance(answer, web.Reply) else web.Reply(answer)
+
+    def _check_rate(self, call: Any) -> None:
+        """Raises Refusal, 429, for a user's request beyond the number for one second."""
+        from globus_sandbox import web
+
+        most = self.state.modes.requests_per_second
+        if most is None or call.identity is None:
+            return
+        now = time.monotonic()
+        recent = self.recent.setdefault(call.identity, collections_.deque())
+        while recent and recent[0] <= now - 1.0:
+            recent.popleft()
+        if len(recent) >= most:
+            raise web.Refusal(429, "ClientError.TooManyRequests", "Too many requests", headers={"Retry-After": "1"})
+        recent.append(now)
 
     def _entry(self, call: Any) -> dict[str, Any]:
         self.numbered += 1
@@ -307,7 +339,7 @@ class Application:
         self.state.documents.put("unknown", str(entry["number"]), found)
 
 
-def _foreign(headers: list[tuple[bytes, bytes]], url: str) -> Any:
+def _foreign(headers: list[tuple[bytes, bytes]], url: str, *, any_host: bool) -> Any:
     """The refusal of what a web browser was led to send here, or None.
 
     A page of another site can post to a local port (then there is an Origin), and can read the answers once the name of that site
@@ -318,7 +350,7 @@ def _foreign(headers: list[tuple[bytes, bytes]], url: str) -> Any:
     port = url.rpartition(":")[2]
     own = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
     hosts = [value.decode("latin-1").lower() for name, value in headers if name == b"host"]
-    if len(hosts) != 1 or hosts[0] not in own:
+    if len(hosts) != 1 or not (any_host or hosts[0] in own):
         return JSONResponse({"error": f"Host {', '.join(hosts)!r} is not this sandbox. Use {url}."}, 403)
     if any(name == b"origin" for name, _ in headers):
         return JSONResponse({"error": f"A request with an Origin comes from a web page. Use a client at {url}."}, 403)

@@ -12,8 +12,6 @@ from globus_sandbox.web import Call, Refusal, Reply, Routes, words
 
 routes = Routes("transfer")
 
-#: Permissions one guest collection may have (documented).
-PERMISSIONS = 1000
 PRINCIPALS = ("identity", "group", "all_authenticated_users", "anonymous")
 _RULE = words("DATA_TYPE id principal principal_type path permissions notify_email notify_message expiration_date")
 
@@ -89,8 +87,9 @@ def access_create(state: Any, call: Call) -> Reply:
     for row in rows[1:]:
         if (row["principal_type"], row["principal"], row["path"]) == (kind, principal, path):
             raise Refusal(409, "Exists", "This principal already has a permission for this path")
-    if len(rows) - 1 >= PERMISSIONS:
-        raise Refusal(409, "LimitExceeded", f"At most {PERMISSIONS} permissions")
+    most = state.modes.permissions
+    if len(rows) - 1 >= most:
+        raise Refusal(409, "LimitExceeded", f"At most {most} permissions")
     rule = {
         "DATA_TYPE": "access",
         "id": str(uuid.uuid4()),

@@ -6,6 +6,7 @@ import fnmatch
 import threading
 from typing import Any
 
+from globus_sandbox import consents
 from globus_sandbox.documents import Collection, id_of, iso, seconds_of, spaced
 from globus_sandbox.task import Item, Task
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
@@ -37,8 +38,6 @@ _ITEM = frozenset(
 _DELETE_ITEM = frozenset(("DATA_TYPE", "path"))
 _RULE = frozenset(("DATA_TYPE", "method", "name", "type"))
 _ALGORITHMS = ("md5", "sha1", "sha256", "sha384", "sha512")
-#: Second-hand: pending tasks one user may have.
-PENDING = 100
 
 
 def bad(message: str, code: str = "ClientError.BadRequest") -> Refusal:
@@ -90,8 +89,9 @@ def _submit(state: Any, call: Call, kind: str) -> Any:
     task = _task(state, call, body, kind)
     if kind == "TRANSFER" and state.engine.conflicting(task):
         raise Refusal(409, "Conflict", "A transfer with identical paths has not yet completed")
-    if sum(one.unfinished for one in state.engine.all()) >= PENDING:
-        raise Refusal(409, "ClientError.Conflict.PendingTaskLimitExceeded", f"More than {PENDING} pending tasks")
+    most = state.modes.pending_tasks
+    if sum(one.unfinished and one.owner == call.identity for one in state.engine.all()) >= most:
+        raise Refusal(409, "ClientError.Conflict.PendingTaskLimitExceeded", f"More than {most} pending tasks")
     state.engine.submit(task)
     state.documents.put("submission", key, {**issued, "task_id": task.id})
     return _result(call, kind, task, "Accepted")
@@ -134,7 +134,9 @@ def _task(state: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
         raise bad(f"A {what} requires at least one item", f"ClientError.BadRequest.No{kind.title()}Items")
     items = [_transfer_item(row) for row in rows] if kind == "TRANSFER" else [_delete_item(row) for row in rows]
     names = ("source_endpoint", "destination_endpoint") if kind == "TRANSFER" else ("endpoint",)
-    found = [collection_of(state, str(body.get(name, "")), name).id for name in names]
+    collections = [collection_of(state, str(body.get(name, "")), name) for name in names]
+    consents.require(state, call, *collections)
+    found = [one.id for one in collections]
     for name in _BOOLEANS:
         if name in body and not isinstance(body[name], bool):
             raise bad(f"{name} must be a boolean")

@@ -98,12 +98,20 @@ def words(text: str) -> tuple[str, ...]:
 class Refusal(Exception):
     """An error of a service: status, its code, a message for people, and what else its body holds."""
 
-    def __init__(self, status: int, code: str, message: str, extra: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.extra = dict(extra or {})
+        self.headers = dict(headers or {})
 
 
 class Unknown(Exception):

@@ -96,11 +96,38 @@ class StartOptions:
         str, typer.Option("--progress", help="When tasks end: at-once, polls:N, timed:SECONDS, held.")
     ] = "at-once"
     durable: Annotated[bool, typer.Option("--durable", help="Keep the state on disk.")] = False
+    seed: Annotated[
+        Path | None,
+        typer.Option(
+            "--seed", help="Begin with the identities, groups and collections of this TOML file.", metavar="FILE"
+        ),
+    ] = None
+    bind: Annotated[str, typer.Option("--bind", help="Listen on this address.", metavar="ADDRESS")] = "127.0.0.1"
+    data_access: Annotated[
+        bool, typer.Option("--data-access", help="Let mapped collections ask for a data_access consent.")
+    ] = False
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            help="Set requests-per-second, permissions or pending-tasks; may be repeated.",
+            metavar="NAME=N",
+        ),
+    ] = None
 
     def sandbox(self, base: Path | None, *, keep: bool = False) -> Sandbox:
         names = self.collection or ["archive", "scratch", "results"]
         return Sandbox(
-            base, collections=names, login=self.login, progress=self.progress, durable=self.durable, keep=keep
+            base,
+            collections=names,
+            login=self.login,
+            progress=self.progress,
+            durable=self.durable,
+            keep=keep,
+            seed=self.seed,
+            bind=self.bind,
+            data_access=self.data_access,
+            limits=commands.limits(self.limit or ()),
         )
 
 

@@ -60,6 +60,8 @@ def has_route(response: Any) -> bool:
 class Place:
     """A sandbox, with what the cases need in it."""
 
+    PAGE = "https://auth.globus.org/v2/web/auth-code"
+
     def __init__(self, box: Sandbox) -> None:
         self.box = box
         self.api = Api(box)
@@ -181,11 +183,11 @@ class Place:
     def code(self, scope: str) -> Answer:
         import urllib.request
 
-        query = f"client_id={auth.INSTANCE}&scope={scope}&redirect_uri=https://auth.globus.org/v2/web/auth-code"
+        query = f"client_id={auth.INSTANCE}&scope={scope}&redirect_uri={self.PAGE}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{self.box.url}/auth/v2/oauth2/authorize?{query}") as page:
             code = re.findall(r"<code>(\w+)", page.read().decode())[0]
-        return form(self.box, "/v2/oauth2/token", grant_type="authorization_code", code=code)
+        return form(self.box, "/v2/oauth2/token", grant_type="authorization_code", code=code, redirect_uri=self.PAGE)
 
     def credentials(self, scope: str) -> Answer:
         client = (auth.CLIENT, auth.CLIENT_SECRET)
