@@ -82,8 +82,9 @@ format: $(ready) ## rewrite to the house format what can be
 	@tools/lint-shell --fix
 
 .PHONY: docs
-docs: $(ready) ## write docs/commands.md again, from the commands' own help
+docs: $(ready) ## write docs/commands.md and docs/sandbox-operations.md again, from the code
 	@$(bin)/python tools/generate-docs
+	@$(bin)/python tools/generate-operations
 
 .PHONY: bench
 bench: $(ready) ## every measurement, one after the other

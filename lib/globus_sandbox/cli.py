@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     verbs.add_parser("shell", parents=[starting, which], help="open a shell in the running sandbox, or in a fresh one")
     verbs.add_parser("up", parents=[starting, which], help="start a sandbox that stays")
+    verbs.add_parser("serve", parents=[starting, which], help="run a sandbox in the foreground until it is stopped")
     verbs.add_parser("env", parents=[which], help='point a shell at the sandbox: eval "$(globus-sandbox env)"')
     down = verbs.add_parser("down", parents=[which], help="end the sandbox and remove its directory")
     down.add_argument("--keep", action="store_true", help="keep the directory and the files in it")
@@ -117,6 +118,12 @@ def _answer(options: argparse.Namespace) -> commands.Answer:
         become([os.environ.get("SHELL") or "/bin/sh"], {**env, "GLOBUS_CLI_INTERACTIVE": None})
     if options.command == "up":
         return commands.up(base, lambda: started(base, keep=True), say, PROGRAM)
+    if options.command == "serve":
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with started(base) as box:
+            say(f"A local Globus is up at {box.url}; stop it with Ctrl-C.")
+            box.wait()
+        return commands.Answer({"base": str(base)})
     if options.command == "env":
         return commands.env(base)
     if options.command == "down":

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -222,6 +223,13 @@ class Sandbox:
                 self._server.kill()
                 self._server.wait()
             self._server = None
+
+    def wait(self) -> None:
+        """Return when the server has ended, or at the first SIGINT or SIGTERM."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        with contextlib.suppress(KeyboardInterrupt):
+            while self._server is not None and self._server.poll() is None:
+                time.sleep(0.1)
 
     def kill(self) -> None:
         """kill -9 the server, as a machine that goes down would."""

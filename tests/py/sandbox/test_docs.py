@@ -26,6 +26,16 @@ def test_every_fault_is_documented_with_what_it_takes() -> None:
     assert documented == faults.KINDS
 
 
+def test_the_list_of_operations_is_that_of_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, str(support.REPOSITORY / "tools/generate-operations"), "--check"],
+        env={**os.environ, "PYTHONPATH": str(support.REPOSITORY / "lib")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr + " (make docs)"
+
+
 def surroundings(tmp_path: Path, globus_path: str) -> dict[str, str]:
     bin = tmp_path / "bin"
     bin.mkdir()

@@ -1,0 +1,74 @@
+"""The view of someone who installs the package and knows nothing else: its README, as it stands, in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import support
+
+README = support.REPOSITORY / "lib" / "globus_sandbox" / "README.md"
+
+
+def programs() -> dict[str, str]:
+    found = re.findall(r"^```python\n# (\S+)\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    return dict(found)
+
+
+def run(argv: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=280, check=False)
+
+
+def plain(bin: Path, tmp_path: Path) -> dict[str, str]:
+    return {"PATH": f"{bin}:/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "LANG": "C.UTF-8"}
+
+
+def assert_examples_run(bin: Path, tmp_path: Path) -> None:
+    for name, text in programs().items():
+        (tmp_path / name).write_text(text)
+    env = plain(bin, tmp_path)
+    done = run(
+        [str(bin / "globus-sandbox"), "run", "--login", "client", "--", str(bin / "python"), "copy_results.py"],
+        tmp_path,
+        env,
+    )
+    assert (done.returncode, done.stdout) == (0, "result.txt 2\n"), done.stderr
+    done = run([str(bin / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_archive.py"], tmp_path, env)
+    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout
+
+
+def test_the_examples_are_as_short_as_they_are_said_to_be() -> None:
+    lengths = {name: len([line for line in text.splitlines() if line.strip()]) for name, text in programs().items()}
+    assert lengths["copy_results.py"] <= 30 and lengths["test_archive.py"] <= 20
+
+
+def test_the_examples_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
+    assert_examples_run(Path(sys.executable).parent, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.versions
+@pytest.mark.timeout(900)
+def test_an_installation_from_nothing(tmp_path: Path) -> None:
+    """`pip install .[sandbox] pytest` into a fresh environment, and the examples in it."""
+    import shutil
+
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(support.REPOSITORY / name, source)
+    shutil.copytree(
+        support.REPOSITORY / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    fresh = tmp_path / "fresh"
+    subprocess.run([sys.executable, "-m", "venv", str(fresh)], check=True, timeout=200)
+    pip = [str(fresh / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    subprocess.run([*pip, f"{source}[sandbox]", "pytest"], check=True, timeout=600, env={**os.environ})
+    work = tmp_path / "work"
+    work.mkdir()
+    assert_examples_run(fresh / "bin", work)
