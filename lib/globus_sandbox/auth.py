@@ -221,6 +221,7 @@ def revoke(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", "/v2/api/identities", query=("usernames", "ids", "provision"))
 def identities(state: Any, call: Call) -> dict[str, Any]:
     found = []
+    provision = call.query.get("provision", "").lower() == "true"
     everyone = known(state)
     for key in filter(None, call.query.get("ids", "").split(",")):
         if key.lower() in everyone:
@@ -230,7 +231,7 @@ def identities(state: Any, call: Call) -> dict[str, Any]:
         lowered = name.lower()
         if lowered in by_name:
             found.append(by_name[lowered])
-        elif call.query.get("provision", "").lower() == "true":
+        elif provision:
             document = identity_document(id_of("identity " + lowered), lowered, "unused")
             state.documents.put("identity", document["id"], document)
             found.append(document)

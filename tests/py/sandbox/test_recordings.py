@@ -49,7 +49,7 @@ def moved(api: Any, archive: Path) -> str:
     (archive / "d/e").mkdir(parents=True)
     for name in ("1", "2", "e/3"):
         (archive / "d" / name).write_text("four")
-    task = str(api.transfer(("/d", "/d")))
+    task = str(api.transfer(("/d", "/d"), verify_checksum=True))
     api.ended(task)
     return task
 
