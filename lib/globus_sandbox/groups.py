@@ -110,10 +110,8 @@ def show(state: Any, call: Call) -> dict[str, Any]:
     include = call.query.get("include", "")
     group = _group(state, call)
     document = _shown(group, call.identity, include)
-    if include:  # what `globus group update` reads before it writes
-        names = ("subscription_admin_verified_id", "terms_and_conditions")
-        document.update({name: group.get(name) for name in names})
-    return document
+    names = ("subscription_admin_verified_id", "terms_and_conditions")  # `globus group update` reads them
+    return {**document, **{name: group.get(name) for name in names}}
 
 
 @routes("POST", "/v2/groups", body=words("name description parent_id"))
