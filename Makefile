@@ -51,7 +51,7 @@ demo: need-python $(ready) ## run the main job against a local Globus: stage in,
 .PHONY: test
 test: need-test check ## everything: check, pytest, bats
 	@tests/versions.sh --make
-	@tests/run.sh -- -m 'not chaos'
+	@tests/run.sh -- -m 'not chaos and not pbs'
 
 .PHONY: chaos
 chaos: $(ready) ## the long runs: thousands of requests killed at random (an hour or more)
@@ -59,7 +59,11 @@ chaos: $(ready) ## the long runs: thousands of requests killed at random (an hou
 
 .PHONY: test-fast
 test-fast: need-fast $(ready) ## pytest and bats without Slurm, chaos and what is slow
-	@tests/run.sh --filter-tags '!slow,!slurm,!chaos' -- -m 'not slow and not slurm and not chaos and not versions'
+	@tests/run.sh --filter-tags '!slow,!slurm,!chaos' -- -m 'not slow and not slurm and not chaos and not pbs and not versions'
+
+.PHONY: test-pbs
+test-pbs: $(ready) ## the scenarios of chains on every variant of PBS: two releases, with job history and without
+	@$(bin)/python -m pytest -n "$${JOBS:-4}" -m 'not slurm and (pbs or not chaos)' tests/py/test_staging_scenarios.py
 
 .PHONY: test-versions
 test-versions: $(ready) ## the main paths with every supported globus-cli

@@ -28,11 +28,19 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 QUICK_OF_EACH_FILE = 2
 
 
+#: Of PBS, the variant that `make test` runs of a scenario, by its mode; the others in `make test-pbs`.
+PBS_VARIANTS = {"jobs": "head-off", "login": "23-off", "inline": "23-on", None: "head-on"}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """There is one Slurm on a machine: with several test processes, its tests share one of them. And what is slow."""
     started: dict[Path, int] = {}
     for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        variant = params.get("cluster", "slurm")
+        if variant in PBS_VARIANTS.values() and variant != PBS_VARIANTS[params.get("mode")]:
+            item.add_marker(pytest.mark.pbs)
         if item.get_closest_marker("slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))
         if "new_sandbox" in getattr(item, "fixturenames", ()) and item.get_closest_marker("slow") is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_pbs_commands() -> None:
     assert pbs.compute_command(Path("/s/job.sh"), ("-A", "me"), hold=True) == ("qsub", "-h", "-A", "me", "/s/job.sh")
     full = StageJob(SCRIPT, "gw-ok-c1", 3725.0, "stageq", "acct", ("12.server", base.AFTER_FAILURE))
     assert pbs.stage_command(full) == (
-        *("qsub", "-N", "gw-ok-c1", "-j", "oe", "-o", "/dev/null"),
+        *("qsub", "-N", "gw-ok-c1", "-j", "oe", "-o", "/dev/null", "-m", "n"),
         *("-l", "select=1:ncpus=1", "-l", "walltime=01:02:05", "-q", "stageq", "-A", "acct"),
         *("-W", "depend=afternotok:12.server", str(SCRIPT)),
     )
@@ -133,60 +134,120 @@ def test_slurm_about_and_dependencies() -> None:
 
 
 def answer(**job: object) -> str:
-    return json.dumps({"timestamp": 1, "Jobs": {"12.server": {"Job_Name": "x", "Job_Owner": "me@host", **job}}})
+    known = {"Job_Name": "x", "Job_Owner": "me@host", **job}
+    return "Job Id: 12.server\n" + "".join(f"    {name} = {value}\n" for name, value in known.items()) + "\n"
 
 
 @pytest.mark.parametrize(
-    ("job", "phase", "success", "words"),
+    ("job", "phase", "success", "words", "started"),
     [
-        ({"job_state": "H", "Hold_Types": "u", "substate": 20}, base.HELD, None, "H u"),
-        ({"job_state": "H", "Hold_Types": "s", "substate": 22}, base.WAITING, None, "H s"),
-        ({"job_state": "Q", "substate": 10}, base.WAITING, None, "Q"),
-        ({"job_state": "W", "substate": 30}, base.WAITING, None, "W"),
-        ({"job_state": "R", "substate": 42}, base.RUNNING, None, "R"),
-        ({"job_state": "B", "substate": 41}, base.RUNNING, None, "B"),
-        ({"job_state": "F", "substate": 92, "Exit_status": 0}, base.ENDED, True, "exit 0"),
-        ({"job_state": "F", "substate": 93, "Exit_status": 7}, base.ENDED, False, "exit 7"),
-        ({"job_state": "F", "substate": 93, "Exit_status": -29}, base.ENDED, False, "killed at its walltime"),
-        ({"job_state": "F", "substate": 91, "Exit_status": 271}, base.ENDED, False, "exit 271 (signal 15)"),
-        ({"job_state": "F", "substate": 92}, base.ENDED, False, "deleted before it ran"),
+        ({"job_state": "H", "Hold_Types": "u", "substate": 20}, base.HELD, None, "H u", None),
+        ({"job_state": "H", "Hold_Types": "s", "substate": 22}, base.WAITING, None, "H s", None),
+        ({"job_state": "Q", "substate": 10}, base.WAITING, None, "Q", None),
+        ({"job_state": "W", "substate": 30}, base.WAITING, None, "W", None),
+        ({"job_state": "R", "substate": 42}, base.RUNNING, None, "R", None),
+        ({"job_state": "B", "substate": 41}, base.RUNNING, None, "B", None),
+        ({"job_state": "F", "substate": 92, "stime": "Sat", "Exit_status": 0}, base.ENDED, True, "exit 0", True),
+        ({"job_state": "F", "substate": 93, "stime": "Sat", "Exit_status": 7}, base.ENDED, False, "exit 7", True),
+        (
+            {"job_state": "F", "substate": 93, "stime": "Sat", "Exit_status": -29},
+            *(base.ENDED, False, "killed at its walltime", True),
+        ),
+        (
+            {"job_state": "F", "substate": 91, "stime": "Sat", "Exit_status": 271},
+            *(base.ENDED, False, "exit 271 (signal 15)", True),
+        ),
+        # Of a job whose own dependency failed, released or not; and of one that was deleted in the queue.
+        ({"job_state": "F", "substate": 92, "Hold_Types": "s"}, base.ENDED, False, "deleted before it ran", False),
+        ({"job_state": "F", "substate": 91, "Hold_Types": "n"}, base.ENDED, False, "deleted before it ran", False),
     ],
 )
-def test_pbs_states(job: dict[str, object], phase: str, success: bool | None, words: str) -> None:
+def test_pbs_states(job: dict[str, object], phase: str, success: bool | None, words: str, started: bool | None) -> None:
     state = pbs.state_of("12.server", pbs.jobs_in(answer(**job)))
-    assert (state.phase, state.success, state.words) == (phase, success, words)
+    assert (state.phase, state.success, state.words, state.started) == (phase, success, words, started)
 
 
-def test_pbs_satisfied_only_without_its_own_hold() -> None:
-    waits = {"job_state": "H", "Hold_Types": "us", "substate": 22}
-    met = {"job_state": "H", "Hold_Types": "u", "substate": 20}
-    assert not pbs.state_of("12.server", pbs.jobs_in(answer(**waits))).satisfied
-    assert pbs.state_of("12.server", pbs.jobs_in(answer(**met))).satisfied
+@pytest.mark.parametrize(("holds", "satisfied"), [("su", False), ("s", False), ("u", True)])
+def test_pbs_tells_a_dependency_that_is_met_by_the_holds(holds: str, satisfied: bool) -> None:
+    """The substate stays 22."""
+    job = {"job_state": "H", "Hold_Types": holds, "substate": 22}
+    assert pbs.state_of("12.server", pbs.jobs_in(answer(**job))).satisfied is satisfied
 
 
 def test_pbs_odd_answers() -> None:
     assert pbs.jobs_in("") == {}
-    with pytest.raises(TryLater, match="cannot be read"):
-        pbs.jobs_in('{"Jobs": {"12.ser')
+    with pytest.raises(TryLater, match="begins with"):
+        pbs.jobs_in("Job id            Name\n")
     with pytest.raises(Refused, match="'Z'"):
         pbs.state_of("12.server", pbs.jobs_in(answer(job_state="Z")))
     assert pbs.state_of("13.server", pbs.jobs_in(answer(job_state="R"))).phase == base.GONE
     assert pbs.state_of("12", pbs.jobs_in(answer(job_state="R"))).phase == base.RUNNING
 
 
-def test_pbs_arrays_are_judged_by_their_elements() -> None:
-    def array(*codes: int | None) -> str:
-        jobs: dict[str, object] = {"12[].server": {"job_state": "F", "substate": 92, "Exit_status": 0}}
-        for index, code in enumerate(codes, 1):
-            jobs[f"12[{index}].server"] = (
-                {"job_state": "F"} if code is None else {"job_state": "F", "Exit_status": code}
-            )
-        return json.dumps({"Jobs": jobs})
+def test_pbs_values_are_text() -> None:
+    """`-N 1e5 -A 0042`, a directory with a comma, and a shell function in the environment."""
+    variables = r"BASH_FUNC_x%%=() {  true" + "\n    job_state = F\n}" + r",PBS_O_WORKDIR=/a\, b=c,A=.5"
+    job = pbs.jobs_in(answer(Job_Name="1e5", Account_Name="0042", job_state="R", Variable_List=variables))["12.server"]
+    assert pbs.state_of("12.server", {"12.server": job}).phase == base.RUNNING
+    about = pbs.about_of("12.server", job)
+    assert about.symbols() == {"j": "12.server", "u": "me", "x": "1e5", "d": "/a, b=c"}
+    assert about.account == "0042"
 
+
+def array(*codes: int | None) -> str:
+    text = "Job Id: 12[].server\n    job_state = F\n    Exit_status = 0\n    substate = 93\n    stime = Sat\n\n"
+    for index, code in enumerate(codes, 1):
+        status = "" if code is None else f"    stime = Sat\n    Exit_status = {code}\n"
+        text += f"Job Id: 12[{index}].server\n    job_state = F\n{status}\n"
+    return text
+
+
+def test_pbs_arrays_are_judged_by_their_elements() -> None:
     assert pbs.state_of("12[].server", pbs.jobs_in(array(0, 0))).success is True
-    assert pbs.state_of("12[].server", pbs.jobs_in(array(0, 7))).success is False
     assert pbs.state_of("12[].server", pbs.jobs_in(array(0, None))).success is False
     assert pbs.state_of("12[].server", pbs.jobs_in(array())).success is None  # its elements are not known
+    failed = pbs.state_of("12[].server", pbs.jobs_in(array(0, 7, 0, -29)))
+    assert failed.success is False
+    assert failed.words == "2 of 4 array elements: 12[2].server exit 7, 12[4].server killed at its walltime"
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Put a program on PATH that is the given lines of shell."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def put(name: str, body: str) -> None:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+
+    return put
+
+
+def test_pbs_that_says_nothing_of_a_job_has_not_answered(programs: Callable[[str, str], None]) -> None:
+    """The head of OpenPBS leaves jobs out of some answers; a job is gone only if PBS says so of it."""
+    programs("qstat", f"printf '%s' '{answer(job_state='R')}'")
+    with pytest.raises(TryLater, match=r"nothing of job 13\.server"):
+        pbs.Pbs().states(["12.server", "13.server"])
+    programs("qstat", f"printf '%s' '{answer(job_state='R')}'; echo 'qstat: Unknown Job Id 13.server' >&2; exit 153")
+    states = pbs.Pbs().states(["12.server", "13.server"])
+    assert [state.phase for state in states.values()] == [base.RUNNING, base.GONE]
+
+
+@pytest.mark.parametrize("act", ["submit", "release", "cancel", "find", "states"])
+def test_pbs_server_down_is_try_later(act: str, programs: Callable[[str, str], None], tmp_path: Path) -> None:
+    for name in ("qsub", "qstat", "qdel", "qrls", "qselect"):
+        text = f"{name}: cannot connect to server pbsnode (errno=15010)"
+        programs(name, f"echo '{text}' >&2; exit {255 if name == 'qstat' else 162}")
+    server = pbs.Pbs()
+    acts: dict[str, Callable[[], object]] = {
+        "submit": lambda: server.submit(("qsub", "x")),
+        "release": lambda: server.release("1.pbsnode"),
+        "cancel": lambda: server.cancel(["1.pbsnode"]),
+        "find": lambda: server.find(tmp_path),
+        "states": lambda: server.states(["1.pbsnode"]),
+    }
+    with pytest.raises(TryLater, match="does not answer"):
+        acts[act]()
 
 
 def test_a_hold_of_the_users_own_is_seen() -> None:

@@ -13,6 +13,8 @@ import pytest
 import support
 from command_line import run, run_json
 from globuswrap.cli.sandbox import Sandbox
+from globuswrap.errors import UsageProblem
+from globuswrap.staging import submission
 
 OUT = "#GLOBUS stage-out scratch:/%j/out/ results:/out/\n"
 IN = "#GLOBUS stage-in archive:/in/ scratch:/%j/in/\n"
@@ -153,6 +155,40 @@ def test_bad_input_submits_nothing(
     assert not (Path(str(untouched.env["XDG_STATE_HOME"])) / "globuswrap" / "chains").exists()
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "line", "column", "option"),
+    [
+        ("pbs", "#PBS -N x -W block=true", 11, "-W block=true"),
+        ("pbs", "#PBS -N 'a -z' -Wumask=027,block=True", 16, "-W block=true"),
+        ("pbs", "#PBS  -z", 7, "-z"),
+        ("pbs", "#PBS -I", 6, "-I"),
+        ("slurm", "#SBATCH -n 1 --wait", 14, "--wait"),
+        ("slurm", "#SBATCH --wrap=true", 9, "--wrap=true"),
+    ],
+)
+def test_options_that_hide_the_jobs_id_are_refused(scheduler: str, line: str, column: int, option: str) -> None:
+    text = f"#!/bin/bash\n{line}\n{OUT}true\n"
+    with pytest.raises(UsageProblem) as refused:
+        submission.check_header(scheduler, text, "job.sh")
+    assert refused.value.cause == f"job.sh:2:{column}: {option} does not work with a chain"
+    submission.check_header(scheduler, f"#!/bin/bash\ntrue\n{line}\n", "job.sh")  # after the first command
+    with pytest.raises(UsageProblem, match="does not work"):
+        submission.checked_arguments(scheduler, line.split()[1:])
+
+
+def test_options_that_do_not_hide_the_jobs_id_are_kept() -> None:
+    submission.check_header("pbs", "#PBS -W block=false -N '-z x' -W depend=afterok:1\n", "job.sh")
+    assert submission.checked_arguments("pbs", ("-W", "umask=027")) == ("-W", "umask=027")
+
+
+def test_a_job_that_would_block_is_not_submitted(untouched: Sandbox, tmp_path: Path) -> None:
+    script = write(tmp_path, f"#!/bin/bash\n#PBS -W block=true\n{OUT}true\n")
+    env = {"PATH": f"{support.REPOSITORY}/tests/doubles/pbs:{os.environ['PATH']}"}
+    done = run(untouched, "submit", "--no-check", "--scheduler", "pbs", script.name, cwd=str(tmp_path), env=env)
+    assert done.returncode == 2, done
+    assert "job.sh:2:6: -W block=true" in done.stderr and "nothing was submitted" in done.stderr
+
+
 def test_no_script_no_chain(untouched: Sandbox, tmp_path: Path) -> None:
     assert run(untouched, "submit", str(tmp_path / "nosuch.sh")).returncode == 2
     assert run(untouched, "submit").returncode == 2
@@ -215,7 +251,7 @@ def test_a_dry_run_shows_everything_and_does_nothing(
     assert (held in commands[0]) == (mode != "inline")
     for command in commands[1:]:
         assert "--account=acct" in command or "acct" in command
-        assert command[-1] in shown["planned"] or command[-1].endswith("witness.sh")
+        assert command[-1] in shown["planned"]
     for name, text in shown["planned"].items():
         assert text.startswith("#!/bin/bash\n") or name.endswith("/settings")
     assert not (tmp_path / "bin" / "called").exists()

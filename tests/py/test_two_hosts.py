@@ -192,7 +192,7 @@ def test_a_chain_is_advanced_by_both_and_each_thing_happens_once(
 ) -> None:
     hosts.needed()
     box = new_sandbox(progress="polls:2")
-    cluster = PbsCluster(tmp_path / "pbs")
+    cluster = PbsCluster(tmp_path)
     (box.collection("archive").path / "in").mkdir()
     (box.collection("archive").path / "in" / "a").write_text("one\n")
     (tmp_path / "job.sh").write_text(JOB.format(scratch=box.collection("scratch").path))
@@ -219,6 +219,6 @@ def test_a_chain_is_advanced_by_both_and_each_thing_happens_once(
         until(ended, lambda: str(known), 50, 0.2)
     assert len(box.control.tasks()) == 2
     assert (box.collection("results").path / "out" / "all").read_text() == "one\n"
-    assert len(cluster.jobs()) == 3, cluster.jobs()  # the job and its two witnesses
+    assert len(cluster.known()) == 3, cluster.known()  # the job and its two witnesses
     until(lambda: not cluster.queue(), "an empty queue", 20)
     assert not [task for task in box.control.submissions() if task.get("sent", 1) > 2]

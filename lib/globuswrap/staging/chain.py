@@ -55,16 +55,21 @@ _FOLLOWER = {
     base.AFTER_EITHER: ("job.after-either", "gw-af-", "after the job"),
 }
 _KEEP_ENDED = 90 * 86400.0
+_FIRST_LOOK = 60.0  # after it was released, to see whether the job has started
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a chain stands. `waits_for` is empty when it has ended; `exit_code` then says how."""
+    """Where a chain stands. `waits_for` is empty when it has ended; `exit_code` then says how.
+
+    `watch`: the job could be deleted without any other job of the chain starting, so that someone has to look again.
+    """
 
     waits_for: str = ""
     why: str = ""
     exit_code: int = 0
     problem: Problem | None = None
+    watch: bool = False
 
     @property
     def ended(self) -> bool:
@@ -110,16 +115,24 @@ def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
         prefix = "#PBS" if plan.scheduler == "pbs" else "#SBATCH"
         text = script.decode("utf-8", "surrogateescape")
         return {f"inline/{name}": scripts.inline(plan, directory / "script" / name, text, prefix)}
+    if plan.scheduler == "local":
+        return {}
+    outcomes = [outcome for outcome in _FOLLOWER if outcome != base.AFTER_EITHER or plan.scheduler == "pbs"]
     if not has_stage_jobs(plan):
-        return {"witness.sh": "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"}
+        witness = "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"
+        return {_script_of(_FOLLOWER[outcome][0]): witness for outcome in outcomes}
     seconds = max(30, int(plan.staging.time - min(60.0, plan.staging.time / 4)))
     job = ["--in-job", "--for", str(seconds), plan.id]
     texts = {"settings": scripts.settings(plan), "stage.sh": scripts.stage(plan, directory, "staging", job)}
-    for outcome, (fact, _, what) in _FOLLOWER.items():
-        if outcome == base.AFTER_EITHER and plan.scheduler != "pbs":
-            continue
-        texts[f"{fact.removeprefix('job.')}.sh"] = scripts.stage(plan, directory, what, ["--after", outcome, *job])
+    for outcome in outcomes:
+        fact, _, what = _FOLLOWER[outcome]
+        texts[_script_of(fact)] = scripts.stage(plan, directory, what, ["--after", outcome, *job])
     return texts
+
+
+def _script_of(fact: str) -> str:
+    """The name of a follower's script: by it a job is known that was submitted and not recorded."""
+    return f"{fact.removeprefix('job.')}.sh"
 
 
 def payload(plan: Plan, directory: Path) -> Path:
@@ -149,8 +162,7 @@ def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
 
     for outcome in scheduler.outcomes(about):
         fact, prefix, _ = _FOLLOWER[outcome]
-        script = "witness.sh" if witness else f"{fact.removeprefix('job.')}.sh"
-        listed.append(stage(script, prefix, ("JOB", outcome)))
+        listed.append(stage(_script_of(fact), prefix, ("JOB", outcome)))
     if not witness and plan.of(STAGE_IN):
         listed.append(stage("stage.sh", "gw-in-"))
     return listed
@@ -189,6 +201,8 @@ def _start(chain: Chain) -> Standing:
         # After the transfers: it would only compete for submitting them.
         if has_stage_jobs(chain.plan) and standing.waits_for in (DATA, PERSON):
             _submit_stage(chain, scheduler, 0.0)
+        elif has_stage_jobs(chain.plan) and standing.watch:
+            _submit_stage(chain, scheduler, _FIRST_LOOK)
     except Interrupted as problem:
         if chain.plan.scheduler != "local":  # a chain of this machine is taken up again where it was
             _undo(chain, scheduler, problem)
@@ -229,7 +243,7 @@ def _submit_followers(chain: Chain, scheduler: Scheduler, about: About) -> None:
     for outcome in scheduler.outcomes(about):
         fact, prefix, _ = _FOLLOWER[outcome]
         if _recorded_job(chain, fact) is None:
-            script = chain.directory / ("witness.sh" if witness else f"{fact.removeprefix('job.')}.sh")
+            script = chain.directory / _script_of(fact)
             job = _stage_job(chain, about, script, prefix, after=(about.id, outcome), witness=witness)
             chain.add(fact, id=scheduler.submit(scheduler.stage_command(job), chain.plan.cwd))
 
@@ -327,7 +341,7 @@ def advance(chain: Chain, evidence: str | None = None, *, until_released: bool =
         if waiting is not None:
             return waiting
     if until_released and chain.plan.scheduler != "local":
-        return Standing(JOB, f"job {compute} is released")
+        return Standing(JOB, f"job {compute} is released", watch=not scheduler.tells_of_deletion)
     outcome = chain.fact("outcome") or _observe(chain, scheduler, compute, evidence)
     if outcome is None:
         return _for_job(chain, scheduler, compute)
@@ -519,6 +533,8 @@ def _observe(chain: Chain, scheduler: Scheduler, compute: str, evidence: str | N
     state = scheduler.states([compute])[compute]
     about = _about(chain, scheduler, compute)
     if state.alive:
+        if state.phase == base.RUNNING:
+            chain.add("started")  # the scheduler may forget it
         return None  # also when a follower runs: the job was requeued since
     if evidence in (base.AFTER_SUCCESS, base.AFTER_FAILURE):
         return _outcome(chain, evidence == base.AFTER_SUCCESS, state, f"the scheduler started the job after {evidence}")
@@ -527,18 +543,32 @@ def _observe(chain: Chain, scheduler: Scheduler, compute: str, evidence: str | N
     told = _followers_tell(chain, scheduler)
     if told is not None:
         return _outcome(chain, told, state, "the job that followed it")
-    followers = [fact["id"] for name, fact in chain.facts("job.after-").items()]
-    states = scheduler.states(followers).values()
-    if any(each.alive and not each.satisfied for each in states) and _settling(chain, state):
+    followers = scheduler.states(fact["id"] for fact in chain.facts("job.after-").values()).values()
+    waiting = [each for each in followers if each.alive and not _has_started(each)]
+    if waiting and _settling(chain, scheduler, state):
         return None  # the dependencies are judged a moment later
+    if waiting and len(waiting) == len(followers) and not scheduler.tells_of_deletion:
+        state = replace(state, words="deleted before it ran", started=False)
+        return _outcome(chain, False, state, "the jobs that follow it still wait")
+    started = evidence is not None or any(map(_has_started, followers)) or chain.fact("started") is not None
     cause = f"the scheduler does not know how job {compute} ended ({state.words})"
-    return chain.add("outcome", success=False, unknown=True, words=state.words, evidence=cause)[0]
+    if not started:
+        cause = f"the scheduler does not know how job {compute} ended, or whether it ever started ({state.words})"
+    return chain.add(
+        "outcome",
+        success=False,
+        unknown=True,
+        words=state.words,
+        evidence=cause,
+        started=bool(started or state.started),
+    )[0]
 
 
-def _settling(chain: Chain, state: JobState) -> bool:
-    """Whether the job was seen to be over only just now; on PBS followers of a deleted job stay as they are for good."""
+def _settling(chain: Chain, scheduler: Scheduler, state: JobState) -> bool:
+    """Whether the job was seen to be over only just now. PBS tells its followers at once, or never."""
     chain.note("job-over", words=state.words)
-    return bool(time.time() - float(chain.noted("job-over").get("at", 0.0)) < 60.0)
+    seconds = 60.0 if scheduler.tells_of_deletion else 10.0
+    return bool(time.time() - float(chain.noted("job-over").get("at", 0.0)) < seconds)
 
 
 def _followers_tell(chain: Chain, scheduler: Scheduler) -> bool | None:
@@ -555,7 +585,7 @@ def _followers_tell(chain: Chain, scheduler: Scheduler) -> bool | None:
 def _has_started(state: JobState) -> bool:
     """Whether the follower's dependency was met: it waits for nothing but its begin, runs, or has run."""
     if state.phase == base.ENDED:
-        return "CANCELLED" not in state.words and "deleted" not in state.words
+        return bool(state.started)
     return state.phase == base.RUNNING or state.satisfied
 
 
@@ -570,7 +600,7 @@ def _for_job(chain: Chain, scheduler: Scheduler, compute: str) -> Standing:
     state = scheduler.states([compute])[compute]
     why = f"job {compute} {state.words.lower()}" + (f" ({state.reason})" if state.reason else "")
     chain.note("job", words=state.words, reason=state.reason)
-    return Standing(JOB, why)
+    return Standing(JOB, why, watch=not scheduler.tells_of_deletion and state.phase != base.RUNNING)
 
 
 def _after(chain: Chain, scheduler: Scheduler, success: bool) -> Standing:
@@ -690,6 +720,8 @@ def _end(chain: Chain, scheduler: Scheduler) -> Standing:
     """Cancel what is left of the chain's tasks and jobs (not the job this runs in), and mark its end. Can be repeated."""
     _cancel_tasks(chain)
     own = scheduler.own_job()
+    for job_id in _unrecorded(chain, scheduler):
+        chain.add(f"job.found.{job_id}", id=job_id)
     jobs = _jobs(chain)
     compute = jobs.pop("job.compute", None)
     # The followers first: one of them would start when the compute job is cancelled.
@@ -735,10 +767,12 @@ def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> Standin
     if state.alive:
         return _for_job(chain, scheduler, compute)
     reports = chain.notes("inline.")
-    array = _about(chain, scheduler, compute).array
+    about = _about(chain, scheduler, compute)
     # An element that said nothing at its end was killed; the scheduler may have forgotten it while others still ran.
-    bad = {name: fact for name, fact in reports.items() if fact.get("code") or (array and fact.get("phase") == "in")}
-    success = (state.success is True or (state.success is None and bool(reports))) and not bad
+    silent = about.array or state.success is None
+    bad = {name: fact for name, fact in reports.items() if fact.get("code") or (silent and fact.get("phase") == "in")}
+    complete = len(reports) >= (about.elements or 1)
+    success = (state.success is True or (state.success is None and complete)) and not bad
     outcome = _outcome(
         chain, success, state, "the scheduler's own record" if state.success is not None else "the job's report"
     )
@@ -746,6 +780,10 @@ def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> Standin
         chain.add("ending", code=0, step="", cause="", remedy="")
         return _end(chain, scheduler)
     cause = f"the job failed: {state.words}"
+    if state.started is False:
+        cause = f"the job never started: {state.words}"
+    elif state.phase == base.GONE and not reports:
+        cause = f"the scheduler does not know how job {compute} ended, or whether it ever started ({state.words})"
     if bad:
         name, fact = min(bad.items())
         cause = f"{name}: {fact.get('cause') or cause}"
@@ -794,10 +832,11 @@ def in_job(chain: Chain, seconds: float, evidence: str | None) -> Standing:
     def leave(standing: Standing) -> bool:
         # What only a person mends is not waited for on a node; an outage may be over in a minute.
         person = standing.waits_for == PERSON and not isinstance(standing.problem, TryLater)
-        return person or standing.waits_for == SUBMIT or (standing.waits_for == JOB and evidence is None)
+        over = bool(chain.noted("job-over"))  # a moment more tells how it ended
+        return person or standing.waits_for == SUBMIT or (standing.waits_for == JOB and evidence is None and not over)
 
     standing = follow(chain, evidence=evidence, until=time.monotonic() + seconds, leave=leave)
-    if standing.ended or standing.waits_for == JOB:
+    if standing.ended or (standing.waits_for == JOB and not standing.watch):
         return standing
     handed = len(chain.facts("claim.stage."))
     delay = min(60.0 * 2 ** max(0, min(handed - 1, 4)), 900.0)
@@ -817,7 +856,8 @@ def tend(chain: Chain) -> Standing:
     scheduler = scheduler_of(chain)
     if standing.waits_for == SUBMIT:
         return _tend_cut_off(chain, scheduler, standing)
-    if has_stage_jobs(chain.plan) and standing.waits_for in (DATA, PERSON) and not _helped(chain, scheduler):
+    wanted = standing.waits_for in (DATA, PERSON) or standing.watch
+    if has_stage_jobs(chain.plan) and wanted and not _helped(chain, scheduler):
         job_id = _submit_stage(chain, scheduler, 0.0)
         if job_id is not None:
             log.say(f"{chain.id}: its stage job has vanished; job {job_id} takes over")
@@ -881,8 +921,11 @@ def _adopt(chain: Chain, scheduler: Scheduler) -> None:
     for job_id, script in scheduler.find(chain.directory).items():
         name = os.path.basename(script)
         for fact, _, _ in _FOLLOWER.values():
-            if job_id not in recorded and name == f"{fact.removeprefix('job.')}.sh":
+            if job_id not in recorded and name == _script_of(fact):
                 chain.add(fact, id=job_id)
+        claims = [claim.removeprefix("claim.") for claim in chain.facts("claim.stage.")]
+        if job_id not in recorded and name == "stage.sh" and claims:
+            chain.add(f"job.{claims[-1]}", id=job_id)
 
 
 def _is_payload(chain: Chain, script: str) -> bool:
@@ -917,16 +960,16 @@ def cancel(chain_id: str) -> Standing:
         return _ended(chain)
     remedy = f"globuswrap submit --resume {chain.id}"
     chain.add("ending", code=5, step="", name="chain-cancelled", cause="cancelled on request", remedy=remedy)
-    scheduler = scheduler_of(chain)
-    for name, job_id in _unrecorded(chain, scheduler).items():
-        chain.add(f"job.found.{name}", id=job_id)
-    return _end(chain, scheduler)
+    return _end(chain, scheduler_of(chain))
 
 
-def _unrecorded(chain: Chain, scheduler: Scheduler) -> dict[str, str]:
-    if chain.fact("about") is not None:
-        return {}
-    return {job_id: job_id for job_id in _orphans(chain, scheduler) if job_id not in _jobs(chain).values()}
+def _unrecorded(chain: Chain, scheduler: Scheduler) -> list[str]:
+    """Jobs in the queue that whoever submitted them was killed before recording."""
+    claimed = {name.removeprefix("claim.") for name in chain.facts("claim.stage.")}
+    recorded = {name.removeprefix("job.") for name in chain.facts("job.stage.")}
+    if chain.fact("submitted") is not None and claimed <= recorded:
+        return []
+    return [job_id for job_id in _orphans(chain, scheduler) if job_id not in _jobs(chain).values()]
 
 
 def tend_all(seen: Callable[[str, Standing], None], wanted: Iterable[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 import sys
 import time
@@ -51,6 +52,7 @@ def plan_of(script: Path, wishes: Wishes, arguments: Sequence[str], environ: Map
     for line in parsed.late:
         log.say(f"{name}:{line}: this #GLOBUS line comes after the first command and has no effect")
     scheduler = chosen_scheduler(wishes.scheduler)
+    check_header(scheduler, text, name)
     staging = staging_of(wishes, dict(parsed.settings), scheduler)
     _no_secret_needed(scheduler, staging, environ)
     held = pbs.held_by_user if scheduler == "pbs" else slurm.held_by_user
@@ -145,13 +147,50 @@ def chosen_scheduler(wanted: str) -> str:
     return wanted
 
 
+#: Options of sbatch and qsub with which the job's id is not known at once, or never.
+_UNFIT = {"slurm": ("--wait", "-W", "--test-only", "--wrap"), "pbs": ("-I", "-X", "-z"), "local": ()}
+_PREFIX = {"slurm": "#SBATCH", "pbs": "#PBS"}
+
+
+def unfit(scheduler: str, words: Sequence[str]) -> tuple[int, str] | None:
+    """The first option that does not go with a chain: its index, and what it is. Pure."""
+    for index, word in enumerate(words):
+        if scheduler == "pbs" and word.startswith("-W"):
+            value = word[2:] or (words[index + 1] if index + 1 < len(words) else "")
+            if re.search(r"(^|[\s,'\"])block=(true|t|y|1)\b", value, re.IGNORECASE):
+                return index, "-W block=true"
+        elif word.split("=")[0] in _UNFIT[scheduler]:
+            return index, word
+    return None
+
+
 def checked_arguments(scheduler: str, arguments: Sequence[str]) -> tuple[str, ...]:
     """The scheduler's arguments, without any that would keep the job's id from being known."""
-    unfit = {"slurm": ("--wait", "-W", "--test-only", "--wrap"), "pbs": ("-I", "-X", "-z"), "local": ()}[scheduler]
-    for word in arguments:
-        if word.split("=")[0] in unfit and not (scheduler == "pbs" and word == "-W"):
-            raise UsageProblem("bad-argument", f"{word} does not go with a chain", "leave it out")
+    found = unfit(scheduler, arguments)
+    if found is not None:
+        raise UsageProblem("bad-argument", f"{found[1]} does not work with a chain", "leave it out")
     return tuple(word for word in arguments if not (scheduler == "slurm" and word == "--parsable"))
+
+
+def check_header(scheduler: str, text: str, name: str) -> None:
+    """Raise the UsageProblem of the first option on the script's own #SBATCH or #PBS lines that does not go with a chain."""
+    prefix = _PREFIX.get(scheduler)
+    if prefix is None:
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.startswith("#"):
+            return
+        if not line.startswith(prefix):
+            continue
+        words = list(re.finditer(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", line[len(prefix) :]))
+        found = unfit(scheduler, [word[0] for word in words])
+        if found is not None:
+            column = len(prefix) + words[found[0]].start() + 1
+            raise UsageProblem(
+                "bad-argument",
+                f"{directives.printable(name)}:{number}:{column}: {found[1]} does not work with a chain",
+                f"remove it from line {number}; nothing was submitted",
+            )
 
 
 def launcher() -> tuple[str, ...]:

@@ -1,7 +1,10 @@
-"""A PBS to test against: qsub, qstat, qdel, qrls, qhold, qalter and qrerun that behave as a real OpenPBS 23.06 was seen to.
+"""A PBS to test against: qsub, qstat, qselect, qdel, qrls, qhold, qalter and qrerun that behave as a real OpenPBS was seen to.
 
 The jobs really run. State is a directory named by PBS_HOME in the file $PBS_CONF_FILE, guarded by one lock; there is no
-daemon: each command, and each job at its end, does the server's work. `HISTORY=0` in that file: finished jobs are forgotten.
+daemon: each command, and each job at its end, does the server's work. In that file, `HISTORY=0` is a server that forgets
+finished jobs (job_history_enable = False, the default), and `RELEASE` is `23` or `head`: tag v23.06.06, or the head of
+OpenPBS (cd7ab5eda), where they differ. `Seen:` in a comment is a command and what the real one answered; both, if no release
+is named.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 SERVER = "pbshead"
 QUEUES = ("workq", "stageq")
 RESOURCES = ("walltime", "select", "ncpus", "mem", "nodes", "place", "cput")
-UNKNOWN, FINISHED, BAD_QUEUE, BAD_RESOURCE, USAGE = 153, 35, 170, 187, 2
+UNKNOWN, FINISHED, BAD_QUEUE, BAD_RESOURCE, USAGE, UNAUTHORIZED, NO_SERVER = 153, 35, 170, 187, 2, 159, 162
 WALLTIME_EXIT, DELETED_EXIT = -29, 271
 
 Job = dict[str, Any]
@@ -51,13 +54,14 @@ class Server:
     def __init__(self, jobs: dict[str, Job]) -> None:
         self.jobs = jobs
         self.history = configuration().get("HISTORY", "1") == "1"
+        self.release = configuration().get("RELEASE", "head")
 
     def find(self, job_id: str) -> Job:
         number = job_id.split(".")[0]
         for known, job in self.jobs.items():
             if known.split(".")[0] == number and not (job["job_state"] == "F" and not self.history):
                 return job
-        raise Refusal(UNKNOWN, f"Unknown Job Id {job_id}")
+        raise Refusal(UNKNOWN, f"Unknown Job Id {job_id if '.' in job_id else f'{job_id}.{SERVER}'}")
 
     def end(self, job: Job, status: int | None, substate: int, *, wakes: bool = True) -> None:
         """The job is over. `status` None: it was deleted and never ran. `wakes`: whether its dependents are told."""
@@ -81,21 +85,22 @@ class Server:
                 return
             if parent["job_state"] != "F":
                 left.append((kind, parent_id))
-                continue
-            met = self.met(kind, parent)
-            if not met:
+            elif not self.met(kind, parent, bool(job.get("new"))):
                 self.delete_unsatisfiable(job)
                 return
+        # Its substate stays 22. Seen, `qstat -f -w` of a job of `qsub -h -W depend=afterok:3` after 3 had succeeded:
+        # `job_state = H`, `Hold_Types = u`, `substate = 22`.
         job["depend"] = left
-        if not left:
-            job["substate"] = 10
 
-    def met(self, kind: str, parent: Job) -> bool:
-        if "Exit_status" not in parent:
+    def met(self, kind: str, parent: Job, new: bool) -> bool:
+        if "Exit_status" not in parent and not new:
             return False  # deleted: cascades, even to afterany
         if parent["array"]:
-            return kind in ("afterok", "afterany")  # whatever the subjobs did
-        failed = parent["Exit_status"] != 0
+            # Whatever the subjobs did. Seen: `qsub -h -W depend=afterok:A[]`, afterok was met although one had exited with 7.
+            return kind in ("afterok", "afterany")
+        # A job on a parent that is over already, and was deleted before it ran, starts. Seen, v23.06.06 with history:
+        # `qsub -W depend=afterok:1061` of 1061, itself deleted for its dependency (F, substate 92): it ran, Exit_status = 0.
+        failed = parent.get("Exit_status", 0) != 0
         return kind == "afterany" or (kind == "afternotok") == failed
 
     def delete_unsatisfiable(self, job: Job) -> None:
@@ -108,7 +113,7 @@ class Server:
             held = job["holds"] or job["depend"]
             if held:
                 job["job_state"] = "H"
-                job["substate"] = 22 if job["depend"] else 20
+                job["substate"] = 22 if job["depend"] or job["substate"] == 22 else 20
             elif job["begin"] > time.time():
                 left = job["begin"] - time.time()
                 if job["job_state"] != "W" and left < 600:  # nothing of a test lives longer
@@ -121,17 +126,24 @@ class Server:
         job["job_state"], job["substate"] = ("B", 41) if job["array"] else ("R", 42)
         job["stime"] = time.time()
         if job["array"]:
+            job["Exit_status"] = 1  # as long as it runs, of the array itself
             for index in job["array"]:
-                job["elements"][str(index)] = {"job_state": "R", "substate": 42}
+                job["elements"][str(index)] = {"job_state": "R", "substate": 42, "stime": job["stime"]}
                 detached("run", job["id"], str(index))
         else:
             detached("run", job["id"], "")
 
 
 @contextlib.contextmanager
-def server() -> Iterator[Server]:
+def server(*, wait: bool = False) -> Iterator[Server]:
+    """`wait`: until the server is up, as the mom does at the end of a job; a command is refused."""
     base = home()
     base.mkdir(parents=True, exist_ok=True)
+    while (base / "down").exists():
+        if not wait:
+            # Seen: `Connection refused`, then this line of every command but qstat with exit code 162.
+            raise Refusal(NO_SERVER, f"cannot connect to server {SERVER} (errno=15010)")
+        time.sleep(0.1)
     path = base / "jobs.json"
     with (base / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -234,9 +246,11 @@ def qsub(words: list[str]) -> None:
             "substate": 10,
             "holds": "u" if "h" in merged else "",
             "depend": [pair for text in depend for pair in dependencies(text, pbs)],
+            "mail": merged.get("m", ["a"])[-1],
             "begin": begin_time(merged["a"][-1]) if "a" in merged else 0.0,
             "Resource_List": resources,
             "array": elements,
+            "indices": merged.get("J", [""])[-1],
             "elements": {},
             "script": str(copy),
             "submit_arguments": " ".join(words),
@@ -253,7 +267,15 @@ def qsub(words: list[str]) -> None:
         pbs.jobs[job_id] = job
         pbs.judge(job)
         job["new"] = False
-        print(job_id)
+    # Seen: `qsub -z job.sh` prints nothing and exits 0.
+    if "z" not in merged:
+        print(job_id, flush=True)
+    # Seen: `qsub -W block=true job.sh` prints the id, and ends when the job has.
+    while "block=true" in attributes:
+        with server(wait=True) as pbs:
+            if pbs.jobs[job_id]["job_state"] == "F":
+                break
+        time.sleep(0.2)
 
 
 def indices(text: str) -> list[int]:
@@ -295,18 +317,25 @@ def begin_time(text: str) -> float:
 # --- qstat ------------------------------------------------------------------------------------------------------------
 
 
-def shown(job: Job) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
+def shown(job: Job) -> dict[str, str]:
+    variables = {
+        "PBS_O_HOME": job["home"],
+        "PBS_O_WORKDIR": job["workdir"],
+        **job["variables"],
+        "PBS_O_QUEUE": job["queue"],
+    }
+    attributes = {
         "Job_Name": job["Job_Name"],
         "Job_Owner": f"{job['owner']}@{SERVER}",
         "job_state": job["job_state"],
         "queue": job["queue"],
         "server": SERVER,
-        "Hold_Types": (job["holds"] + ("s" if job["depend"] else "")) or "n",
-        "Resource_List": job["Resource_List"],
-        "substate": job["substate"],
-        "run_count": job["run_count"],
-        "Variable_List": {"PBS_O_HOME": job["home"], "PBS_O_WORKDIR": job["workdir"], "PBS_O_QUEUE": job["queue"]},
+        "Hold_Types": ("s" if job["depend"] else "") + job["holds"] or "n",
+        "Mail_Points": job.get("mail", "a"),
+        **{f"Resource_List.{name}": value for name, value in job["Resource_List"].items()},
+        "substate": str(job["substate"]),
+        "Variable_List": ",".join(f"{name}={value}".replace(",", "\\,") for name, value in variables.items()),
+        "run_count": str(job["run_count"]),
         "Submit_arguments": job["submit_arguments"],
         "project": "_pbs_project_default",
     }
@@ -315,23 +344,47 @@ def shown(job: Job) -> dict[str, Any]:
     if job["depend"]:
         attributes["depend"] = ",".join(f"{kind}:{parent}@{SERVER}" for kind, parent in job["depend"])
     if job["array"]:
-        attributes["array"] = True
+        attributes["array"] = "True"
+        attributes["array_indices_submitted"] = job["indices"]
+    # Only of a job that has been started. Seen, `qstat -x -f -w` of a job whose own `depend=afterok:X` failed after its hold
+    # was released: `job_state = F`, `substate = 92`, no stime, no Exit_status.
     if "stime" in job:
         attributes["stime"] = time.ctime(job["stime"])
     if "Exit_status" in job:
-        attributes["Exit_status"] = job["Exit_status"]
+        attributes["Exit_status"] = str(job["Exit_status"])
     return attributes
+
+
+def elements_of(job: Job, history: bool) -> dict[str, dict[str, str]]:
+    """The elements of an array, as `qstat -t` prints them."""
+    found = {}
+    for index, element in job["elements"].items():
+        one = {**job, "array": [], "depend": []}
+        if element["job_state"] == "X" and not history:
+            # Seen without history, `qstat -t -f -w` of an array that runs: an element that had exited with 7 has what the
+            # array has, with `job_state = X`, `Exit_status = 1`.
+            one |= {"job_state": "X", "Exit_status": 1}
+        else:
+            over = element["job_state"] == "X" and job["job_state"] == "F"
+            one |= {**element, **({"job_state": "F"} if over else {})}
+        found[job["id"].replace("[]", f"[{index}]")] = {**shown(one), "array_index": index, "array_id": job["id"]}
+    return found
 
 
 def qstat(words: list[str]) -> int:
     flags = {word for word in words if word.startswith("-")}
     wanted = [word for word in words if not word.startswith("-") and word != "json"]
+    named = bool(wanted)
     code = 0
-    listed: dict[str, Any] = {}
+    answers: list[dict[str, dict[str, str]]] = []
     with server() as pbs:
-        if not wanted:
+        if not named:
             wanted = [job_id for job_id, job in pbs.jobs.items() if job["job_state"] != "F" or "-x" in flags]
         for job_id in wanted:
+            if "-x" in flags and not pbs.history:
+                # Seen: `qstat -x 0` of a job that runs, without history: exit code 0, nothing on stdout.
+                print(f"qstat: PBS is not configured to maintain job history {job_id}", file=sys.stderr)
+                continue
             try:
                 job = pbs.find(job_id)
             except Refusal as refusal:
@@ -345,33 +398,50 @@ def qstat(words: list[str]) -> int:
                 )
                 code = code or FINISHED
                 continue
-            listed[job["id"]] = shown(job)
-            if "-t" in flags:
-                for index, element in job["elements"].items():
-                    over = element["job_state"] == "X" and job["job_state"] == "F"
-                    listed[job["id"].replace("[]", f"[{index}]")] = {
-                        **shown({**job, "array": [], "depend": []}),
-                        **element,
-                        **({"job_state": "F"} if over else {}),
-                        "array_index": int(index),
-                        "array_id": job["id"],
-                    }
+            answers.append({job["id"]: shown(job), **(elements_of(job, pbs.history) if "-t" in flags else {})})
+    listed = {job_id: attributes for answer in answers for job_id, attributes in answer.items()}
     if "-f" not in flags:
         for job_id, attributes in listed.items():
             print(job_id, attributes["Job_Name"], attributes["job_state"], attributes["queue"])
-        return code
-    if "-F" not in flags:
+    elif "-F" not in flags:
         for job_id, attributes in listed.items():
             print(f"Job Id: {job_id}")
             for name, value in attributes.items():
-                pairs = value.items() if name == "Resource_List" else [("", value)]
-                for part, text in pairs:
-                    print(f"    {name}{'.' + part if part else ''} = {text}")
-        return code
-    if listed or code != UNKNOWN:
-        document = {"timestamp": int(time.time()), "pbs_version": "23.06.06", "pbs_server": SERVER, "Jobs": listed}
-        print(json.dumps(document, indent=4))
+                print(f"    {name} = {value}")
+            print()
+    elif listed:
+        # Seen, head: `qstat -f -F json 1 2` prints job 1 only, exit code 0; without ids it prints all.
+        first = answers[0] if pbs.release == "head" and named else listed
+        print_json(first, quoted=pbs.release == "head")
     return code
+
+
+def print_json(jobs: dict[str, dict[str, str]], *, quoted: bool) -> None:
+    """Seen, v23.06.06: `qsub -N 1e5 -v A=.5` is `"Job_Name":1e5`, `"A":.5` in `qstat -f -F json`: what strtod(3) reads has no
+    quotes, though `.5` is not JSON. The head quotes names and accounts, and prints `.5` as a text."""
+
+    def value(text: str) -> str:
+        if quoted or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf", text, re.IGNORECASE):
+            return json.dumps(text)
+        return text if not text.startswith("0") or float(text) < 1 else json.dumps(text)
+
+    texts = [
+        f"        {json.dumps(job_id)}:{{\n"
+        + ",\n".join(f"            {json.dumps(name)}:{value(text)}" for name, text in job.items())
+        + "\n        }"
+        for job_id, job in jobs.items()
+    ]
+    print('{\n    "pbs_version":"23.06.06",\n    "Jobs":{\n' + ",\n".join(texts) + "\n    }\n}")
+
+
+def qselect(words: list[str]) -> int:
+    """The ids of jobs that are not over; `-u USER` is all that is known here."""
+    options, _ = options_of(words, "command line")
+    with server() as pbs:
+        for job_id, job in pbs.jobs.items():
+            if job["job_state"] != "F" and job["owner"] in options.get("u", [job["owner"]]):
+                print(job_id)
+    return 0
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------
@@ -379,13 +449,19 @@ def qstat(words: list[str]) -> int:
 
 def qdel(words: list[str]) -> int:
     code = 0
-    for job_id in [word for word in words if not word.startswith("-")]:
+    job_ids = [word for word in words if not word.startswith("-")]
+    for job_id in job_ids:
         with server() as pbs:
             try:
                 job = pbs.find(job_id)
                 if job["job_state"] == "F":
                     raise Refusal(FINISHED, f"Job has finished {job_id}")
             except Refusal as refusal:
+                if pbs.release == "23" and len(job_ids) > 1:
+                    # Seen, v23.06.06 without history: `qdel 4 5` where 5 was over: exit code 0, and the server died of a
+                    # segmentation fault in update_deljob_rply.
+                    server_(("down",))
+                    return 0
                 print(f"qdel: {refusal}", file=sys.stderr)
                 code = refusal.code
                 continue
@@ -395,8 +471,9 @@ def qdel(words: list[str]) -> int:
                     signal_group(pid, signal.SIGTERM)
                     detached("kill", str(pid))
             else:
-                # A job that has not run: its dependents are not told, and stay as they are for good.
-                pbs.end(job, DELETED_EXIT, 91, wakes=False)
+                # A job that has not run: its dependents are not told, and stay as they are for good. Seen, `qstat -x -f -w` of
+                # it: `job_state = F`, `substate = 91`, no stime, no Exit_status.
+                pbs.end(job, None, 91, wakes=False)
     return code
 
 
@@ -441,9 +518,36 @@ def qrerun(words: list[str]) -> int:
     for job_id in words:
         with server() as pbs:
             job = pbs.find(job_id)
+            if os.environ.get("PBS_OPERATOR") != "1":
+                # Seen: `qrerun 1032` by its owner: exit code 159.
+                raise Refusal(UNAUTHORIZED, f"Unauthorized Request  {job_id}")
             job["rerun"] = True
             for pid in job.get("pids", {}).values():
                 signal_group(pid, signal.SIGKILL)
+    return 0
+
+
+def server_(words: Sequence[str]) -> int:
+    """Not a command of PBS: the server goes down, or comes up."""
+    if words[0] == "down":
+        (home() / "down").touch()
+    else:
+        (home() / "down").unlink(missing_ok=True)
+        with server():
+            pass  # what has waited is scheduled
+    return 0
+
+
+def mom_(words: Sequence[str]) -> int:
+    """Not a command of PBS: the mom dies, or is started again. Seen, v23.06.06, `kill -9` of pbs_mom: the job stays R; once
+    pbs_mom is back the job runs from its start, `run_count = 2`."""
+    if words[0] == "up":
+        with server() as pbs:
+            running = [job for job in pbs.jobs.values() if job["job_state"] == "R"]
+            for job in running:
+                job["rerun"] = True
+                for pid in job.get("pids", {}).values():
+                    signal_group(pid, signal.SIGKILL)
     return 0
 
 
@@ -460,13 +564,13 @@ def kill(pid: str) -> None:
 
 def wake(job_id: str, seconds: str) -> None:
     time.sleep(max(0.0, float(seconds)))
-    with server():
+    with server(wait=True):
         pass  # scheduling happens on the way out
 
 
 def run(job_id: str, index: str) -> None:
     """One job, or one element of an array, from its start to its end."""
-    with server() as pbs:
+    with server(wait=True) as pbs:
         job = dict(pbs.jobs[job_id])
     own_id = job_id.replace("[]", f"[{index}]")
     output = home() / "spool" / f"{own_id}.OU"
@@ -501,7 +605,7 @@ def run(job_id: str, index: str) -> None:
             umask=0o077,
             start_new_session=True,
         )
-        with server() as pbs:
+        with server(wait=True) as pbs:
             pbs.jobs[job_id].setdefault("pids", {})[index] = child.pid
             pbs.jobs[job_id]["run_count"] += 1
         status = waited(child, walltime_of(job), job_id)
@@ -510,7 +614,7 @@ def run(job_id: str, index: str) -> None:
     with contextlib.suppress(OSError):
         if Path(target).is_dir() or target != "/dev/null":
             Path(target).write_bytes(output.read_bytes())
-    with server() as pbs:
+    with server(wait=True) as pbs:
         known = pbs.jobs[job_id]
         known.get("pids", {}).pop(index, None)
         if known.pop("rerun", False):
@@ -521,10 +625,16 @@ def run(job_id: str, index: str) -> None:
         if not index:
             pbs.end(known, status, 91 if known.get("deleting") else 92 if status == 0 else 93)
             return
-        known["elements"][index] = {"job_state": "X", "substate": 92, "Exit_status": status}
+        known["elements"][index] |= {
+            "job_state": "X",
+            "substate": 91 if known.get("deleting") else 92 if status == 0 else 93,
+            "Exit_status": status,
+        }
         if all(element["job_state"] == "X" for element in known["elements"].values()):
-            worst = max((abs(element["Exit_status"]) for element in known["elements"].values()), default=0)
-            pbs.end(known, 1 if worst else 0, 92)
+            # Seen, `qstat -x -t -f -w` of an array whose second element had exited with 7: of the array itself
+            # `Exit_status = 0`, `substate = 93`; of the element `Exit_status = 7`, `substate = 93`.
+            bad = any(element["Exit_status"] for element in known["elements"].values())
+            pbs.end(known, 0, 91 if known.get("deleting") else 93 if bad else 92)
 
 
 def walltime_of(job: Job) -> float | None:
@@ -562,19 +672,24 @@ def main(program: str, words: list[str]) -> int:
     commands: dict[str, Any] = {
         "qsub": qsub,
         "qstat": qstat,
+        "qselect": qselect,
         "qdel": qdel,
         "qrls": qrls,
         "qhold": qhold,
         "qalter": qalter,
         "qrerun": qrerun,
+        "server": server_,
+        "mom": mom_,
     }
     try:
         if program in commands:
             return int(commands[program](words) or 0)
         {"run": run, "wake": wake, "kill": kill}[program](*words)
     except Refusal as refusal:
+        if refusal.code == NO_SERVER:
+            print("Connection refused", file=sys.stderr)
         print(str(refusal) if str(refusal).startswith(("qsub", "usage")) else f"{program}: {refusal}", file=sys.stderr)
-        return refusal.code
+        return 255 if (program, refusal.code) == ("qstat", NO_SERVER) else refusal.code
     return 0
 
 

@@ -47,7 +47,8 @@ class JobState:
 
 @dataclass(frozen=True)
 class About:
-    """What the chain must know of a compute job that was submitted: for symbols, and for the jobs around it."""
+    """What the chain must know of a compute job that was submitted: for symbols, and for the jobs around it. `elements`: of
+    an array, how many there are, if the scheduler says so."""
 
     id: str
     name: str
@@ -56,6 +57,7 @@ class About:
     array: bool = False
     account: str | None = None
     partition: str | None = None
+    elements: int | None = None
 
     def symbols(self) -> dict[str, str]:
         values = {"j": self.id, "u": self.user, "x": self.name, "d": self.workdir}
@@ -77,9 +79,13 @@ class StageJob:
 
 
 class Scheduler(Protocol):
-    """Slurm, PBS, or this machine."""
+    """Slurm, PBS, or this machine.
+
+    `tells_of_deletion`: whether a follower of a job starts when the job is deleted before it ran.
+    """
 
     name: str
+    tells_of_deletion: bool
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]: ...
 

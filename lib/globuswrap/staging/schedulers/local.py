@@ -21,6 +21,7 @@ class Local:
     """Runs the job of one chain. Its hold is that it has not been started."""
 
     name = "local"
+    tells_of_deletion = True
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain

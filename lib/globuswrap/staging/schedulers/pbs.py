@@ -1,14 +1,14 @@
-"""PBS (OpenPBS, PBS Professional) by its commands. Facts observed on OpenPBS 23.06; see docs/chains.md."""
+"""PBS (OpenPBS, PBS Professional) by its commands. Facts observed on OpenPBS, v23.06.06 and later; see docs/chains.md."""
 
 from __future__ import annotations
 
-import json
+import getpass
 import math
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from globuswrap.errors import Refused, TryLater
 from globuswrap.staging.schedulers import base
@@ -20,9 +20,10 @@ _DEPENDENCY = {base.AFTER_SUCCESS: "afterok", base.AFTER_FAILURE: "afternotok", 
 
 _UNKNOWN = 153  # qstat's exit code for an unknown job; the known ones are on stdout all the same
 _FINISHED = 35
-_WAITING_FOR_DEPENDENCY = "22"  # substate
 _RUNNING = set("REBSUT")  # B: an array has begun
 _WAITING = set("QWM")
+
+_UNREACHABLE = re.compile(r"(?i)cannot connect to server|connection refused|timed out|no route to host|errno=15010")
 
 
 def compute_command(script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
@@ -36,7 +37,8 @@ def stage_command(job: StageJob, now: float | None = None) -> tuple[str, ...]:
     walltime = f"{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
     begin = time.localtime((time.time() if now is None else now) + job.delay + 1)
     return (
-        *("qsub", "-N", job.name, "-j", "oe", "-o", "/dev/null"),
+        # Without `-m n` the user gets mail when the one of two followers that is not needed is deleted.
+        *("qsub", "-N", job.name, "-j", "oe", "-o", "/dev/null", "-m", "n"),
         *("-l", "select=1:ncpus=1", "-l", f"walltime={walltime}"),
         *(() if job.partition is None else ("-q", job.partition)),
         *(() if job.account is None else ("-A", job.account)),
@@ -47,44 +49,53 @@ def stage_command(job: StageJob, now: float | None = None) -> tuple[str, ...]:
     )
 
 
-def jobs_in(text: str) -> dict[str, dict[str, Any]]:
-    """The jobs of `qstat -f -F json`; TryLater if it is not JSON (a server that is going down cuts it off)."""
-    if not text.strip():
-        return {}
-    try:
-        document = json.loads(text, strict=False)
-        jobs = document.get("Jobs", {})
-        return {str(job_id): dict(job) for job_id, job in jobs.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise TryLater(
-            "scheduler-unreadable", f"qstat's answer cannot be read: {error}", "run it again", detail=text[:2000]
-        ) from None
+def jobs_in(text: str) -> dict[str, dict[str, str]]:
+    """The jobs of `qstat -f -w`: id -> attributes, all of them text. TryLater if it is something else.
+
+    Not JSON: there the head of OpenPBS prints one job only, however many are asked for, and v23.06.06 prints `.5` and
+    `1e5` without quotes, and backslashes as they come. A value can have several lines (`-V` hands on shell functions).
+    """
+    jobs: dict[str, dict[str, str]] = {}
+    job: dict[str, str] | None = None
+    name = ""
+    for line in text.split("\n"):
+        attribute = re.fullmatch(r"    (\w+(?:\.\w+)?) = (.*)", line)
+        if line.startswith("Job Id: "):
+            job = jobs.setdefault(line.removeprefix("Job Id: ").strip(), {})
+        elif job is None:
+            if line.strip():
+                raise _unreadable(f"qstat's answer begins with {line[:80]!r}", text)
+        elif attribute is not None and attribute[1] not in job:
+            name = attribute[1]
+            job[name] = attribute[2]
+        elif name in job and line:
+            job[name] += "\n" + line
+    return jobs
 
 
-def state_of(job_id: str, jobs: Mapping[str, Mapping[str, Any]]) -> JobState:
+def _unreadable(cause: str, text: str) -> TryLater:
+    return TryLater("scheduler-unreadable", cause, "run it again", detail=text[:2000])
+
+
+def state_of(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> JobState:
     """The state of a job among those qstat printed. Of an array, success is that of all its elements, as far as they are
     known: without them it is None, for an array's own Exit_status says little.
 
     Raises Refused for a state that is not known.
     """
-    job = jobs.get(job_id) or next((each for known, each in jobs.items() if _same(known, job_id)), None)
+    job = _find(job_id, jobs)
     if job is None:
         return JobState(job_id, base.GONE, "unknown to PBS")
-    letter, substate, holds = (
-        str(job.get("job_state", "")),
-        str(job.get("substate", "")),
-        str(job.get("Hold_Types", "n")),
-    )
-    fields = {name: str(value) for name, value in job.items() if isinstance(value, str | int)}
-    reason = str(job.get("comment", "")) or (f"held ({holds})" if letter == "H" else "")
+    letter, holds, fields = job.get("job_state", ""), job.get("Hold_Types", "n"), dict(job)
+    reason = job.get("comment", "") or (f"held ({holds})" if letter == "H" else "")
     if letter in ("F", "X"):
-        # Deleted while it waited: substate 91 without a start time.
-        started = "stime" in job or substate != "91"
         success = _success(job_id, job, jobs)
-        return JobState(job_id, base.ENDED, _ending(job), reason, success, False, started, fields)
+        # Not by its substate, which is 92 both after success and for a job whose dependency failed.
+        return JobState(job_id, base.ENDED, _ending(job_id, job, jobs), reason, success, False, "stime" in job, fields)
     if letter in _RUNNING:
         return JobState(job_id, base.RUNNING, letter, reason, fields=fields)
-    satisfied = substate != _WAITING_FOR_DEPENDENCY and "s" not in holds
+    # Not by its substate, which stays 22 when the dependency of a job with a hold of its own is met.
+    satisfied = "s" not in holds
     if letter == "H":
         phase = base.HELD if "u" in holds else base.WAITING
         return JobState(job_id, phase, f"H {holds}", reason, satisfied=satisfied, fields=fields)
@@ -93,23 +104,46 @@ def state_of(job_id: str, jobs: Mapping[str, Mapping[str, Any]]) -> JobState:
     raise Refused("unknown-state", f"PBS job {job_id} has the state {letter!r}", f"look at it: qstat -f -x {job_id}")
 
 
-def _ending(job: Mapping[str, Any]) -> str:
+def _find(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
+    return jobs.get(job_id) or next((each for known, each in jobs.items() if _same(known, job_id)), None)
+
+
+def _ending(job_id: str, job: Mapping[str, str], jobs: Mapping[str, Mapping[str, str]]) -> str:
+    elements = _elements(job_id, jobs)
+    bad = [f"{element} {_exit(each)}" for element, each in elements.items() if not _succeeded(each)]
+    if bad:
+        shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
+        return f"{len(bad)} of {len(elements)} array elements: {shown}"
+    return _exit(job)
+
+
+def _exit(job: Mapping[str, str]) -> str:
     if "Exit_status" not in job:
-        return "deleted before it ran"
+        return "deleted before it ran" if "stime" not in job else "deleted"
     code = int(job["Exit_status"])
     if code == -29:
         return "killed at its walltime"
     return f"exit {code}" + (f" (signal {code - 256})" if code > 256 else "")
 
 
-def _success(job_id: str, job: Mapping[str, Any], jobs: Mapping[str, Mapping[str, Any]]) -> bool | None:
+def _succeeded(job: Mapping[str, str]) -> bool:
+    # No Exit_status: deleted while it waited, which is not a success.
+    return job.get("Exit_status") == "0"
+
+
+def _success(job_id: str, job: Mapping[str, str], jobs: Mapping[str, Mapping[str, str]]) -> bool | None:
     if not is_array(job_id):
-        # No Exit_status: deleted while it waited, which is not a success.
-        return "Exit_status" in job and int(job["Exit_status"]) == 0
-    elements = [each for known, each in jobs.items() if known != job_id and known.split("[")[0] == job_id.split("[")[0]]
-    if not elements:
-        return None
-    return all("Exit_status" in each and int(each["Exit_status"]) == 0 for each in elements)
+        return _succeeded(job)
+    elements = _elements(job_id, jobs)
+    return all(_succeeded(each) for each in elements.values()) if elements else None
+
+
+def _elements(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    """The elements of an array among the jobs that qstat printed."""
+    if not is_array(job_id):
+        return {}
+    top = job_id.split("[")[0]
+    return {known: each for known, each in jobs.items() if "[]" not in known and known.split("[")[0] == top}
 
 
 def is_array(job_id: str) -> bool:
@@ -123,14 +157,21 @@ def _same(known: str, asked: str) -> bool:
     return number == asked_number and (server.split(".")[0] == asked_server.split(".")[0] or not asked_server)
 
 
-def about_of(job_id: str, job: Mapping[str, Any]) -> About:
-    variables = job.get("Variable_List", {})
-    if isinstance(variables, str):
-        variables = dict(pair.split("=", 1) for pair in variables.split(",") if "=" in pair)
-    user = str(job.get("Job_Owner", "")).split("@")[0]
-    account = str(job["Account_Name"]) if job.get("Account_Name") else None
-    workdir = str(variables.get("PBS_O_WORKDIR", ""))
-    return About(job_id, str(job.get("Job_Name", "")), user, workdir, is_array(job_id), account, job.get("queue"))
+def about_of(job_id: str, job: Mapping[str, str]) -> About:
+    # A comma in a value has a backslash before it.
+    pairs = re.split(r"(?<!\\),", job.get("Variable_List", ""))
+    variables = dict(pair.replace("\\,", ",").split("=", 1) for pair in pairs if "=" in pair)
+    user = job.get("Job_Owner", "").split("@")[0]
+    workdir = variables.get("PBS_O_WORKDIR", "")
+    account, queue, array = job.get("Account_Name") or None, job.get("queue"), is_array(job_id)
+    elements = _count(job.get("array_indices_submitted", "")) if array else None
+    return About(job_id, job.get("Job_Name", ""), user, workdir, array, account, queue, elements)
+
+
+def _count(indices: str) -> int | None:
+    """How many elements `1-9:2` names."""
+    match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?", indices)
+    return None if match is None else len(range(int(match[1]), int(match[2]) + 1, int(match[3] or 1)))
 
 
 def held_by_user(script: str, arguments: Sequence[str]) -> bool:
@@ -143,6 +184,7 @@ class Pbs:
     """The functions that act; each runs one program."""
 
     name = "pbs"
+    tells_of_deletion = False
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         return compute_command(script, arguments, hold=hold)
@@ -151,10 +193,10 @@ class Pbs:
         return stage_command(job)
 
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
-        """Submit, and return the job id. Raises Refused with what qsub said."""
+        """Submit, and return the job id. Raises Refused with what qsub said, TryLater if there is no server."""
         done = base.ran(command, cwd)
         if done.code != 0:
-            raise base.refused(done, "qsub refused the job", "mend what it names, then submit again")
+            raise _refused(done, "qsub refused the job", "mend what it names, then submit again")
         job_id = done.stdout.strip().splitlines()[-1].strip() if done.stdout.strip() else ""
         if not job_id[:1].isdigit() or " " in job_id:
             raise base.refused(done, "qsub printed no job id", "look for the job: qstat -u $USER")
@@ -164,7 +206,7 @@ class Pbs:
         jobs = self._jobs([job_id])
         if not jobs:
             raise Refused("job-gone", f"PBS job {job_id} is gone", "see: globuswrap status")
-        return about_of(job_id, next(iter(jobs.values())))
+        return about_of(job_id, _find(job_id, jobs) or {})
 
     def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
         wanted = list(job_ids)
@@ -175,18 +217,15 @@ class Pbs:
         """Release the user's hold; of a job that is not held (any more) this is success."""
         done = base.ran(("qrls", "-h", "u", job_id))
         if done.code != 0 and self.states([job_id])[job_id].phase == base.HELD:
-            raise base.refused(done, f"job {job_id} cannot be released", f"qrls -h u {job_id}")
+            raise _refused(done, f"job {job_id} cannot be released", f"qrls -h u {job_id}")
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """Delete jobs; unknown and finished ones are none of its business."""
-        wanted = list(job_ids)
-        if not wanted:
-            return
-        done = base.ran(("qdel", *wanted))
-        if done.code != 0:
-            left = [state.id for state in self.states(wanted).values() if state.phase in (base.HELD, base.WAITING)]
-            if left:
-                raise base.refused(done, f"jobs {' '.join(left)} cannot be deleted", f"qdel {' '.join(left)}")
+        for job_id in job_ids:
+            # One at a time: the server of v23.06.06 dies of a list in which one job is over and forgotten.
+            done = base.ran(("qdel", job_id))
+            if done.code != 0 and self.states([job_id])[job_id].phase in (base.HELD, base.WAITING):
+                raise _refused(done, f"job {job_id} cannot be deleted", f"qdel {job_id}")
 
     def outcomes(self, about: About) -> tuple[str, ...]:
         """The dependencies by which PBS itself tells the outcome. Of an array it does not (afterok runs although an element
@@ -195,12 +234,12 @@ class Pbs:
 
     def find(self, directory: Path) -> dict[str, str]:
         """Unfinished jobs whose script lies below the directory: id -> script."""
-        done = base.ran(("qstat", "-f", "-F", "json"))
-        if done.code not in (0, _UNKNOWN):
-            raise self._unreachable(done)
+        done = base.ran(("qselect", "-u", getpass.getuser()))
+        if done.code != 0:
+            raise _unreachable(done)
         found = {}
-        for job_id, job in jobs_in(done.stdout).items():
-            submitted = str(job.get("Submit_arguments", ""))
+        for job_id, job in self._jobs(done.stdout.split()).items():
+            submitted = job.get("Submit_arguments", "")
             at = submitted.find(f"{directory}/")
             if at >= 0:
                 found[job_id] = submitted[at:].strip().rstrip("'\"")
@@ -209,16 +248,39 @@ class Pbs:
     def own_job(self) -> str | None:
         return os.environ.get("PBS_ARRAY_ID") or os.environ.get("PBS_JOBID")
 
-    def _jobs(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        elements = ("-t",) if any(is_array(job_id) for job_id in job_ids) else ()
-        done = base.ran(("qstat", *elements, "-f", "-F", "json", "-x", *job_ids))
-        if done.code not in (0, _UNKNOWN, _FINISHED):
-            raise self._unreachable(done)
-        return jobs_in(done.stdout)
+    def _jobs(self, job_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What PBS says of these jobs. One that is not in the answer is unknown to it, by its own words: to say nothing of a
+        job is no answer.
 
-    @staticmethod
-    def _unreachable(done: Completed) -> TryLater:
-        told = (done.stderr or done.stdout).strip()
-        return TryLater(
-            "scheduler-unreachable", "PBS does not answer", "run it again later", ran=done.argv, detail=told
-        )
+        Without job history, which is the default, `-x` shows no job at all, not even one that runs: so without it first.
+        """
+        elements = ("-t",) if any(is_array(job_id) for job_id in job_ids) else ()
+        found: dict[str, dict[str, str]] = {}
+        left = list(job_ids)
+        for history in ((), ("-x",)):
+            if not left:
+                break
+            done = base.ran(("qstat", *elements, *history, "-f", "-w", *left))
+            if done.code not in (0, _UNKNOWN, _FINISHED):
+                raise _unreachable(done)
+            found |= jobs_in(done.stdout)
+            unknown = re.findall(r"Unknown Job Id (\S+)", done.stderr)
+            left = [
+                job_id
+                for job_id in left
+                if _find(job_id, found) is None and not any(_same(each, job_id) for each in unknown)
+            ]
+        if left:
+            raise _unreadable(f"PBS said nothing of job {left[0]}", done.stdout + done.stderr)
+        return found
+
+
+def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
+    if _UNREACHABLE.search(done.stderr + done.stdout):
+        return _unreachable(done)
+    return base.refused(done, what, remedy)
+
+
+def _unreachable(done: Completed) -> TryLater:
+    told = (done.stderr or done.stdout).strip()
+    return TryLater("scheduler-unreachable", "PBS does not answer", "run it again later", ran=done.argv, detail=told)

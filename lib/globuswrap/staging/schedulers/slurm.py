@@ -156,6 +156,7 @@ class Slurm:
     """The functions that act; each runs one program."""
 
     name = "slurm"
+    tells_of_deletion = True
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         return compute_command(script, arguments, hold=hold)
@@ -171,7 +172,7 @@ class Slurm:
         env.pop("SLURM_CONF", None)
         done = base.ran(command, cwd, env)
         if done.code != 0:
-            raise base.refused(done, "sbatch refused the job", "mend what it names, then submit again")
+            raise self._refused(done, "sbatch refused the job", "mend what it names, then submit again")
         job_id = done.stdout.strip().split(";")[0]
         if not job_id.isdigit():
             raise base.refused(done, "sbatch printed no job id", "look for the job: squeue --me")
@@ -191,7 +192,7 @@ class Slurm:
         done = base.ran(("scontrol", "release", job_id))
         state = self.states([job_id])[job_id] if done.code != 0 else None
         if state is not None and state.phase == base.HELD and state.reason != "JobHeldAdmin":
-            raise base.refused(done, f"job {job_id} cannot be released", f"scontrol release {job_id}")
+            raise self._refused(done, f"job {job_id} cannot be released", f"scontrol release {job_id}")
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """Cancel jobs; unknown and finished ones are none of its business."""
@@ -202,7 +203,7 @@ class Slurm:
         if done.code != 0:
             left = [state.id for state in self.states(wanted).values() if state.phase in (base.HELD, base.WAITING)]
             if left:
-                raise base.refused(done, f"jobs {' '.join(left)} cannot be cancelled", f"scancel {' '.join(left)}")
+                raise self._refused(done, f"jobs {' '.join(left)} cannot be cancelled", f"scancel {' '.join(left)}")
 
     def outcomes(self, about: About) -> tuple[str, ...]:
         """The dependencies by which Slurm itself tells the outcome; of an array afterok means all of its elements."""
@@ -214,7 +215,7 @@ class Slurm:
 
         done = base.ran(("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"))
         if done.code != 0:
-            raise self._unreachable(done)
+            raise self._refused(done, "Slurm refused", "mend what it names")
         pairs = (line.partition("|") for line in done.stdout.splitlines())
         return {job_id: script for job_id, _, script in pairs if script.startswith(f"{directory}/")}
 
@@ -227,13 +228,13 @@ class Slurm:
             return rows(done.stdout)
         if "Invalid job id" in done.stderr:
             return []
-        raise self._unreachable(done)
+        raise self._refused(done, "Slurm refused", "mend what it names")
 
     @staticmethod
-    def _unreachable(done: Completed) -> TryLater | Refused:
+    def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
         told = (done.stderr or done.stdout).strip()
         if _UNREACHABLE.search(told):
             return TryLater(
                 "scheduler-unreachable", "Slurm does not answer", "run it again later", ran=done.argv, detail=told
             )
-        return base.refused(done, "Slurm refused", "mend what it names")
+        return base.refused(done, what, remedy)
