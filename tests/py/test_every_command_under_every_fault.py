@@ -442,15 +442,6 @@ def _(place: Place) -> tuple[str, ...]:
     return ("flow", "wait", a_run(place, "ACTIVE", "SUCCEEDED"), "--poll", "0.5", "--timeout", "60")
 
 
-def run_has_a_log(place: Place, seen: Seen) -> None:
-    assert [each["code"] for each in seen.envelope["data"]["entries"]] == ["FlowStarted"]
-
-
-@command("flow logs", run_has_a_log, logins=("client",))
-def _(place: Place) -> tuple[str, ...]:
-    return ("flow", "logs", a_run(place))
-
-
 def found_by(place: Place) -> list[str]:
     return sorted(each["subject"] for each in place.box.control.documents("entry"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli.options import application, command
-from globuswrap.cli.output import Report, table
+from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 
@@ -105,19 +105,6 @@ def wait(
     """Wait for a run, and say how it ended: 0 done, 1 failed, 5 cancelled, 7 inactive, 75 still running."""
     ended = _waited(run, timeout, poll, fault_grace)
     return Report(ended.as_data(), [ended.name])
-
-
-@command(app)
-def logs(
-    run: Annotated[str, typer.Argument(help="The id of a run.", metavar="RUN_ID")],
-    limit: Annotated[int, typer.Option("--limit", help="Entries at most.", min=1)] = 100,
-) -> Report:
-    """What happened in a run."""
-    from globuswrap.flows import runs
-
-    found = runs.entries(run, limit)
-    rows = [[str(each.get("time")), str(each.get("code")), str(each.get("description"))] for each in found]
-    return Report({"entries": found}, table(rows, ["TIME", "CODE", "DESCRIPTION"]))
 
 
 def _waited(run_id: str, timeout: str | None, poll: str, grace: str) -> Ended:

@@ -176,7 +176,7 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
     details = run.get("details") or {}
     code = str(details.get("code") or "")
     told = " ".join(f"{code}: {details.get('description') or ''}".split())
-    logs = f"look at it: globuswrap flow logs {run_id}"
+    logs = f"look at it: globus flows run show-logs {run_id}"
     if status == "SUCCEEDED":
         return Ended(run_id, "succeeded", errors.DONE, "", "", run)
     if status == "FAILED" and code == "FlowCanceled":
@@ -208,10 +208,3 @@ def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry
         log.doing(f"run {run_id} is {run.get('status')}")
         time.sleep(pause if left is None else min(pause, left))
         pause = min(pause * 1.5, poll)
-
-
-def entries(run_id: str, limit: int) -> list[dict[str, Any]]:
-    """The log of a run, oldest first."""
-    answer = command.retrying(lambda: command.call("flows", "run", "show-logs", run_id, "--limit", str(limit)))
-    found = answer.get("entries", []) if isinstance(answer, dict) else answer
-    return list(found or [])
