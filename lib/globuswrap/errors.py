@@ -28,10 +28,12 @@ class Problem(Exception):
     """An expected failure.
 
     `name` is stable and documented in docs/exit-codes.md; `cause` and `remedy` are one line each; `ran` is the command that
-    failed (secrets already masked), `detail` what it printed, `data` what is known all the same (a receipt, say).
+    failed (secrets already masked), `detail` what it printed, `code` the service's own error code, if it gave one, `data` what
+    is known all the same (a receipt, say).
     """
 
     exit_code = REFUSED
+    code: str = ""
     data: Mapping[str, Any] | None = None
 
     def __init__(self, name: str, cause: str, remedy: str, *, ran: tuple[str, ...] = (), detail: str = "") -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import Problem
-from globuswrap.globus import command, queries
-from globuswrap.globus.faults import Absent
+from globuswrap.globus import verbs
 from globuswrap.system.together import at_once
 
 
@@ -56,7 +55,7 @@ class Kinds:
                 self._list(above)
             if key not in self._known:
                 whole = (above.collection, above.path) in self._whole
-                self._known[key] = None if whole else kind_of(address)
+                self._known[key] = None if whole else verbs.kind(str(address), 0.0)
         return self._known[key]
 
     def _list(self, above: Address) -> None:
@@ -66,7 +65,7 @@ class Kinds:
             self._whole.add(place)  # with nothing in it
             return
         try:
-            rows = queries.search(queries.ROWS, command.call("ls", "--all", "--", str(above)))
+            rows = verbs.ls(str(above), 0.0)
         except Problem:
             return  # each path by itself then
         if len(rows or []) < _LISTING:
@@ -80,16 +79,6 @@ class Kinds:
 _LISTING = 100_000
 #: From so many paths in one directory on, listing it is less work than asking for each.
 _SEVERAL = 3
-
-
-def kind_of(address: Address) -> str | None:
-    """`file`, `dir`, or None if there is nothing (`globus stat` says so with exit 0, observed 3.27 to 3.44)."""
-    try:
-        answer = command.call("stat", "--", str(address))
-    except Absent:
-        return None
-    kind = queries.search("type", answer)
-    return str(kind) if kind else None
 
 
 def parent_of(address: Address) -> Address:

@@ -19,8 +19,7 @@ from globuswrap.deletion import uses
 from globuswrap.deletion.judge import Changed, Copy, Lister, Place, Proof, Seen, Write, inside
 from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
-from globuswrap.globus import command, queries
-from globuswrap.globus.faults import Absent
+from globuswrap.globus import verbs
 from globuswrap.system import log
 from globuswrap.transfers import journal
 
@@ -286,19 +285,8 @@ class View:
 
 def listing(collection: str, directory: str) -> Mapping[str, Seen] | None:
     """A directory as `globus ls` shows it; None if it is not there, or is no directory."""
-    target = f"{collection}:{directory.rstrip('/')}/"
-    try:
-        answer = command.retrying(lambda: command.call("ls", "--all", "--", target))
-    except Absent:
-        return None
-    except Refused as problem:
-        if "NotDirectory" in problem.cause:
-            return None
-        raise
-    rows = queries.search(queries.ROWS, answer)
-    if not isinstance(rows, list):
-        raise Refused("odd-answer", f"globus gave no listing of {target}", f"globus ls {target}")
-    return {str(row["name"]): entry(row) for row in rows}
+    rows = verbs.ls(f"{collection}:{directory.rstrip('/')}/")
+    return None if rows is None else {str(row["name"]): entry(row) for row in rows}
 
 
 def entry(row: Mapping[str, Any]) -> Seen:

@@ -18,8 +18,7 @@ from globuswrap.collections import mounts
 from globuswrap.collections.address import Address
 from globuswrap.deletion.judge import Place
 from globuswrap.errors import Problem, Refused, UsageProblem
-from globuswrap.globus import command
-from globuswrap.globus.faults import Absent
+from globuswrap.globus import verbs
 from globuswrap.system import log
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
@@ -56,12 +55,12 @@ class Probes:
         log.doing(f"checking whether {here[1]} is the same storage as {there[1]}")
         try:
             if here not in self.made:
-                self.made[here] = (
-                    PREFIX + uuid.uuid4().hex
-                )  # before it exists: one that is interrupted is removed as well
-                command.retrying(lambda: command.call("mkdir", f"{here[0]}:{posixpath.join(here[1], self.made[here])}"))
+                self.made[here] = PREFIX + uuid.uuid4().hex  # noted first: one that is interrupted is removed as well
+                verbs.mkdir(f"{here[0]}:{posixpath.join(here[1], self.made[here])}")
                 self.ready.add(here)
-            return _exists(there[0], posixpath.join(there[1], self.made[here])) if here in self.ready else None
+            if here not in self.ready:
+                return None
+            return verbs.stat(f"{there[0]}:{posixpath.join(there[1], self.made[here])}") is not None
         except Problem as problem:
             if isinstance(problem, Refused) and here not in self.ready:
                 del self.made[here]
@@ -98,15 +97,6 @@ def probing() -> Iterator[Probes]:
 def _split(place: Place) -> tuple[Place, str]:
     directory, name = posixpath.split(place[1])
     return (place[0], directory), name
-
-
-def _exists(collection: str, path: str) -> bool:
-    try:
-        found = command.retrying(lambda: command.call("stat", f"{collection}:{path}"))
-    except Absent:
-        return False
-    # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).
-    return isinstance(found, dict) and "type" in found
 
 
 def _one_inode(one: Place, other: Place) -> bool | None:

@@ -14,12 +14,12 @@ from typing import Any
 
 from globuswrap.collections import names, resolve
 from globuswrap.collections.address import Address
-from globuswrap.collections.kinds import Kinds, kind_of, parent_of
+from globuswrap.collections.kinds import Kinds, parent_of
 from globuswrap.doctor import login
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.doctor.login import Session
 from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
-from globuswrap.globus import arguments, command, faults, queries
+from globuswrap.globus import arguments, command, faults, queries, verbs
 from globuswrap.globus.faults import Absent
 from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
@@ -405,7 +405,7 @@ def _mount(local: str, address: Address) -> Iterator[Finding]:
         yield ok("mapping", f"{local} is {address.shown}, as far as an empty directory tells")
         return
     try:
-        there = kind_of(address.joined(entry))
+        there = verbs.kind(str(address.joined(entry)), 0.0)
     except Problem as problem:
         yield warning("mapping-unknown", f"{local} could not be compared: {problem.cause}", "", problem.remedy)
         return

@@ -67,13 +67,23 @@ def client_credentials() -> bool:
 
 
 def problem_of(done: Completed) -> Problem:
-    """The exception for a `globus` that failed."""
+    """The exception for a `globus` that failed, with the service's error code."""
     body = body_of(done.stderr)
-    status = STATUS_BY_EXIT.get(done.code) or _status_in(body)
-    ran, detail = done.argv, log.masked(done.stderr.strip())
     error = body.get("error")
     inner: dict[str, Any] = error if isinstance(error, dict) else {}
-    code = str(body.get("code") or inner.get("code") or "")
+    problem = _classified(done, body, inner)
+    problem.code = _code_in(body, inner)
+    return problem
+
+
+def _code_in(body: dict[str, Any], inner: dict[str, Any]) -> str:
+    return str(body.get("code") or inner.get("code") or "")
+
+
+def _classified(done: Completed, body: dict[str, Any], inner: dict[str, Any]) -> Problem:
+    status = STATUS_BY_EXIT.get(done.code) or _status_in(body)
+    ran, detail = done.argv, log.masked(done.stderr.strip())
+    code = _code_in(body, inner)
     message = str(body.get("message") or inner.get("message") or inner.get("detail") or "").strip()
     told = " ".join(f"{code}: {message}".strip(": ").split())
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from globuswrap.collections import principals
 from globuswrap.collections.principals import Who
-from globuswrap.errors import Problem, Refused, UsageProblem
-from globuswrap.globus import arguments, command, queries, versions
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.globus import arguments, command, queries, verbs, versions
 from globuswrap.globus.faults import Absent, Conflict
 from globuswrap.sharing import rules
 from globuswrap.sharing.rules import Existing, Step, Wanted
@@ -189,21 +189,13 @@ def make_directory(collection: str, path: str) -> bool:
     path = path.rstrip("/")
     if not path:
         return False
-    try:
-        found = command.retrying(lambda: command.call("stat", f"{collection}:{path}/"))
-        # `globus stat` of a missing path exits 0 and prints the service's answer (observed, 3.27 to 3.44).
-        if isinstance(found, dict) and found.get("type") == "dir":
-            return False
-        if isinstance(found, dict) and found.get("type"):
-            raise UsageProblem("not-a-directory", f"{path} is a {found['type']}", "name a directory")
-    except Absent:
-        pass
+    kind = verbs.kind(f"{collection}:{path}/")
+    if kind == "dir":
+        return False
+    if kind is not None:
+        raise UsageProblem("not-a-directory", f"{path} is a {kind}", "name a directory")
     make_directory(collection, path.rpartition("/")[0])
-    try:
-        command.retrying(lambda: command.call("mkdir", f"{collection}:{path}/"))
-    except Problem as problem:
-        if "MkdirFailed.Exists" not in problem.cause:  # a retried mkdir reports what it has just made
-            raise
+    verbs.mkdir(f"{collection}:{path}/")
     return True
 
 

@@ -11,8 +11,7 @@ from globuswrap.collections.principals import Who
 from globuswrap.deletion import carry_out, evidence
 from globuswrap.deletion.judge import Plan, Verdict
 from globuswrap.errors import Refused, UsageProblem
-from globuswrap.globus import command
-from globuswrap.globus.faults import Absent
+from globuswrap.globus import verbs
 from globuswrap.sharing import actions, rules
 from globuswrap.sharing.actions import Mail
 from globuswrap.sharing.rules import Expiry, Step, Wanted
@@ -58,13 +57,10 @@ def is_directory(source: Address, recursive: bool | None) -> bool:
     """Is the source a directory? As said, else Globus is asked. UsageProblem (2) if it is not there."""
     if recursive is not None:
         return recursive
-    try:
-        found = command.retrying(lambda: command.call("stat", str(source)))
-    except Absent:
-        found = None
-    if not isinstance(found, dict) or "type" not in found:
+    kind = verbs.kind(str(source))
+    if kind is None:
         raise UsageProblem("no-source", f"{source.shown} is not there", f"look: globus ls {source}")
-    return bool(found["type"] == "dir")
+    return kind == "dir"
 
 
 def shared_directory(delivery: Delivery, directory: bool) -> str:

@@ -12,13 +12,12 @@ from typing import Any
 from globuswrap import config
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address, normalised
-from globuswrap.collections.kinds import kind_of
 from globuswrap.deletion import carry_out, evidence
 from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Verdict
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import command as globus
-from globuswrap.globus import queries
+from globuswrap.globus import queries, verbs
 from globuswrap.globus.faults import Absent
 from globuswrap.staging.directives import expand, printable
 from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
@@ -201,7 +200,7 @@ def of_problem(problem: Problem) -> Move:
 
 def present(address: Address, retry_for: float | None = None) -> bool:
     """Is there anything at the address? Asked of Globus: the collection decides, not this machine's mount."""
-    return globus.retrying(lambda: kind_of(address), retry_for) is not None
+    return verbs.stat(str(address), retry_for) is not None
 
 
 #: Of an input, at most so many directories are listed to see whether all is there; of more, a transfer tells.
@@ -234,11 +233,7 @@ def still_there(step: Step, staged: Move, symbols: Mapping[str, str]) -> bool:
 
 def _names(directory: Address) -> set[str]:
     """The names in a directory; none if it is not there."""
-    try:
-        listing = globus.retrying(lambda: globus.call("ls", "--all", "--", str(directory)), 0.0)
-    except Absent:
-        return set()
-    return set(queries.search(queries.NAMES, listing) or [])
+    return {str(row["name"]) for row in verbs.ls(str(directory), 0.0) or ()}
 
 
 def cancel_task(task_id: str) -> None:

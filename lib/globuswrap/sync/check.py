@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 from globuswrap.collections.address import Address
 from globuswrap.errors import DONE, Problem, Refused, UsageProblem, combined
-from globuswrap.globus import command, queries
-from globuswrap.globus.faults import Absent
+from globuswrap.globus import command, verbs
 from globuswrap.sync import manifest, scan
 from globuswrap.sync.compare import has_file
 from globuswrap.sync.profile import Profile
@@ -143,7 +142,7 @@ def _any_file(profile: Profile) -> bool:
 
 def _remote(address: Address, what: str, must_exist: bool) -> Iterator[Finding]:
     try:
-        found = _stat(address)
+        found = verbs.kind(str(address), 0.0)
     except Problem as problem:
         yield _bad(problem, f"{what} {address.shown}: ")
         return
@@ -158,16 +157,6 @@ def _remote(address: Address, what: str, must_exist: bool) -> Iterator[Finding]:
         yield Finding(f"{what} {address.shown}: is a {found}, not a directory", "name a directory", Refused.exit_code)
     else:
         yield Finding(f"{what} {address.shown}: a directory that can be looked at")
-
-
-def _stat(address: Address) -> str | None:
-    """`file` or `dir`, or None if there is nothing. (`globus stat` says so with exit 0 and a code in its answer.)"""
-    try:
-        answer = command.call("stat", "--", str(address))
-    except Absent:
-        return None
-    kind = queries.search("type", answer)
-    return str(kind) if kind else None
 
 
 def _same_tree(profile: Profile) -> Iterator[Finding]:
@@ -185,11 +174,11 @@ def _same_tree(profile: Profile) -> Iterator[Finding]:
             continue
         there = profile.source.joined(name)
         try:
-            answer = command.call("stat", "--", str(there))
+            found = verbs.stat(str(there), 0.0)
         except Problem as problem:
             yield _bad(problem, f"{there.shown}: ")
             return
-        if queries.search("type", answer) == "file" and queries.search("size", answer) == status.st_size:
+        if found is not None and (found["type"], found.get("size")) == ("file", status.st_size):
             yield Finding(f"local-root and source are the same tree, to judge by {name!r}")
         else:
             yield Finding(

@@ -10,9 +10,8 @@ from datetime import datetime, timezone
 
 from globuswrap import config
 from globuswrap.collections.address import Address
-from globuswrap.errors import Problem, UsageProblem
-from globuswrap.globus import arguments, command, queries
-from globuswrap.globus.faults import Absent
+from globuswrap.errors import UsageProblem
+from globuswrap.globus import arguments, command, queries, verbs
 from globuswrap.system import log, units
 from globuswrap.transfers.batching.parse import Rows, Unsendable, shown
 from globuswrap.transfers.batching.run import Load
@@ -24,8 +23,6 @@ _PATIENCE = 3600.0
 #: A listing shows a name that is not UTF-8 as latin-1 after this (Transfer API, file operations, "Path Encoding").
 _MARK = "\ufffd"
 _SHOWN = 1000
-#: What the service calls a directory that is not there, or is none, besides its 404.
-_NO_DIRECTORY = ("DirListingFailed.NotFound", "DirListingFailed.NotDirectory")
 
 
 @dataclass(frozen=True)
@@ -129,26 +126,11 @@ class _Present:
         names = self._names(directory)
         if name in names:
             return True
-        return len(names) >= LS_LIMIT and self._stat(directory + name)
+        return len(names) >= LS_LIMIT and verbs.stat(f"{self._collection}:{directory}{name}") is not None
 
     def _listed(self, directory: str) -> frozenset[str]:
         address = f"{self._collection}:{directory}"
-        try:
-            answer = command.retrying(lambda: command.call("ls", "--all", "--", address))
-        except Absent:
-            return frozenset()
-        except Problem as problem:
-            if any(code in problem.cause for code in _NO_DIRECTORY):
-                return frozenset()
-            raise
-        return frozenset(queries.search(queries.NAMES, answer) or ())
-
-    def _stat(self, path: str) -> bool:
-        try:
-            found = command.retrying(lambda: command.call("stat", f"{self._collection}:{path}"))
-        except Absent:
-            return False
-        return isinstance(found, dict) and "type" in found
+        return frozenset(str(row["name"]) for row in verbs.ls(address) or ())
 
 
 def _by_directory(load: Load, size: int = 20_000) -> Iterator[tuple[str, list[str]]]:
