@@ -38,6 +38,7 @@ from globus_sandbox.documents import CollectionRegistry, Documents
 from globus_sandbox.tasks import Engine
 from globuswrap import errors
 from globuswrap.cli.sandbox import Sandbox
+from globuswrap.transfers import journal
 
 ANNA, BEN = "anna@example.org", "ben@example.org"
 INDEX = "99999999-0000-4000-8000-000000000009"
@@ -261,6 +262,22 @@ def _(place: Place) -> tuple[str, ...]:
     return ("share", "list", "share", "--roles")
 
 
+def receipt_of(place: Place, pairs: list[dict[str, str]]) -> dict[str, Any]:
+    """The receipt of a transfer from archive to share. What it lists was copied later than these files were made."""
+    moment = datetime.now(timezone.utc) + timedelta(days=1)
+    return {
+        "schema": "globuswrap.receipt/1",
+        "kind": "transfer",
+        "task_id": "11111111-0000-4000-8000-000000000001",
+        "outcome": "succeeded",
+        "source": place.box.collection("archive").id,
+        "destination": place.box.collection("share").id,
+        "requested": moment.isoformat(),
+        "completed": (moment + timedelta(minutes=1)).isoformat(),
+        "files_list": pairs,
+    }
+
+
 def delivered(place: Place) -> bool:
     return {"p/a", "p/it's b"} <= set(place.names("share"))
 
@@ -280,6 +297,22 @@ def _(place: Place) -> tuple[str, ...]:
     for name in ("a", "it's b"):
         place.write("archive", f"run/{name}", name)
     place.write("share", "p/old", "old")
+    earlier = [{"source": "/run/old", "destination": "/p/old"}]
+    claim = journal.new_claim(
+        key="1" * 40,
+        attempt=1,
+        submission_id="11111111-0000-4000-8000-000000000002",
+        digest="1" * 64,
+        label="earlier",
+        kind="transfer",
+        source=place.box.collection("archive").id,
+        destination=place.box.collection("share").id,
+        items=1,
+        examples=(("/run/", "/p/"),),
+    )
+    with pytest.MonkeyPatch.context() as patched:  # what an earlier delivery left, which its source has not any more
+        patched.setenv("XDG_STATE_HOME", str(place.box.env["XDG_STATE_HOME"]))
+        journal.record(journal.claim(claim), "receipt", receipt_of(place, earlier))
     return ("share", "deliver", "archive:/run", "share:/p", "--to", ANNA, "--replace", *QUICK)
 
 
@@ -323,20 +356,7 @@ def _(place: Place) -> tuple[str, ...]:
     place.write("share", "for/ben/his own", "x")
     place.rule("/for/anna/", ANNA)
     place.rule("/for/ben/", BEN)
-    # What it lists was copied later than these files were made, a minute ago by its clock.
-    moment = datetime.now(timezone.utc) + timedelta(days=1)
-    receipt = {
-        "schema": "globuswrap.receipt/1",
-        "kind": "transfer",
-        "task_id": "11111111-0000-4000-8000-000000000001",
-        "outcome": "succeeded",
-        "source": place.box.collection("archive").id,
-        "destination": place.box.collection("share").id,
-        "requested": moment.isoformat(),
-        "completed": (moment + timedelta(minutes=1)).isoformat(),
-        "files_list": pairs,
-    }
-    (place.work / "receipt.json").write_text(json.dumps(receipt))
+    (place.work / "receipt.json").write_text(json.dumps(receipt_of(place, pairs)))
     return ("cleanup", "--under", "share:/for", "--from", str(place.work / "receipt.json"), "--yes", *QUICK)
 
 
