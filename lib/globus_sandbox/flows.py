@@ -55,7 +55,9 @@ def _named(state: Any, identity: str | None) -> set[str]:
 
 def _may(state: Any, call: Call, document: dict[str, Any], owner: str, roles: tuple[str, ...]) -> bool:
     held = _named(state, call.identity)
-    return document[owner] in held or any(one in held for name in roles for one in document.get(name) or ())
+    return document.get(owner, urn(state.owner)) in held or any(
+        one in held for name in roles for one in document.get(name) or ()
+    )
 
 
 def flow_of(state: Any, call: Call, key: str, roles: tuple[str, ...]) -> dict[str, Any]:
@@ -185,7 +187,8 @@ def _has(
     if not roles:
         return _may(state, call, document, owner, visible)
     held = _named(state, call.identity)
-    rows = {name: [document[name]] if name == owner else document.get(name) or () for name in roles}
+    belongs = document.get(owner, urn(state.owner))  # whoever put a document without one, the sandbox's owner has it
+    rows = {name: [belongs] if name == owner else document.get(name) or () for name in roles}
     return any(one in held for row in rows.values() for one in row)
 
 
@@ -465,7 +468,7 @@ def run_update(state: Any, call: Call) -> dict[str, Any]:
             if not _URN.fullmatch(str(principal)):
                 raise unprocessable([name, at], f'Unrecognized principal string: "{principal}".')
     run = {**record["run"], **body}
-    run.update(manage_by=run["run_managers"], monitor_by=run["run_monitors"])
+    run.update(manage_by=run.get("run_managers", []), monitor_by=run.get("run_monitors", []))
     state.documents.put("run", run["run_id"], {**record, "run": run})
     return changed(run)
 
