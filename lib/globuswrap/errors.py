@@ -24,6 +24,11 @@ NO_GLOBUS = 127
 PRECEDENCE = (DEFECT, LOGIN, REFUSED, STOPPED, HELD, TRY_LATER, SKIPPED, DONE)
 
 
+#: The tasks that Globus has accepted in this process. A global, for the boundary in `cli.main` alone: whatever goes wrong
+#: after one was accepted, and wherever, the command does not end with USAGE, which says that nothing was submitted.
+accepted: list[str] = []
+
+
 class Problem(Exception):
     """An expected failure.
 

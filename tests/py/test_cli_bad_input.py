@@ -29,6 +29,22 @@ UUID = "aaaaaaaa-0000-4000-8000-000000000001"
         (("transfer", "archive:/a", "scratch:/a", "--sync-level", "newest"), 2, "bad-option", "checksum"),
         (("transfer", "archive:/a", "scratch:/a", "--notify", "loud"), 2, "bad-option", "failed"),
         (("transfer", "archive:/a", "scratch:/a", "--deadline", "soon"), 2, "bad-time", "+2h"),
+        (("transfer", "archive:/a", "scratch:/a", "--deadline", "+99999999d"), 2, "bad-duration", "1d"),
+        (("transfer", "archive:/a", "scratch:/a", "--deadline", "0001-01-01T00:00+14:00"), 2, "bad-time", "+2h"),
+        (("transfer", "archive:/a", "scratch:/a", "--key", ""), 2, "bad-key", "leave it out"),
+        (("transfer", "archive:/a", "scratch:/a", "--key", "", "--dry-run"), 2, "bad-key", "leave it out"),
+        (("delete", "archive:/a", "--key", " "), 2, "bad-key", "leave it out"),
+        (("batch", "archive:/", "scratch:/", "/dev/null", "--key", ""), 2, "bad-key", "leave it out"),
+        (("stage", "in", "archive:/a", "scratch:/a", "--key", ""), 2, "bad-key", "leave it out"),
+        (("stage", "out", "archive:/a", "scratch:/a", "--key", ""), 2, "bad-key", "leave it out"),
+        (("share", "deliver", "archive:/a", "scratch:/a", "--key", ""), 2, "bad-key", "leave it out"),
+        (
+            ("sync", "run", "--source", "archive:/", "--destination", "scratch:/", "--key", ""),
+            2,
+            "bad-key",
+            "leave it out",
+        ),
+        (("flow", "start", UUID, "--key", ""), 2, "bad-key", "leave it out"),
         (("transfer", "archive:/a", "scratch:/a", "--wait", "--timeout", "x"), 2, "bad-duration", "30s"),
         (("transfer", "archive:/a", "scratch:/a", "--no-such-option"), 2, "bad-usage", "--help"),
         (("transfer", "archive:/a"), 2, "bad-usage", "--help"),
@@ -49,6 +65,19 @@ def test_bad_input_is_refused_before_anything_is_sent(
     assert advice.startswith("  remedy: ") and remedy in advice
     assert done.stdout == ""
     assert shared.control.submissions() == []
+
+
+def test_json_that_is_nested_too_deeply_is_bad_input(shared: Sandbox, tmp_path: Path) -> None:
+    deep = tmp_path / "deep"
+    deep.write_text("[" * 100_000 + "\n")
+    lines = [
+        (("batch", "archive:/", "scratch:/", str(deep), "--format", "json"), "bad-line"),
+        (("search", "ingest", UUID, str(deep), "--subject", "x"), "bad-entry"),
+        (("flow", "start", UUID, "--input", str(deep)), "bad-document"),
+    ]
+    for line, name in lines:
+        done = run(shared, *line)
+        assert done.returncode == 2 and f"[{name}]" in done.stderr and "nested too deeply" in done.stderr, done.stderr
 
 
 def test_names_that_are_not_utf8_are_refused_by_name(shared: Sandbox) -> None:

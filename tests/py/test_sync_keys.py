@@ -82,7 +82,7 @@ def test_with_once_a_key_is_one_run_for_good_and_asks_nothing(beam: Beam, run: R
 
 def test_without_once_a_run_that_was_told_is_followed_by_a_new_one(beam: Beam, run: Run) -> None:
     beam.write("a")
-    assert run("k").how == "new"
+    assert run("k", after=After(then="true")).how == "new"  # its outcome is promised
     beam.box.control.progress("held")
     beam.write("b")
     run()  # settles it and sends b: nobody of key k has been told
@@ -97,6 +97,58 @@ def test_without_once_a_run_that_was_told_is_followed_by_a_new_one(beam: Beam, r
     again = run("k", wait=True)
     assert (again.how, again.outcome) == ("new", "nothing-to-do")
     beam.same()
+
+
+@pytest.mark.parametrize("by", ["itself", "another"])
+def test_who_was_promised_the_submission_has_a_new_run_once_that_has_ended(beam: Beam, run: Run, by: str) -> None:
+    beam.write("a")
+    assert run("k").how == "new"
+    if by == "another":
+        run("other")
+    beam.write("b")
+    again = run("k", wait=True)
+    assert (again.how, again.outcome, again.exit_code) == ("new", "finished", 0)
+    beam.same()
+
+
+def test_who_waits_for_a_run_that_is_under_way_is_promised_its_outcome(
+    beam: Beam, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beam.write("a")
+    beam.box.control.progress("held")
+    task_id = run("k").task_ids[0]
+    assert run("k", wait=True, patience=Patience(timeout=0.0)).exit_code == 75
+    assert f"(task {task_id}). Nothing new was sent." in capsys.readouterr().err
+    beam.box.control.progress("at-once")
+    for task in beam.tasks():
+        beam.box.control.progress("at-once", task["task_id"])
+    beam.write("b")
+    settled = run("k", wait=True)
+    assert (settled.how, settled.outcome, settled.task_ids) == ("adopted", "finished", [task_id])
+    assert run("k", wait=True).how == "new"
+    beam.same()
+
+
+@pytest.mark.parametrize("change", [{"schema": "globuswrap.sync-key/2"}, {"not_before": 1}], ids=["schema", "field"])
+def test_a_record_of_a_newer_version_is_refused_and_left_alone(state: State, change: dict[str, Any]) -> None:
+    path = remembered(state, "k", True)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    before = path.read_bytes()
+    with pytest.raises(Refused) as refused:
+        state.known("k")
+    assert refused.value.name == "unknown-record" and path.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", [{"schema": "globuswrap.sync-run/2"}, {"not_before": 1}], ids=["schema", "field"])
+def test_a_run_of_a_newer_version_is_refused_and_left_alone(state: State, change: dict[str, Any]) -> None:
+    begun = state.begin(state.draft())
+    assert begun is not None
+    path = begun.directory / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    before = path.read_bytes()
+    with pytest.raises(Refused) as refused:
+        state.current()
+    assert refused.value.name == "unknown-record" and path.read_bytes() == before
 
 
 def test_the_outcome_is_told_whole_whoever_settles_it_and_once_repeats_a_failure(beam: Beam, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import time
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from globuswrap.errors import Refused, UsageProblem
 from globuswrap.transfers import journal
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
 from globuswrap.transfers.journal import Claim, Entry
+from globuswrap.transfers.submit import Policy
 
 KEY = "ab" * 20
 
@@ -97,7 +102,7 @@ def test_a_refused_attempt_is_not_finished() -> None:
     assert entry.state == "refused" and not entry.finished
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"key": "x"}', b"\0" * 400])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"key": "x"}', b"\0" * 400, b'{"schema": 1}'])
 def test_a_damaged_claim_is_set_aside_and_said_so(damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     entry = journal.claim(a_claim())
     entry.path.write_bytes(damage)
@@ -136,6 +141,150 @@ def test_pruning_takes_what_is_old_finished_and_reported() -> None:
     assert journal.prune() == 1
     assert {entry.claim.key[0] for entry in journal.entries()} == {"b", "c", "d"}
     assert [path.name for path in old.path.parent.iterdir()] == []
+
+
+@pytest.mark.parametrize("facts", [{}, {"answered": True, "awaited": True}, {"awaited": True}])
+def test_pruning_leaves_what_its_caller_was_not_told(facts: dict[str, bool]) -> None:
+    entry = journal.record(journal.claim(a_claim()), "task", {"task_id": "T"})
+    for fact in facts:
+        entry = journal.record(entry, fact, {})
+    entry = journal.record(entry, "receipt", {"outcome": "failed"})
+    aged(entry, 400)
+    assert journal.prune() == 0 and journal.by_task("T") == entry
+    journal.record(entry, "reported", {})
+    aged(entry, 400)
+    assert journal.prune() == 1
+
+
+def test_pruning_takes_the_facts_of_damaged_claims_with_what_replaced_them() -> None:
+    damaged = finished(KEY)
+    damaged.path.write_bytes(b"{")
+    assert journal.latest(KEY) is None
+    entry = journal.claim(a_claim(attempt=2, replaces=1))
+    assert (entry.task_id, entry.state, entry.kept) == (KEY, "succeeded", True)
+    aged(entry, 400)
+    assert journal.prune() == 1
+    assert [path.name for path in entry.path.parent.iterdir()] == [f"{KEY}.1.damaged"]
+
+
+def test_a_promise_is_kept_when_its_caller_has_what_it_was_promised() -> None:
+    submission = journal.claim(a_claim("a" * 40))
+    outcome = journal.claim(a_claim("b" * 40, awaited=True))
+    assert not submission.kept and not outcome.kept
+    submission, outcome = (journal.record(entry, "answered", {}) for entry in (submission, outcome))
+    assert submission.kept and not outcome.kept
+    submission = journal.record(submission, "awaited", {})
+    assert not submission.kept
+    assert all(journal.record(entry, "reported", {}).kept for entry in (submission, outcome))
+
+
+@pytest.mark.parametrize("before", ["nothing", "finished", "damaged"])
+def test_who_is_overtaken_sends_the_id_of_the_attempt_that_was_claimed_meanwhile(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process claims the next attempt after this one has looked which is the last."""
+    first = {"nothing": 1, "finished": 2, "damaged": 2}[before]
+    key = requests.key_of("d" * 64, "k")
+    if before != "nothing":
+        entry = finished(key, name="k")
+        if before == "damaged":
+            entry.path.write_bytes(b"{")
+            for fact in ("task", "receipt", "reported"):
+                Path(f"{entry.path}.{fact}").unlink()
+    other = a_claim(key, first, name="k", replaces=int(before == "damaged"))
+    real = journal.latest
+
+    def latest(key: str) -> Entry | None:
+        found = real(key)
+        journal.claim(other)
+        return found
+
+    monkeypatch.setattr(journal, "latest", latest)
+    monkeypatch.setattr(submitting, "_unfinished_rows", list)
+    sent = []
+
+    def send(submission_id: str, label: str) -> dict[str, str]:
+        sent.append(submission_id)
+        return {"task_id": "T", "code": "Accepted"}
+
+    intent = submitting.Intent("d" * 64, "l gw-dddddddddddd", "transfer", "s", "t", 1, (("/a", "/b"),), send)
+    submitting.submit_intent(intent, Policy(name="k"), lambda: str(uuid.uuid4()))
+    assert sent == [other.submission_id]
+    assert journal.highest_attempt(key) == first
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was fsynced, in order."""
+    found: list[Path] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        found.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
+def test_a_claim_is_on_disk_before_its_name_is_and_the_name_before_anything_is_sent(
+    synced: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def link(source: str, target: Path) -> None:
+        assert synced[-1] == Path(source)  # or a crash leaves the name with nothing in it
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    entry = journal.claim(a_claim())
+    assert synced[-1] == entry.path.parent  # or a crash loses the name, and with it the submission id
+
+
+@pytest.mark.parametrize("fact", journal.FACTS)
+def test_a_fact_is_on_disk_before_it_is_relied_on(
+    synced: list[Path], fact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = journal.claim(a_claim())
+    real = os.replace
+
+    def replace(source: str, target: Path) -> None:
+        assert synced[-1] == Path(source)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    journal.record(entry, fact, {"task_id": "T"})
+    assert synced[-1] == entry.path.parent
+
+
+def test_a_directory_in_place_of_a_record_is_said_so() -> None:
+    entry = journal.claim(a_claim())
+    Path(f"{entry.path}.task").mkdir()
+    with pytest.raises(Refused) as refused:
+        journal.latest(KEY)
+    assert refused.value.name == "not-a-record" and f"{entry.path}.task" in refused.value.cause
+    entry.path.unlink()
+    entry.path.mkdir()
+    with pytest.raises(Refused, match="should be a file"):
+        journal.latest(KEY)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_a_file_system_without_hard_links_is_said_so(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: str, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(UsageProblem) as refused:
+        journal.claim(a_claim())
+    assert refused.value.name == "no-hard-links" and "XDG_STATE_HOME" in refused.value.remedy
+    assert [path for path in journal.directory().rglob("*") if path.is_file()] == []
+
+
+def test_a_record_that_is_nested_too_deeply_is_damaged() -> None:
+    entry = journal.claim(a_claim())
+    entry.path.write_text('{"key": ' * 100_000)
+    assert journal.latest(KEY) is None and len(journal.damaged()) == 1
 
 
 def test_tidying_prunes_once_a_day() -> None:

@@ -12,7 +12,7 @@ import typer
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
-from globuswrap.system import log, units
+from globuswrap.system import log, records, units
 
 if TYPE_CHECKING:
     from globuswrap.flows.runs import Ended
@@ -132,7 +132,7 @@ def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[s
     if source is not None:
         try:
             text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-            document = json.loads(text)
+            document = records.parsed(text)
         except (OSError, ValueError) as error:
             raise UsageProblem("bad-document", f"--input {source}: {error}", "it has to be a JSON object") from None
         if not isinstance(document, dict):
@@ -141,7 +141,7 @@ def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[s
     for pair in pairs:
         name, value = _pair(pair, "--set")
         try:
-            _set(found, name, json.loads(value))
+            _set(found, name, records.parsed(value))
         except ValueError:
             _set(found, name, value)
     for pair in addresses:

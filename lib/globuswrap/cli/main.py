@@ -50,6 +50,8 @@ def _run(arguments: list[str]) -> int:
 
         return app.invoke(arguments)
     except (Problem, Interrupted) as problem:
+        if problem.exit_code == errors.USAGE and errors.accepted:
+            problem.exit_code = errors.REFUSED
         output.show_problem(problem)
         return problem.exit_code
     except Exception as error:
@@ -66,10 +68,14 @@ def _defect(error: BaseException) -> int:
 
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         where = f"{error.filename}: " if error.filename else ""
-        output.show_problem(
-            UsageProblem("no-place-to-write", f"{where}{error.strerror}", "make room, or set XDG_STATE_HOME elsewhere")
+        full = UsageProblem(
+            "no-place-to-write", f"{where}{error.strerror}", "make room, or set XDG_STATE_HOME elsewhere"
         )
-        return errors.USAGE
+        if errors.accepted:
+            full.exit_code = errors.REFUSED
+            full.remedy = f"make room; Globus has accepted this task: globuswrap wait {errors.accepted[-1]}"
+        output.show_problem(full)
+        return full.exit_code
     text = log.masked(f"globuswrap {__version__}\n{sys.argv}\n{''.join(traceback.format_exception(error))}")
     place = files.state_dir() / "defects"
     path = place / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"

@@ -92,12 +92,19 @@ class SubmitOptions:
     notify: Notify = None
     deadline: Deadline = None
     key: Annotated[
-        str | None, typer.Option("--key", help="Name of this request: run again under it, it is adopted.")
+        str | None, typer.Option("--key", help="Name this request, so that a rerun under the same name finds it.")
     ] = None
     once: Annotated[
-        bool, typer.Option("--once", help="When it is done, run again means: repeat the recorded outcome.")
+        bool,
+        typer.Option("--once", help="If this request has already completed, return the recorded result instead."),
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; submit nothing.")] = False
+
+    def __post_init__(self) -> None:
+        if self.key is not None:
+            from globuswrap.transfers.request import checked_name
+
+            checked_name(self.key)
 
     def policy(self, retry_for: float | None = None) -> Policy:
         from globuswrap.transfers.submit import Policy

@@ -14,7 +14,7 @@ import typer
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
-from globuswrap.system import log, units
+from globuswrap.system import log, records, units
 
 if TYPE_CHECKING:
     from globuswrap.search.entries import Defaults
@@ -136,7 +136,7 @@ def _lines(source: str, defaults: Defaults) -> Iterator[dict[str, Any]]:
 
 def _document(source: str) -> dict[str, Any]:
     try:
-        found = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
+        found = records.parsed(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageProblem("bad-document", f"{source}: {error}", "it has to be a JSON object") from None
     if not isinstance(found, dict):

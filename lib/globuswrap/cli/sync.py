@@ -94,10 +94,11 @@ def run(
     ] = "0",
     key: Annotated[
         str | None,
-        typer.Option("--key", help="Name of this run: run again under it, the same run is settled and told."),
+        typer.Option("--key", help="Name this run, so that a rerun under the same name finds it."),
     ] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="When it is done, run again means: repeat the recorded outcome (with --key).")
+        bool,
+        typer.Option("--once", help="If the run under this --key has already completed, return its recorded result."),
     ] = False,
 ) -> Report:
     """Send what is new: submit and return; the next run settles what this one submitted.

@@ -45,8 +45,8 @@ def transfer(
 ) -> Report:
     """Transfer a file or directory as one Globus task, exactly once.
 
-    With --wait, and at a terminal, it first checks that the source exists. Run again, it adopts the task that is still
-    unfinished, reports one that has finished meanwhile, and only then begins a new one.
+    With --wait, and at a terminal, it first checks that the source exists. Rerun, it adopts a task that is still running, and
+    reports the outcome of one that --wait was interrupted over. Otherwise it sends what is new as a new task.
     """
     from globuswrap.collections import resolve
     from globuswrap.transfers import request as requests

@@ -13,7 +13,7 @@ from typing import Any
 
 from globuswrap import config
 from globuswrap.errors import UsageProblem
-from globuswrap.system import files
+from globuswrap.system import files, records
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: What cannot be mistaken for a path, an option or part of an address.
@@ -94,7 +94,7 @@ def _write(entries: Mapping[str, Any]) -> None:
 def _added() -> dict[str, Any]:
     files.refuse_if_others_write(own_file())
     try:
-        found = json.loads(own_file().read_text("utf-8"))
+        found = records.parsed(own_file().read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

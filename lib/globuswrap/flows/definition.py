@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.errors import UsageProblem
+from globuswrap.system import records
 
 #: Keys of flow.toml that name people -> options of `globus flows create`, and fields of a flow.
 PEOPLE = {
@@ -83,7 +83,7 @@ def _list(settings: Mapping[str, Any], name: str, directory: Path) -> list[str]:
 def document(path: Path) -> dict[str, Any]:
     """A JSON object in a file. UsageProblem otherwise."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = records.parsed(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageProblem("bad-document", f"{path}: {error}", "it has to be a JSON object") from None
     if not isinstance(found, dict):

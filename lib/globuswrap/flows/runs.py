@@ -21,7 +21,8 @@ from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.flows import definition, deploy
 from globuswrap.globus import arguments, command
 from globuswrap.globus.faults import Transient
-from globuswrap.system import files, locks, log
+from globuswrap.system import files, locks, log, records
+from globuswrap.transfers import request as requests
 
 LISTED = 200
 #: Where a run is shown to people.
@@ -39,6 +40,9 @@ class Start:
     tags: Sequence[str] = ()
     managers: Sequence[str] = ()
     monitors: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        requests.checked_name(self.key)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def start(wanted: Start) -> Started:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return dict(records.parsed(path.read_text("utf-8")))
     except FileNotFoundError:
         return {}
 

@@ -6,7 +6,6 @@ its behaviour. It never imports the CLI's own libraries: login, tokens and conse
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sys
@@ -21,7 +20,7 @@ from globuswrap import config
 from globuswrap.errors import NoGlobus, Refused
 from globuswrap.globus import accounts, arguments, faults, versions
 from globuswrap.globus.faults import Transient
-from globuswrap.system import log, process, units
+from globuswrap.system import log, process, records, units
 
 Result = TypeVar("Result")
 
@@ -113,7 +112,7 @@ def call(*args: str, stdin: bytes | Path | IO[bytes] | None = None, timeout: flo
     if not done.stdout.strip():
         return None
     try:
-        return json.loads(done.stdout)
+        return records.parsed(done.stdout)
     except ValueError:
         raise Refused(
             "globus-not-json",

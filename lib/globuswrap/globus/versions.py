@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from globuswrap.system import files, process
+from globuswrap.system import files, process, records
 
 MINIMUM = (3, 27)
 
@@ -35,7 +35,7 @@ def parse(text: str) -> tuple[int, ...] | None:
 def known(path: str) -> dict[str, Any]:
     """What the cache holds about this very file: `version` (list of int) and `refused` (flags it does not take)."""
     try:
-        entry = json.loads(_cache_file().read_text("utf-8"))[path]
+        entry = records.parsed(_cache_file().read_text("utf-8"))[path]
         return entry if entry.get("stamp") == _stamp(path) else {}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return {}  # a cache: anything unreadable is found out again
@@ -44,7 +44,7 @@ def known(path: str) -> dict[str, Any]:
 def remember(path: str, **facts: object) -> None:
     """Add facts about this file to the cache; a cache that cannot be written costs time, nothing else."""
     try:
-        entries = json.loads(_cache_file().read_text("utf-8"))
+        entries = records.parsed(_cache_file().read_text("utf-8"))
     except (OSError, ValueError):
         entries = {}
     if not isinstance(entries, dict):

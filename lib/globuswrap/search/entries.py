@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from globuswrap.errors import UsageProblem
+from globuswrap.system import records
 
 #: What one ingest document may hold: the service refuses more than 10 MB, and room is left for what surrounds the entries.
 BATCH_BYTES = 8_000_000
@@ -33,7 +34,7 @@ def from_lines(lines: Iterable[str], defaults: Defaults, where: str) -> Iterator
         if not line.strip():
             continue
         try:
-            document = json.loads(line)
+            document = records.parsed(line)
         except ValueError as error:
             raise UsageProblem(
                 "bad-entry", f"{where}, line {number}: {error}", "one JSON object in each line"

@@ -10,6 +10,7 @@ from typing import Any
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import directives
 from globuswrap.staging.directives import CLEANUP, STAGE_IN, STAGE_OUT, Directive, Script
+from globuswrap.system import records
 
 SCHEMA = "globuswrap.chain/1"
 
@@ -104,7 +105,7 @@ class Plan:
 
 def from_json(text: str) -> Plan:
     """The plan of a chain.json. Raises ValueError, KeyError or TypeError if it is none."""
-    document = json.loads(text)
+    document = records.parsed(text)
     if document.get("schema") != SCHEMA:
         raise ValueError(f"schema {document.get('schema')!r}, expected {SCHEMA}")
     steps = tuple(Step(**{**step, "options": _options(step["options"])}) for step in document.pop("steps"))

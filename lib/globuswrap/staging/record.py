@@ -172,7 +172,7 @@ def ids() -> list[str]:
 
 def _load(path: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = records.parsed(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError:

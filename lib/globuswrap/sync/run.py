@@ -13,7 +13,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,9 @@ from globuswrap.transfers.wait import Patience, Watcher
 class How:
     """How to run. `wait`: hold until the tasks of this run are finished. `start_delay`: wait up to so many seconds first.
 
-    `key` names this run of the profile: run again under it, the same run is settled and its outcome told before there is another;
-    with `once` there is none, and the recorded outcome is told again. `allow_empty`: a source without files is meant to be so.
+    `key` names this run of the profile: rerun under it, the same run is settled until the caller has what it was promised, which
+    is the outcome with `wait` and the submission without; with `once` there is no other, and the recorded outcome is told again.
+    `allow_empty`: a source without files is meant to be so.
     """
 
     wait: bool = False
@@ -57,6 +58,14 @@ class How:
     key: str | None = None
     once: bool = False
     allow_empty: bool = False
+
+    def __post_init__(self) -> None:
+        requests.checked_name(self.key)
+
+    @property
+    def awaited(self) -> bool:
+        """Is the caller promised the outcome, not just the submission?"""
+        return self.wait or self.after != After()
 
 
 @dataclass
@@ -109,6 +118,7 @@ def run(profile: Profile, how: How | None = None) -> Result:
     known = _known(profile, state, how)
     if known is not None and known.reported:  # neither Globus, nor the tree, nor who works on it matters
         state.note(f"not run: {known.outcome} already under key {known.key!r}")
+        log.say(not_new(known.key, known.finished, known.task_ids, "ended"))
         return _recorded(known, how)
     if how.start_delay > 0:
         time.sleep(random.uniform(0, how.start_delay))
@@ -176,6 +186,12 @@ def _recorded(known: Known, how: How) -> Result:
     return Result(known.outcome, troubles, list(known.task_ids), key=known.key, how="recorded")
 
 
+def not_new(key: str | None, moment: float, task_ids: Sequence[str], what: str) -> str:
+    """What a person is told when a run under a key is there already, and another is not begun."""
+    tasks = f" (task {', '.join(task_ids[:3])})" if task_ids else ""
+    return f"The run under key {key!r} {what} {operations.ago(moment)}{tasks}. Nothing new was sent."
+
+
 def _skips(patience: Patience) -> int:
     return FinishedWithSkips.exit_code if patience.strict else DONE
 
@@ -201,11 +217,18 @@ class _Runner:
         after = self.state.last_number()  # before anything is looked at: see State
         current = self.state.current()
         mine = current is not None and self.is_mine(current)
-        if not mine and _known(self.profile, self.state, self.how) is not None:
+        if not mine and (known := _known(self.profile, self.state, self.how)) is not None:
+            log.say(not_new(known.key, known.finished, known.task_ids, "ended"))
             return self.told()
         if current is not None:
+            again = mine and self._is_done_with(current)
+            if mine and not again:
+                self._promise(current)
+                task_ids = [task.task_id for task in current.tasks if task.task_id]
+                if all(task.task_id or task.ended for task in current.tasks):
+                    log.say(not_new(current.key, current.created, task_ids, "was begun"))
             self.settle(current, self.how.patience if self.how.wait else replace(self.how.patience, timeout=0.0))
-            if mine or not _settled(current):
+            if (mine and not again) or not _settled(current):
                 return self.told()
         before = len(self.result.troubles)
         draft = self.state.draft(after)
@@ -218,6 +241,7 @@ class _Runner:
         self.planned_id = draft.id
         draft.troubles = self.result.troubles[before:]
         draft.key, draft.once, draft.request = self.how.key, self.how.once, self.profile.request
+        draft.awaited = self.how.awaited
         begun = self.state.begin(draft)
         if begun is None:
             if self.announced is not None:
@@ -229,11 +253,31 @@ class _Runner:
             self.result.how = "new"
         self.submit(begun)
         self.result.outcome = "submitted"
+        self._promise(begun)
         if self.how.wait and not all(task.ended for task in begun.tasks):
             self.settle(begun, self.how.patience)
         elif all(task.ended for task in begun.tasks):
             self.finish(begun, {})
         return self.told()
+
+    def _is_done_with(self, current: Run) -> bool:
+        """Is a new run due under its key: the tasks have ended, and who began it has what it was promised?"""
+        if not current.kept or current.once or self.how.once:
+            return False
+        tasks = [task for task in current.tasks if not task.ended]
+        entries = [journal.read(Path(task.entry)) if task.entry else None for task in tasks]
+        running = [entry for entry in entries if entry is not None and not entry.finished]
+        if None in entries or any(entry.task_id is None for entry in running):
+            return False
+        looked = waiting.wait(running, replace(self.how.patience, timeout=0.0)) if running else {}
+        return all(found.terminal for found in looked.values())
+
+    def _promise(self, current: Run) -> None:
+        """Note what the caller of a run under a key is promised: the outcome if it waits, else the task ids."""
+        fact = "awaited" if self.how.awaited else "answered"
+        if current.key is not None and not getattr(current, fact):
+            setattr(current, fact, True)
+            current.save()
 
     def is_mine(self, current: Run) -> bool:
         """Is it the run under this key? Raises UsageProblem if it is, of another request."""

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.errors import Refused
-from globuswrap.system import files, log
+from globuswrap.system import files, log, records
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.journal import Entry
@@ -82,7 +82,8 @@ class Trouble:
 class Run:
     """What was submitted together. `unsure`: the files in `unsure/` that this run sends again. `after`: the number of the run
     before it. `troubles`: all that there is to tell of it, so that it is not lost with the process that found it. `key`, `once`
-    and `request` (`Profile.request`) are as the run was begun."""
+    and `request` (`Profile.request`) are as the run was begun. `awaited`: a caller waits for the outcome; `answered`: one that
+    does not was told the task ids."""
 
     directory: Path
     id: str
@@ -94,6 +95,13 @@ class Run:
     key: str | None = None
     once: bool = False
     request: str = ""
+    awaited: bool = False
+    answered: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Does the caller have what it was promised? Then its key is free for a new run once this one has ended."""
+        return self.answered and not self.awaited
 
     def save(self) -> None:
         document = {"schema": SCHEMA, **asdict(self)}
@@ -171,11 +179,13 @@ class State:
         if (directory / "settled").exists():
             return None
         try:
-            document = json.loads((directory / "run.json").read_bytes())
+            path = directory / "run.json"
+            document = records.load(path) or {}
+            records.of_schema(document, SCHEMA, path)
             document["tasks"] = [Task(**task) for task in document["tasks"]]
             del document["schema"]
             document["troubles"] = [Trouble(**trouble) for trouble in document.get("troubles", ())]
-            return Run(directory, **document)
+            return records.built(Run, {**document, "directory": directory}, path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Refused(
                 "run-damaged",
@@ -223,11 +233,12 @@ class State:
         """How the last run under a key ended, if one has. Raises Refused if that cannot be read."""
         path = self._key_path(key)
         try:
-            document = json.loads(path.read_bytes())
+            document = records.load(path)
+            if document is None:
+                return None
+            records.of_schema(document, KEY_SCHEMA, path)
             document["troubles"] = [Trouble(**trouble) for trouble in document["troubles"]]
-            return Known(**document)
-        except FileNotFoundError:
-            return None
+            return records.built(Known, document, path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Refused(
                 "run-damaged",
@@ -250,6 +261,7 @@ class State:
                 entries=[task.entry for task in run.tasks if task.entry],
                 troubles=run.troubles,
                 finished=time.time(),
+                reported=bool(run.tasks) and run.kept and not (run.once or once),
             )
         )
         for path in self.keys.glob("*.json"):

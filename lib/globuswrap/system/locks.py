@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 
 from globuswrap.errors import TryLater
-from globuswrap.system import files, process
+from globuswrap.system import files, process, records
 
 TIME_TO_LIVE = 900.0
 
@@ -178,7 +178,7 @@ def _taken(path: Path, holder: Holder | None) -> LeaseTaken:
 def _read(path: Path) -> Holder | None:
     """None if it is not there or cannot be understood."""
     try:
-        return Holder(**json.loads(path.read_bytes()))
+        return Holder(**records.parsed(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 

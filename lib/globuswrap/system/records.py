@@ -1,30 +1,45 @@
-"""Records that are written once: of all processes and hosts that share a directory, one writes a name, the others read it.
+"""Records that are written once, and never guessed at when they are read back.
 
-The content is written to a temporary file, fsynced, and given its name by link(2), which fails if the name is taken. No
-lock guards this. It holds where link(2) and rename(2) are atomic and a file opened by name has the content that was fsynced
-before its link was made (close-to-open, as NFS gives). Over NFS a lost reply makes a successful link look like EEXIST: the
-link count of one's own temporary file decides.
+Of all processes and hosts that share a directory, one writes a name, the others read it. The content is written to a
+temporary file, fsynced, and given its name by link(2), which fails if the name is taken. No lock guards this. It holds where
+link(2) and rename(2) are atomic and a file opened by name has the content that was fsynced before its link was made
+(close-to-open, as NFS gives). Over NFS a lost reply makes a successful link look like EEXIST: the link count of one's own
+temporary file decides.
+
+Read back, a record is one of four things. *Whole*. *Damaged*: cut short, not JSON, or without the fields that its schema
+has; the caller decides what that means for what the record guards. *Of another version*: another schema, or a field that
+this version does not know, so a newer globuswrap wrote it. That is refused and nothing is touched, since guessing could
+undo what the record is there for. *Not there*.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from globuswrap.errors import Refused
+from globuswrap.errors import Refused, UsageProblem
 from globuswrap.system import files
+
+Record = TypeVar("Record")
+
+#: What link(2) says where there are no hard links (FAT, some FUSE and SMB mounts, AFS between directories).
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+
+
+class Damaged(ValueError):
+    """A record that is cut short, is not JSON, or lacks fields of its schema."""
 
 
 def write_once(path: Path, text: str) -> bool:
     """Give the file this content, durably, unless it exists; was it this call that wrote it?"""
     temporary = files.write_temporary(path.parent, text)
     try:
-        os.link(temporary, path)
-    except FileExistsError:
-        if os.stat(temporary).st_nlink != 2:
+        if not link(temporary, path):
             return False
     finally:
         os.unlink(temporary)
@@ -45,16 +60,97 @@ def documents(directory: Path, schema: str) -> Iterator[tuple[Path, dict[str, An
     for name in names:
         if name.startswith(".tmp-"):
             continue
+        path = directory / name
         try:
-            document = json.loads((directory / name).read_bytes())
-        except FileNotFoundError:  # it has just been removed
-            continue
-        except (ValueError, RecursionError):
-            document = None
-        if not isinstance(document, dict) or document.get("schema") != schema:
+            document = load(path)
+            if document is None:  # it has just been removed
+                continue
+            of_schema(document, schema, path)
+        except Damaged as error:
             raise Refused(
                 "unknown-record",
-                f"{directory / name} is damaged or was written by another version of globuswrap",
-                "use that version; if nothing is under way, remove the file and rerun",
-            )
-        yield directory / name, document
+                f"{path} is damaged ({error})",
+                "if nothing is under way, remove the file and rerun",
+            ) from None
+        yield path, document
+
+
+def link(temporary: str, final: Path) -> bool:
+    """Give one's own new file a second name: whether that name was free. UsageProblem where there are no hard links."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return os.stat(temporary).st_nlink == 2
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        raise UsageProblem(
+            "no-hard-links",
+            f"{final.parent}: this file system has no hard links ({error.strerror}), and globuswrap claims its records with them",
+            "set XDG_STATE_HOME to a directory on a local disk, NFS or Lustre",
+        ) from None
+    return True
+
+
+def parsed(text: bytes | str) -> Any:
+    """The value of a JSON text. ValueError if it is not JSON, or is nested more deeply than can be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The document of a record; None if it is not there. Raises Damaged, and Refused for what is not a file."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except (IsADirectoryError, NotADirectoryError):
+        raise Refused(
+            "not-a-record",
+            f"{path} should be a file that globuswrap wrote, and it, or what it is in, is something else",
+            f"look at it, then move it away: mv '{path}' '{path}.moved'",
+        ) from None
+    try:
+        document = parsed(text)
+    except ValueError as error:
+        raise Damaged(str(error)) from None
+    if not isinstance(document, dict):
+        raise Damaged("not an object")
+    return document
+
+
+def of_schema(document: Mapping[str, Any], schema: str, path: Path) -> None:
+    """Nothing, if the document is of this schema. Raises Damaged if it names none, Refused if it names another."""
+    found = document.get("schema")
+    if not isinstance(found, str):
+        raise Damaged("no schema")
+    if found != schema:
+        raise _newer(path, f"has the schema {found!r}, and this globuswrap knows {schema!r}")
+
+
+def built(kind: type[Record], document: Mapping[str, Any], path: Path) -> Record:
+    """The dataclass of a document. Raises Damaged if a field is missing, Refused if there is one that it does not know."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    unknown = sorted(set(document) - {each.name for each in fields})
+    if unknown:
+        raise _newer(path, f"has the field {unknown[0]!r}, which this globuswrap does not know")
+    missing = [
+        each.name
+        for each in fields
+        if each.default is dataclasses.MISSING
+        and each.default_factory is dataclasses.MISSING
+        and each.name not in document
+    ]
+    if missing:
+        raise Damaged(f"no {missing[0]!r}")
+    return kind(**document)
+
+
+def _newer(path: Path, what: str) -> Refused:
+    return Refused(
+        "unknown-record",
+        f"{path} {what}: a newer version wrote it",
+        "use the newest globuswrap that you run anywhere with this state directory; nothing was changed or submitted",
+    )

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta, timezone
 from globuswrap.errors import UsageProblem
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+#: Longer than anyone waits, and short enough to be added to any date of today.
+_LONGEST = 100 * 365 * 86400.0
 _BYTES = {unit: 1024**power for power, unit in enumerate(["", "K", "M", "G", "T", "P"])}
 
 
@@ -19,12 +21,15 @@ def duration(text: str | float) -> float:
         raise UsageProblem(
             "bad-duration", f"{text!r} is not a duration", "write 30s, 5m, 2h, 1d, or seconds as a number"
         )
-    return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    seconds = float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    if seconds > _LONGEST:
+        raise UsageProblem("bad-duration", f"{text!r} is longer than 100 years", "write 30s, 5m, 2h, 1d")
+    return seconds
 
 
 def size(text: str | int) -> int:
     """Bytes of `10M`, `1.5G`, `4096`, `1GiB`; UsageProblem otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     if match is None:
         raise UsageProblem("bad-size", f"{text!r} is not a size", "write 500K, 10M, 1G, or bytes as a number")
     return int(float(match[1]) * _BYTES[match[2].upper()])
@@ -65,11 +70,12 @@ def moment(text: str, now: datetime | None = None) -> datetime:
         return base + timedelta(seconds=duration(written[1:]))
     try:
         found = datetime.fromisoformat(written.replace("Z", "+00:00"))
-    except ValueError:
+        local = found.astimezone(timezone.utc).astimezone()
+    except (ValueError, OverflowError):  # the first and last day of the calendar are not in it in every zone
         raise UsageProblem(
             "bad-time", f"{text!r} is not a time", "write +2h, 2026-11-20, 2026-11-20T18:00 or 2026-11-20T18:00+01:00"
         ) from None
-    return found if found.tzinfo is not None else found.astimezone()
+    return found if found.tzinfo is not None else local
 
 
 def utc_text(when: datetime) -> str:

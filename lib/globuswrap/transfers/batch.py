@@ -13,8 +13,10 @@ from typing import IO, Any
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
-from globuswrap.system import log
+from globuswrap.system import log, units
+from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
 from globuswrap.transfers.batching import collisions, listing, parse, run
 from globuswrap.transfers.batching.collect import Collector, Column
 from globuswrap.transfers.batching.collisions import Found
@@ -178,27 +180,41 @@ def perform(
     if choices.verify:
         patience = replace(patience, hold=True)
     _say_what_is_left_out(prepared)
-    round_ = run.begin(prepared.loads, policy, choices.chunk)
+    after = after or After()
+    promised = replace(policy, awaited=patience.hold or after != After())
+    round_ = run.begin(prepared.loads, promised, choices.chunk, patience)
     known = run.recorded(round_, strict=patience.strict)
     if known is not None:
-        return run.conclude(known, round_, after or After())
+        tasks = (
+            f"{units.counted(len(known.task_ids), 'task')}, such as {known.task_ids[0]}"
+            if known.task_ids
+            else "no task"
+        )
+        log.say(
+            f"This batch was submitted {operations.ago(round_.created)} ({tasks}), and --once repeats its outcome. "
+            "Nothing new was sent."
+        )
+        return run.conclude(known, round_, after)
     started = time.monotonic()
     seen = None if watcher is None else _over_all(watcher)
-    sent = run.send(
-        round_, prepared.loads, policy, in_flight=choices.in_flight, patience=patience, watcher=seen, ids=ids
-    )
+    with submitting.recording():
+        sent = run.send(
+            round_, prepared.loads, policy, in_flight=choices.in_flight, patience=patience, watcher=seen, ids=ids
+        )
+    _say_what_is_not_new(sent)
     if patience.timeout is not None:
         patience = replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
-    return settle(
-        sent,
-        patience,
-        after,
-        seen,
-        verify=choices.verify,
-        policy=policy,
-        in_flight=choices.in_flight,
-        notes=prepared.notes(),
-    )
+    with submitting.recording(*sent.submitted):
+        return settle(
+            sent,
+            patience,
+            after,
+            seen,
+            verify=choices.verify,
+            policy=policy,
+            in_flight=choices.in_flight,
+            notes=prepared.notes(),
+        )
 
 
 def submit_items(
@@ -265,6 +281,17 @@ def _rows(items: Iterable[str | tuple[str, str] | Item] | PathList, unsendable: 
             raise UsageProblem("no-list", f"{items.file}: {error.strerror}", "name a file, or - for stdin") from None
     else:
         yield from parse.read(items.file, items.format, items.null, unsendable)
+
+
+def _say_what_is_not_new(sent: Sent) -> None:
+    old = [each for each in sent.submitted if each.how != "new"]
+    if not old:
+        return
+    rest = "Nothing new was sent." if len(old) == len(sent.parts) and not sent.unsent else "The rest is sent now."
+    log.say(
+        f"{len(old)} of {units.counted(len(sent.parts) + sent.unsent, 'task')} of this batch were submitted before, such as "
+        f"task {old[0].task_id}, {operations.ago(old[0].entry.submitted)}. {rest}"
+    )
 
 
 def _say_what_is_left_out(prepared: Prepared) -> None:

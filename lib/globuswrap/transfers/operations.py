@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from globuswrap.collections import resolve
 from globuswrap.errors import TRY_LATER, Problem, Refused, combined
 from globuswrap.globus import queries
-from globuswrap.system import files, log, process, signals
+from globuswrap.system import files, log, process, signals, units
 from globuswrap.transfers import check as checking
 from globuswrap.transfers import journal, lookup
 from globuswrap.transfers import request as requests
@@ -57,6 +58,7 @@ class Result:
             "task_id": self.task_id,
             "submission_id": claim.submission_id,
             "attempt": claim.attempt,
+            "created": claim.created,
             "key": claim.name or claim.key,
             "how": self.submitted.how,
             "label": claim.label,
@@ -129,22 +131,65 @@ def perform(
     check: bool = False,
 ) -> Result:
     """Submit a request and, if asked, wait for it. With `check`, a new attempt begins with a look at the sources. Without
-    waiting, an adopted task is looked at once: it may be done, or be kept from going on, which is raised as at a timeout."""
-    policy = policy or Policy()
+    waiting, an adopted task is looked at once: it may be done, or be kept from going on, which is raised as at a timeout. Who
+    waits, or asks for a receipt or a command afterwards, is promised the outcome, everyone else the submission: see
+    `journal.Entry.kept`."""
+    patience = Patience.of(wait)
+    after = after or After()
+    promised = replace(policy or Policy(), awaited=patience.hold or after != After())
+    looked: dict[str, Outcome] = {}
+
+    def look(entry: Entry) -> Entry:
+        looked.update(waiting.wait([entry], replace(patience, timeout=0.0)))
+        found = journal.read(entry.path) or entry
+        if found.finished:
+            log.say(
+                f"Task {found.task_id} of the same request, submitted {ago(found.submitted)}, has ended: {found.state}. "
+                "A new one begins."
+            )
+        return found
 
     def fresh() -> str:
         if check:
             checking.sources(request)
-        return submitting.new_submission_id(policy.retry_for)
+        return submitting.new_submission_id(promised.retry_for)
 
-    submitted = submitting.submit_intent(submitting.intent_of(requests.checked(request)), policy, fresh)
-    return settle(submitted, wait, after, watcher)
+    submitted = submitting.submit_intent(submitting.intent_of(requests.checked(request)), promised, fresh, look)
+    say_what_is_not_new(submitted)
+    with submitting.recording(submitted):
+        if promised.awaited and not submitted.entry.awaited and not submitted.entry.finished:
+            journal.record(submitted.entry, "awaited", {"time": time.time()})
+        return settle(submitted, patience, after, watcher, looked.get(submitted.task_id))
+
+
+def say_what_is_not_new(submitted: Submitted) -> None:
+    """Tell a person whose command found its task submitted already which one that is, and that no other was begun."""
+    if submitted.how == "new":
+        return
+    entry = submitted.entry
+    which = f"Task {submitted.task_id} of the same request, submitted {ago(entry.submitted)}"
+    if not entry.finished:
+        log.say(f"{which}, is adopted. Nothing new was sent.")
+    elif entry.kept:
+        log.say(f"{which}, is done, and --once repeats its outcome. Nothing new was sent.")
+    else:
+        log.say(f"{which}, has ended, and its outcome was not reported yet. Nothing new was sent.")
+
+
+def ago(moment: float) -> str:
+    """How long ago a moment was (epoch seconds), for people."""
+    return f"{units.human_duration(max(0.0, time.time() - moment))} ago"
 
 
 def settle(
-    submitted: Submitted, wait: bool | Patience = False, after: After | None = None, watcher: Watcher | None = None
+    submitted: Submitted,
+    wait: bool | Patience = False,
+    after: After | None = None,
+    watcher: Watcher | None = None,
+    looked: Outcome | None = None,
 ) -> Result:
-    """From a submission to a result: its record, or by waiting; then `after`, then it counts as reported."""
+    """From a submission to a result: its record, or by waiting; then `after`, then it counts as reported. `looked`: what a look
+    this moment found."""
     patience = Patience.of(wait)
     entry = submitted.entry
     known = waiting.recorded(entry, strict=patience.strict)
@@ -153,11 +198,14 @@ def settle(
     elif patience.hold:
         found = waiting.wait([entry], patience, watcher)[submitted.task_id]
     elif submitted.how != "new":
-        found = waiting.wait([entry], replace(patience, timeout=0.0))[submitted.task_id]
-        if not found.terminal and found.exit_code == TRY_LATER:
-            return Result(submitted)
+        found = looked or waiting.wait([entry], replace(patience, timeout=0.0))[submitted.task_id]
     else:
+        answer(entry)
         return Result(submitted)
+    if not found.terminal and not patience.hold:
+        answer(entry)
+        if found.exit_code == TRY_LATER:
+            return Result(submitted)
     result = Result(submitted, found)
     if found.terminal and not (entry.claim.once and entry.reported):
         conclude(found, after or After(), lambda: report(entry))
@@ -168,6 +216,12 @@ def settle(
         problem.data = result.as_data()
         raise problem
     return result
+
+
+def answer(entry: Entry) -> None:
+    """Note that a caller has been told the task id."""
+    if not entry.answered:
+        journal.record(entry, "answered", {"time": time.time()})
 
 
 def report(entry: Entry) -> None:

@@ -156,6 +156,13 @@ def scope(chain: str | None = None) -> dict[str, str]:
     return {name: value for name, value in place.items() if value}
 
 
+def checked_name(name: str | None) -> str | None:
+    """A name given with `--key`. UsageProblem for an empty one: in a script, that is a variable that is not set."""
+    if name is not None and not name.strip():
+        raise UsageProblem("bad-key", "--key is empty", "give it a name that says what is done, or leave it out")
+    return name
+
+
 def key_of(digest: str, name: str | None = None, chain: str | None = None) -> str:
     """The journal key, 40 hex digits: of the request where it is made, or of the name given with `--key`.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from globuswrap import errors
 from globuswrap.errors import Problem, Refused, TryLater, UsageProblem
 from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Conflict
@@ -19,12 +22,17 @@ from globuswrap.transfers.request import Request
 
 @dataclass(frozen=True)
 class Policy:
-    """How to submit. `name` is `--key`; `once` repeats the recorded outcome for ever; `retry_for` is seconds."""
+    """How to submit. `name` is `--key`; `once` repeats the recorded outcome for ever; `retry_for` is seconds. `awaited`: the
+    caller is promised the outcome, not just the submission."""
 
     name: str | None = None
     once: bool = False
     retry_for: float | None = None
     chain: str | None = None
+    awaited: bool = False
+
+    def __post_init__(self) -> None:
+        requests.checked_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -89,40 +97,71 @@ def post(path: str, body: Any) -> Any:
     return command.call("api", "transfer", "POST", path, "--body-file", "-", "--content-type", "json", stdin=body)
 
 
-def submit(request: Request, policy: Policy | None = None) -> Submitted:
+Look = Callable[[Entry], Entry]
+
+
+def submit(request: Request, policy: Policy | None = None, look: Look | None = None) -> Submitted:
     """Submit a request exactly once; see `submit_intent`."""
-    return submit_intent(intent_of(requests.checked(request)), policy or Policy())
+    return submit_intent(intent_of(requests.checked(request)), policy or Policy(), look=look)
 
 
-def submit_intent(intent: Intent, policy: Policy, fresh_id: Callable[[], str] | None = None) -> Submitted:
-    """Make sure that one task does this, and say which. `fresh_id` gives an unused submission id, if one is needed.
+def submit_intent(
+    intent: Intent, policy: Policy, fresh_id: Callable[[], str] | None = None, look: Look | None = None
+) -> Submitted:
+    """Make sure that one task does this, and say which. `fresh_id` gives an unused submission id, if one is needed; `look`
+    asks Globus whether a task has ended, and returns the entry as it then is.
 
-    Unfinished before: adopted, and the same id sent again if no task id is known. Finished and never reported: its record.
-    Finished and reported: a new attempt, or with `once` its record. Raises UsageProblem when `--key` names another
-    request, TryLater when Globus cannot be reached or another task has the same paths, the rest of `faults` as it comes.
+    Unfinished before: adopted, and the same id sent again if no task id is known. Finished, and the caller of then not yet
+    told what it was promised (`Entry.kept`): its record. Finished and kept: a new attempt, or with `once` its record.
+    Raises UsageProblem when `--key` names another request, TryLater when Globus cannot be reached or another task has the
+    same paths, Refused for a record of another version, the rest of `faults` as it comes.
     """
     key = requests.key_of(intent.digest, policy.name, policy.chain)
+    mine = False
+    # First: of an attempt that another process claims from now on, its claim is seen, or met when the same number is claimed.
+    highest = journal.highest_attempt(key)
     entry = journal.latest(key)
-    if entry is not None and entry.claim.digest != intent.digest:
+    damaged = highest - (entry.claim.attempt if entry is not None else 0)
+    if damaged > 0:  # what was begun last may be known by the facts beside its damaged claim
+        entry, mine = _claimed(key, highest + 1, intent, policy, fresh_id, damaged)
+    if entry is not None and look is not None and _to_look_at(entry, policy):
+        entry = look(entry)
+    if entry is not None and entry.digest != intent.digest:
         entry = _replaced(entry, policy)
     if entry is not None and _too_old(entry):
         entry = _found_or_lapsed(entry)
-    if (
-        entry is not None
-        and entry.finished
-        and (entry.claim.once or policy.once or not entry.reported)
-        and not entry.lapsed
-    ):
+    if entry is not None and entry.finished and not entry.lapsed and (_repeats(entry, policy) or not entry.kept):
         return Submitted(entry, "recorded")
-    how = "adopted"
     if entry is None or entry.finished:
-        how = "new"
-        highest = journal.highest_attempt(key)
-        lost_claim = entry is None and highest > 0  # damaged: the id it held may have been sent
-        fresh = fresh_id() if fresh_id is not None else new_submission_id(policy.retry_for)
-        mine = journal.new_claim(
+        following = max(highest, entry.claim.attempt if entry is not None else 0) + 1
+        entry, mine = _claimed(key, following, intent, policy, fresh_id)
+    if entry.task_id is None and entry.claim.replaces:  # the id that was lost with the damaged claim may have been sent
+        entry = _adopted_by_label(entry)
+    how = "adopted"
+    if entry.task_id is None:
+        entry = _sent(entry, intent, policy)
+        code = (entry.task or {}).get("code")
+        how = "new" if code == "Accepted" or (mine and code == "Duplicate") else "adopted"
+    if mine:
+        journal.tidy()
+    log.say(f"{how}: task {entry.task_id}, submission {entry.claim.submission_id}", 2)
+    return Submitted(entry, how)
+
+
+def _claimed(
+    key: str,
+    attempt: int,
+    intent: Intent,
+    policy: Policy,
+    fresh_id: Callable[[], str] | None,
+    damaged: int = 0,
+) -> tuple[Entry, bool]:
+    """The attempt of that number, and whether it is ours. It replaces so many `damaged` ones right before it."""
+    fresh = fresh_id() if fresh_id is not None else new_submission_id(policy.retry_for)
+    entry = journal.claim(
+        journal.new_claim(
             key=key,
-            attempt=highest + 1,
+            attempt=attempt,
             submission_id=fresh,
             digest=intent.digest,
             label=intent.label,
@@ -134,20 +173,22 @@ def submit_intent(intent: Intent, policy: Policy, fresh_id: Callable[[], str] | 
             name=policy.name,
             once=policy.once,
             chain=policy.chain,
+            awaited=policy.awaited and not damaged,  # of a task that it may find, its caller was promised nothing yet
+            replaces=damaged,
         )
-        entry = journal.claim(mine)
-        if entry.claim.digest != intent.digest:
-            raise _key_taken(entry)
-        if entry.claim.submission_id != fresh:
-            how = "adopted"
-        elif lost_claim:
-            entry = _adopted_by_label(entry)
-    if entry.task_id is None:
-        entry = _sent(entry, intent, policy)
-    if how == "new":
-        journal.tidy()
-    log.say(f"{how}: task {entry.task_id}, submission {entry.claim.submission_id}", 2)
-    return Submitted(entry, how)
+    )
+    if entry.claim.digest != intent.digest:
+        raise _key_taken(entry)
+    return entry, entry.claim.submission_id == fresh
+
+
+def _repeats(entry: Entry, policy: Policy) -> bool:
+    return entry.claim.once or policy.once
+
+
+def _to_look_at(entry: Entry, policy: Policy) -> bool:
+    """Is a new attempt due if its task has ended meanwhile? Who was promised the submission has that."""
+    return entry.task_id is not None and not entry.finished and entry.kept and not _repeats(entry, policy)
 
 
 def new_submission_id(retry_for: float | None = None) -> str:
@@ -157,9 +198,14 @@ def new_submission_id(retry_for: float | None = None) -> str:
 def _new_submission_id() -> str:
     answer = command.call(*arguments.submission_id())
     value = queries.search(queries.VALUE, answer)
-    if not isinstance(value, str) or not value:
-        raise Refused("odd-answer", "globus gave no submission id", "run: globus task generate-submission-id")
-    return value
+    try:
+        return str(uuid.UUID(value))
+    except (ValueError, TypeError, AttributeError):
+        raise Refused(
+            "odd-answer",
+            f"globus answered {value!r}, which is not a submission id; nothing was submitted",
+            "run it yourself and look: globus task generate-submission-id",
+        ) from None
 
 
 def _sent(entry: Entry, intent: Intent, policy: Policy) -> Entry:
@@ -178,14 +224,53 @@ def _sent(entry: Entry, intent: Intent, policy: Policy) -> Entry:
         raise Refused(
             "odd-answer", f"Globus answered {code!r} with task id {task_id!r}", "look for the task: globus task list"
         )
-    return journal.record(entry, "task", {"task_id": task_id, "code": code, "time": time.time()})
+    errors.accepted.append(task_id)
+    return _noted(entry, task_id, code)
+
+
+def _noted(entry: Entry, task_id: str, code: str, submitted: float | None = None) -> Entry:
+    """The entry with its task. `submitted`: when that was, of a task that was found (epoch seconds)."""
+    known = {"task_id": task_id, "code": code, "time": time.time(), "digest": entry.claim.digest}
+    try:
+        return journal.record(entry, "task", {**known, **({} if submitted is None else {"submitted": submitted})})
+    except OSError as error:
+        raise not_recorded([task_id], error) from None
+
+
+@contextlib.contextmanager
+def recording(*submitted: Submitted) -> Iterator[None]:
+    """Where something is written down after a submission: an OSError is told with the tasks, so that they are not lost with
+    it. Without any `submitted`, those are meant that Globus accepts meanwhile."""
+    before = len(errors.accepted)
+    try:
+        yield
+    except OSError as error:
+        task_ids = [each.task_id for each in submitted] or errors.accepted[before:]
+        if not task_ids:
+            raise
+        raise not_recorded(task_ids, error) from None
+
+
+def not_recorded(task_ids: Sequence[str], error: OSError) -> Refused:
+    """The problem of tasks that Globus has accepted, of which something could not be written down."""
+    where = f"{error.filename}: " if error.filename else ""
+    several = len(task_ids) > 1
+    problem = Refused(
+        "not-recorded",
+        f"Globus accepted {'tasks' if several else 'task'} {', '.join(task_ids)}, but not all could be recorded: "
+        f"{where}{error.strerror or error}",
+        "make room, then run the same command again: it adopts what Globus has accepted. "
+        f"To follow it meanwhile: globus task wait {task_ids[-1]}",
+    )
+    problem.data = {"task_ids": list(task_ids)}
+    return problem
 
 
 def _replaced(entry: Entry, policy: Policy) -> Entry:
     """Another request under the same `--key`: allowed once the earlier one was refused or is done and need not repeat."""
-    done = entry.finished and entry.reported and not (entry.claim.once or policy.once)
+    done = entry.finished and entry.kept and not _repeats(entry, policy)
     if done or (entry.refused is not None and entry.task_id is None):
-        return replace(entry, lapsed=True, reported=True, task_id=None, receipt=None)
+        return replace(entry, lapsed=True, reported=True, task=None, receipt=None)
     raise _key_taken(entry)
 
 
@@ -207,8 +292,10 @@ def _found_or_lapsed(entry: Entry) -> Entry:
     """An intent too old to resend: its task is looked for by the whole label, among those requested since."""
     answer = command.call(*arguments.tasks_labelled(f"*{entry.claim.label[-15:]}"))
     for row in queries.search(queries.LABELLED, answer) or []:
-        if row["label"] == entry.claim.label and _since(row, entry):
-            return journal.record(entry, "task", {"task_id": row["task_id"], "code": "found", "time": time.time()})
+        requested = _requested(row)
+        recent = requested is not None and requested >= entry.claim.created - CLOCK_SKEW
+        if row["label"] == entry.claim.label and recent and _is_free(row, entry):
+            return _noted(entry, row["task_id"], "found", requested)
     journal.record(entry, "lapsed", {"time": time.time()})
     return replace(entry, lapsed=True, reported=True)
 
@@ -217,26 +304,27 @@ def _found_or_lapsed(entry: Entry) -> Entry:
 CLOCK_SKEW = 600.0
 
 
-def _since(row: dict[str, Any], entry: Entry) -> bool:
-    """Was the task requested after the claim? An earlier attempt at the same request has the same label."""
+def _requested(row: dict[str, Any]) -> float | None:
+    """When a task was submitted, by the clock of Globus (epoch seconds)."""
     from datetime import datetime, timezone
 
     try:
         requested = datetime.fromisoformat(str(row["requested"]).replace("Z", "+00:00"))
     except ValueError:
-        return False
-    if requested.tzinfo is None:
-        requested = requested.replace(tzinfo=timezone.utc)
-    return requested.timestamp() >= entry.claim.created - CLOCK_SKEW
+        return None
+    return (requested if requested.tzinfo is not None else requested.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _is_free(row: dict[str, Any], entry: Entry) -> bool:
+    """Has no other attempt this task? One that has would report as its own what was sent for another promise."""
+    holder = journal.by_task(row["task_id"])
+    return holder is None or holder.path == entry.path
 
 
 def _adopted_by_label(entry: Entry) -> Entry:
     """The entry with the unfinished task that carries its digest in its label, if there is one."""
-    row = _unfinished_with_digest(entry, _unfinished_rows())
-    if row is None:
-        return entry
-    log.say(f"task {row['task_id']} already does this; taken up", 1)
-    return journal.record(entry, "task", {"task_id": row["task_id"], "code": "found", "time": time.time()})
+    row = next((row for row in _unfinished_with_digest(entry, _unfinished_rows()) if _is_free(row, entry)), None)
+    return entry if row is None else _noted(entry, row["task_id"], "found", _requested(row))
 
 
 def _unfinished_rows() -> list[dict[str, Any]]:
@@ -244,18 +332,19 @@ def _unfinished_rows() -> list[dict[str, Any]]:
     return queries.search(queries.LABELLED, answer) or []
 
 
-def _unfinished_with_digest(entry: Entry, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _unfinished_with_digest(entry: Entry, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     tag = f" gw-{entry.claim.digest[:12]}"
-    return next((row for row in rows if str(row["label"] or "").endswith(tag) and _same_ends(row, entry)), None)
+    return [row for row in rows if str(row["label"] or "").endswith(tag) and _same_ends(row, entry)]
 
 
 def _adopted_from_conflict(entry: Entry, conflict: Conflict) -> Entry:
-    """409 names no task: the unfinished one whose label carries the same digest is ours, whoever submitted it."""
+    """409 names no task. The unfinished one whose label carries the same digest does this very thing: it is shared, whoever has
+    it, since Globus takes no second one (elements of an array that stage in the same input)."""
     rows = _unfinished_rows()
-    row = _unfinished_with_digest(entry, rows)
+    alike = _unfinished_with_digest(entry, rows)
+    row = next((row for row in alike if _is_free(row, entry)), alike[0] if alike else None)
     if row is not None:
-        log.say(f"task {row['task_id']} already does this; taken up", 1)
-        return journal.record(entry, "task", {"task_id": row["task_id"], "code": "Conflict", "time": time.time()})
+        return _noted(entry, row["task_id"], "Conflict", _requested(row))
     candidates = [each for each in rows if _same_ends(each, entry)] or rows
     listed = "\n".join(
         f"{row['source']} -> {row['destination']}  {row['label'] or '(no label)'}  "
@@ -264,8 +353,8 @@ def _adopted_from_conflict(entry: Entry, conflict: Conflict) -> Entry:
     )
     raise TryLater(
         "conflict",
-        "another unfinished task has the same paths, and it is not one of this request",
-        "wait for it, or cancel it (globus task cancel TASK_ID); candidates are listed below",
+        "an unfinished task has the same paths, and it was not submitted by this request",
+        "wait for it (globuswrap wait TASK_ID), then run the same command again; candidates are listed below",
         ran=conflict.ran,
         detail=listed,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from globuswrap import config
 from globuswrap.collections import names
-from globuswrap.errors import Problem
+from globuswrap.errors import Problem, Refused
 from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Absent, Transient
 from globuswrap.system import log
@@ -139,14 +139,20 @@ def documents(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     for first in range(0, len(task_ids), PER_PROCESS):
         part = task_ids[first : first + PER_PROCESS]
         rows = queries.search(queries.ROWS, command.call(*arguments.task_list(part))) or []
-        found.update({row["task_id"]: row for row in rows if isinstance(row, dict) and "task_id" in row})
+        found.update({row["task_id"]: row for row in rows if isinstance(row, dict) and row.get("task_id") in part})
     for task_id in task_ids:
         if task_id not in found:
             try:
                 shown = command.call("task", "show", task_id)
             except Absent:
                 shown = {"task_id": task_id, "status": outcome.ABSENT}
-            found[task_id] = shown if isinstance(shown, dict) else {"task_id": task_id}
+            if not isinstance(shown, dict) or shown.get("task_id") != task_id:
+                raise Refused(
+                    "odd-answer",
+                    f"Globus was asked about task {task_id}, and its answer does not name that task",
+                    f"look at it: globus task show {task_id}",
+                )
+            found[task_id] = shown
     return found
 
 

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import IO, Any
 
 from globuswrap.errors import UsageProblem
+from globuswrap.system import records
 from globuswrap.transfers.request import Item
 
 FORMATS = ("paths", "tab", "shell", "json")
@@ -96,12 +97,12 @@ def read(file: IO[bytes], format: str, null: bool, unsendable: Unsendable) -> It
         raise UsageProblem("bad-option", f"--null does not go with --format {format}", "leave --null out")
     rows = _READERS[format]
     number = 1
-    for records in _records(file, b"\0" if null else b"\n"):
-        texts = _decoded(records, unsendable)
+    for read_records in _records(file, b"\0" if null else b"\n"):
+        texts = _decoded(read_records, unsendable)
         found = rows(texts, number)
         if found.sources:
             yield found
-        number += len(records)
+        number += len(read_records)
 
 
 def rows_of(items: Iterable[str | tuple[str, str] | Item]) -> Iterator[Rows]:
@@ -193,7 +194,7 @@ def _json_line(text: str, number: int) -> tuple[str, str, str] | None:
     if not text.strip():
         return None
     try:
-        found = json.loads(text)
+        found = records.parsed(text)
     except ValueError as error:
         raise _bad_line(number, f"not JSON: {error}", "write one string or object on each line") from None
     if isinstance(found, str):

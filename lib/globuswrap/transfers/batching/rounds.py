@@ -1,9 +1,11 @@
 """Rounds of a batch: which run of it is under way, so that what a killed run has submitted is not submitted again.
 
-A round is `batches/<key>.<number>` in the state directory, with facts beside it as in the journal: `.receipt`, the receipt
-over all its tasks, and `.reported`, a caller has been told. Its tasks are journalled each by itself under the names
-`batch:<batch>:<round>:<piece>`. Run again, an unreported round goes on; a reported one begins a new round, or with `once`
-is repeated as it was recorded. The directory needs of its file system what the journal needs.
+A round is `batches/<key>.<number>` in the state directory, with facts beside it as in the journal: `.answered`, a caller has
+been told all its task ids; `.awaited`, a caller waits for its outcome; `.receipt`, the receipt over all its tasks; and
+`.reported`, a caller has been told the outcome. Its tasks are journalled each by itself under the names
+`batch:<batch>:<round>:<piece>`. As with one request, what was promised decides what a rerun does: a round goes on until it
+is over and its promise is kept; then a new round begins, or with `once` the recorded outcome is repeated. The directory
+needs of its file system what the journal needs.
 """
 
 from __future__ import annotations
@@ -13,17 +15,21 @@ import json
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from globuswrap.errors import UsageProblem
-from globuswrap.system import files, log
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.system import files, log, records, units
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
+from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.wait import Patience
 
 SCHEMA = "globuswrap.batch/1"
+RECEIPT = "globuswrap.batch-receipt/1"
+FACTS = ("answered", "awaited", "receipt", "reported")
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,22 @@ class Round:
     def path(self) -> Path:
         return directory() / f"{self.key}.{self.number}"
 
+    def has(self, fact: str) -> bool:
+        return Path(f"{self.path}.{fact}").exists()
+
+    def note(self, fact: str) -> None:
+        """Add a fact that has nothing to say but that it is so."""
+        if not self.has(fact):
+            files.write_atomic(Path(f"{self.path}.{fact}"), "{}\n")
+
     @property
     def reported(self) -> bool:
-        return Path(f"{self.path}.reported").exists()
+        return self.has("reported")
+
+    @property
+    def kept(self) -> bool:
+        """Do callers have what they were promised: the outcome if one of them waits for it, else the task ids?"""
+        return self.reported or (self.has("answered") and not self.has("awaited"))
 
     @property
     def receipt_path(self) -> Path:
@@ -56,7 +75,7 @@ class Round:
 
     @property
     def receipt(self) -> dict[str, Any] | None:
-        return _load(self.receipt_path)
+        return _load(self.receipt_path, RECEIPT)
 
     def piece_name(self, index: int, kind: str = "") -> str:
         """The `--key` of one of its tasks; `kind` tells a verification from the transfer."""
@@ -79,13 +98,29 @@ def directory() -> Path:
     return files.state_dir() / "batches"
 
 
-def current(key: str, digest: str, size: Size, *, name: str | None, once: bool) -> Round:
-    """The round to work on: the unreported one, with `once` a reported one, else a new one.
+def current(
+    key: str, digest: str, size: Size, *, name: str | None, once: bool, patience: Patience | None = None
+) -> Round:
+    """The round to work on: the last one, unless it is over and its promise kept; then a new one, but with `once` that one.
 
-    UsageProblem if the key stands for another batch that is not over.
+    UsageProblem if the key stands for another batch that is not over, Refused for a round of another version.
     """
+
+    def begun(number: int) -> Round:
+        new = Round(
+            key, number, digest, **vars(size), created=time.time(), host=socket.gethostname(), name=name, once=once
+        )
+        found = _begin(new)
+        if found.digest != digest:
+            raise UsageProblem("key-taken", f"key {name} was just taken by another batch", "use another --key")
+        return found
+
     last = latest(key)
-    if last is not None and not last.reported and _told_elsewhere(last):
+    highest = _highest(key)
+    if highest > (last.number if last is not None else 0):
+        # Its claim is damaged. Claimed again under its number, it has its facts, and its tasks are known by their names.
+        last = begun(highest)
+    if last is not None and not last.reported and _is_settled(last, once, patience):
         note_reported(last)
     if last is not None and last.digest != digest:
         if not (last.reported and not (last.once or once)) and _anything_sent(last):
@@ -95,36 +130,28 @@ def current(key: str, digest: str, size: Size, *, name: str | None, once: bool) 
     elif last is not None and (not last.reported or last.once or once):
         return last
     prune(key)
-    number = last.number + 1 if last is not None else 1
-    new = Round(key, number, digest, **vars(size), created=time.time(), host=socket.gethostname(), name=name, once=once)
-    begun = _begin(new)
-    if begun.digest != digest:
-        raise UsageProblem("key-taken", f"key {name} was just taken by another batch", "use another --key")
-    return begun
+    return begun(last.number + 1 if last is not None else 1)
 
 
 def _begin(new: Round) -> Round:
     """Take this number, or read who has it. Durable before it returns."""
     files.private_directory(directory())
-    temporary = files.write_temporary(directory(), json.dumps(asdict(new), indent=1) + "\n")
-    try:
-        os.link(temporary, new.path)
-    except FileExistsError:
-        if os.stat(temporary).st_nlink != 2:
-            return latest(new.key) or new
-    finally:
-        os.unlink(temporary)
-    files.sync_directory(directory())
-    return new
+    if records.write_once(new.path, json.dumps(asdict(new), indent=1) + "\n"):
+        return new
+    return latest(new.key) or new
 
 
 def latest(key: str) -> Round | None:
-    """The highest round of a key; a damaged one is set aside."""
+    """The highest round of a key; a damaged one is set aside. Raises Refused for one of another version."""
     while numbers := _numbers(key):
         path = directory() / f"{key}.{max(numbers)}"
         try:
-            return Round(**(_load(path) or {}))
-        except TypeError as error:
+            document = records.load(path)
+            if document is None:
+                continue
+            records.of_schema(document, SCHEMA, path)
+            return records.built(Round, document, path)
+        except records.Damaged as error:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(path, f"{path}.damaged")
             log.say(f"batch {path.name} is damaged ({error}); set aside as {path}.damaged", 0)
@@ -141,7 +168,7 @@ def note_receipt(round_: Round, receipt: dict[str, Any]) -> None:
 
 def note_reported(round_: Round) -> None:
     """A caller has been told. The round first, then its tasks: killed in between, nothing is begun anew by mistake."""
-    files.write_atomic(Path(f"{round_.path}.reported"), "{}\n")
+    round_.note("reported")
     for kind in ("", "verify-"):
         for index in range(1, round_.pieces + 1):
             entry = round_.entry(index, kind)
@@ -154,12 +181,13 @@ def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
     limit = time.time() - older_than
     for number in sorted(_numbers(key))[:-1]:
         path = directory() / f"{key}.{number}"
-        document = _load(path) or {}
-        if document.get("once") or not Path(f"{path}.reported").exists() or document.get("created", limit) >= limit:
-            continue
-        for each in (path, Path(f"{path}.receipt"), Path(f"{path}.reported")):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(each)
+        with contextlib.suppress(records.Damaged, Refused):
+            old = records.built(Round, records.load(path) or {}, path)
+            if old.once or not old.reported or old.created >= limit:
+                continue
+            for each in (path, *(Path(f"{path}.{fact}") for fact in FACTS)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(each)
 
 
 def _anything_sent(round_: Round) -> bool:
@@ -167,24 +195,51 @@ def _anything_sent(round_: Round) -> bool:
     return any(entry is not None and (entry.task_id or not entry.refused) for entry in entries)
 
 
-def _told_elsewhere(round_: Round) -> bool:
-    """Has every task of the round been waited for by itself, and been reported?"""
-    entries = (round_.entry(index) for index in range(1, round_.pieces + 1))
-    return all(entry is not None and entry.finished and entry.reported for entry in entries)
+def _is_settled(round_: Round, once: bool, patience: Patience | None) -> bool:
+    """Is the round over for its callers: each task waited for by itself, and reported; or what they were promised kept, and
+    each task ended? That is asked of Globus. With `once` its outcome is to be repeated, so it is reported first."""
+    entries = [round_.entry(index) for index in range(1, round_.pieces + 1)]
+    known = [entry for entry in entries if entry is not None]
+    if len(known) < len(entries) or not all(entry.finished or entry.task_id for entry in known):
+        return False
+    if all(entry.finished and entry.reported for entry in known):
+        return True
+    if not round_.kept or round_.once or once:
+        return False
+    running = [entry for entry in known if not entry.finished]
+    looked = waiting.wait(running, replace(patience or Patience(), timeout=0.0)) if running else {}
+    if not all(found.terminal for found in looked.values()):
+        return False
+    states = sorted({looked[entry.task_id].name if entry.task_id in looked else entry.state for entry in known})
+    when = units.human_duration(max(0.0, time.time() - round_.created))
+    tasks = units.counted(len(known), "task")
+    log.say(f"The last run of this batch, {when} ago, has ended ({tasks}: {', '.join(states)}). A new one begins.")
+    return True
+
+
+def _highest(key: str) -> int:
+    """The highest number that a round of the key has had, damaged ones included; 0 if there is none."""
+    numbers = [name.split(".")[1] for name in _names(key)]
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def _numbers(key: str) -> list[int]:
-    try:
-        names = os.listdir(directory())
-    except FileNotFoundError:
-        return []
-    numbers = [name[len(key) + 1 :] for name in names if name.startswith(f"{key}.")]
+    numbers = [name[len(key) + 1 :] for name in _names(key)]
     return [int(number) for number in numbers if number.isdigit()]
 
 
-def _load(path: Path) -> dict[str, Any] | None:
+def _names(key: str) -> list[str]:
     try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return [name for name in os.listdir(directory()) if name.startswith(f"{key}.")]
+    except FileNotFoundError:
+        return []
+
+
+def _load(path: Path, schema: str) -> dict[str, Any] | None:
+    try:
+        found = records.load(path)
+        if found is not None:
+            records.of_schema(found, schema, path)
+        return found
+    except records.Damaged:
         return None
-    return found if isinstance(found, dict) else None

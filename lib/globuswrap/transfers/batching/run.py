@@ -30,7 +30,6 @@ from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Intent, Policy, Submitted
 from globuswrap.transfers.wait import Patience, Watcher
 
-RECEIPT = "globuswrap.batch-receipt/1"
 CHUNK = 100_000
 #: Globus works on 3 transfers of a user at a time; two more keep it busy between two looks.
 IN_FLIGHT = 5
@@ -108,12 +107,15 @@ def _head(request: Request) -> bytes:
     return json.dumps(requests.content(request), sort_keys=True).encode("ascii") + b"\n"
 
 
-def begin(loads: Sequence[Load], policy: Policy, chunk: int) -> Round:
+def begin(loads: Sequence[Load], policy: Policy, chunk: int, patience: Patience | None = None) -> Round:
     """The round of this batch that is to be worked on; see `rounds.current`."""
     digest = digest_of(loads)
     key = rounds.key_of(digest, policy.name, policy.chain)
     size = rounds.Size(sum(load.spool.count for load in loads), count_of(loads, chunk), chunk)
-    return rounds.current(key, digest, size, name=policy.name, once=policy.once)
+    begun = rounds.current(key, digest, size, name=policy.name, once=policy.once, patience=patience)
+    if policy.awaited and not begun.reported:
+        begun.note("awaited")
+    return begun
 
 
 def count_of(loads: Sequence[Load], chunk: int) -> int:
@@ -262,6 +264,8 @@ def settle(
         outcomes.update({task_id: found for task_id, found in looked.items() if found.terminal or sent.unsent or kept})
     key = sent.round.name or sent.round.key
     result = BatchResult(key, tuple(each.task_id for each in sent.submitted), sent.round.items, None, new)
+    if not patience.hold and not sent.unsent:
+        sent.round.note("answered")
     if len(outcomes) < len(sent.parts):
         return result
     total = over_all(sent, outcomes)
@@ -338,7 +342,7 @@ def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, note
 
     times = [str(each["completed"]) for each in receipts if each.get("completed")]
     return {
-        "schema": RECEIPT,
+        "schema": rounds.RECEIPT,
         "outcome": total.name,
         "cause": total.cause,
         "exit_code": total.exit_code,
