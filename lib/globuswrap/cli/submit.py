@@ -74,6 +74,7 @@ def submit(
     from globuswrap.staging import record
     from globuswrap.staging import submit as submitting
     from globuswrap.staging.submission import Wishes, plan_of
+    from globuswrap.transfers import request as requests
 
     if resume is not None:
         if job_script is not None:
@@ -85,8 +86,7 @@ def submit(
         return _told(submitting.Submitted(*chains.resume(known)))
     if job_script is None:
         raise UsageProblem("bad-usage", "no job script was given", "globuswrap submit JOB_SCRIPT")
-    if key is not None and not key.strip():
-        raise UsageProblem("bad-key", "--key is empty", "name the submission: --key NAME")
+    requests.checked_name(key)
     if once and key is None:
         raise UsageProblem("once-needs-key", "--once needs --key", "name the submission: --key NAME --once")
     wishes = Wishes(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)

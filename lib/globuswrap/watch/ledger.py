@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from globuswrap.errors import Refused, UsageProblem
+from globuswrap.errors import UsageProblem
 from globuswrap.system import files, log, process, records
 from globuswrap.system.process import Started
 
@@ -366,20 +366,13 @@ class Ledger:
 
 
 def _load(path: Path) -> dict[str, Any] | None:
+    """A document of the ledger; None if it is not there, or damaged. Refused if another version of globuswrap wrote it."""
     try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        document = records.load(path)
+        if document is not None and "schema" in document:
+            records.of_schema(document, SCHEMA, path)
+    except records.Damaged:
         return None
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict):
-        return None
-    if isinstance(document.get("schema"), str) and document["schema"] != SCHEMA:
-        raise Refused(
-            "unknown-record",
-            f"{path} was written by another version of globuswrap ({document['schema']})",
-            "use the newest globuswrap that you run anywhere with this state directory; nothing was changed or run",
-        )
     return document
 
 
