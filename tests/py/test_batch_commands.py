@@ -266,7 +266,7 @@ def test_one_bad_task_is_the_exit_code_of_all(sandbox: Sandbox, tmp_path: Path) 
     line = ("batch", "archive:/", "scratch:/", a_list(tmp_path, "a", "b", "c"), "--chunk", "1", *QUICK)
     envelope = run_json(sandbox, *line, "--receipt", str(receipt), expect=1)
     assert envelope["error"]["name"] == "task-failed"
-    assert envelope["error"]["cause"].startswith("1 of 3 tasks: NO_SPACE_LEFT")
+    assert re.match(r"1 of 3 tasks: archive:/[abc]: NO_SPACE_LEFT", envelope["error"]["cause"])
     document = json.loads(receipt.read_text())
     assert sorted(task["outcome"] for task in document["tasks"]) == ["failed", "succeeded", "succeeded"]
     assert (document["outcome"], document["exit_code"], document["files_transferred"]) == ("failed", 1, 2)
