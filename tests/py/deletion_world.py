@@ -165,7 +165,8 @@ class World:
         match args[:2]:
             case ("ls", _):
                 return {"DATA": self._listing(args[-1])}
-            case ("stat", address):
+            case ("stat", "--"):
+                address = args[-1]
                 storage, path = self.place(*address.split(":", 1))
                 return {"type": "dir"} if path in self.directories[storage] else {"code": "NotFound"}
             case ("mkdir", address):

@@ -37,5 +37,14 @@ def test_strict_holds_for_the_batch_that_a_command_without_wait_reports(sandbox:
     (sandbox.collection("archive").path / "bad").touch()
     sandbox.control.fault(kind="file", files="*bad", code="PERMISSION_DENIED")
     (tmp_path / "list").write_text("bad\n")
-    line = ("batch", "archive:/", "scratch:/", str(tmp_path / "list"), "--skip-source-errors", "--strict")
+    line = (
+        "batch",
+        "archive:/",
+        "scratch:/",
+        str(tmp_path / "list"),
+        "--skip-source-errors",
+        "--strict",
+        "--then",
+        "true",
+    )
     assert [run(sandbox, *line).returncode for _ in range(2)] == [0, 6]

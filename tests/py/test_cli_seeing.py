@@ -59,7 +59,7 @@ def test_bookmarks_are_shown_as_addresses_and_become_names(sandbox: Sandbox) -> 
             "endpoint_id": collection.id,
             "path": "/runs/",
         }
-        sandbox.control.put("bookmark", str(number), {**document, "pinned": False})
+        sandbox.control.put("bookmark", str(number), {"bookmark": {**document, "pinned": False}})
     assert "archive:/runs/" in run(sandbox, "collection", "bookmarks").stdout
     sandbox.config_file.write_text("")
     assert f"{archive.id}:/runs/" in run(sandbox, "collection", "bookmarks").stdout

@@ -38,7 +38,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     profile = f'[sync.beam]\nsource = "archive:/"\ndestination = "scratch:/s/"\nlocal-root = "{top}"\n'
     found.config_file.write_text(found.config_file.read_text() + profile)
     bookmark = {"DATA_TYPE": "bookmark", "id": "1", "name": HOSTILE, "path": "/", "pinned": False}
-    found.control.put("bookmark", "1", {**bookmark, "endpoint_id": found.collection("archive").id})
+    found.control.put("bookmark", "1", {"bookmark": {**bookmark, "endpoint_id": found.collection("archive").id}})
     yield found
     found.stop()
 
@@ -72,7 +72,7 @@ SERVER_SPEAKS = {
     "collection search": ("collection", "search", "archive"),
     "submit": ("submit", "{home}/job.sh", "--scheduler", "local"),
     "search": ("search", "query", UUID, "x"),
-    "flow": ("flow", "logs", UUID),
+    "flow": ("flow", "wait", UUID),
     "doctor": ("doctor", "{home}/job.sh", "--scheduler", "local", "--no-probe"),
 }
 

@@ -17,6 +17,7 @@ import pytest
 
 from command_line import on_terminal, run, run_json
 from globuswrap.cli.sandbox import Sandbox, write_config
+from globuswrap.transfers import journal
 
 pytestmark = pytest.mark.slow  # a dozen globus processes each, some twice
 
@@ -222,7 +223,7 @@ def forgotten_submission(site: Site) -> None:
     claim = {
         "key": key, "attempt": 1, "submission_id": str(uuid.uuid4()), "digest": "0" * 64, "label": "x gw-0",
         "kind": "transfer", "source": str(uuid.uuid4()), "destination": str(uuid.uuid4()), "items": 1, "examples": [],
-        "created": time.time() - 8 * 86400, "host": "elsewhere",
+        "created": time.time() - 8 * 86400, "host": "elsewhere", "schema": journal.SCHEMA,
     }  # fmt: skip
     site.note(f"journal/cd/{key}.1", json.dumps(claim))
 

@@ -15,9 +15,10 @@ import pytest
 import support
 from command_line import run
 from globuswrap.cli.sandbox import Sandbox
-from globuswrap.doctor import examine, finding, jobs, login, machine, places, together
+from globuswrap.doctor import examine, finding, jobs, login, machine, places
 from globuswrap.doctor.login import Session
 from globuswrap.errors import LOGIN, NO_GLOBUS, REFUSED, USAGE, Problem
+from globuswrap.system import together
 from slurm.node import SlurmNode, missing_programs
 
 # --- pure -------------------------------------------------------------------------------------------------------------

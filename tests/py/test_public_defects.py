@@ -16,7 +16,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     ),
     "cli-sync.sh: mirrored deletion is hard-wired on": (
         "bats/cli-sync.bats::deletion is off, and with --mirror only if the check file is there",
-        "py/test_sync_run.py::test_without_delete_gone_files_stay_and_are_remembered",
+        "py/test_sync_deletion.py::test_without_delete_gone_files_stay_and_are_remembered",
     ),
     "cli-sync.sh: no lock": (
         "py/test_system_locks.py::test_of_many_takers_one_wins",
@@ -104,7 +104,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
         "py/test_batch_lists.py::test_records_that_end_in_nul_hold_every_name",
     ),
     "a sync started in the middle of a copy mirrors the hole": (
-        "py/test_sync_run.py::test_nothing_is_deleted_without_the_check_file",
+        "py/test_sync_deletion.py::test_a_missing_check_file_fails_run_and_check_without_delete_too",
     ),
     "the collection path is not the POSIX path": (
         "py/test_transfers_commands.py::test_local_paths_are_addresses_where_they_are_mounted",

@@ -44,7 +44,7 @@ class Place:
         return chains.create(plan, content)
 
     def states(self) -> dict[str, str]:
-        return {job_id: job["job_state"] for job_id, job in self.cluster.jobs().items()}
+        return {job_id: job["job_state"] for job_id, job in self.cluster.known().items()}
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def place(
     new_sandbox: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded_globus: str
 ) -> Place:
     """The surroundings of a login node, in this very process."""
-    box, cluster = new_sandbox(), PbsCluster(tmp_path / "server")
+    box, cluster = new_sandbox(), PbsCluster(tmp_path)
     for name, value in {**box.env, **cluster.env}.items():
         if value is None:
             monkeypatch.delenv(name, raising=False)

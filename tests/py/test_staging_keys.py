@@ -79,7 +79,7 @@ class Desk:
 @pytest.fixture(params=[pytest.param("slurm", marks=pytest.mark.slurm), "pbs"])
 def cluster(request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     if request.param == "pbs":
-        yield PbsCluster(tmp_path / "server")
+        yield PbsCluster(tmp_path)
         return
     for name in ("slurmctld", "slurmd", "munged", "sbatch"):
         support.require_tool(name)

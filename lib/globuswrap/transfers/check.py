@@ -8,7 +8,6 @@ from globuswrap.collections import names
 from globuswrap.collections.address import Address
 from globuswrap.collections.kinds import Kinds, parent_of
 from globuswrap.errors import LoginNeeded, NoGlobus, Problem, Refused, UsageProblem
-from globuswrap.globus import faults
 from globuswrap.system import log
 from globuswrap.transfers.request import Item, Request
 
@@ -31,7 +30,7 @@ def sources(request: Request) -> None:
         except (LoginNeeded, NoGlobus):
             raise
         except Problem as refused:
-            if str(faults.body_of(refused.detail).get("code") or "").endswith("PermissionDenied"):
+            if refused.code.endswith("PermissionDenied"):
                 raise Refused(
                     "permission-denied",
                     f"{address.shown}: {refused.cause}; nothing was submitted",
