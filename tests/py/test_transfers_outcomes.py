@@ -114,7 +114,7 @@ def test_each_outcome_has_its_code_and_message(sandbox: Sandbox, case: Case) -> 
     if case.afterwards is None:
         envelope = run_json(sandbox, *line, "--wait", *patience, expect=case.code)
     else:
-        first = run_json(sandbox, *line)
+        first = run_json(sandbox, *line, "--then", "true")  # so that the outcome is promised
         case.afterwards(sandbox, first["data"]["task_id"])
         envelope = run_json(sandbox, *line, "--wait", *patience, expect=case.code)
     data, error = envelope["data"], envelope["error"]

@@ -200,19 +200,6 @@ def rewrite(path: Path, **changed: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
 
-def test_a_damaged_claim_does_not_take_the_task_that_another_key_has(sandbox: Sandbox) -> None:
-    put(sandbox, "a")
-    line = (*TREE, "--retry-for", "0s")
-    unanswered(sandbox, (*line, "--key", "two"))
-    (claim,) = claims(sandbox)
-    claim.write_bytes(b"{")
-    sandbox.control.progress("held")
-    first = run_json(sandbox, *TREE, "--key", "one")["data"]
-    assert run_json(sandbox, *line, "--key", "two", expect=75)["error"]["name"] == "conflict"
-    let_tasks_end(sandbox)
-    assert run_json(sandbox, *line, "--key", "two", "--wait")["data"]["task_id"] != first["task_id"]
-
-
 # damaged records, and records of another version
 
 

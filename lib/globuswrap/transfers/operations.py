@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -140,9 +141,11 @@ def perform(
     looked: dict[str, Outcome] = {}
 
     def look(entry: Entry) -> Entry:
-        looked.update(waiting.wait([entry], replace(patience, timeout=0.0)))
+        # Only a look: a task that this run has to give up on is adopted, and ends with its outcome.
+        seen = waiting.wait([entry], replace(patience, timeout=0.0, keep=True, fault_grace=math.inf))
         found = journal.read(entry.path) or entry
         if found.finished:
+            looked.update(seen)
             log.say(
                 f"Task {found.task_id} of the same request, submitted {ago(found.submitted)}, has ended: {found.state}. "
                 "A new one begins."

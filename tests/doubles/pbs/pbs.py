@@ -509,7 +509,10 @@ def qalter(words: list[str]) -> int:
             job = pbs.find(job_id)
             for text in options.get("W", []):
                 job["depend"] = dependencies(text.removeprefix("depend="), pbs) if text != "depend=" else []
+            for text in options.get("a", []):
+                job["begin"] = begin_time(text)
             pbs.judge(job)
+            pbs.schedule()
     return 0
 
 
