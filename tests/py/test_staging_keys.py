@@ -68,8 +68,7 @@ class Desk:
 
     def compute_jobs(self) -> list[str]:
         """The ids of all jobs of the user's script that are queued."""
-        ids = [line.split()[0] for line in self.cluster.queue() if line.split()[-1].startswith("job.sh")]
-        return ids
+        return [line.split()[0] for line in self.cluster.queue() if " job.sh" in line]
 
     def clear(self) -> None:
         for line in self.cluster.queue():

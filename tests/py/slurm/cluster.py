@@ -113,7 +113,8 @@ class PbsCluster:
         return self.jobs("-x") if self.history else self.jobs()
 
     def queue(self) -> list[str]:
-        return [f"{job_id} {job['Job_Name']} {job['job_state']}" for job_id, job in self.jobs().items()]
+        """`id state name` of everything that waits or runs."""
+        return [f"{job_id} {job['job_state']} {job['Job_Name']}" for job_id, job in self.jobs().items()]
 
     def ending(self, job_id: str) -> str:
         """`F 0` once the job is over, else an empty text; without history `F ?`: nobody knows."""
