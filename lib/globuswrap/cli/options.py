@@ -135,7 +135,7 @@ class WaitOptions:
         int | None, typer.Option("--max-faults", help="Cancel when there were more faults than this.")
     ] = None
     permanent: Annotated[
-        str | None, typer.Option("--permanent", help="Fault codes that do not mend themselves (comma list).")
+        str | None, typer.Option("--permanent", help="Error codes to treat as permanent (comma-separated).")
     ] = None
     keep: Annotated[bool, typer.Option("--keep", help="Do not cancel the task of a permanent fault.")] = False
     retry_for: Annotated[
