@@ -286,6 +286,28 @@ def test_one_storage_under_two_names_keeps_its_only_copy(new_sandbox: Callable[.
     assert names_in(place / "run") == ["1", "it's 2"] and not probes(box)
 
 
+def test_what_a_live_chain_uses_under_another_name_stays(
+    new_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chain reads `twin:/run/`, which is `archive:/run/` on another server of the same file system."""
+    box = unmounted(new_sandbox(collections=("archive", "share", "twin")))
+    place, twin = box.collection("archive").path, box.collection("twin").path
+    twin.rmdir()
+    twin.symlink_to(place)
+    box.control.advance_clock(3600)
+    source(box)
+    deliver(box, "--receipt-files")
+    monkeypatch.setenv("XDG_STATE_HOME", str(box.env["XDG_STATE_HOME"]))
+    ended = box.base / "ended"
+    uses.hold("chain c1", ended, [(box.collection("twin").id, "/run")])
+    done = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert set(kept(done).values()) == {"is in use by chain c1, which has not ended"}
+    assert names_in(place / "run") == ["1", "it's 2"] and not probes(box)
+    ended.touch()
+    run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert names_in(place / "run") == [] and not probes(box)
+
+
 @pytest.mark.parametrize("mounted", [True, False])
 def test_a_directory_link_inside_one_collection_is_no_second_copy(box: Sandbox, mounted: bool) -> None:
     place = source((mounted and box) or unmounted(box))

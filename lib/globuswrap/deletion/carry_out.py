@@ -9,12 +9,12 @@ from __future__ import annotations
 import posixpath
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from globuswrap.collections.address import Address, checked_path, normalised
-from globuswrap.deletion import announcements, judge
+from globuswrap.deletion import announcements, judge, uses
 from globuswrap.deletion.announcements import Announcement
 from globuswrap.deletion.evidence import Evidence, View
 from globuswrap.deletion.judge import Place, Plan, Verdict, inside
@@ -199,7 +199,7 @@ def begin(collection: str, wanted: Sequence[Verdict], again: Again, sending: Sen
         try:
             conflicts = announcements.conflicts(mine, lambda copy, doomed: probes.same(doomed, copy) is not False)
             if not conflicts:
-                verdicts.update({each.path: each for each in again(list(left))})
+                verdicts.update(_unused(collection, again(list(left)), sending, probes))
                 if {path: each.copy for path, each in verdicts.items() if each.delete} == left:
                     return Begun(verdicts, submitting.submit(request, _policy(mine, sending)), mine)
         except Problem as problem:
@@ -231,6 +231,16 @@ def _apart(collection: str, found: Verdict, probes: Probes) -> Verdict:
     if same is None:
         return Verdict(found.path, f"cannot tell whether the other copy is on the same storage: {where}")
     return Verdict(found.path, f"the other copy is the same file by another name: {where}") if same else found
+
+
+def _unused(
+    collection: str, found: Iterable[Verdict], sending: Sending, probes: Probes
+) -> Iterator[tuple[str, Verdict]]:
+    """The verdicts by path; files that a live chain uses on another collection, where they have another name, are kept."""
+    live = uses.live(exclude_owner=sending.chain)
+    for each in found:
+        use = probes.used((collection, each.path), live) if each.delete else None
+        yield each.path, each if use is None else Verdict(each.path, judge.in_use(use))
 
 
 def request_of(mine: Announcement, sending: Sending) -> requests.Request:

@@ -189,8 +189,12 @@ def delivered(here: Place, seen: Seen, writes: Iterable[Write], uses: Iterable[U
 
 def used(here: Place, uses: Iterable[Use]) -> str:
     """Who still uses it; empty if nobody does."""
-    owner = next((use.owner for use in uses if use.collection == here[0] and use.covers(here[1])), None)
-    return f"is in use by {owner}, which has not ended" if owner is not None else ""
+    use = next((use for use in uses if use.collection == here[0] and use.covers(here[1])), None)
+    return in_use(use) if use is not None else ""
+
+
+def in_use(use: Use) -> str:
+    return f"is in use by {use.owner}, which has not ended"
 
 
 def voided(here: Place, proof: Proof, writes: Iterable[Write]) -> str:

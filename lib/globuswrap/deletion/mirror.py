@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from globuswrap.deletion import announcements, uses
 from globuswrap.deletion.announcements import Announcement
-from globuswrap.deletion.judge import Lister, Seen
+from globuswrap.deletion.judge import Lister, Seen, used
+from globuswrap.deletion.storage import Probes, probing
 from globuswrap.errors import Refused
 
 #: What the owners of uses are called that are syncs: a mirror of a mirror deletes in turn.
@@ -60,21 +61,23 @@ def examine(
     mine: Announcement | None,
     progress: Callable[[], None] = lambda: None,
 ) -> Examined:
-    """Look at files of a collection that a sync sent there. `mine` announces their deletion; None for a rehearsal.
+    """Look at files of a collection that a sync sent there. `mine` announces their deletion; None for a rehearsal, which makes
+    no probes.
 
     A directory that cannot be listed keeps its files; login and a Globus that cannot be reached raise.
     """
     found = Examined()
-    relied = {path for each in announcements.conflicts(mine) for path in each.paths} if mine is not None else set()
-    used = [each for each in uses.live(collection) if not each.owner.startswith(SYNC)]
+    live = [each for each in uses.live() if not each.owner.startswith(SYNC)]
     by_directory: dict[str, list[str]] = {}
-    for path in sent:
-        if path in relied:
-            found.relied_on.append(path)
-        elif any(each.covers(path) for each in used):
-            found.used.append(path)
-        else:
-            by_directory.setdefault(posixpath.dirname(path), []).append(path)
+    with probing() as probes:
+        relied = _relied_on(mine, probes)
+        for path in sent:
+            if path in relied:
+                found.relied_on.append(path)
+            elif used((collection, path), live) or (mine is not None and probes.used((collection, path), live)):
+                found.used.append(path)
+            else:
+                by_directory.setdefault(posixpath.dirname(path), []).append(path)
     for directory, paths in by_directory.items():
         progress()
         try:
@@ -92,3 +95,11 @@ def examine(
             else:
                 found.deleted.append(path)
     return found
+
+
+def _relied_on(mine: Announcement | None, probes: Probes) -> set[str]:
+    """My paths that are the copy that another deletion relies on, by whatever name."""
+    if mine is None:
+        return set()
+    conflicts = announcements.conflicts(mine, lambda copy, doomed: probes.same(doomed, copy) is not False)
+    return {path for each in conflicts for path in each.paths}

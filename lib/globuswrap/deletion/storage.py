@@ -11,12 +11,13 @@ import contextlib
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from globuswrap.collections import mounts
 from globuswrap.collections.address import Address
 from globuswrap.deletion.judge import Place
+from globuswrap.deletion.uses import Use
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.globus import verbs
 from globuswrap.system import log
@@ -50,6 +51,21 @@ class Probes:
         if (here, there) not in self.answers:
             self.answers[here, there] = self._probe(here, there)
         return self.answers[here, there]
+
+    def used(self, doomed: Place, uses: Iterable[Use]) -> Use | None:
+        """Which use on another collection covers this file under another name of its storage, or may; None if none does.
+
+        Two names of one storage are taken to end alike: for `/a/proj/in/x`, another collection's `in` is looked at, and no
+        directory that is called otherwise.
+        """
+        parts = doomed[1].split("/")
+        for use in uses:
+            top = posixpath.basename(use.path).casefold()
+            for number, part in enumerate(parts):
+                there = (use.collection, posixpath.join(use.path, *parts[number + 1 :]))
+                if use.collection != doomed[0] and part.casefold() == top and self.same(doomed, there) is not False:
+                    return use
+        return None
 
     def _probe(self, here: Place, there: Place) -> bool | None:
         log.doing(f"checking whether {here[1]} is the same storage as {there[1]}")
