@@ -36,10 +36,9 @@ venv: $(ready) ## make .venv, with everything that development needs
 # What the system has to have. First of all, before anything is made, installed or run; root gets it installed.
 checks := python shellcheck shfmt
 tests := bats slurmctld munged cron csh ip zsh tclsh lua
-.PHONY: need-python need-check need-fast need-test
+.PHONY: need-python need-check need-test
 need-python: ; @tools/need python
 need-check: ; @tools/need $(checks)
-need-fast: ; @tools/need python bats
 need-test: ; @tools/need $(checks) $(tests)
 # In the order in which they are written, also under `make -j`.
 .NOTPARALLEL:
@@ -48,18 +47,24 @@ need-test: ; @tools/need $(checks) $(tests)
 demo: need-python $(ready) ## run the main job against a local Globus: stage in, compute, stage out (VERBOSE=1 shows each command)
 	@bash recipes/demo/run.sh $(if $(VERBOSE),--verbose) $(DEMO_FLAGS)
 
+# What a contributor runs after a change, and the rest. `main` marks what is slow and nevertheless among the first.
+quick := (main or not (slow or slurm or versions)) and not (pbs or chaos)
+rest := (slow or slurm or versions) and not (main or pbs or chaos)
 .PHONY: test
-test: need-test check ## everything: check, pytest, bats
+test: need-test check ## what has to pass after a change, in minutes: check, pytest and bats, with a real Slurm and the demo
+	@tests/run.sh --filter-tags '!slow,!slurm' -- -m '$(quick)'
+
+.PHONY: test-rest
+test-rest: need-test $(ready) ## what `make test` leaves out: versions of globus-cli, faults, scenarios of schedulers, installation
 	@tests/versions.sh --make
-	@tests/run.sh -- -m 'not chaos and not pbs'
+	@tests/run.sh --filter-tags slow --filter-tags slurm -- -m '$(rest)'
+
+.PHONY: test-all
+test-all: test test-rest ## all of it, but for `make chaos` and `make test-pbs`
 
 .PHONY: chaos
 chaos: $(ready) ## the long runs: thousands of requests killed at random (an hour or more)
 	@$(bin)/python -m pytest -m chaos --timeout 0 -s
-
-.PHONY: test-fast
-test-fast: need-fast $(ready) ## pytest and bats without Slurm, chaos and what is slow
-	@tests/run.sh --filter-tags '!slow,!slurm,!chaos' -- -m 'not slow and not slurm and not chaos and not pbs and not versions'
 
 .PHONY: test-pbs
 test-pbs: $(ready) ## the scenarios of chains on every variant of PBS: two releases, with job history and without

@@ -23,12 +23,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-#: Of the tests of one file that start a sandbox, so many belong to `make test-fast`: the first ones, where the main path is.
+#: Of the tests of one file that start a sandbox, so many belong to `make test`: the first ones, where the main path is.
 #: Each takes seconds of a processor, for the server and for every `globus` that is started.
 QUICK_OF_EACH_FILE = 2
 
 
-#: Of PBS, the variant that `make test` runs of a scenario, by its mode; the others in `make test-pbs`.
+#: Of PBS, the variant that `make test-rest` runs of a scenario, by its mode; the others in `make test-pbs`.
 PBS_VARIANTS = {"jobs": "head-off", "login": "23-off", "inline": "23-on", None: "head-on"}
 
 

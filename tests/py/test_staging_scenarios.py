@@ -3,7 +3,7 @@
 Each scenario asserts the job's state and exit code, the bytes at the destination, the number of tasks at Globus, and that
 nothing is left queued.
 
-PBS is the double in four variants: two releases, with job history and without. `make test` runs one variant of each scenario,
+PBS is the double in four variants: two releases, with job history and without. `make test-rest` runs one variant of each,
 `make test-pbs` all. With GLOBUSWRAP_TEST_PBS=RELEASE-HISTORY (`head-off`) it is a real OpenPBS instead (cluster.py), and with
 GLOBUSWRAP_TEST_PBS_TABLE=FILE what came out is added to that file, a line for each scenario. The lines that the real ones gave
 are in slurm/pbs-table.txt, and the double must give the same.
@@ -276,6 +276,7 @@ def compare_with_table(scenario: str, outcome: str) -> None:
     assert outcome == known.get(scenario, outcome), scenario
 
 
+@pytest.mark.main
 @pytest.mark.parametrize("mode", MODES)
 def test_success(new_site: Callable[..., Site], mode: str) -> None:
     site = new_site(mode)
@@ -809,7 +810,7 @@ def test_server_down(new_site: Callable[..., Site], mode: str, when: str) -> Non
 
 
 def kills() -> list[Any]:
-    """Every qsub and qdel of a chain that succeeds, before and after; `make test` has the orphaned witness and stage job."""
+    """Every qsub and qdel of a chain that succeeds, before and after; `make test-rest` has the orphaned witness and stage job."""
     found = []
     for mode, calls in {"jobs": 5, "login": 3}.items():
         places = [("submits", call) for call in range(1, calls + 1)] + [("deletes", 1)]

@@ -1,6 +1,6 @@
 """The main paths with every supported globus-cli, each in an environment of its own (tests/versions.sh makes them).
 
-`make test` runs the oldest and the newest, `make test-versions` all.
+`make test-rest` runs the oldest and the newest, `make test-versions` all.
 """
 
 from __future__ import annotations
