@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import support
 from command_line import on_terminal, run, run_json
 from globuswrap.cli import output
 from globuswrap.cli.sandbox import Sandbox
@@ -219,10 +220,15 @@ def test_watch_goes_on_until_nothing_is_under_way(new_sandbox: Callable[..., San
     sandbox = new_sandbox(progress="held")
     (sandbox.collection("archive").path / "a").write_text("x")
     task = run(sandbox, "transfer", "archive:/a", "results:/a").stdout.strip()
-    sandbox.control.progress("timed:4")
-    done = run(sandbox, "status", "--watch", "--every", "1s")
-    assert done.returncode == 0
-    states = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(task)]
+    environment = {name: value for name, value in {**os.environ, **sandbox.env}.items() if value is not None}
+    watching = [str(support.LAUNCHER), "status", "--watch", "--every", "1s"]
+    with subprocess.Popen(watching, env=environment, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        lines = [next(line for line in watch.stdout if line.startswith(task))]
+        sandbox.control.progress("at-once")
+        lines += [line for line in watch.stdout if line.startswith(task)]
+    assert watch.returncode == 0
+    states = [line.split()[1] for line in lines]
     assert states[0] == "ACTIVE"
     assert states[-1] == "SUCCEEDED"
     assert len(states) == len(set(states))  # only what changed
