@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.errors import UsageProblem
-from globuswrap.system import files, units
+from globuswrap.system import files, toml, units
 
 #: Nice statuses of an ACTIVE task that do not mend themselves (Transfer API documentation, "nice_status").
 PERMANENT_FAULTS = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH", "QUOTA_EXCEEDED", "INVALID_PATH_NAME")
@@ -147,15 +146,10 @@ def use(path: str) -> None:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     files.refuse_if_others_write(path)
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-        return document
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return toml.parsed(path.read_bytes())
+    except ValueError as error:
         raise UsageProblem("bad-config", f"{path}: {error}", "mend the file; it is TOML") from None
     except OSError as error:
         raise UsageProblem("bad-config", f"{path}: {error.strerror}", "make the file readable") from None

@@ -15,7 +15,7 @@ import pytest
 import support
 from command_line import run
 from globuswrap.cli.sandbox import Sandbox
-from globuswrap.doctor import examine, finding, jobs, login, machine, places
+from globuswrap.doctor import examine, finding, jobs, login, places
 from globuswrap.doctor.login import Session
 from globuswrap.errors import LOGIN, NO_GLOBUS, REFUSED, USAGE, Problem
 from globuswrap.system import together
@@ -95,14 +95,6 @@ def test_pause_rules_that_leave_transfers_alone_are_no_matter() -> None:
     }
     assert {each.name for each in places.judged("a", {"gcp_paused": True}, [])} == {"collection-paused"}
     assert {each.name for each in places.judged("a", {"non_functional": True}, [])} == {"collection-broken"}
-
-
-def test_the_file_system_of_a_path_is_that_of_the_longest_mount(tmp_path: Path) -> None:
-    table = tmp_path / "mounts"
-    table.write_text("/dev/a / ext4 rw 0 0\nserver:/x /home nfs4 rw 0 0\ntmpfs /home/my\\040tmp tmpfs rw 0 0\n")
-    kinds = [machine.file_system(path, str(table)) for path in ("/usr", "/home/me", "/home/my tmp/x", "/homely")]
-    assert kinds == ["ext4", "nfs4", "tmpfs", "ext4"]
-    assert machine.file_system("/", str(tmp_path / "nosuch")) == ""
 
 
 def test_questions_side_by_side_are_answered_in_their_order() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from globuswrap.system import locks
+from globuswrap.system import locks, machine
 from globuswrap.system.locks import LeaseLost, LeaseTaken, take
 
 
@@ -52,12 +52,12 @@ def test_a_pid_used_again_is_not_the_holder(tmp_path: Path) -> None:
 
 def test_a_zombie_is_dead(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    held_by(tmp_path / "lease", pid=child.pid, started=locks._started(child.pid))
+    held_by(tmp_path / "lease", pid=child.pid, started=machine.started(child.pid))
     with pytest.raises(LeaseTaken):
         take(tmp_path / "lease")
     child.send_signal(signal.SIGKILL)
     end = time.monotonic() + 10
-    while locks._started(child.pid) and time.monotonic() < end:
+    while machine.started(child.pid) and time.monotonic() < end:
         time.sleep(0.01)
     take(tmp_path / "lease").release()
     child.communicate()

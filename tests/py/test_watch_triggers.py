@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import support
+from globuswrap.system import machine
 from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import sight, template
 from globuswrap.watch.ledger import Ledger, Trigger
@@ -671,7 +672,7 @@ MOUNTS = r"""
     ],
 )
 def test_the_file_system_is_that_of_the_longest_mount(path: str, kind: str) -> None:
-    assert sight.file_system(path, MOUNTS) == kind
+    assert machine.file_system(path, MOUNTS) == kind
     assert bool(sight.REMOTE.fullmatch(kind)) == (kind in ("lustre", "nfs4"))
 
 

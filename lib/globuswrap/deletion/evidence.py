@@ -10,7 +10,6 @@ import posixpath
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from globuswrap.collections import mounts
@@ -20,7 +19,7 @@ from globuswrap.deletion.judge import Changed, Copy, Lister, Place, Proof, Seen,
 from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import verbs
-from globuswrap.system import log
+from globuswrap.system import log, units
 from globuswrap.transfers import journal
 
 CHECKSUM = 3
@@ -207,13 +206,10 @@ def _trees(receipt: Mapping[str, Any], task: _Task) -> list[Tree]:
 
 
 def _seconds(text: object) -> float | None:
-    if not isinstance(text, str):
-        return None
     try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return units.instant(text).timestamp()
     except ValueError:
         return None
-    return (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()
 
 
 @dataclass

@@ -20,8 +20,8 @@ from globuswrap.staging.chain import by_name
 from globuswrap.staging.plan import Plan
 from globuswrap.staging.schedulers import base, slurm
 from globuswrap.staging.schedulers.base import StageJob
-from globuswrap.staging.submission import chosen_scheduler, launcher
-from globuswrap.system import files, units
+from globuswrap.staging.submission import chosen_scheduler
+from globuswrap.system import files, machine, units
 from globuswrap.system.process import Completed
 
 #: What stage-out may take after the job: the session has to last that much longer.
@@ -192,7 +192,7 @@ def probe(name: str, partition: str | None, wait: float, say: Say) -> Iterator[F
 
 def _script(answer: Path) -> str:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in scripts.environment(os.environ).items()]
-    line = shlex.join([*launcher(), "doctor", "--in-node", str(answer)])
+    line = shlex.join([*machine.own_command(), "doctor", "--in-node", str(answer)])
     return "\n".join(["#!/bin/bash", "umask 077", *exports, f"exec {line} </dev/null", ""])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from globuswrap import config
 from globuswrap.doctor.finding import Finding, failure, of_problem, ok, warning
 from globuswrap.errors import REFUSED, USAGE, Problem
-from globuswrap.system import files, log, units
+from globuswrap.system import files, log, machine, units
 
 #: A file server's clock that differs by less is no matter: files settle for longer than that.
 _SKEW = 5.0
@@ -62,7 +62,7 @@ def _state() -> Iterator[Finding]:
         mode = stat.S_IMODE(found.st_mode)
         why = "others can read the paths and names of what you move"
         yield warning("state-readable", f"{directory} is open to others ({mode:04o})", why, f"chmod 700 {quoted}")
-    kind = file_system(str(directory))
+    kind = machine.file_system(str(directory))
     if kind in _VOLATILE and not os.environ.get("GLOBUS_SANDBOX_URL"):
         why = "a restart loses the journal, and with it what was submitted"
         yield warning("state-volatile", f"{directory} is in memory ({kind})", why, "set XDG_STATE_HOME to a disk")
@@ -92,25 +92,6 @@ def _written(directory: Path) -> float:
         for path in (linked, temporary):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
-
-
-def file_system(path: str, mounts: str = "/proc/mounts") -> str:
-    """The type of the file system that holds a path (`nfs4`, `lustre`, ...); empty where that cannot be known."""
-    try:
-        table = Path(mounts).read_text("utf-8", "surrogateescape")
-    except OSError:
-        return ""
-    real = os.path.realpath(path)
-    best, kind = "", ""
-    for line in table.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        place = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-        inside = real == place or real.startswith(place.rstrip("/") + "/")
-        if inside and len(place) >= len(best):
-            best, kind = place, fields[2]
-    return kind
 
 
 def _tokens() -> Iterator[Finding]:

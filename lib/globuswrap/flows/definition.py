@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from globuswrap.errors import UsageProblem
-from globuswrap.system import records
+from globuswrap.system import records, toml
 
 #: Keys of flow.toml that name people -> options of `globus flows create`, and fields of a flow.
 PEOPLE = {
@@ -61,15 +60,11 @@ def read(directory: Path) -> Described:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        return dict(tomllib.loads(path.read_text("utf-8")))
+        return toml.parsed(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageProblem("bad-flow", f"{path}: {error}", "mend the file; it is TOML") from None
 
 

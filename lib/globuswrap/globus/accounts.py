@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from functools import cache
 from pathlib import Path
 
 from globuswrap import config
 from globuswrap.errors import UsageProblem
+from globuswrap.system import toml
 
 ID, SECRET = "GLOBUS_CLI_CLIENT_ID", "GLOBUS_CLI_CLIENT_SECRET"
 
@@ -48,10 +48,6 @@ def environment() -> dict[str, str]:
 @cache
 def _read(path: str) -> tuple[tuple[str, str], ...]:
     """Id and secret of a credentials file. UsageProblem if others can read it, or it does not hold both."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
         with Path(path).open("rb") as file:
             status = os.fstat(file.fileno())
@@ -61,12 +57,12 @@ def _read(path: str) -> tuple[tuple[str, str], ...]:
                 )
             if status.st_mode & 0o077:
                 raise UsageProblem("bad-credentials", f"{path} can be read by others", f"chmod 600 {path}")
-            document = tomllib.load(file)
+            document = toml.parsed(file.read())
     except OSError as error:
         raise UsageProblem(
             "bad-credentials", f"{path}: {error.strerror}", "mend credentials-file, or unset it"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except ValueError:
         # What is in the line that is wrong may be the secret.
         raise UsageProblem(
             "bad-credentials", f"{path}: no TOML", 'write client-id = "..." and client-secret = "..."'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,6 +14,7 @@ from globuswrap.errors import UsageProblem
 from globuswrap.sharing import rules
 from globuswrap.sharing.actions import Role
 from globuswrap.sharing.rules import Expiry, Wanted
+from globuswrap.system import toml
 
 _RULE = {"path", "who", "permissions", "expires"}
 _ROLE = {"who", "role"}
@@ -31,15 +31,11 @@ class Policy:
 
 def read(path: Path, *, provision: bool = False) -> Policy:
     """A policy file, its names resolved. UsageProblem says where it is wrong."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = toml.parsed(path.read_bytes())
     except OSError as error:
         raise UsageProblem("no-policy", f"{path}: {error.strerror}", "name a policy file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageProblem("bad-policy", f"{path}: {error}", "mend the file; it is TOML") from None
     return parse(document, str(path), provision=provision)
 

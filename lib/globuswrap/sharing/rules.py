@@ -99,13 +99,8 @@ def existing(row: Mapping[str, Any]) -> Existing:
         Who(str(row["principal_type"]), str(row.get("principal") or "").lower()),
         str(row["path"]),
         str(row["permissions"]),
-        _instant(str(ends)) if ends else None,
+        units.instant(ends) if ends else None,
     )
-
-
-def _instant(text: str) -> datetime:
-    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
 
 
 def described(who: Who, path: str, permissions: str, ends: datetime | None) -> str:

@@ -6,7 +6,6 @@ import getpass
 import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from globuswrap.staging import directives, moves, record, scripts
 from globuswrap.staging import plan as plans
 from globuswrap.staging.plan import INLINE, JOBS, STAGINGS, Plan, Staging
 from globuswrap.staging.schedulers import pbs, slurm
-from globuswrap.system import log, process, units
+from globuswrap.system import log, machine, process, units
 
 SCHEDULERS = ("auto", "slurm", "pbs", "local")
 
@@ -70,7 +69,7 @@ def plan_of(script: Path, wishes: Wishes, arguments: Sequence[str], environ: Map
         created=time.time(),
         steps=plans.steps_of(parsed),
         arguments=checked_arguments(scheduler, arguments),
-        launcher=launcher(),
+        launcher=machine.own_command(),
         environment=scripts.environment(environ),
         held_by_user=scheduler != "local" and held(text, arguments),
     )
@@ -191,14 +190,6 @@ def check_header(scheduler: str, text: str, name: str) -> None:
                 f"{directives.printable(name)}:{number}:{column}: {found[1]} does not work with a chain",
                 f"remove it from line {number}; nothing was submitted",
             )
-
-
-def launcher() -> tuple[str, ...]:
-    """The command that starts this globuswrap on any node that sees its files."""
-    import globuswrap
-
-    here = Path(globuswrap.__file__).resolve().parents[2] / "bin" / "globuswrap"
-    return (str(here),) if os.access(here, os.X_OK) else (sys.executable, "-m", "globuswrap")
 
 
 def _no_secret_needed(scheduler: str, staging: Staging, environ: Mapping[str, str]) -> None:

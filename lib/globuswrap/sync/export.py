@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from globuswrap.collections.address import normalised
@@ -16,7 +14,7 @@ from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.globus import command, queries
 from globuswrap.sync import schedule as schedules
 from globuswrap.sync.profile import Profile
-from globuswrap.system import process, units
+from globuswrap.system import machine, process, units
 from globuswrap.transfers.options import SYNC_LEVELS, Common, declared
 
 #: What a timer and a profile are compared by.
@@ -52,18 +50,6 @@ def export(profile: Profile, form: str) -> Exported:
     return {"cron": _cron, "systemd": _systemd, "timer": _timer}[form](profile)
 
 
-def own_command() -> tuple[str, ...]:
-    """How to start this globuswrap from anywhere: as it was called, else the launcher of the checkout, else by Python."""
-    called = Path(sys.argv[0])
-    if called.name == "globuswrap" and called.is_absolute() and os.access(called, os.X_OK):
-        return (str(called),)
-    launcher = Path(__file__).resolve().parents[3] / "bin" / "globuswrap"
-    if os.access(launcher, os.X_OK):
-        return (str(launcher),)
-    found = process.find_program("globuswrap")
-    return (found,) if found else (sys.executable, "-m", "globuswrap")
-
-
 def carried() -> tuple[dict[str, str], tuple[str, ...]]:
     """The variables that a job without this environment needs, and what cannot be carried along."""
     variables = {name: os.environ[name] for name in _CARRIED if os.environ.get(name)}
@@ -93,7 +79,7 @@ def _cron(profile: Profile) -> Exported:
     fields = schedules.cron_fields(schedules.parse(profile.schedule), _spread(profile))
     variables, remarks = carried()
     words = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items())]
-    words += [shlex.quote(word) for word in (*own_command(), "sync", "run", profile.name)]
+    words += [shlex.quote(word) for word in (*machine.own_command(), "sync", "run", profile.name)]
     line = " ".join(words).replace("%", "\\%")  # cron turns a plain % into a new line
     text = f"# globuswrap sync {profile.name}: silent when all is well; cron mails what it prints\n{' '.join(fields)} {line}\n"
     return Exported(text, (*remarks, "add it with: crontab -e"))
@@ -104,7 +90,7 @@ def _systemd(profile: Profile) -> Exported:
     variables, remarks = carried()
     name = f"globuswrap-sync-{profile.name}"
     environment = [f"Environment={_systemd_quoted(f'{key}={value}')}" for key, value in variables.items()]
-    start = " ".join(_systemd_quoted(word) for word in (*own_command(), "sync", "run", profile.name))
+    start = " ".join(_systemd_quoted(word) for word in (*machine.own_command(), "sync", "run", profile.name))
     service = [
         f"# ~/.config/systemd/user/{name}.service",
         "[Unit]",

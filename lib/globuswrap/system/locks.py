@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 
 from globuswrap.errors import TryLater
-from globuswrap.system import files, process, records
+from globuswrap.system import files, machine, process, records
 
 TIME_TO_LIVE = 900.0
 
@@ -67,31 +67,16 @@ class Holder:
 
 def this_process(ttl: float) -> Holder:
     pid = os.getpid()
-    return Holder(uuid.uuid4().hex, socket.gethostname(), pid, _started(pid), boot(), _pid_space(), time.time(), ttl)
-
-
-def boot() -> str:
-    """An id of this start of this machine; without one (not Linux) the host name stands for it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return socket.gethostname()
-
-
-def _pid_space() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When a process started; empty if that cannot be known, or it is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
+    return Holder(
+        uuid.uuid4().hex,
+        socket.gethostname(),
+        pid,
+        machine.started(pid),
+        machine.boot(),
+        machine.pid_space(),
+        time.time(),
+        ttl,
+    )
 
 
 class Lease:
@@ -185,9 +170,14 @@ def _read(path: Path) -> Holder | None:
 
 def _dead(path: Path, holder: Holder | None, fresh: str) -> bool:
     """Whether the holder is known to be dead. `fresh` is a file just written beside it: its time is the file system's now."""
-    if holder is not None and holder.boot == boot() and holder.space == _pid_space():
-        return _started(holder.pid) != holder.started if holder.started else not process.exists(holder.pid)
-    if holder is not None and holder.host == socket.gethostname() and holder.space == _pid_space() and holder.started:
+    if holder is not None and holder.boot == machine.boot() and holder.space == machine.pid_space():
+        return machine.started(holder.pid) != holder.started if holder.started else not process.exists(holder.pid)
+    if (
+        holder is not None
+        and holder.host == socket.gethostname()
+        and holder.space == machine.pid_space()
+        and holder.started
+    ):
         return True  # the same host under another boot id: it was started again
     ttl = holder.ttl if holder is not None else TIME_TO_LIVE
     try:

@@ -78,6 +78,12 @@ def moment(text: str, now: datetime | None = None) -> datetime:
     return found if found.tzinfo is not None else local
 
 
+def instant(text: object) -> datetime:
+    """A time in a document of Globus, ISO 8601: UTC where it names no zone. ValueError if it is none."""
+    found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+
+
 def utc_text(when: datetime) -> str:
     """As the CLI sends a deadline: UTC, `YYYY-MM-DD HH:MM:SS` (the service reads a time without zone as UTC)."""
     return when.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

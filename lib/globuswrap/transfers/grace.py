@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from globuswrap.system import files, locks
+from globuswrap.system import files, machine
 from globuswrap.transfers.journal import Entry
 
 
@@ -42,7 +42,7 @@ class Mark:
         known = self._read()
         if known["reason"] != reason:
             known = {**_NOTHING, "reason": reason, "since": {}, "stopping": known["stopping"]}
-        here, now = locks.boot(), _now()
+        here, now = machine.boot(), _now()
         since = min(known["since"].get(here, now), now)
         seconds = max(known["seconds"], now - since)
         known["since"][here] = now - seconds

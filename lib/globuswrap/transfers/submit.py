@@ -13,7 +13,7 @@ from globuswrap import errors
 from globuswrap.errors import Problem, Refused, TryLater, UsageProblem
 from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Conflict
-from globuswrap.system import log
+from globuswrap.system import log, units
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.journal import Entry
@@ -306,13 +306,10 @@ CLOCK_SKEW = 600.0
 
 def _requested(row: dict[str, Any]) -> float | None:
     """When a task was submitted, by the clock of Globus (epoch seconds)."""
-    from datetime import datetime, timezone
-
     try:
-        requested = datetime.fromisoformat(str(row["requested"]).replace("Z", "+00:00"))
+        return units.instant(row["requested"]).timestamp()
     except ValueError:
         return None
-    return (requested if requested.tzinfo is not None else requested.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _is_free(row: dict[str, Any], entry: Entry) -> bool:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.errors import UsageProblem
-from globuswrap.system import files, log, process, records
+from globuswrap.system import files, log, machine, process, records
 from globuswrap.system.process import Started
 
 SCHEMA = "globuswrap.watch/1"
@@ -105,7 +105,7 @@ class Ledger:
 
     def __init__(self, root: Path) -> None:
         self.root = files.private_directory(root)
-        self.where = f"{_boot()}:{socket.gethostname()}"
+        self.where = f"{machine.boot()}:{socket.gethostname()}"
 
     def path(self, key: str, suffix: str) -> Path:
         return self.root / key[:2] / f"{key}.{suffix}"
@@ -194,7 +194,7 @@ class Ledger:
             return Attempt("failed", code, ended)
         except (OSError, ValueError):
             pass
-        if running or (here and _session_alive(pid)):
+        if running or (here and pid.isdigit() and machine.session_alive(int(pid))):
             return Attempt("running")
         with contextlib.suppress(FileNotFoundError):
             return Attempt("lost", ended=self.path(key, f"{number}.lost").stat().st_mtime, host=host)
@@ -255,7 +255,7 @@ class Ledger:
     def take(self, key: str, number: int) -> bool:
         """Take an attempt without running anything, as WRAPPER does to run it; False if someone else has it, or the trigger is
         settled. Whoever has it may conclude from the state of the file; else the command of another watcher may have moved it."""
-        claim, mine = self.path(key, f"{number}.run"), f"{os.getpid()}:{_start_of(os.getpid())}:{self.where}"
+        claim, mine = self.path(key, f"{number}.run"), f"{os.getpid()}:{machine.started(os.getpid()) or 0}:{self.where}"
         try:
             os.symlink(mine, claim)
         except FileExistsError:
@@ -376,38 +376,7 @@ def _load(path: Path) -> dict[str, Any] | None:
     return document
 
 
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
 def _alive(pid: str, start: str) -> bool:
-    """Is this very process alive? Its start time tells it from a later one with its number; a zombie has ended."""
-    rest = _stat(pid)
-    return bool(rest) and rest[0] not in "ZX" and start in ("0", rest[19])
-
-
-def _start_of(pid: int) -> str:
-    rest = _stat(str(pid))
-    return rest[19] if rest else "0"
-
-
-def _stat(pid: str) -> list[str]:
-    """What the kernel says of a process, from its state on; nothing if there is none."""
-    try:
-        return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(") ")[2].split()
-    except (OSError, ValueError):
-        return []
-
-
-def _session_alive(leader: str) -> bool:
-    """Does anything of this session still run? The shell of an attempt leads its own: killed alone, its command goes on."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                rest = Path(entry.path, "stat").read_text().rpartition(") ")[2].split()
-                if rest[3] == leader and rest[0] not in "ZX":
-                    return True
-    return False
+    """Is this very process alive?"""
+    now = machine.started(int(pid)) if pid.isdigit() else ""
+    return bool(now) and start in ("0", now)

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from globuswrap.errors import UsageProblem
+from globuswrap.system import machine
 
 #: Of a change on another host, these tell nothing to this one: they are looked at in intervals.
 REMOTE = re.compile(
@@ -129,30 +130,9 @@ def counts(top: str, wanted: Wanted, path: str) -> bool:
     return wanted.name(below)
 
 
-def file_system(path: str, mounts: str | None = None) -> str:
-    """The type of the file system that holds a path: of the longest mount point in /proc/self/mountinfo; "" if unknown."""
-    if mounts is None:
-        try:
-            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-                mounts = file.read()
-        except OSError:
-            return ""
-    real = os.path.realpath(path)
-    best, kind = "", ""
-    for line in mounts.splitlines():
-        left, separator, right = line.partition(" - ")
-        fields = left.split(" ")
-        if not separator or len(fields) < 5:
-            continue
-        point = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), fields[4])
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-            best, kind = point, right.split(" ")[0]
-    return kind
-
-
 def remote(path: str) -> bool:
     """Is it on a file system that other hosts write to? Unknown counts as one."""
-    kind = file_system(path)
+    kind = machine.file_system(path)
     return not kind or REMOTE.fullmatch(kind) is not None
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 
 from globuswrap.errors import UsageProblem
+from globuswrap.system import machine
 
 FIELDS = ("path", "name", "stem", "dir", "time", "key")
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -40,5 +40,5 @@ def filled(words: Sequence[str], path: str, time: str, key: str) -> tuple[str, .
     }
     argv = tuple(_FIELD.sub(lambda match: values[match[1]], word) for word in words)
     if argv[0] == "globuswrap":  # also where it is not on PATH: cron and services have a short one
-        return (sys.executable, "-m", "globuswrap", *argv[1:])
+        return (*machine.own_command(), *argv[1:])
     return argv
