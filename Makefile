@@ -66,6 +66,10 @@ test-all: test test-rest ## all of it, but for `make chaos` and `make test-pbs`
 chaos: $(ready) ## the long runs: thousands of requests killed at random (an hour or more)
 	@$(bin)/python -m pytest -m chaos --timeout 0 -s
 
+.PHONY: mutants
+mutants: $(ready) ## break each guard once, and see that a test fails (NAMES='judge-* wait-*' for some)
+	@$(bin)/python tests/mutants/run.py -j "$${JOBS:-$$(getconf _NPROCESSORS_ONLN)}" $(NAMES)
+
 .PHONY: test-pbs
 test-pbs: $(ready) ## the scenarios of chains on every variant of PBS: two releases, with job history and without
 	@$(bin)/python -m pytest -n "$${JOBS:-4}" -m 'not slurm and (pbs or not chaos)' tests/py/test_staging_scenarios.py

@@ -14,6 +14,7 @@ import pytest
 from globuswrap.deletion import announcements
 from globuswrap.deletion.announcements import Announcement, Place, announce, conflicts, withdraw
 from globuswrap.errors import TryLater, UsageProblem
+from globuswrap.globus import command
 from globuswrap.system import records
 from globuswrap.transfers import journal, outcome
 from globuswrap.transfers import submit as submitting
@@ -99,6 +100,17 @@ def test_a_deletion_that_timed_out_counts_until_its_task_has_ended(status: dict[
         assert [(each.racing, each.task_id) for each in conflicts(two)] == [(False, "task")]
     status["task"] = "SUCCEEDED"
     assert conflicts(two) == [] and len(announcements.announced()) == 1
+
+
+def test_a_deletion_counts_while_globus_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(deletion(A, B))
+    two = deletion(B, A)
+
+    def call(*args: str, **rest: Any) -> Any:
+        raise TryLater("unreachable", "no answer", "")
+
+    monkeypatch.setattr(command, "call", call)
+    assert [each.task_id for each in conflicts(two)] == ["task"]
 
 
 def test_a_receipt_of_a_task_that_was_given_up_on_is_not_its_end(status: dict[str, str]) -> None:

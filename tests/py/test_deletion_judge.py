@@ -6,8 +6,9 @@ import os
 import posixpath
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ import support
 from globuswrap.collections.address import Address
 from globuswrap.deletion import carry_out, evidence, judge
 from globuswrap.deletion.evidence import Evidence, View
-from globuswrap.deletion.judge import Copy, Plan, Proof, Seen, Verdict, Write
+from globuswrap.deletion.judge import Copy, Place, Plan, Proof, Seen, Verdict, Write
 from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
+from globuswrap.transfers import journal
 
 HERE, THERE = "here", "there"
 OLD, REQUESTED, WRITTEN, COMPLETED, LATER = 1_000_000.0, 2_000_000.0, 2_000_010.0, 2_000_020.0, 3_000_000.0
@@ -278,6 +280,14 @@ def test_a_checksum_sync_that_left_something_out_proves_no_directory(tmp_path: P
     assert not found.deleted and found.silent == 1
 
 
+def test_a_failed_task_proves_nothing_of_what_it_lists(tmp_path: Path) -> None:
+    pair = pair_with(tmp_path, "1")
+    pair.transfer([("/top/1", "/top/1")], "listed", preserved=False, ended="succeeded")
+    assert pair.plan(HERE).deleted
+    pair.receipts[0]["outcome"] = "failed"
+    assert not pair.plan(HERE).deleted
+
+
 def test_only_what_was_delivered_long_enough_ago(tmp_path: Path) -> None:
     pair = pair_with(tmp_path, "1")
     pair.transfer([("/top/1", "/top/1")], "listed", preserved=False, ended="succeeded")
@@ -373,6 +383,70 @@ def test_a_directory_above_that_became_a_link_leads_to_other_files(tmp_path: Pat
     assert [each.reason for each in found.verdicts] == ["is reached through a symbolic link made since task task-0"]
 
 
+def test_of_a_chain_of_proofs_no_link_goes_with_the_next(tmp_path: Path) -> None:
+    """1 goes because of its copy elsewhere; 2 is proven by 1 alone, which is then no more."""
+    pair = pair_with(tmp_path, "1", "2")
+    pair.place(HERE, "/top/2").write_bytes(pair.place(HERE, "/top/1").read_bytes())
+    os.utime(pair.place(HERE, "/top/2"), (WRITTEN, WRITTEN))
+    pair.transfer([("/top/1", "/top/1")], "listed", preserved=False, ended="succeeded")
+    inner = {"task_id": "inner", "destination": HERE, "requested": iso(OLD + 10), "completed": iso(COMPLETED)}
+    pair.receipts.append({**pair.receipts[0], **inner, "files_list": [{"source": "/top/1", "destination": "/top/2"}]})
+    pair.receipts[0].update(requested=iso(LATER), completed=iso(LATER))
+    found = carry_out.plan(pair.known(HERE), ["/top"], View(pair.lister, lambda *_: None))
+    assert [each.path for each in found.deleted] == ["/top/1"]
+    assert [each.reason for each in found.kept] == ["its other copy is deleted in this run"]
+
+
+def test_a_later_transfer_that_failed_may_have_written_what_it_does_not_list(tmp_path: Path) -> None:
+    pair = pair_with(tmp_path, "1", "2")
+    pair.transfer([("/top/1", "/top/1"), ("/top/2", "/top/2")], "listed", preserved=False, ended="succeeded")
+    pair.receipts.append({**pair.receipts[0], "task_id": "failed", "outcome": "failed", "completed": iso(LATER)})
+    pair.receipts[1]["files_list"] = [{"source": "/top/1", "destination": "/top/1"}]
+    assert [each.reason for each in pair.plan(HERE).verdicts] == [
+        "the other copy may have been overwritten by task failed since task task-0"
+    ] * 2
+
+
+@pytest.mark.parametrize(("items", "kept"), [(1, 0), (2, 1)])
+def test_a_transfer_under_way_may_write_wherever_it_is_not_known_not_to(tmp_path: Path, items: int, kept: int) -> None:
+    """Its journal entry shows the first of its items; what the others are it does not say."""
+    pair = pair_with(tmp_path, "1")
+    pair.transfer([("/top/1", "/top/1")], "listed", preserved=False, ended="succeeded")
+    claim = journal.new_claim(
+        key="ab" * 20,
+        attempt=1,
+        submission_id=str(uuid.uuid4()),
+        digest="d" * 64,
+        label="another",
+        kind="transfer",
+        source=HERE,
+        destination=THERE,
+        items=items,
+        examples=(("/elsewhere", "/elsewhere"),),
+    )
+    assert len(pair.plan(HERE).deleted) == 1
+    journal.claim(claim)
+    assert len(pair.plan(HERE).kept) == kept
+    journal.claim(replace(claim, key="cd" * 20, items=1, examples=(("/elsewhere", "/top"),)))
+    assert "overwritten by task another" in pair.plan(HERE).kept[0].reason
+
+
+def test_what_a_listing_does_not_say_is_no_proof() -> None:
+    """Without its time, a file counts as just written, and a link as just made."""
+    assert evidence.entry({"type": "file", "size": 1}).modified == float("inf")
+    assert evidence.entry({"type": "dir", "link_target": "/x", "size": 1}).link_modified == float("inf")
+
+
+def test_what_the_source_has_in_another_spelling_is_not_left_over(tmp_path: Path) -> None:
+    pair = pair_with(tmp_path, "A", "B")
+    pair.transfer([("/top/A", "/top/A"), ("/top/B", "/top/B")], "listed", preserved=False, ended="succeeded")
+    pair.place(HERE, "/top/A").rename(pair.place(HERE, "/top/a"))
+    pair.place(HERE, "/top/B").unlink()
+    view = View(pair.lister, lambda *_: None)
+    found = carry_out.leftovers(pair.known(THERE), Address(HERE, "/top/"), "/top", view)
+    assert [(each.path, each.reason) for each in found] == [("/top/B", "")]
+
+
 # the rules, one by one
 
 PROOF = Proof("t1", "/x/1", "there", "/y/1", REQUESTED, COMPLETED, REQUESTED, False)
@@ -409,6 +483,28 @@ def test_copies_that_are_as_they_were_prove_each_other() -> None:
 )
 def test_what_is_not_as_it_was_proves_nothing(mine: Copy, other: Copy, reason: str) -> None:
     assert reason in judge.against(PROOF, mine, other)
+
+
+def test_with_preserved_times_a_copy_of_another_time_proves_nothing() -> None:
+    older = Copy(Seen("file", 1, OLD - 1))
+    assert judge.against(PROOF, GOOD, older) == ""
+    assert "another time" in judge.against(replace(PROOF, same_time=True), GOOD, older)
+
+
+def test_a_verdict_asks_every_rule() -> None:
+    def reason(
+        seen: Seen = GOOD.seen, *, other: Copy = GOOD, writes: Sequence[Write] = (), using: Sequence[Use] = ()
+    ) -> str:
+        def look(place: Place, proof: Proof) -> Copy:
+            return other if place == proof.copy else Copy(seen)
+
+        return judge.verdict(("here", "/x/1"), seen, [PROOF], writes, using, look).reason
+
+    assert reason() == ""
+    assert "symbolic link" in reason(Seen("link", 1, OLD))
+    assert "in use by chain c1" in reason(using=[Use("chain c1", "here", "/x")])
+    assert "overwritten by task t2" in reason(writes=[Write("t2", "there", LATER, LATER, frozenset({"/y/1"}))])
+    assert "is gone" in reason(other=Copy(None))
 
 
 @pytest.mark.parametrize(

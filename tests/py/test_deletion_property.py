@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
 
 import deletion_world
+import support
 from deletion_world import NAMES, OLD, TOP, World, world_of
-from globuswrap.deletion import announcements, storage
-from globuswrap.errors import Interrupted, Refused, TryLater, UsageProblem
+from globuswrap.deletion import announcements, carry_out, evidence, storage
+from globuswrap.deletion.carry_out import Sending
+from globuswrap.errors import Interrupted, Problem, Refused, TryLater, UsageProblem
 from globuswrap.globus import command
 
 PAIRS = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "twin"), ("twin", "b"), ("b", "twin")]
@@ -91,6 +95,110 @@ def test_a_deletion_of_the_same_storage_by_another_name_is_in_the_way(tmp_path: 
             deletion_world.cleanup("b", timeout=0.0)
 
 
+def test_a_deletion_that_may_be_of_the_same_storage_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, and no probe can be made beside what the other deletes: whether it is the proof is not known."""
+    with world_of(0, tmp_path) as world:
+        world.storage["A"]["/p/d/1"] = ("content 1", OLD)
+        world.deliver("a", "b", name="1")
+        announcements.announce("twin", {"/d/1": ("c", "/d/1")})
+        call = command.call
+
+        def refusing(*args: str, **rest: object) -> object:
+            if args[0] == "mkdir" and args[1].startswith("twin:"):
+                raise Refused("denied", "", "")
+            return call(*args, **rest)
+
+        monkeypatch.setattr(command, "call", refusing)
+        assert [each.later for each in deletion_world.cleanup("b").kept] == [True]
+
+
+def test_what_is_deleted_is_named_and_has_to_be_deleted_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has become a directory is not deleted with all that is in it, and a task that is not known about cannot run
+    for ever after."""
+    with world_of(0, tmp_path) as world:
+        world.storage["A"]["/p/d/1"] = ("content 1", OLD)
+        world.deliver("a", "b", name="1")
+        sent: list[tuple[str, ...]] = []
+        call = command.call
+
+        def noting(*args: str, **rest: object) -> object:
+            sent.append(args)
+            return call(*args, **rest)
+
+        monkeypatch.setattr(command, "call", noting)
+        with pytest.raises(TryLater, match="still running"):
+            deletion_world.cleanup("b", timeout=0.0)
+        (deletion,) = [args for args in sent if args[0] == "delete" and args[-1] == "b:/d/1"]
+        assert "--recursive" not in deletion and "-r" not in deletion
+        (task,) = [task for task in world.tasks.values() if task["paths"] == ["/d/1"]]
+        assert task["deadline"] <= world.now + announcements.LASTS + 1
+
+
+def test_a_copy_that_went_between_plan_and_deletion_is_seen_to_be_gone(tmp_path: Path) -> None:
+    with world_of(0, tmp_path) as world:
+        world.storage["A"]["/p/d/1"] = ("content 1", OLD)
+        world.deliver("a", "b", name="1")
+
+        def known() -> evidence.Evidence:
+            return evidence.gather("a", None)
+
+        found = carry_out.plan(known(), [TOP["a"]], evidence.View())
+        assert [each.path for each in found.deleted] == ["/p/d/1"]
+        del world.storage["B"]["/d/1"]
+        carry_out.carry_out(found, lambda paths: carry_out.judged(known(), paths, evidence.View()), Sending("cleanup"))
+        assert ["is gone" in each.reason for each in found.kept] == [True] and world.contents() == {"content 1"}
+        assert not any(task["paths"] == ["/p/d/1"] for task in world.tasks.values())
+
+
+def test_a_deletion_counts_until_its_task_has_ended(tmp_path: Path) -> None:
+    """Of the first, nobody waits any more: its announcement stays, or the second would delete the other copy."""
+    with world_of(0, tmp_path) as world:
+        world.storage["A"]["/p/d/1"] = ("content 1", OLD)
+        world.deliver("a", "b", name="1")
+        with pytest.raises(TryLater, match="still running"):
+            deletion_world.cleanup("a", timeout=0.0)
+        assert [each.later for each in deletion_world.cleanup("b", timeout=0.0).kept] == [True]
+        for task_id in list(world.tasks):
+            world.carry_out(task_id)
+        assert world.defects == [] and world.contents() == {"content 1"}
+        assert ["is gone" in each.reason for each in deletion_world.cleanup("b").kept] == [True]
+
+
+def test_on_another_device_a_probe_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that is mounted twice has two device numbers, and over NFS and FUSE other inodes."""
+    asked: list[str] = []
+
+    def call(*args: str, **rest: object) -> object:
+        asked.append(args[0])
+        return {"type": "dir"}
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if os.stat(other).st_dev == tmp_path.stat().st_dev:
+            support.cannot("/dev/shm is not a file system of its own here")
+        one, two = str(uuid.UUID(int=2)), str(uuid.UUID(int=3))
+        settings = tmp_path / "config.toml"
+        settings.write_text(
+            f'[collections.one]\nid = "{one}"\nmounted = {{"{tmp_path}" = "/"}}\n'
+            f'[collections.two]\nid = "{two}"\nmounted = {{"{other}" = "/"}}\n'
+        )
+        settings.chmod(0o600)
+        monkeypatch.setenv("GLOBUSWRAP_CONFIG", str(settings))
+        monkeypatch.setattr(command, "call", call)
+        for directory in (tmp_path, Path(other)):
+            (directory / "1").write_text("1")
+        probes = storage.Probes()
+        assert probes.same((one, "/1"), (one, "/./1")) is True and asked == []
+        assert probes.same((one, "/1"), (two, "/1")) is True and asked == ["mkdir", "stat"]
+
+
+def test_names_that_differ_by_case_in_one_directory_may_be_one_file() -> None:
+    probes = storage.Probes()
+    here = ("a", "/d/x")
+    assert [probes.same(here, ("a", f"/d/{name}")) for name in ("x", "X", "y")] == [True, None, False]
+
+
 @pytest.mark.parametrize("ends", [UsageProblem("x", "", ""), Interrupted(15)])
 def test_a_probe_is_removed_also_when_the_run_fails_or_is_interrupted(tmp_path: Path, ends: BaseException) -> None:
     with world_of(0, tmp_path) as world:
@@ -104,14 +212,17 @@ def test_a_probe_is_removed_also_when_the_run_fails_or_is_interrupted(tmp_path: 
         assert world.directories["A"] == set()
 
 
-def test_where_no_probe_can_be_made_nothing_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("problem", [Refused("denied", "", ""), TryLater("no-answer", "", "")])
+def test_where_no_probe_can_be_made_nothing_is_told_apart(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A probe that was never made is found nowhere: not a sign of two storages, for no pair of directories."""
     with world_of(0, tmp_path):
         call = command.call
 
         def refusing(*args: str, **rest: object) -> object:
             if args[0] == "mkdir":
-                raise Refused("denied", "", "")
+                raise problem
             return call(*args)
 
         monkeypatch.setattr(command, "call", refusing)

@@ -38,6 +38,13 @@ def test_an_owner_that_was_removed_uses_nothing(tmp_path: Path) -> None:
     assert uses.live() == []
 
 
+def test_whether_an_owner_has_ended_is_not_guessed(tmp_path: Path) -> None:
+    uses.hold("chain c1", tmp_path / "loop" / "ended", [("here", "/x")])
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="loop"):
+        uses.live("here")
+
+
 def test_a_use_covers_everything_below_and_nothing_beside() -> None:
     use = Use("chain c1", "here", "/in/x")
     assert [use.covers(path) for path in ("/in/x", "/in/x/1/2", "/in/xy", "/in")] == [True, True, False, False]

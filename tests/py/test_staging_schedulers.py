@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 
 from globuswrap.errors import Refused, TryLater
 from globuswrap.staging import plan as plans
-from globuswrap.staging import scripts
+from globuswrap.staging import record, scripts
 from globuswrap.staging.plan import Plan, Staging, Step
 from globuswrap.staging.schedulers import base, pbs, slurm
 from globuswrap.staging.schedulers.base import StageJob
+from globuswrap.staging.schedulers.local import Local
 
 SCRIPT = Path("/state/my chain/stage.sh")
 
@@ -333,3 +335,19 @@ def test_no_secret_reaches_a_script() -> None:
         "HOME": "/h",
         "http_proxy": "http://proxy",
     }
+
+
+def test_a_job_of_this_machine_that_vanished_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine went down while it ran: there is its process id, and nobody has written down how it ended."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    chain = record.create(a_plan(scheduler="local"), {})
+    scheduler = Local(chain)
+    assert scheduler.states(["local"])["local"].phase == base.HELD
+    chain.add("local.started")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (chain.facts_directory / "local.pid").write_text(f"{ended.pid}\n")
+    state = scheduler.states(["local"])["local"]
+    assert (state.phase, state.success) == (base.ENDED, False)
+    (chain.facts_directory / "local.code").write_text("0\n")
+    assert scheduler.states(["local"])["local"].success is True

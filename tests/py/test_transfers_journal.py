@@ -113,6 +113,13 @@ def test_a_damaged_claim_is_set_aside_and_said_so(damage: bytes, capsys: pytest.
     assert journal.highest_attempt(KEY) == 1  # its number is not used again: its submission id may have been sent
 
 
+def test_who_meets_a_damaged_claim_has_its_facts_in_the_next_attempt() -> None:
+    damaged = journal.record(journal.claim(a_claim()), "task", {"task_id": "T"})
+    damaged.path.write_bytes(b"{")
+    entry = journal.claim(a_claim())
+    assert (entry.claim.attempt, entry.claim.replaces, entry.task_id) == (2, 1, "T")
+
+
 def test_a_damaged_fact_is_set_aside_and_the_rest_holds() -> None:
     entry = journal.record(journal.claim(a_claim()), "task", {"task_id": "T"})
     Path(f"{entry.path}.task").write_bytes(b"\xff\xfe")
@@ -134,7 +141,8 @@ def finished(key: str, **rest: object) -> Entry:
 
 def test_pruning_takes_what_is_old_finished_and_reported() -> None:
     old, new, once = finished("a" * 40), finished("b" * 40), finished("c" * 40, once=True)
-    unfinished = journal.claim(a_claim("d" * 40))
+    unfinished = journal.record(journal.claim(a_claim("d" * 40)), "task", {"task_id": "T"})
+    unfinished = journal.record(unfinished, "answered", {})
     for entry in (old, once, unfinished):
         aged(entry, 400)
     aged(new, 10)

@@ -584,6 +584,17 @@ def test_a_file_that_is_gone_is_not_given_up_while_another_watcher_runs_its_comm
     assert watcher.tally.done == 1 and not watcher.flying
 
 
+def test_what_another_watcher_has_settled_is_neither_added_nor_taken(tmp_path: Path) -> None:
+    """It ended between a listing of this watcher and what it concludes from it."""
+    ledger = Ledger(tmp_path / "ledger")
+    trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
+    assert ledger.add(trigger)
+    ledger.path(trigger.key, "trigger").rename(ledger.path(trigger.key, "done"))
+    assert not ledger.take(trigger.key, 2) and ledger.begun(trigger.key) == 0
+    assert not ledger.add(trigger) and ledger.names().done == {trigger.key}
+    assert not ledger.path(trigger.key, "trigger").exists()
+
+
 def test_a_lost_reply_of_the_file_server_is_no_other_watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over NFS a link or symbolic link that was made can be reported as one that was there."""
     ledger = Ledger(tmp_path / "ledger")
