@@ -12,8 +12,9 @@ import pytest
 import deletion_world
 import support
 from deletion_world import NAMES, OLD, TOP, World, world_of
-from globuswrap.deletion import announcements, carry_out, evidence, storage
+from globuswrap.deletion import announcements, carry_out, evidence, mirror, storage, uses
 from globuswrap.deletion.carry_out import Sending
+from globuswrap.deletion.judge import Seen
 from globuswrap.errors import Interrupted, Problem, Refused, TryLater, UsageProblem
 from globuswrap.globus import command
 
@@ -164,6 +165,39 @@ def test_a_deletion_counts_until_its_task_has_ended(tmp_path: Path) -> None:
             world.carry_out(task_id)
         assert world.defects == [] and world.contents() == {"content 1"}
         assert ["is gone" in each.reason for each in deletion_world.cleanup("b").kept] == [True]
+
+
+def test_a_use_that_may_be_of_the_same_storage_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No probe can be looked for where the chain has its files: whether they are these is not known."""
+    with world_of(0, tmp_path) as world:
+        world.storage["A"]["/p/d/1"] = ("content 1", OLD)
+        world.deliver("a", "b", name="1")
+        uses.hold("chain c1", tmp_path / "ended", [("c", "/d")])
+        call = command.call
+
+        def refusing(*args: str, **rest: object) -> object:
+            if args[0] == "stat" and args[-1].startswith("c:"):
+                raise Refused("denied", "", "")
+            return call(*args, **rest)
+
+        monkeypatch.setattr(command, "call", refusing)
+        assert ["in use by chain c1" in each.reason for each in deletion_world.cleanup("a").kept] == [True]
+
+
+def test_a_mirror_keeps_what_somebody_needs_by_another_name(tmp_path: Path) -> None:
+    """twin:/d is a:/p/d."""
+    with world_of(0, tmp_path):
+        mine = announcements.announce("a", {"/p/d/1": None})
+
+        def examined() -> mirror.Examined:
+            return mirror.examine("a", {"/p/d/1": mirror.Sent(1, 7)}, lambda *_: {"1": Seen("file", 1, 7.0)}, mine)
+
+        assert examined().deleted == ["/p/d/1"]
+        uses.hold("chain c1", tmp_path / "ended", [("twin", "/d")])
+        assert examined().used == ["/p/d/1"]
+        (tmp_path / "ended").touch()
+        announcements.announce("c", {"/d/1": ("twin", "/d/1")})
+        assert examined().relied_on == ["/p/d/1"]
 
 
 def test_on_another_device_a_probe_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
