@@ -266,6 +266,37 @@ def test_a_deletion_that_timed_out_still_counts(box: Sandbox) -> None:
     assert all("the other copy is gone" in each for each in kept(ended).values())
 
 
+def test_a_plain_delete_that_waits_at_globus_removes_the_proof(box: Sandbox) -> None:
+    """`delete` asks nobody: what it will take away proves nothing any more, though it is still there."""
+    place = source(unmounted(box))
+    deliver(box, "--receipt-files", "--preserve-timestamp")
+    box.control.progress("held")
+    run_json(box, "delete", "share:/run", "--recursive")
+    (task,) = [each for each in box.control.tasks() if each["type"] == "DELETE"]
+    other = run_json(box, "cleanup", "--under", "archive:/run", "--yes", expect=75)
+    assert all(each.startswith(f"task {task['task_id']} deletes its other copy") for each in kept(other).values())
+    box.control.progress("at-once")
+    until(lambda: all(each["status"] != "ACTIVE" for each in box.control.tasks()), "all tasks have ended")
+    ended = run_json(box, "cleanup", "--under", "archive:/run", "--yes")
+    assert all("the other copy is gone" in each for each in kept(ended).values())
+    assert names_in(place) == ["1", "it's 2"]
+
+
+def test_what_an_unfinished_cleanup_relies_on_cannot_be_deleted(box: Sandbox) -> None:
+    source(unmounted(box))
+    deliver(box, "--receipt-files", "--preserve-timestamp")
+    box.control.progress("held")
+    run_json(box, "cleanup", "--under", "archive:/run", "--yes", "--timeout", "1s", expect=75)
+    (task,) = [each for each in box.control.tasks() if each["type"] == "DELETE" and "cleanup gw-" in each["label"]]
+    refused = run_json(box, "delete", "share:/run", "--recursive", expect=75)
+    assert refused["error"]["name"] == "relied-on" and task["task_id"] in refused["error"]["cause"]
+    assert not run_json(box, "delete", "share:/other", "--ignore-missing", "--no-check")["error"]
+    box.control.progress("at-once")
+    run_json(box, "wait", task["task_id"])
+    run_json(box, "delete", "share:/run", "--recursive", "--wait")
+    assert copies(box, "archive") == {} and not (box.collection("share").path / "run").exists()
+
+
 def probes(box: Sandbox) -> list[Path]:
     return [each for each in box.base.rglob(f"{storage.PREFIX}*") if each.is_dir()]
 

@@ -34,6 +34,7 @@ def delete(
     A directory needs --recursive.
     """
     from globuswrap.collections import resolve
+    from globuswrap.deletion import announcements
     from globuswrap.transfers import request as requests
     from globuswrap.transfers.options import Options
 
@@ -43,4 +44,6 @@ def delete(
         options=Options(ignore_missing=ignore_missing),
         **submitting.rest(),
     )
+    if not submitting.dry_run:
+        announcements.check_not_relied_on(request.source, [item.source for item in request.items])
     return performed(request, submitting, waiting, wait, check)

@@ -19,13 +19,15 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from globuswrap.collections.address import normalised
 from globuswrap.deletion.judge import Place
-from globuswrap.errors import Problem, Refused
+from globuswrap.deletion.uses import Use
+from globuswrap.errors import Problem, Refused, TryLater
 from globuswrap.system import files, records
 from globuswrap.transfers import journal, outcome
 from globuswrap.transfers import request as requests
@@ -60,8 +62,8 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Another deletion that is in the way of `paths`. `task_id` is its task, if it is known to have one; `racing`: it may
-    withdraw at any moment."""
+    """Another deletion that is in the way of `paths` (of those that were asked about). `task_id` is its task, if it is known to
+    have one; `racing`: it may withdraw at any moment."""
 
     paths: frozenset[str]
     racing: bool
@@ -102,21 +104,68 @@ def conflicts(mine: Announcement, same: Same = lambda one, other: one == other) 
 
     To be called after `announce`. What has ended is tidied away, and what is left over from a killed process made void.
     """
-    found = []
-    for other in _others(mine):
-        paths = frozenset(_contested(mine, other, same))
-        entry = journal.latest(other.key)
-        if not paths and not _overdue(other):
-            if entry is not None and _terminal(entry.receipt):
-                withdraw(other)
-            continue
-        if entry is None and abs(time.time() - other.created) > STALE:
-            entry = _void(other)
-        if entry is not None and _ended(other, entry):
+    others = [each for each in announced() if each.path != mine.path and each.key != mine.key]
+    found = [(each, _unfinished(each, frozenset(_contested(mine, each, same)))) for each in others]
+    known = {mine.key, *(each.key for each in others)}
+    return [each for _, each in found if each is not None] + list(_unannounced(mine, known))
+
+
+def check_not_relied_on(collection: str, paths: Iterable[str]) -> None:
+    """Raise TryLater (75) if an unfinished deletion relies on a copy at or below one of these paths of a collection."""
+    doomed = [Use("", collection, normalised(path)) for path in paths]
+    for each in announced():
+        copies = [copy[1] for copy in each.deletes.values() if copy is not None and copy[0] == collection]
+        relied_on = frozenset(path for path in copies if any(top.covers(path) for top in doomed))
+        conflict = _unfinished(each, relied_on)
+        if conflict is not None:
+            by = f"task {conflict.task_id}" if conflict.task_id else "a deletion that has just begun"
+            follow = f": globuswrap wait {conflict.task_id}" if conflict.task_id else ""
+            raise TryLater(
+                "relied-on",
+                f"{min(relied_on)} is the only other copy of what {by} deletes",
+                f"rerun when that has ended; nothing was deleted{follow}",
+            )
+
+
+def _unfinished(other: Announcement, paths: frozenset[str]) -> Conflict | None:
+    """That another deletion, which is in the way of these paths, has not ended; None if it has, or is in the way of none."""
+    entry = journal.latest(other.key)
+    if not paths and not _overdue(other):
+        if entry is not None and _terminal(entry.receipt):
             withdraw(other)
-        elif paths:
-            found.append(Conflict(paths, entry is None, entry.task_id if entry is not None else None))
-    return found
+        return None
+    if entry is None and abs(time.time() - other.created) > STALE:
+        entry = _void(other)
+    if entry is not None and _ended(other, entry):
+        withdraw(other)
+        return None
+    return Conflict(paths, entry is None, entry.task_id if entry is not None else None) if paths else None
+
+
+def _unannounced(mine: Announcement, known: Collection[str]) -> Iterator[Conflict]:
+    """Deletions that ask nobody (`globuswrap delete`) and may take away what mine relies on. `known`: keys of those that do."""
+    for entry in journal.entries():
+        claim = entry.claim
+        if claim.kind != "delete" or claim.digest == VOID or claim.key in known or _terminal(entry.receipt):
+            continue
+        listed = [path for path, _ in claim.examples] if claim.items == len(claim.examples) else ["/"]
+        doomed = [Use("", claim.source, normalised(path)) for path in listed]
+        copies = {path: copy for path, copy in mine.deletes.items() if copy is not None and copy[0] == claim.source}
+        paths = frozenset(path for path, copy in copies.items() if any(top.covers(copy[1]) for top in doomed))
+        if paths and not _over(entry):
+            yield Conflict(paths, False, entry.task_id)
+
+
+def _over(entry: journal.Entry) -> bool:
+    """Is this deletion known to have ended, or never to begin?"""
+    long_ago = time.time() - entry.claim.created > journal.RESEND_WITHIN
+    if entry.task_id is None:
+        return long_ago or entry.lapsed or entry.refused is not None
+    try:
+        known = _terminal(waiting.documents([entry.task_id])[entry.task_id])
+    except Problem:  # Globus cannot be asked
+        return False
+    return long_ago if known is None else known
 
 
 def under_way(collection: str, paths: Iterable[str]) -> list[tuple[Announcement, journal.Entry]]:
@@ -143,10 +192,6 @@ def clear(prefix: str) -> None:
 def announced() -> list[Announcement]:
     """All announcements, of all processes and hosts."""
     return [_of(path, document) for path, document in records.documents(directory(), SCHEMA)]
-
-
-def _others(mine: Announcement) -> Iterable[Announcement]:
-    return [each for each in announced() if each.path != mine.path and each.key != mine.key]
 
 
 def _of(path: Path, document: dict[str, Any]) -> Announcement:
