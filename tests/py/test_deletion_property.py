@@ -247,11 +247,10 @@ def test_a_probe_is_removed_also_when_the_run_fails_or_is_interrupted(tmp_path: 
 
 
 @pytest.mark.parametrize("problem", [Refused("denied", "", ""), TryLater("no-answer", "", "")])
-def test_where_no_probe_can_be_made_nothing_is_told_apart(
-    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_probe_can_be_made_nothing_is_told_apart(problem: Problem, tmp_path: Path) -> None:
     """A probe that was never made is found nowhere: not a sign of two storages, for no pair of directories."""
-    with world_of(0, tmp_path):
+    # Undone before the world is, or the world's answers would stay for the tests that come later.
+    with world_of(0, tmp_path), pytest.MonkeyPatch.context() as monkeypatch:
         call = command.call
 
         def refusing(*args: str, **rest: object) -> object:

@@ -351,3 +351,26 @@ def test_a_job_of_this_machine_that_vanished_has_failed(tmp_path: Path, monkeypa
     assert (state.phase, state.success) == (base.ENDED, False)
     (chain.facts_directory / "local.code").write_text("0\n")
     assert scheduler.states(["local"])["local"].success is True
+
+
+def test_an_array_of_pbs_is_seen() -> None:
+    assert pbs.asks_for_array("#!/bin/sh\n#PBS -J 1-5\nx\n", ())
+    assert pbs.asks_for_array("#!/bin/sh\nx\n", ("-J1-5",))
+    assert not pbs.asks_for_array("#!/bin/sh\nx\n#PBS -J 1-5\n", ())
+    # What it names may be no shell, and could not run the script around the user's.
+    assert not pbs.asks_for_array("#!/bin/sh\n#PBS -J 1-5 -S /usr/bin/python3\nx\n", ())
+
+
+@pytest.mark.parametrize(("body", "code"), [("exit 7", 7), ("exit 0", 0), ("kill -TERM $$ $PPID", 143)])
+def test_an_element_of_an_array_notes_its_exit_code(tmp_path: Path, body: str, code: int) -> None:
+    """Also one that is killed with all processes of its job: it is not taken for one that has not ended yet."""
+    directory = tmp_path / "my chain"
+    directory.mkdir()
+    payload = directory / "job.sh"
+    payload.write_text(f"#!/bin/bash\n{body}\n")
+    payload.chmod(0o700)
+    text = scripts.element(a_plan(), directory, payload, f"#!/bin/sh\n#PBS -J 1-5\n{body}\n")
+    assert "\n#PBS -J 1-5\n" in text
+    done = subprocess.run(["bash", "-c", text], env={"PBS_JOBID": "12[3].server"}, check=False)
+    assert done.returncode == code
+    assert (directory / "exit.12[3].server").read_text() == f"{code}\n"

@@ -54,6 +54,7 @@ _FOLLOWER = {
     base.AFTER_FAILURE: ("job.after-failure", "gw-no-", "after the job failed"),
     base.AFTER_EITHER: ("job.after-either", "gw-af-", "after the job"),
 }
+_ELEMENTS = "array"  # where the elements of an array note how they ended
 _KEEP_ENDED = 90 * 86400.0
 _FIRST_LOOK = 60.0  # after it was released, to see whether the job has started
 
@@ -111,19 +112,20 @@ def renamed(plan: Plan, chain_id: str) -> Plan:
 def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
     """The scripts that the chain submits besides the user's: file below the chain's directory -> text. Pure."""
     name = os.path.basename(plan.script)
+    copy, text = directory / "script" / name, script.decode("utf-8", "surrogateescape")
     if plan.staging.mode == INLINE:
         prefix = "#PBS" if plan.scheduler == "pbs" else "#SBATCH"
-        text = script.decode("utf-8", "surrogateescape")
-        return {f"inline/{name}": scripts.inline(plan, directory / "script" / name, text, prefix)}
+        return {f"inline/{name}": scripts.inline(plan, copy, text, prefix)}
     if plan.scheduler == "local":
         return {}
+    texts = {f"{_ELEMENTS}/{name}": scripts.element(plan, directory / _ELEMENTS, copy, text)} if plan.array else {}
     outcomes = [outcome for outcome in _FOLLOWER if outcome != base.AFTER_EITHER or plan.scheduler == "pbs"]
     if not has_stage_jobs(plan):
         witness = "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"
-        return {_script_of(_FOLLOWER[outcome][0]): witness for outcome in outcomes}
+        return texts | {_script_of(_FOLLOWER[outcome][0]): witness for outcome in outcomes}
     seconds = max(30, int(plan.staging.time - min(60.0, plan.staging.time / 4)))
     job = ["--in-job", "--for", str(seconds), plan.id]
-    texts = {"settings": scripts.settings(plan), "stage.sh": scripts.stage(plan, directory, "staging", job)}
+    texts |= {"settings": scripts.settings(plan), "stage.sh": scripts.stage(plan, directory, "staging", job)}
     for outcome in outcomes:
         fact, _, what = _FOLLOWER[outcome]
         texts[_script_of(fact)] = scripts.stage(plan, directory, what, ["--after", outcome, *job])
@@ -138,7 +140,7 @@ def _script_of(fact: str) -> str:
 def payload(plan: Plan, directory: Path) -> Path:
     """The script that is the compute job."""
     name = os.path.basename(plan.script)
-    return directory / ("inline" if plan.staging.mode == INLINE else "script") / name
+    return directory / ("inline" if plan.staging.mode == INLINE else _ELEMENTS if plan.array else "script") / name
 
 
 def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
@@ -543,9 +545,17 @@ def _observe(chain: Chain, scheduler: Scheduler, compute: str, evidence: str | N
     told = _followers_tell(chain, scheduler)
     if told is not None:
         return _outcome(chain, told, state, "the job that followed it")
+    elements = _elements_tell(chain, about)
+    if elements is not None:
+        success, words, complete = elements
+        # Over NFS, what was written on another node shows up within a minute.
+        if not complete and _settling(chain, state, 60.0):
+            return None
+        return _outcome(chain, success, replace(state, words=words), "the elements' own notes")
     followers = scheduler.states(fact["id"] for fact in chain.facts("job.after-").values()).values()
     waiting = [each for each in followers if each.alive and not _has_started(each)]
-    if waiting and _settling(chain, scheduler, state):
+    # PBS tells the followers at once, or never.
+    if waiting and _settling(chain, state, 60.0 if scheduler.tells_of_deletion else 10.0):
         return None  # the dependencies are judged a moment later
     if waiting and len(waiting) == len(followers) and not scheduler.tells_of_deletion:
         state = replace(state, words="deleted before it ran", started=False)
@@ -564,10 +574,25 @@ def _observe(chain: Chain, scheduler: Scheduler, compute: str, evidence: str | N
     )[0]
 
 
-def _settling(chain: Chain, scheduler: Scheduler, state: JobState) -> bool:
-    """Whether the job was seen to be over only just now. PBS tells its followers at once, or never."""
+def _elements_tell(chain: Chain, about: About) -> tuple[bool, str, bool] | None:
+    """What the elements of an array noted at their ends: whether all succeeded, in words, and whether all have noted it.
+    None if none has, or nobody knows how many there are."""
+    start = f"exit.{about.id.partition('[')[0]}["
+    noted = {path.name: path.read_text().strip() for path in (chain.directory / _ELEMENTS).glob("exit.*")}
+    codes = {name.removeprefix("exit."): code for name, code in noted.items() if name.startswith(start) and code}
+    if not codes or about.elements is None:
+        return None
+    bad = [f"{name} exit {code}" for name, code in sorted(codes.items()) if code != "0"]
+    silent = about.elements - len(codes)
+    shown = bad[:5] + (["..."] if len(bad) > 5 else []) + ([f"{silent} killed or deleted"] if silent else [])
+    if not shown:
+        return True, "exit 0", True
+    return False, f"{len(bad) + silent} of {about.elements} array elements: {', '.join(shown)}", not silent
+
+
+def _settling(chain: Chain, state: JobState, seconds: float) -> bool:
+    """Whether the job was seen to be over only just now."""
     chain.note("job-over", words=state.words)
-    seconds = 60.0 if scheduler.tells_of_deletion else 10.0
     return bool(time.time() - float(chain.noted("job-over").get("at", 0.0)) < seconds)
 
 

@@ -70,8 +70,9 @@ class Plan:
     """Everything about a chain that does not change while it runs.
 
     `script` is where the user's script was, `copy` the one that is submitted (same bytes, below the chain's directory, so
-    that a job can be told by its command). `launcher` starts globuswrap on any node; `environment` is what stage jobs set. `key`
-    is that of `submit --key`, and this is the chain of its `submission`-th use; `once` keeps its record for good.
+    that a job can be told by its command). `launcher` starts globuswrap on any node; `environment` is what stage jobs set.
+    `array`: the job is an array of PBS, whose elements note how they end. `key` is that of `submit --key`, and this is the
+    chain of its `submission`-th use; `once` keeps its record for good.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Plan:
     launcher: tuple[str, ...] = ("globuswrap",)
     environment: Mapping[str, str] = field(default_factory=dict)
     held_by_user: bool = False
+    array: bool = False
     key: str = ""
     submission: int = 0
     once: bool = False

@@ -89,6 +89,22 @@ def inline(plan: Plan, payload: Path, text: str, prefix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def element(plan: Plan, directory: Path, payload: Path, text: str) -> str:
+    """The job of a PBS array: the user's own #PBS lines, their script, and a note of how each element ended. Without job
+    history PBS itself cannot tell: the array's Exit_status is that of the element that ended last."""
+    lines = [
+        "#!/bin/bash",
+        *("#PBS" + rest for rest in header(text, "#PBS")),
+        f"# globuswrap chain {plan.id}: runs the script, and notes how it ended. Written by `globuswrap submit`.",
+        "trap : TERM # the script gets it too",
+        shlex.quote(str(payload)),
+        "code=$?",
+        f'echo "$code" >{shlex.quote(str(directory))}/exit."$PBS_JOBID"',
+        'exit "$code"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def toolkit() -> Path:
     """The shell toolkit for job scripts."""
     return Path(__file__).resolve().parent.parent / "shell" / "toolkit.sh"

@@ -72,6 +72,7 @@ def plan_of(script: Path, wishes: Wishes, arguments: Sequence[str], environ: Map
         launcher=machine.own_command(),
         environment=scripts.environment(environ),
         held_by_user=scheduler != "local" and held(text, arguments),
+        array=scheduler == "pbs" and staging.mode != INLINE and pbs.asks_for_array(text, arguments),
     )
     plans.checked(plan, name, array=False if scheduler == "local" else None)
     _possible(plan, name)

@@ -95,9 +95,6 @@ class Server:
     def met(self, kind: str, parent: Job, new: bool) -> bool:
         if "Exit_status" not in parent and not new:
             return False  # deleted: cascades, even to afterany
-        if parent["array"]:
-            # Whatever the subjobs did. Seen: `qsub -h -W depend=afterok:A[]`, afterok was met although one had exited with 7.
-            return kind in ("afterok", "afterany")
         # A job on a parent that is over already, and was deleted before it ran, starts. Seen, v23.06.06 with history:
         # `qsub -W depend=afterok:1061` of 1061, itself deleted for its dependency (F, substate 92): it ran, Exit_status = 0.
         failed = parent.get("Exit_status", 0) != 0
@@ -126,7 +123,6 @@ class Server:
         job["job_state"], job["substate"] = ("B", 41) if job["array"] else ("R", 42)
         job["stime"] = time.time()
         if job["array"]:
-            job["Exit_status"] = 1  # as long as it runs, of the array itself
             for index in job["array"]:
                 job["elements"][str(index)] = {"job_state": "R", "substate": 42, "stime": job["stime"]}
                 detached("run", job["id"], str(index))
@@ -220,6 +216,10 @@ def qsub(words: list[str]) -> None:
     merged = {**inner, **options}
     for letter in "lW":
         merged[letter] = inner.get(letter, []) + options.get(letter, [])
+    name = merged.get("N", [script.name])[-1]
+    if re.search(r"\s", name):
+        # Seen, head: `qsub "my job.py"`: exit code 2.
+        raise Refusal(USAGE, "qsub: illegal -N value\nusage: qsub [-a date_time] ...\n       qsub --version")
     queue = merged.get("q", ["workq"])[-1]
     if queue not in QUEUES:
         raise Refusal(BAD_QUEUE, "qsub: Unknown queue")
@@ -240,7 +240,7 @@ def qsub(words: list[str]) -> None:
         copy.chmod(0o700)
         job: Job = {
             "id": job_id,
-            "Job_Name": merged.get("N", [script.name])[-1],
+            "Job_Name": name,
             "queue": queue,
             "job_state": "Q",
             "substate": 10,
@@ -362,8 +362,8 @@ def elements_of(job: Job, history: bool) -> dict[str, dict[str, str]]:
         one = {**job, "array": [], "depend": []}
         if element["job_state"] == "X" and not history:
             # Seen without history, `qstat -t -f -w` of an array that runs: an element that had exited with 7 has what the
-            # array has, with `job_state = X`, `Exit_status = 1`.
-            one |= {"job_state": "X", "Exit_status": 1}
+            # array has, with `job_state = X`.
+            one |= {"job_state": "X"}
         else:
             over = element["job_state"] == "X" and job["job_state"] == "F"
             one |= {**element, **({"job_state": "F"} if over else {})}
@@ -633,11 +633,13 @@ def run(job_id: str, index: str) -> None:
             "substate": 91 if known.get("deleting") else 92 if status == 0 else 93,
             "Exit_status": status,
         }
+        # Of the element that ended last. Seen, head without history, arrays of four whose last one ended last: where that one
+        # had exited with 7, a job after `afternotok:A[]` was let go, and where the second had, the one after `afterok:A[]`.
+        # With history, `qstat -x -t -f -w` after the second had: `Exit_status = 0`, `substate = 93`.
+        known["Exit_status"] = (status > 0) + 2 * (status < 0)
         if all(element["job_state"] == "X" for element in known["elements"].values()):
-            # Seen, `qstat -x -t -f -w` of an array whose second element had exited with 7: of the array itself
-            # `Exit_status = 0`, `substate = 93`; of the element `Exit_status = 7`, `substate = 93`.
             bad = any(element["Exit_status"] for element in known["elements"].values())
-            pbs.end(known, 0, 91 if known.get("deleting") else 93 if bad else 92)
+            pbs.end(known, known["Exit_status"], 91 if known.get("deleting") else 93 if bad else 92)
 
 
 def walltime_of(job: Job) -> float | None:

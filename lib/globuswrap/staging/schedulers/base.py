@@ -123,7 +123,9 @@ def ran(argv: Sequence[str], cwd: str | None = None, env: Mapping[str, str | Non
 
 def refused(done: Completed, what: str, remedy: str) -> Refused:
     """The problem of a scheduler's command that failed."""
-    told = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    # qsub says what is wrong, and then how it is used.
+    text = (done.stderr or done.stdout).partition("\nusage: ")[0]
+    told = [line.strip() for line in text.splitlines() if line.strip()]
     return Refused(
         "scheduler-refused",
         f"{what}: {told[-1] if told else f'exit {done.code}'}",

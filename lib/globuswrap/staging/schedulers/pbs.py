@@ -176,8 +176,17 @@ def _count(indices: str) -> int | None:
 
 def held_by_user(script: str, arguments: Sequence[str]) -> bool:
     """Whether the user asked for a hold themself: then it is theirs to release."""
-    words = [word for line in header(script, "#PBS") for word in line.split()]
-    return "-h" in {*words, *arguments}
+    return "-h" in _words(script, arguments)
+
+
+def asks_for_array(script: str, arguments: Sequence[str]) -> bool:
+    """Whether the script is submitted as an array, to be run by a shell: what `-S` names may be none."""
+    options = {word[:2] for word in _words(script, arguments)}
+    return "-J" in options and "-S" not in options
+
+
+def _words(script: str, arguments: Sequence[str]) -> set[str]:
+    return {*(word for line in header(script, "#PBS") for word in line.split()), *arguments}
 
 
 class Pbs:
