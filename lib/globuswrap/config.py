@@ -18,7 +18,7 @@ from typing import Any
 from globuswrap.errors import UsageProblem
 from globuswrap.system import files, toml, units
 
-#: Nice statuses of an ACTIVE task that do not mend themselves (Transfer API documentation, "nice_status").
+#: Nice statuses of an ACTIVE task that do not go away by themselves (Transfer API documentation, "nice_status").
 PERMANENT_FAULTS = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH", "QUOTA_EXCEEDED", "INVALID_PATH_NAME")
 
 
@@ -122,8 +122,8 @@ def _paths() -> list[Path]:
         if not os.path.isabs(named):
             raise UsageProblem(
                 "no-config-file",
-                f"GLOBUSWRAP_CONFIG={named} would be another file in each directory",
-                f"write the whole path: export GLOBUSWRAP_CONFIG={shlex.quote(os.path.abspath(named))}",
+                f"GLOBUSWRAP_CONFIG={named} is a relative path, which means another file in every directory",
+                f"use an absolute path: export GLOBUSWRAP_CONFIG={shlex.quote(os.path.abspath(named))}",
             )
         if not os.path.isfile(named):
             raise UsageProblem(
@@ -150,7 +150,7 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         return toml.parsed(path.read_bytes())
     except ValueError as error:
-        raise UsageProblem("bad-config", f"{path}: {error}", "mend the file; it is TOML") from None
+        raise UsageProblem("bad-config", f"{path}: {error}", "fix the TOML syntax") from None
     except OSError as error:
         raise UsageProblem("bad-config", f"{path}: {error.strerror}", "make the file readable") from None
 

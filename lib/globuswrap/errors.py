@@ -99,11 +99,11 @@ class NoGlobus(Problem):
 class Interrupted(BaseException):
     """A signal ended the run: 128 + its number. What runs at Globus is left running, the next run takes it up.
 
-    No Problem, and no Exception, as KeyboardInterrupt is none: what mends a Problem must not swallow it.
+    No Problem, and no Exception, as KeyboardInterrupt is none: what fixes a Problem must not swallow it.
     """
 
     name = "interrupted"
-    remedy = "run the same command again: it goes on from here"
+    remedy = "rerun the command: it goes on from here"
     ran: tuple[str, ...] = ()
     detail = ""
     data: Mapping[str, Any] | None = None
@@ -123,7 +123,7 @@ class OutputLost(BaseException):
     """
 
     name = "output-lost"
-    remedy = "send the output elsewhere, and run the same command again"
+    remedy = "send the output elsewhere, and rerun the command"
 
     def __init__(self, cause: str, exit_code: int) -> None:
         self.cause = cause

@@ -57,7 +57,7 @@ def test_each_layer_wins_over_the_next(places: Path, monkeypatch: pytest.MonkeyP
     assert found.table("collections") == {"a": "user", "b": "site"}
 
 
-@pytest.mark.parametrize(("named", "says"), [("/no/such", "no such file"), ("config.toml", "another file in each")])
+@pytest.mark.parametrize(("named", "says"), [("/no/such", "no such file"), ("config.toml", "is a relative path")])
 def test_a_named_file_that_is_not_there_or_depends_on_the_directory_is_refused(
     places: Path, monkeypatch: pytest.MonkeyPatch, named: str, says: str
 ) -> None:

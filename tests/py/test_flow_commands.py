@@ -105,7 +105,7 @@ def test_a_flow_that_is_gone_is_not_silently_made_again(box: Sandbox, place: Pat
     ("file", "text", "words"),
     [
         ("definition.json", "{", "definition.json"),
-        ("definition.json", "[]", "no JSON object"),
+        ("definition.json", "[]", "not a JSON object"),
         ("definition.json", '{"StartAt": "B", "States": {"A": {"End": true}}}', "StartAt"),
         ("definition.json", '{"StartAt": "A", "States": {"A": {"Next": "B"}}}', "goes on to 'B'"),
         ("definition.json", '{"StartAt": "A", "States": {"A": {"Type": "Pass"}}}', "neither Next nor End"),
@@ -179,7 +179,7 @@ def test_wait_ends_as_wait_does(
 
 
 def test_an_unknown_status_is_an_error() -> None:
-    with pytest.raises(Exception, match="not known"):
+    with pytest.raises(Exception, match="unknown status"):
         runs.judged({"run_id": "r", "status": "FINE"}, 0.0, 0.0)
 
 

@@ -131,7 +131,7 @@ def test_batches_stay_below_what_the_service_takes() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "no JSON object"),
+        ("[]", "not a JSON object"),
         ("{", "line 1"),
         ('{"subject": "x"}', "content is missing"),
         ('{"subject": "x", "content": {}, "y": 1}', "'y'"),

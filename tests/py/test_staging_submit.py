@@ -122,7 +122,7 @@ def test_killed_on_this_machine_it_goes_on(sandbox: Sandbox, tmp_path: Path) -> 
 
 
 BAD = [
-    ("#GLOBUS stage-in nosuch:/in/ scratch:/x/\n", (), "no collection is called 'nosuch'", "unknown-collection"),
+    ("#GLOBUS stage-in nosuch:/in/ scratch:/x/\n", (), "no collection is named 'nosuch'", "unknown-collection"),
     ("#GLOBUS stage-in archive scratch:/x/\n", (), "is not an address", "bad-address"),
     ("#GLOBUS stage-in 12345678-1234-1234-1234-12345678901:/ scratch:/x/\n", (), "UUID", "bad-uuid"),
     ("#GLOBUS stage-in archive:/in/ scratch:/%a/\n", (), "%a", "element-needs-inline"),

@@ -85,8 +85,8 @@ def batch(
     if options.recursive is not None:
         raise UsageProblem(
             "bad-option",
-            "--recursive is said for each item of a batch",
-            "leave it out (Globus finds out), or --format json",
+            "--recursive does not apply to a batch: each item says it itself",
+            "remove it (Globus finds directories by itself), or use --format json",
         )
     from globuswrap.transfers.batching.ids import Ids
 
@@ -137,16 +137,24 @@ def _items(
     if file is not None:
         if chosen:
             raise UsageProblem(
-                "bad-option", f"{chosen[0]} is for a listing, not for a list", "leave out it or the list"
+                "bad-option",
+                f"{chosen[0]} selects from a listing and cannot be combined with a list file",
+                "remove the option or the list file",
             )
         where = sys.stdin.buffer if file == "-" else Path(file)
         return PathList(where, format_ or "paths", null)
     if not chosen:
         raise UsageProblem(
-            "no-list", "neither a list nor what to list", "give FILE (- for stdin), or --filter, --newer-than, --depth"
+            "no-list",
+            "nothing to transfer: no list file and no filter",
+            "name a list file (- for stdin), or give --filter, --newer-than or --depth",
         )
     if format_ is not None or null:
-        raise UsageProblem("bad-option", "--format and --null are of a list", "give FILE, or leave them out")
+        raise UsageProblem(
+            "bad-option",
+            "--format and --null describe a list file, and there is none",
+            "name a list file, or remove these options",
+        )
     return Listing(
         depth=3 if depth is None else depth,
         filter=filter_,

@@ -54,7 +54,9 @@ def cleanup(
     from globuswrap.sharing import actions
 
     if not under:
-        raise UsageProblem("no-under", "nothing bounds the deletion", "add --under NAME:/dir/")
+        raise UsageProblem(
+            "no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/"
+        )
     top = resolve.address(under)
     roots = carry_out.checked_roots(top, [resolve.address(each) for each in paths or []])
     age = units.duration(older_than) if older_than is not None else 0.0
@@ -138,5 +140,5 @@ def _receipts(places: list[Path]) -> Iterator[Mapping[str, Any]]:
             except (OSError, ValueError) as error:
                 raise UsageProblem("bad-receipt", f"{file}: {error}", "name receipts that globuswrap wrote") from None
             if not isinstance(document, dict) or document.get("schema") != "globuswrap.receipt/1":
-                raise UsageProblem("bad-receipt", f"{file} is no receipt", "name receipts that globuswrap wrote")
+                raise UsageProblem("bad-receipt", f"{file} is not a receipt", "name receipts that globuswrap wrote")
             yield document

@@ -32,13 +32,17 @@ def add(
     from globuswrap.globus import command as globus
 
     if not names.NAME.fullmatch(name) or names.UUID.fullmatch(name):
-        raise UsageProblem("bad-name", f"{name!r} cannot name a collection", "letters, digits, _ . @ - only")
+        raise UsageProblem(
+            "bad-name", f"{name!r} is not a valid collection name", "use only letters, digits and _ . @ -"
+        )
     identifier = resolve.collection(collection)
     mounted = {}
     for each in mount or []:
         local, equals, remote = each.partition("=")
         if not equals or not local.startswith("/") or not remote.startswith("/"):
-            raise UsageProblem("bad-mount", f"{each!r} is not a mount", "write --mount /local/dir=/collection/path")
+            raise UsageProblem(
+                "bad-mount", f"{each!r} is not a valid mount", "write --mount /local/dir=/collection/path"
+            )
         mounted[local] = remote
     if check:
         globus.retrying(lambda: globus.call(*arguments.collection(identifier)))

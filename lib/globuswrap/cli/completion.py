@@ -59,5 +59,5 @@ def completion(
     """Print the completion script of a shell: source <(globuswrap completion bash)."""
     scripts = {"bash": BASH, "zsh": ZSH}
     if shell not in scripts:
-        raise UsageProblem("unknown-shell", f"no completion for {shell!r}", "bash or zsh")
+        raise UsageProblem("unknown-shell", f"completion is not available for {shell!r}", "bash or zsh")
     return Report({"shell": shell, "script": scripts[shell]}, scripts[shell].rstrip("\n").split("\n"))

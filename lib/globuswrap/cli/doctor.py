@@ -46,7 +46,7 @@ def doctor(
     ] = None,
     in_node: Annotated[Path | None, typer.Option("--in-node", hidden=True)] = None,
 ) -> Report:
-    """Find what is known to go wrong before it does, with the command that mends it.
+    """Find what is known to go wrong before it does, with the command that fixes it.
 
     Without a subject: this machine, the login, every named collection, and what earlier runs have left. With one: what
     that job or profile needs.
@@ -58,7 +58,9 @@ def doctor(
         jobs.report_from_node(in_node)
         return Report()
     if probe_node and subject is None and jobs.here() is None:
-        raise UsageProblem("no-scheduler", "neither sbatch nor qsub is here", "run it on a login node of the cluster")
+        raise UsageProblem(
+            "no-scheduler", "neither sbatch nor qsub is installed on this host", "run it on a login node of the cluster"
+        )
     questions = examine.Questions(
         subject=subject,
         until=None if until is None else units.moment(until).timestamp(),

@@ -134,9 +134,9 @@ def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[s
             text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
             document = records.parsed(text)
         except (OSError, ValueError) as error:
-            raise UsageProblem("bad-document", f"--input {source}: {error}", "it has to be a JSON object") from None
+            raise UsageProblem("bad-document", f"--input {source}: {error}", "write a JSON object: {...}") from None
         if not isinstance(document, dict):
-            raise UsageProblem("bad-document", f"--input {source} is no JSON object", "it has to be a JSON object")
+            raise UsageProblem("bad-document", f"--input {source} is not a JSON object", "write a JSON object: {...}")
         found = document
     for pair in pairs:
         name, value = _pair(pair, "--set")
@@ -154,7 +154,7 @@ def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[s
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name or not all(name.split(".")):
-        raise UsageProblem("bad-option", f"{option} {text}: no NAME=VALUE", f"write {option} name=value")
+        raise UsageProblem("bad-option", f"{option} {text}: not in the form NAME=VALUE", f"write {option} name=value")
     return name, value
 
 
@@ -163,6 +163,6 @@ def _set(document: dict[str, Any], name: str, value: Any) -> None:
     for each in above:
         inner = document.setdefault(each, {})
         if not isinstance(inner, dict):
-            raise UsageProblem("bad-option", f"--set {name}: {each} is no object", "set it as a whole")
+            raise UsageProblem("bad-option", f"--set {name}: {each} is not an object", "set the whole value instead")
         document = inner
     document[last] = value

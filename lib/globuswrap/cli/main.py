@@ -69,7 +69,9 @@ def _defect(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         where = f"{error.filename}: " if error.filename else ""
         full = UsageProblem(
-            "no-place-to-write", f"{where}{error.strerror}", "make room, or set XDG_STATE_HOME elsewhere"
+            "no-place-to-write",
+            f"{where}{error.strerror}",
+            "free some space, or set XDG_STATE_HOME to another directory",
         )
         if errors.accepted:
             full.exit_code = errors.REFUSED

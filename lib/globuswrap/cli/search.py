@@ -63,12 +63,16 @@ def ingest(
     identifier = _index(index)
     defaults = Defaults(_urns(visible_to or []), subject, entry_id)
     if (source is None) == (not receipts):
-        raise UsageProblem("no-entries", "name a file of entries, or --receipts", "globuswrap search ingest INDEX FILE")
+        raise UsageProblem(
+            "no-entries",
+            "nothing to ingest: no file of entries and no --receipts",
+            "globuswrap search ingest INDEX FILE",
+        )
     listed = list(
         _from_receipts(receipts or [], template, defaults, each_file) if source is None else _lines(source, defaults)
     )
     if not listed:
-        raise UsageProblem("no-entries", "there are no entries", "check how they were made")
+        raise UsageProblem("no-entries", "the file has no entries", "check how they were made")
     if dry_run:
         return Report({"entries": listed}, [json.dumps(each, ensure_ascii=False) for each in listed])
     done = ingesting.ingest(
@@ -95,7 +99,9 @@ def query(
     from globuswrap.search import ingest as ingesting
 
     if (text is None) == (document is None):
-        raise UsageProblem("no-query", "name words, or --document", "globuswrap search query INDEX WORDS")
+        raise UsageProblem(
+            "no-query", "nothing to search for: no words and no --document", "globuswrap search query INDEX WORDS"
+        )
     body = None if document is None else json.dumps(_document(document)).encode()
     answer = ingesting.query(_index(index), text, body, limit=limit, advanced=advanced)
     more = int(answer.get("total") or 0) - int(answer.get("count") or 0)
@@ -108,7 +114,7 @@ def _index(text: str) -> str:
     from globuswrap.collections import names
 
     if not names.UUID.fullmatch(text):
-        raise UsageProblem("bad-uuid", f"{text!r} is no index", "find it: globus search index list")
+        raise UsageProblem("bad-uuid", f"{text!r} is not the ID of a search index", "find it: globus search index list")
     return str(uuid.UUID(text))
 
 
@@ -138,9 +144,9 @@ def _document(source: str) -> dict[str, Any]:
     try:
         found = records.parsed(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageProblem("bad-document", f"{source}: {error}", "it has to be a JSON object") from None
+        raise UsageProblem("bad-document", f"{source}: {error}", "write a JSON object: {...}") from None
     if not isinstance(found, dict):
-        raise UsageProblem("bad-document", f"{source} is no JSON object", "it has to be a JSON object")
+        raise UsageProblem("bad-document", f"{source} is not a JSON object", "write a JSON object: {...}")
     return found
 
 
@@ -151,7 +157,9 @@ def _from_receipts(
     from globuswrap.search import entries as made
 
     if template is None:
-        raise UsageProblem("no-template", "how an entry is made from a receipt is not said", "add --template FILE")
+        raise UsageProblem(
+            "no-template", "--receipts needs a template that turns a receipt into an entry", "add --template FILE"
+        )
     found = [receipt for place in places for receipt in _receipts(place)]
     yield from made.from_receipts(found, _document(str(template)), defaults, each_file=each_file, namer=names.name_of)
 
@@ -166,6 +174,6 @@ def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
 
     for task in lookup.words([place], accepted=False).named.tasks:
         if isinstance(task, str) or task.receipt is None:
-            raise UsageProblem("no-receipt", f"there is no receipt of {place}", f"globuswrap wait {place}")
+            raise UsageProblem("no-receipt", f"{place} has no receipt yet", f"globuswrap wait {place}")
         if ":verify-" not in (task.claim.name or ""):  # of a batch: it brought nothing
             yield task.receipt

@@ -78,7 +78,11 @@ def revoke(
 
     where = resolve.address(share)
     if everyone == bool(people):
-        raise UsageProblem("nobody", "name people, or --all", "globuswrap share revoke SHARE:/dir/ person@example.org")
+        raise UsageProblem(
+            "nobody",
+            "nobody to revoke: no people and no --all",
+            "globuswrap share revoke SHARE:/dir/ person@example.org",
+        )
     whos = None if everyone else principals.resolve(people or [])
     path = rules.directory(where.path)
     if dry_run:
@@ -281,14 +285,14 @@ def _checked(permissions: str) -> None:
     from globuswrap.sharing import rules
 
     if permissions not in rules.PERMISSIONS:
-        raise UsageProblem("bad-option", f"--permissions {permissions}: not known", "r or rw")
+        raise UsageProblem("bad-option", f"--permissions {permissions} is not valid", "use r or rw")
 
 
 def _mail(send: bool, message: str | None) -> Mail:
     from globuswrap.sharing.actions import Mail
 
     if message is not None and not send:
-        raise UsageProblem("bad-option", "--message is the text of --mail", "add --mail")
+        raise UsageProblem("bad-option", "--message sets the text of the mail and needs --mail", "add --mail")
     return Mail(send, message)
 
 

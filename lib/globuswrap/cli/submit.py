@@ -78,17 +78,25 @@ def submit(
 
     if resume is not None:
         if job_script is not None:
-            raise UsageProblem("bad-usage", "--resume takes no job script", f"globuswrap submit --resume {resume}")
+            raise UsageProblem(
+                "bad-usage", "--resume cannot be combined with a job script", f"globuswrap submit --resume {resume}"
+            )
         if key is not None or once:
-            raise UsageProblem("bad-usage", "--resume takes no --key", f"globuswrap submit --resume {resume}")
+            raise UsageProblem(
+                "bad-usage", "--resume cannot be combined with --key", f"globuswrap submit --resume {resume}"
+            )
         known = record.load(resume)
         _warn_of_changes(known)
         return _told(submitting.Submitted(*chains.resume(known)))
     if job_script is None:
-        raise UsageProblem("bad-usage", "no job script was given", "globuswrap submit JOB_SCRIPT")
+        raise UsageProblem("bad-usage", "no job script given", "globuswrap submit JOB_SCRIPT")
     requests.checked_name(key)
     if once and key is None:
-        raise UsageProblem("once-needs-key", "--once needs --key", "name the submission: --key NAME --once")
+        raise UsageProblem(
+            "once-needs-key",
+            "--once needs --key",
+            "name the submission: globuswrap submit --key NAME --once JOB_SCRIPT",
+        )
     wishes = Wishes(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)
     plan, content = plan_of(Path(job_script), wishes, scheduler_arguments or (), os.environ)
     if dry_run:

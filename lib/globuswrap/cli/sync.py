@@ -199,9 +199,9 @@ def baseline(
 
     chosen = profiles.load(name, profile.given())
     if chosen.local_root is None:
-        raise UsageProblem("no-manifest", "a profile without local-root keeps no manifest", "add local-root")
+        raise UsageProblem("no-manifest", "this profile has no local-root, so it keeps no manifest", "add local-root")
     if forget and until is not None:
-        raise UsageProblem("bad-option", "--forget takes no --until", "use --path to forget a part")
+        raise UsageProblem("bad-option", "--forget cannot be combined with --until", "use --path to forget a part")
     done = running.baseline(chosen, until=_moment(until), path=path, forget=forget, dry_run=dry_run)
     for unread, reason in list(done.seen.unknown.items())[:10]:
         log.say(f"not recorded: {unread.decode('utf-8', 'backslashreplace')}: {reason}", 0)
@@ -266,11 +266,13 @@ def export(
     chosen = profiles.load(name, profile.given())
     if diff:
         if form != "timer":
-            raise UsageProblem("bad-option", "--diff compares with a Globus timer", "add --as timer")
+            raise UsageProblem("bad-option", "--diff works only for a Globus timer", "add --as timer")
         drift = exporting.drift(chosen)
         return Report(drift.as_data(), drift.lines(), drift.exit_code)
     if name is None:
-        raise UsageProblem("no-profile", "only a profile with a name can be exported", "put it into [sync.NAME]")
+        raise UsageProblem(
+            "no-profile", "only a named profile can be exported", "add it to your configuration as [sync.NAME]"
+        )
     made = exporting.export(chosen, form)
     for remark in made.remarks:
         log.say(remark, 0)

@@ -80,7 +80,7 @@ def _only_for_tasks(waiting: WaitOptions) -> None:
             option = f"--{field.name.replace('_', '-')}"
             raise UsageProblem(
                 "bad-option",
-                f"{option} is for tasks, not for chains",
+                f"{option} applies to tasks, not to chains",
                 "put it into the chain's #GLOBUS lines, or wait && ...",
             )
 
@@ -93,7 +93,7 @@ def _chains(ids: list[str], patience: Patience) -> list[dict[str, Any]]:
     for chain_id, standing in waiting.wait(ids, patience).items():
         problem = standing.problem
         if problem is None and not standing.ended:
-            problem = TryLater("chain-running", "still under way", f"wait on: globuswrap wait {chain_id}")
+            problem = TryLater("chain-running", "the chain is still running", f"globuswrap wait {chain_id}")
         if problem is not None:
             output.tell(problem, chain_id)
         code = standing.exit_code if standing.ended or problem is None else problem.exit_code

@@ -109,7 +109,11 @@ def watch(
     if take_over is not None:
         return _taken_over(ledger, take_over)
     if settle is not None and marker:
-        raise UsageProblem("bad-option", "--marker fires at once, --settle waits", "use --pattern with --settle")
+        raise UsageProblem(
+            "bad-option",
+            "--marker cannot be combined with --settle: a marker triggers at once",
+            "use --pattern with --settle",
+        )
     plan = Plan(
         directory=top,
         command=template.checked(words or []),
@@ -126,7 +130,9 @@ def watch(
     )
     _one_of("--observe", observe, ("auto", "events", "poll"))
     if marker and pattern:
-        raise UsageProblem("bad-option", "--marker and --pattern are alternatives", "watch twice, with --name")
+        raise UsageProblem(
+            "bad-option", "--marker cannot be combined with --pattern", "run two watchers, each with its own --name"
+        )
     if dry_run:
         return _planned(Watcher(plan, ledger))
     ledger.bind(top, plan.command, change=change)
@@ -164,14 +170,14 @@ def _taken_over(ledger: Ledger, host: str) -> Report:
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise UsageProblem("bad-option", f"{option} {value}: not known", f"one of: {', '.join(known)}")
+        raise UsageProblem("bad-option", f"{option} {value} is not valid", f"one of: {', '.join(known)}")
     return value
 
 
 def _ledger_name(name: str | None, top: str) -> str:
     if name is not None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-            raise UsageProblem("bad-name", f"{name!r} cannot name a ledger", "letters, digits, _ . - only")
+            raise UsageProblem("bad-name", f"{name!r} is not a valid ledger name", "use only letters, digits and _ . -")
         return name
     base = re.sub(r"[^A-Za-z0-9_]+", "-", os.path.basename(top)).strip("-") or "top"
     return f"{base[:40]}-{hashlib.sha256(os.fsencode(os.path.realpath(top))).hexdigest()[:12]}"
@@ -193,8 +199,8 @@ def _notices(plan: Plan, observe: str, drain: bool) -> running.Notices:
         if observe == "events":
             raise UsageProblem(
                 "no-events",
-                f"the kernel gives no more watches: {error.strerror}",
-                "raise fs.inotify.max_user_watches, or --observe poll",
+                f"the kernel allows no more inotify watches: {error.strerror}",
+                "raise fs.inotify.max_user_watches, or use --observe poll",
             ) from None
         log.say(f"no events from the kernel ({error.strerror}): looking every {units.human_duration(plan.every)}", 0)
     return running.Intervals()

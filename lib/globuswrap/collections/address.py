@@ -35,12 +35,12 @@ def checked_path(path: str) -> str:
         path.encode("utf-8")
     except UnicodeEncodeError:
         raise UsageProblem(
-            "not-utf-8", f"{path!r} is not UTF-8; Globus cannot name it", "rename the file, or leave it out"
+            "not-utf-8", f"{path!r} is not UTF-8; Globus cannot handle this name", "rename the file, or exclude it"
         ) from None
     if "\0" in path:
-        raise UsageProblem("bad-path", f"{path!r} holds a NUL", "no path can; check how it was made")
+        raise UsageProblem("bad-path", f"{path!r} contains a NUL character", "remove it; check how the path was built")
     if ".." in path.split("/"):
-        raise UsageProblem("bad-path", f"{path!r} goes up with '..'", "write the path without '..'")
+        raise UsageProblem("bad-path", f"{path!r} contains '..'", "write the path without '..'")
     return path
 
 

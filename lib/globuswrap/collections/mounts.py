@@ -22,7 +22,7 @@ def to_collection(local: str) -> Address:
     if not candidates:
         raise UsageProblem(
             "not-mounted",
-            f"{absolute}: no collection is known to hold this local path",
+            f"{absolute}: no configured collection is mounted at this local path",
             "globuswrap collection add NAME UUID --mount /local/dir=/collection/path",
         )
     prefix, remote, collection = max(candidates, key=lambda each: len(os.path.normpath(each[0])))

@@ -81,7 +81,7 @@ def remove(name: str) -> None:
     if name not in added:
         held = known().get(name)
         remedy = f"edit {files.config_dir() / 'config.toml'}" if held else "see: globuswrap collection list"
-        raise UsageProblem("unknown-collection", f"no added collection is called {name!r}", remedy)
+        raise UsageProblem("unknown-collection", f"you have not added a collection named {name!r}", remedy)
     _write({other: entry for other, entry in added.items() if other != name})
 
 
@@ -98,7 +98,7 @@ def _added() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageProblem("bad-config", f"{own_file()}: {error}", "mend or remove the file") from None
+        raise UsageProblem("bad-config", f"{own_file()}: {error}", "fix or remove the file") from None
     return found if isinstance(found, dict) else {}
 
 
@@ -110,7 +110,9 @@ def _collection(name: str, entry: object, origin: str) -> Collection:
             "bad-uuid", f"{origin}: collection {name} has no valid id", 'write NAME = "UUID", or { id = "UUID" }'
         )
     if not NAME.fullmatch(name):
-        raise UsageProblem("bad-name", f"{origin}: {name!r} cannot name a collection", "letters, digits, _ . @ - only")
+        raise UsageProblem(
+            "bad-name", f"{origin}: {name!r} is not a valid collection name", "use only letters, digits and _ . @ -"
+        )
     mounted = table.get("mounted", {})
     unknown = set(table) - {"id", "mounted"}
     if unknown:
@@ -119,11 +121,11 @@ def _collection(name: str, entry: object, origin: str) -> Collection:
         )
     if not isinstance(mounted, Mapping):
         raise UsageProblem(
-            "bad-config", f"{origin}: collection {name}: mounted is no table", 'write { "/local" = "/path" }'
+            "bad-config", f"{origin}: collection {name}: mounted is not a table", 'write { "/local" = "/path" }'
         )
     for local, remote in mounted.items():
         if not local.startswith("/") or not str(remote).startswith("/"):
             raise UsageProblem(
-                "bad-config", f"{origin}: collection {name}: mounts need absolute paths", "begin both with /"
+                "bad-config", f"{origin}: collection {name}: mounted needs absolute paths", "start both paths with /"
             )
     return Collection(name, identifier.lower(), dict(mounted), origin)

@@ -55,7 +55,11 @@ def resolve(texts: Sequence[str], *, provision: bool = False) -> list[Who]:
     not known, or stands for several; login problems as they come.
     """
     if not texts:
-        raise UsageProblem("nobody", "nobody is named", "name someone: person@example.org, group:NAME, all-users")
+        raise UsageProblem(
+            "nobody",
+            "nobody to share with: no names given",
+            "name a person, a group or everyone: person@example.org, group:NAME, all-users",
+        )
     people = [each for each in texts if each not in EVERYONE and not each.startswith("group:")]
     known = _identities(people)
     found = []
@@ -104,7 +108,7 @@ def _identity(text: str, known: Sequence[dict[str, Any]], provision: bool) -> Wh
         raise UsageProblem(
             "several-identities",
             f"{text} stands for {len(matching)} identities: {', '.join(sorted(matching))}",
-            "write the UUID of the one that is meant",
+            "write the UUID of the one you mean",
         )
     if matching:
         row = next(iter(matching.values()))
@@ -113,14 +117,14 @@ def _identity(text: str, known: Sequence[dict[str, Any]], provision: bool) -> Wh
         return Who("identity", str(row["id"]).lower(), shown=name, mail=mail)
     if UUID.fullmatch(text):
         raise UsageProblem(
-            "no-such-identity", f"no identity has the id {text}", f"is it a group? Then write group:{lowered}"
+            "no-such-identity", f"no identity has the ID {text}", f"if it is a group, write group:{lowered}"
         )
     if provision and "@" in text:
         return Who("identity", new=lowered, shown=lowered, mail=lowered)
     raise UsageProblem(
         "no-such-identity",
-        f"Globus knows no {text}",
-        f"check it: globus get-identities {text}; --provision makes the identity before its first login",
+        f"Globus has no identity {text}",
+        f"check it: globus get-identities {text}; --provision creates the identity before the first login",
     )
 
 

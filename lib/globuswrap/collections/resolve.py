@@ -41,7 +41,7 @@ def collection(text: str) -> str:
     if re.fullmatch(r"[0-9a-fA-F-]{20,}", text):
         raise UsageProblem(
             "bad-uuid",
-            f"{text!r} looks like a UUID and is none",
-            "a UUID has 8-4-4-4-12 hexadecimal digits: check for a lost one",
+            f"{text!r} looks like a UUID but is not one",
+            "a UUID has 8-4-4-4-12 hexadecimal digits: check whether one is missing",
         )
-    raise UsageProblem("unknown-collection", f"no collection is called {text!r}", names.remedy_for(text))
+    raise UsageProblem("unknown-collection", f"no collection is named {text!r}", names.remedy_for(text))

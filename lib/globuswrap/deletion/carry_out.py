@@ -45,18 +45,20 @@ def checked_roots(under: Address, paths: Sequence[Address]) -> list[str]:
         checked_path(each.path)
         if any(letter in each.path for letter in "*?["):
             raise UsageProblem(
-                "refused-glob", f"{each.shown}: patterns are not cleaned up", "name directories or files"
+                "refused-glob", f"{each.shown}: cleanup does not expand patterns", "name directories or files"
             )
     top = normalised(under.path)
     if not top.startswith("/") or top in ("/", "/~"):
         raise UsageProblem(
-            "refused-root", f"{under.shown} is too much to clean up", "name a directory: --under NAME:/dir/"
+            "refused-root",
+            f"{under.shown} is the top of a collection, which is never cleaned up",
+            "name a directory: --under NAME:/dir/",
         )
     found = []
     for each in paths:
         path = normalised(each.path)
         if each.collection != under.collection or not (path == top or inside(path, top)):
-            raise UsageProblem("outside", f"{each.shown} is not below {under.shown}", "name what lies under --under")
+            raise UsageProblem("outside", f"{each.shown} is not below {under.shown}", "name paths below --under")
         found.append(path)
     return found or [top]
 

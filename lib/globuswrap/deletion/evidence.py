@@ -265,7 +265,7 @@ class View:
                 if entry is not None and entry.kind == "dir":
                     raise Refused(
                         "odd-answer",
-                        f"Globus says that {directory} does not exist, and lists it in the directory above",
+                        f"Globus says that {directory} does not exist, but lists it in its parent directory",
                         f"rerun; see: globus ls '{collection}:{directory}/'",
                     )
                 if entry is not None and directory == root:

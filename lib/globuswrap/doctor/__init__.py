@@ -1,1 +1,1 @@
-"""What can be known to go wrong, before it does, with the exact command that mends it."""
+"""What can be known to go wrong, before it does, with the exact command that fixes it."""

@@ -24,7 +24,7 @@ _WHY = {
     "globus-unreachable": "nothing can be submitted or looked at from here",
     "globus-busy": "nothing else can be found out now",
     "globus-timeout": "nothing else can be found out now",
-    "not-found": "a transfer to or from it is refused at once",
+    "not-found": "Globus refuses any transfer to or from it",
     "bad-config": "no command of globuswrap runs with it",
     "unknown-config-key": "no command of globuswrap runs with it",
 }
@@ -32,7 +32,7 @@ _WHY = {
 
 @dataclass(frozen=True)
 class Finding:
-    """`name` is stable, `what` one line of fact, `why` one of consequence, `remedy` the exact command that mends it.
+    """`name` is stable, `what` one line of fact, `why` one of consequence, `remedy` the exact command that fixes it.
 
     `code` is the exit code that it will lead to: 0 unless the level is FAILURE.
     """
@@ -65,7 +65,7 @@ def of_problem(problem: Problem, why: str = "", where: str = "") -> Finding:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 without failures; else what has to be mended first: no globus (127), login (4), usage (2), and then by
+    """0 without failures; else what has to be fixed first: no globus (127), login (4), usage (2), and then by
     errors.PRECEDENCE."""
     codes = {finding.code for finding in findings}
     first = next((code for code in (NO_GLOBUS, LOGIN, USAGE) if code in codes), None)

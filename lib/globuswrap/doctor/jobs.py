@@ -88,7 +88,7 @@ def forecast(plan: Plan, text: str, say: Say) -> tuple[Forecast, list[Finding]]:
     return Forecast(start, walltime), [ok("start", f"sbatch would start it {expected}{length}")]
 
 
-_REMEDY = "mend what it names in the script or after --, then submit again"
+_REMEDY = "fix what it names in the script or after --, then submit again"
 
 
 def starts_at(text: str) -> float | None:

@@ -47,7 +47,7 @@ def _journal() -> Iterator[Finding]:
     for path in damaged:
         why = "a submission id was in it: its request, run again, would be a second task"
         remedy = f"look whether its task runs (globus task list), then: {log.shell_line(('rm', '--', str(path)))}"
-        yield warning("journal-damaged", f"{path} is damaged and set aside", why, remedy)
+        yield warning("journal-damaged", f"{path} is damaged and was quarantined", why, remedy)
 
 
 def _leases() -> Iterator[Finding]:
@@ -61,7 +61,7 @@ def _leases() -> Iterator[Finding]:
         name = path.parent.name.rpartition("-")[0]
         why = "that run did not end by itself: the machine went down, or it was killed"
         remedy = f"the next run takes it over: globuswrap sync run {log.shell_line((name,))}"
-        yield warning("lease-stale", f"{path} is held by a process that is gone", why, remedy)
+        yield warning("lease-stale", f"{path} is held by a process that no longer exists", why, remedy)
 
 
 def _chains() -> Iterator[Finding]:
@@ -80,20 +80,16 @@ def _chain(chain: Chain) -> Iterator[Finding]:
         recent = time.time() - float(ended["at"]) < FORGOTTEN
         if recent and int(ended.get("code", 1)) != 0 and ending.get("name") != "chain-cancelled":
             what = f"chain {chain.id} ({script}) failed: {ending.get('cause')}"
-            yield warning(
-                "chain-failed", what, "its data or its results are not where they belong", _resume(chain, ending)
-            )
+            yield warning("chain-failed", what, "its input or its results have not arrived", _resume(chain, ending))
         return
     since = time.time() - max(chain.plan.created, float((chain.fact("resumed") or {}).get("at", 0.0)))
     if chain.fact("about") is None and since > _CUT_OFF:
         what = f"the submission of chain {chain.id} ({script}) was cut off {units.human_duration(since)} ago"
-        yield warning(
-            "chain-cut-off", what, "a held job may wait for it for ever", f"globuswrap submit --resume {chain.id}"
-        )
+        yield warning("chain-cut-off", what, "a held job may wait forever", f"globuswrap submit --resume {chain.id}")
     for step, note in chain.notes("").items():
         if note.get("state") == moves.STUCK and chain.fact(f"step.{step}") is None:
             what = f"chain {chain.id} ({script}): {step} waits: {note.get('cause')}"
-            why = "neither the data nor the job goes on until this is mended"
+            why = "neither the data nor the job goes on until this is fixed"
             yield warning("chain-stuck", what, why, str(note.get("remedy") or f"globuswrap status {chain.id}"))
 
 

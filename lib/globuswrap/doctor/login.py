@@ -70,7 +70,7 @@ def _clock(session: Session) -> Iterator[Finding]:
     if ahead > _AHEAD:
         what = f"this host's clock is at least {units.human_duration(ahead)} behind Globus (its last login lies ahead)"
         why = "deadlines, session ages and ages of files are wrong, and tokens are used after they have expired"
-        yield warning("clock-behind", what, why, "have the clock of this host set (chronyc tracking)")
+        yield warning("clock-behind", what, why, "synchronize the clock of this host (check: chronyc tracking)")
 
 
 def lasts(session: Session, collection: str, minutes: float, until: float | None) -> Finding:

@@ -65,7 +65,12 @@ def _state() -> Iterator[Finding]:
     kind = machine.file_system(str(directory))
     if kind in _VOLATILE and not os.environ.get("GLOBUS_SANDBOX_URL"):
         why = "a restart loses the journal, and with it what was submitted"
-        yield warning("state-volatile", f"{directory} is in memory ({kind})", why, "set XDG_STATE_HOME to a disk")
+        yield warning(
+            "state-volatile",
+            f"{directory} is on a memory file system ({kind})",
+            why,
+            "set XDG_STATE_HOME to a directory on disk",
+        )
     room = os.statvfs(directory)
     if room.f_bavail * room.f_frsize < _ROOM:
         left = units.human_size(room.f_bavail * room.f_frsize)
@@ -77,7 +82,7 @@ def _state() -> Iterator[Finding]:
         remedy = "have the clocks of this host and its file server set (chronyc tracking)"
         yield warning("clock-differs", f"the file system of {directory} is {how} this host", why, remedy)
     else:
-        yield ok("state", f"{directory}: private, can be written ({kind or 'file system unknown'}), clock agrees")
+        yield ok("state", f"{directory}: private, writable ({kind or 'file system unknown'}), clock agrees")
 
 
 def _written(directory: Path) -> float:

@@ -139,7 +139,7 @@ def collection(place: Place, session: Session, until: float | None) -> Iterator[
         remedy = "look the collection up: globuswrap collection search 'PART OF ITS NAME'"
         what = f"{place.said}: there is no collection {name} ({place.address.collection})"
         yield failure(
-            "no-such-collection", what, "a transfer to or from it is refused at once", remedy, problem.exit_code
+            "no-such-collection", what, "Globus refuses any transfer to or from it", remedy, problem.exit_code
         )
         return
     except Problem as problem:
@@ -184,10 +184,10 @@ def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, 
         bad = True
         why = "a transfer to or from it is refused"
         yield failure(
-            "collection-broken", f"{name} is marked as not functional", why, "ask the collection's manager", REFUSED
+            "collection-broken", f"{name} is marked as nonfunctional", why, "ask the manager of the collection", REFUSED
         )
     if not bad:
-        yield ok("collection", f"{name} is there and not paused")
+        yield ok("collection", f"{name} exists and is not paused")
 
 
 def _paused(name: str, message: str) -> Finding:
@@ -218,7 +218,7 @@ def _unusable(problem: Problem, place: Place) -> Finding:
             if place.role == SOURCE
             else "nothing can be written there"
         )
-        remedy = "ask the collection's manager for access, or check the account: globus whoami"
+        remedy = "ask the manager of the collection for access, or check the account: globus whoami"
         return failure("permission-denied", what, why, remedy, REFUSED)
     return of_problem(problem, where=f"{place.said}: {place.address.shown}")
 
@@ -252,7 +252,7 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
         there = kinds.of(above)
     if there is not None and there != "dir":
         if above == address and not address.path.endswith("/"):
-            yield ok("destination", f"{place.said}: {address.shown} is a file, and would be replaced")
+            yield ok("destination", f"{place.said}: {address.shown} is a file and would be overwritten")
             return
         why = "nothing can be written below a file"
         what = f"{place.said}: {above.shown} is a {there}, not a directory"
@@ -289,7 +289,7 @@ def _probe(place: Place, directory: Address) -> Iterator[Finding]:
         yield left
     else:
         note.unlink(missing_ok=True)
-    yield ok("destination", f"{place.said}: {directory.shown} can be written")
+    yield ok("destination", f"{place.said}: {directory.shown} is writable")
     yield from seen
 
 
@@ -298,12 +298,14 @@ def _not_writable(problem: Problem, place: Place, directory: Address) -> Finding
     shown = f"{place.said}: {directory.shown}"
     why = "the results could not be brought there; the task would be retried until its deadline"
     if code.endswith("QuotaExceeded"):
-        return failure("destination-over-quota", f"{shown}: the quota is used up", why, "make room there", REFUSED)
+        return failure(
+            "destination-over-quota", f"{shown}: the quota is exceeded", why, "free some space there", REFUSED
+        )
     if code.endswith("NoSpaceLeft"):
-        return failure("destination-full", f"{shown}: no space is left", why, "make room there", REFUSED)
+        return failure("destination-full", f"{shown}: the disk is full", why, "free some space there", REFUSED)
     if code.endswith("PermissionDenied"):
         remedy = f"choose a directory of yours, or ask its owner: globus ls -l {shlex.quote(str(directory))}"
-        return failure("destination-not-writable", f"{shown} cannot be written", why, remedy, REFUSED)
+        return failure("destination-not-writable", f"{shown} is not writable", why, remedy, REFUSED)
     return _unusable(problem, place)
 
 
@@ -345,7 +347,7 @@ def _removed(probe: Address) -> Finding | None:
         cause = problem.cause
     remedy = f"globus rm --recursive {shlex.quote(str(probe))}"
     what = f"{probe.shown}, made to see whether it can be written, is not removed yet: {cause}"
-    return warning("probe-left", what, "an empty directory stays there", remedy)
+    return warning("probe-left", what, "an empty directory is left there", remedy)
 
 
 def _notes() -> Path:
@@ -375,7 +377,7 @@ def removed_probes() -> Iterator[Finding]:
         left = _removed(probe)
         if left is None:
             note.unlink(missing_ok=True)
-            yield ok("probe", f"{probe.shown}, left by an earlier run, is removed")
+            yield ok("probe", f"{probe.shown}, left by an earlier run, was removed")
         else:
             yield left
 

@@ -41,7 +41,7 @@ def read(directory: Path) -> Described:
     schema = document(directory / "schema.json")
     wrong = [*problems(definition), *schema_problems(schema)]
     if wrong:
-        raise UsageProblem("bad-flow", f"{directory}: {wrong[0]}", "mend the definition or the schema")
+        raise UsageProblem("bad-flow", f"{directory}: {wrong[0]}", "fix the definition or the schema")
     settings = _settings(directory / "flow.toml")
     unknown = sorted(set(settings) - {*TEXTS, "keywords", *PEOPLE})
     if unknown:
@@ -65,13 +65,15 @@ def _settings(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageProblem("bad-flow", f"{path}: {error}", "mend the file; it is TOML") from None
+        raise UsageProblem("bad-flow", f"{path}: {error}", "fix the TOML syntax") from None
 
 
 def _list(settings: Mapping[str, Any], name: str, directory: Path) -> list[str]:
     found = settings.get(name, [])
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise UsageProblem("bad-flow", f"{directory / 'flow.toml'}: {name} is no list of texts", f'{name} = ["..."]')
+        raise UsageProblem(
+            "bad-flow", f"{directory / 'flow.toml'}: {name} is not a list of strings", f'{name} = ["..."]'
+        )
     return found
 
 
@@ -80,9 +82,9 @@ def document(path: Path) -> dict[str, Any]:
     try:
         found = records.parsed(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageProblem("bad-document", f"{path}: {error}", "it has to be a JSON object") from None
+        raise UsageProblem("bad-document", f"{path}: {error}", "write a JSON object: {...}") from None
     if not isinstance(found, dict):
-        raise UsageProblem("bad-document", f"{path} is no JSON object", "it has to be a JSON object")
+        raise UsageProblem("bad-document", f"{path} is not a JSON object", "write a JSON object: {...}")
     return found
 
 

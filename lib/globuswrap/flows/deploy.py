@@ -53,7 +53,7 @@ def record_of(directory: Path) -> dict[str, Any]:
     path = directory / "deployed.json"
     found = definition.document(path).get(place(), {}) if path.exists() else {}
     if not isinstance(found, dict):
-        raise UsageProblem("bad-document", f"{path}: {place()} is no object", "mend or remove the file")
+        raise UsageProblem("bad-document", f"{path}: {place()} is not an object", "fix or remove the file")
     return found
 
 
@@ -69,7 +69,9 @@ def flow_id(text: str) -> str:
         return text.lower()
     directory = Path(text)
     if not directory.is_dir():
-        raise UsageProblem("no-flow", f"{text!r} is neither a flow's id nor a directory", "name one of them")
+        raise UsageProblem(
+            "no-flow", f"{text!r} is neither a flow's id nor a directory", "give a flow ID, or the directory of a flow"
+        )
     found = record_of(directory).get("id")
     if not isinstance(found, str):
         raise UsageProblem(
@@ -129,8 +131,8 @@ def _there(directory: Path, record: dict[str, Any]) -> dict[str, Any] | None:
         except Absent:
             raise Refused(
                 "flow-gone",
-                f"flow {record['id']} is not there any more, or is not shown to this account",
-                f"to make a new one, take it out of {directory / 'deployed.json'}",
+                f"flow {record['id']} no longer exists, or this account may not see it",
+                f"to create a new one, remove its entry from {directory / 'deployed.json'}",
             ) from None
         return dict(found)
     if "keyword" in record:

@@ -77,7 +77,7 @@ def start(wanted: Start) -> Started:
     with locks.take(place / f"{name}.lease"):
         record = _read(place / f"{name}.json")
         if record and record.get("digest") != digest:
-            raise UsageProblem("key-taken", f"key {wanted.key} already stands for another run", "use another --key")
+            raise UsageProblem("key-taken", f"key {wanted.key} is already used for another run", "use another --key")
         if record.get("run_id"):
             return Started(str(record["run_id"]), "adopted")
         known = bool(record)
@@ -188,11 +188,11 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
     if status == "FAILED":
         return Ended(run_id, "failed", errors.REFUSED, told, logs, run)
     if status == "INACTIVE":
-        remedy = f"mend what it says, then: globus flows run resume {run_id}"
+        remedy = f"fix what it says, then: globus flows run resume {run_id}"
         return Ended(run_id, "inactive", errors.HELD, told, remedy, run) if held_for >= grace else None
     if status == "ACTIVE":
         return None
-    raise Refused("unknown-status", f"run {run_id} has the status {status!r}, which is not known", logs)
+    raise Refused("unknown-status", f"run {run_id} has the unknown status {status!r}", logs)
 
 
 def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry_for: float) -> Ended:

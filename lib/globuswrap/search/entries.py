@@ -37,10 +37,12 @@ def from_lines(lines: Iterable[str], defaults: Defaults, where: str) -> Iterator
             document = records.parsed(line)
         except ValueError as error:
             raise UsageProblem(
-                "bad-entry", f"{where}, line {number}: {error}", "one JSON object in each line"
+                "bad-entry", f"{where}, line {number}: {error}", "write one JSON object per line"
             ) from None
         if not isinstance(document, dict):
-            raise UsageProblem("bad-entry", f"{where}, line {number}: no JSON object", "one JSON object in each line")
+            raise UsageProblem(
+                "bad-entry", f"{where}, line {number}: not a JSON object", "write one JSON object per line"
+            )
         yield entry(document, defaults, f"{where}, line {number}")
 
 
@@ -53,18 +55,20 @@ def entry(document: Mapping[str, Any], defaults: Defaults, where: str) -> dict[s
     if unknown:
         raise UsageProblem(
             "bad-entry",
-            f"{where}: {unknown[0]!r} is no field of an entry",
+            f"{where}: {unknown[0]!r} is not a field of an entry",
             "write {subject, content, visible_to}, or name the subject's field with --subject",
         )
     subject, content = document.get("subject"), document.get("content")
     if not isinstance(subject, str) or not subject or not isinstance(content, dict):
-        raise UsageProblem("bad-entry", f"{where}: subject or content is missing", "an entry needs both")
+        raise UsageProblem("bad-entry", f"{where}: subject or content is missing", "give each entry both")
     seen = document.get("visible_to") or list(defaults.visible_to)
     if isinstance(seen, str):
         seen = [seen]
     if not isinstance(seen, list) or not seen:
         raise UsageProblem(
-            "no-visibility", f"{where}: nobody may see it", "say who: --visible-to public, or visible_to in the entry"
+            "no-visibility",
+            f"{where}: the entry has no visible_to, so nobody could see it",
+            "add --visible-to public, or visible_to to the entry",
         )
     made: dict[str, Any] = {"subject": subject, "visible_to": seen, "content": content}
     given = document.get("id", defaults.entry_id)

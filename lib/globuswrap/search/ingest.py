@@ -39,7 +39,7 @@ def ingest(
         answer = command.retrying(lambda body=body: command.call("search", "ingest", index, "-", stdin=body))  # type: ignore[misc]
         task_id = answer.get("task_id") if isinstance(answer, dict) else None
         if not isinstance(task_id, str) or not answer.get("acknowledged"):
-            raise Refused("odd-answer", "Globus Search did not acknowledge the entries", "run the same command again")
+            raise Refused("odd-answer", "Globus Search did not acknowledge the entries", "rerun the command")
         sent.append(Ingested(task_id, count, "PENDING"))
     if not wait:
         return sent
@@ -58,7 +58,7 @@ def _ended(task_id: str, end: float | None, poll: float) -> str:
         if state == "FAILED":
             raise Refused("ingest-failed", f"ingest task {task_id} failed: {task.get('message')}", show)
         if state not in ("PENDING", "PROGRESS"):
-            raise Refused("unknown-status", f"ingest task {task_id} has the state {state!r}, which is not known", show)
+            raise Refused("unknown-status", f"ingest task {task_id} has the unknown state {state!r}", show)
         if end is not None and time.monotonic() >= end:
             raise TryLater("ingest-running", f"ingest task {task_id} is still {state}", show)
         log.doing(f"ingest task {task_id} is {state}")
@@ -77,5 +77,5 @@ def query(index: str, text: str | None, document: bytes | None, *, limit: int | 
     )
     answer = command.retrying(lambda: command.call(*argv, stdin=document))
     if not isinstance(answer, dict) or "gmeta" not in answer:
-        raise Refused("odd-answer", "Globus Search gave no result", f"globus search query {index}")
+        raise Refused("odd-answer", "Globus Search returned no result", f"globus search query {index}")
     return answer

@@ -31,7 +31,7 @@ def there(collection: str, *, names: bool = False) -> list[Existing]:
     rows = queries.search(queries.ROWS, answer)
     if not isinstance(rows, list):
         raise Refused(
-            "odd-answer", "globus gave no list of permissions", f"globus endpoint permission list {collection}"
+            "odd-answer", "globus returned no list of permissions", f"globus endpoint permission list {collection}"
         )
     found = [rules.existing(row) for row in rows]
     if names:
@@ -80,7 +80,7 @@ def prepared(
         for one in created:
             if one.who.kind != "identity" or not one.who.mail:
                 cause = f"Globus shows no mail address of {one.who}; no rule was changed"
-                raise UsageProblem("no-mail", cause, "leave --mail out, and write to them yourself")
+                raise UsageProblem("no-mail", cause, "remove --mail, and notify them yourself")
     known = principals.provisioned([*(one.who for one in created), *(role.who for _, role in offices)])
     return (
         [replace(each, wanted=_with_id(each.wanted, known)) for each in steps],

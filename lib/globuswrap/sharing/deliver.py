@@ -59,7 +59,7 @@ def is_directory(source: Address, recursive: bool | None) -> bool:
         return recursive
     kind = verbs.kind(str(source))
     if kind is None:
-        raise UsageProblem("no-source", f"{source.shown} is not there", f"look: globus ls {source}")
+        raise UsageProblem("no-source", f"{source.shown} does not exist", f"check with: globus ls {source}")
     return kind == "dir"
 
 
@@ -77,7 +77,7 @@ def request_of(delivery: Delivery, directory: bool) -> Request:
     options = delivery.options
     if options.delete_destination_extra:
         raise UsageProblem(
-            "bad-option", "a delivery deletes nothing before the data has arrived", "use --replace instead"
+            "bad-option", "a delivery never deletes before the data has arrived", "use --replace instead"
         )
     if options.sync_level is None:
         options = replace(options, sync_level="checksum")
@@ -105,7 +105,11 @@ def deliver(
     """
     directory = is_directory(delivery.source, delivery.recursive)
     if delivery.replace and not directory:
-        raise UsageProblem("bad-option", "--replace is for directories", "leave it out: a file replaces its namesake")
+        raise UsageProblem(
+            "bad-option",
+            "--replace is for directories",
+            "remove it: a delivered file always overwrites the file of the same name",
+        )
     share = delivery.destination.collection
     shared = shared_directory(delivery, directory)
     wanted = [Wanted(who, shared, delivery.permissions, delivery.expires) for who in delivery.whos]
@@ -141,7 +145,7 @@ def _replaced(delivery: Delivery, result: Result, patience: Patience, watcher: W
         raise Refused(
             "empty-source",
             f"{delivery.source.shown} holds no files: nothing at {delivery.destination.shown} was deleted",
-            "check the source; delete by hand if that is meant",
+            "check the source; if it is meant to be empty, delete the delivered files yourself",
         )
     found = leftovers(delivery)
     sending = carry_out.Sending(

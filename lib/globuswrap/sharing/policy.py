@@ -36,7 +36,7 @@ def read(path: Path, *, provision: bool = False) -> Policy:
     except OSError as error:
         raise UsageProblem("no-policy", f"{path}: {error.strerror}", "name a policy file") from None
     except ValueError as error:
-        raise UsageProblem("bad-policy", f"{path}: {error}", "mend the file; it is TOML") from None
+        raise UsageProblem("bad-policy", f"{path}: {error}", "fix the TOML syntax") from None
     return parse(document, str(path), provision=provision)
 
 
@@ -61,7 +61,7 @@ def parse(document: Mapping[str, Any], where: str, *, provision: bool = False) -
 def _tables(document: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:
     found = document.get(name, [])
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise UsageProblem("bad-policy", f"{where}: {name} is no list of tables", f"write each as [[{name}]]")
+        raise UsageProblem("bad-policy", f"{where}: {name} is not a list of tables", f"write each as [[{name}]]")
     return found
 
 
@@ -75,14 +75,14 @@ def _people(table: Mapping[str, Any], where: str) -> list[str]:
     who = table.get("who")
     listed = [who] if isinstance(who, str) else who
     if not isinstance(listed, list) or not listed or not all(isinstance(each, str) for each in listed):
-        raise UsageProblem("bad-policy", f"{where}: who is missing", 'write who = ["person@example.org"]')
+        raise UsageProblem("bad-policy", f"{where}: the key who is missing", 'write who = ["person@example.org"]')
     return listed
 
 
 def _rules(table: Mapping[str, Any], where: str, known: Mapping[str, Who]) -> list[Wanted]:
     path, permissions = table.get("path"), table.get("permissions", "r")
     if not isinstance(path, str):
-        raise UsageProblem("bad-policy", f"{where}: path is missing", 'write path = "/project/"')
+        raise UsageProblem("bad-policy", f"{where}: the key path is missing", 'write path = "/project/"')
     if permissions not in rules.PERMISSIONS:
         raise UsageProblem("bad-policy", f"{where}: permissions {permissions!r}", "write r or rw")
     ends = _expiry(table.get("expires"), where)
@@ -98,7 +98,7 @@ def _expiry(value: object, where: str) -> Expiry:
         return rules.expiry(value.isoformat())
     if isinstance(value, str):
         return rules.expiry(value)
-    raise UsageProblem("bad-policy", f"{where}: expires {value!r} is no time", "write 2027-01-31, +30d or never")
+    raise UsageProblem("bad-policy", f"{where}: expires {value!r} is not a time", "write 2027-01-31, +30d or never")
 
 
 def _roles(table: Mapping[str, Any], where: str, known: Mapping[str, Who]) -> list[Role]:

@@ -38,7 +38,7 @@ def expiry(text: str) -> Expiry:
     if text.startswith("+"):
         return Expiry(at, timedelta(seconds=units.duration(text[1:]) / 20))
     if at <= datetime.now(timezone.utc):
-        raise UsageProblem("already-over", f"{text} is over", "name a time to come, or never")
+        raise UsageProblem("already-over", f"{text} is in the past", "give a time in the future, or never")
     return Expiry(at)
 
 
@@ -152,7 +152,7 @@ def plan(wanted: Sequence[Wanted], there: Sequence[Existing], now: datetime, *, 
     for each in wanted:
         other = seen.setdefault((each.who, each.path), each)
         if (other.permissions, other.expires) != (each.permissions, each.expires):
-            raise UsageProblem("contradiction", f"two rules for {each.who} on {each.path}", "leave one of them out")
+            raise UsageProblem("contradiction", f"two rules for {each.who} on {each.path}", "remove one of them")
     steps = [step(each, there, now) for each in seen.values()]
     for rule in there:
         if rule.id is not None and not any(same_place(each, rule) for each in seen.values()):

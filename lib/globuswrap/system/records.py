@@ -86,7 +86,7 @@ def link(temporary: str, final: Path) -> bool:
             raise
         raise UsageProblem(
             "no-hard-links",
-            f"{final.parent}: this file system has no hard links ({error.strerror}), and globuswrap claims its records with them",
+            f"{final.parent}: this file system has no hard links ({error.strerror}), which globuswrap needs to claim records",
             "set XDG_STATE_HOME to a directory on a local disk, NFS or Lustre",
         ) from None
     return True
@@ -109,8 +109,8 @@ def load(path: Path) -> dict[str, Any] | None:
     except (IsADirectoryError, NotADirectoryError):
         raise Refused(
             "not-a-record",
-            f"{path} should be a file that globuswrap wrote, and it, or what it is in, is something else",
-            f"look at it, then move it away: mv '{path}' '{path}.moved'",
+            f"{path} should be a file that globuswrap wrote, but it, or its directory, is something else",
+            f"inspect it, then move it away: mv '{path}' '{path}.moved'",
         ) from None
     try:
         document = parsed(text)

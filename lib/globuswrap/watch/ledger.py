@@ -122,14 +122,14 @@ class Ledger:
         if known is not None and known.get("directory") != directory:
             raise UsageProblem(
                 "ledger-taken",
-                f"the ledger {self.root.name} is of {known.get('directory')}",
-                "use another --name for this directory",
+                f"the ledger {self.root.name} belongs to {known.get('directory')}",
+                "choose another --name for this directory",
             )
         if known is not None and not change:
             raise UsageProblem(
                 "ledger-taken",
                 f"{directory} is watched for another command: {log.shell_line(tuple(known.get('command', ())))}",
-                "for both: --name NAME for this one; to go on with the new command: --change",
+                "to run both commands, give this one a ledger of its own: --name NAME; to replace the old command: --change",
             )
         files.write_atomic(place, json.dumps(mine, indent=1) + "\n")
 
@@ -326,7 +326,9 @@ class Ledger:
         """
         if host == socket.gethostname():
             raise UsageProblem(
-                "bad-option", f"--take-over {host}: that is this host", "leave it out: what was cut off here is seen"
+                "bad-option",
+                f"--take-over {host}: this is that host",
+                "remove the option: the watcher detects interrupted commands on its own host",
             )
         found = []
         names = self.names()

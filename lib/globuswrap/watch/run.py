@@ -188,7 +188,7 @@ class Watcher:
         return Refused(
             "damaged-trigger",
             f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: this record is damaged, and its file is"
-            " not in the directory any more, so nobody knows which file was to be processed",
+            " not in the directory any more, so it is unknown which file was to be processed",
             f"compare the directory with --list, then remove the record: {log.shell_line(('rm', *places[:3]))}",
         )
 
@@ -450,7 +450,9 @@ def follow(
             except OSError as error:
                 if drain:
                     raise TryLater(
-                        "unreadable-directory", f"{plan.directory}: {error.strerror}", "mount it, or make it readable"
+                        "unreadable-directory",
+                        f"{plan.directory}: {error.strerror}",
+                        "mount the directory, or make it readable",
                     ) from None
                 if not unreadable:
                     log.say(f"{plan.directory}: {error.strerror}; looked at again", 0)

@@ -23,7 +23,9 @@ def checked(words: Sequence[str]) -> tuple[str, ...]:
         for found in _FIELD.findall(word):
             if found not in FIELDS:
                 known = " ".join(f"{{{field}}}" for field in FIELDS)
-                raise UsageProblem("unknown-field", f"{{{found}}} in the command is not known", f"known are: {known}")
+                raise UsageProblem(
+                    "unknown-field", f"{{{found}}} in the command is not a known field", f"known are: {known}"
+                )
     return tuple(words)
 
 
