@@ -327,7 +327,7 @@ class Ledger:
         if host == socket.gethostname():
             raise UsageProblem(
                 "bad-option",
-                f"--take-over {host}: this is that host",
+                f"--take-over {host} names this host",
                 "remove the option: the watcher detects interrupted commands on its own host",
             )
         found = []
