@@ -359,17 +359,21 @@ def text_of(tree: dict[bytes, dict[bytes, tuple[int, int]]]) -> Iterator[bytes]:
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=trees, after=trees, frame=st.integers(1, 300), piece=st.integers(1, 200))
+@given(before=trees, after=trees, frame=st.integers(1, 300), piece=st.integers(1, 200),
+       window=st.sampled_from([1, 30, 60, 1 << 20]))  # fmt: skip
 def test_any_two_listings(
     tmp_path: Path, before: dict[bytes, dict[bytes, tuple[int, int]]], after: dict[bytes, dict[bytes, tuple[int, int]]],
-    frame: int, piece: int,
+    frame: int, piece: int, window: int,
 ) -> None:  # fmt: skip
     old_text = b"".join(text_of(before))
-    old = tmp_path / "m.gz"
+    old, new = tmp_path / "m.gz", tmp_path / "new.gz"
     with Writer(old, manifest.MANIFEST) as writer:
         writer.write(old_text)
-    cursor = manifest.Cursor(iter([old_text[at : at + piece] for at in range(0, len(old_text), piece)]))
-    found = list(compare(framed(after, frame), cursor, Seen()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest, "_WINDOW", window)
+        known = manifest.blocks(old_text[at : at + piece] for at in range(0, len(old_text), piece))
+        found = list(compare(framed(after, frame), known, Seen()))
+        merge(old, iter(found), new)
     signed = {(directory, row) for directory, rows in found for row in rows}
     expected = set()
     for directory in before.keys() | after.keys():
@@ -384,15 +388,8 @@ def test_any_two_listings(
             expected.add((directory, b"-"))
     assert signed == expected
     assert [order(d) for d, _ in found] == sorted(order(d) for d, _ in found)
-    merge(old, iter(found), old)
     emptied: dict[bytes, dict[bytes, tuple[int, int]]] = {d: {} for d in before if before[d]}
-    assert content(old) == b"".join(text_of({**emptied, **after}))
-
-
-@pytest.fixture
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every directory of some files is too large for the memory."""
-    monkeypatch.setattr(manifest, "_WINDOW", 60)
+    assert content(new) == b"".join(text_of({**emptied, **after}))
 
 
 def framed(tree: dict[bytes, dict[bytes, tuple[int, int]]], size: int) -> Iterator[scan.Frame]:
@@ -410,9 +407,9 @@ def framed(tree: dict[bytes, dict[bytes, tuple[int, int]]], size: int) -> Iterat
 
 
 def test_a_new_directory_in_two_frames_is_not_taken_for_the_next_in_the_manifest() -> None:
-    cursor = manifest.Cursor(iter([b"/b\x001 1 y\x00"]))
+    known = manifest.blocks([b"/b\x001 1 y\x00"])
     frames = [(scan.TEXT, b"/a\x001 1 x\x00"), (scan.TEXT, b"1 1 y\x00"), (scan.TEXT, b"/b\x001 1 y\x00")]
-    assert list(compare(frames, cursor, Seen())) == [(b"/a", [b"+1 1 x"]), (b"/a", [b"+1 1 y"])]
+    assert list(compare(frames, known, Seen())) == [(b"/a", [b"+1 1 x", b"+1 1 y"])]
 
 
 def test_what_was_skipped_is_not_committed(tmp_path: Path) -> None:
@@ -461,7 +458,7 @@ def test_something_else_is_not_a_manifest(tmp_path: Path, data: bytes) -> None:
     old = tmp_path / "m.gz"
     old.write_bytes(data)
     with pytest.raises(manifest.ManifestDamaged):
-        open_manifest(old).next_directory()
+        next(open_manifest(old))
 
 
 def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
@@ -505,8 +502,7 @@ def peak_of_comparing(directories: int, path: Path) -> int:
             writer.write(text)
     tracemalloc.start()
     try:
-        cursor = manifest.Cursor(manifest.texts(path, manifest.MANIFEST))
-        found = sum(1 for _ in compare(many(directories, 10), cursor, Seen()))
+        found = sum(1 for _ in compare(many(directories, 10), open_manifest(path), Seen()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

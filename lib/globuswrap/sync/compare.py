@@ -1,24 +1,20 @@
 """What differs between a scan and the manifest: new, changed and vanished, as one pass over two sorted streams.
 
-Where the listing is the same, whole pieces of it are compared as bytes and nothing is parsed. Where it differs, the records of
-one directory are compared as sets.
+Where a directory's listing is the same, it is compared as bytes and nothing is parsed. Where it differs, its records are compared
+as sets.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from globuswrap.errors import Refused
 from globuswrap.sync import scan
-from globuswrap.sync.manifest import Cursor, at_or_below, file_name, joined, order
+from globuswrap.sync.manifest import Block, Delta, aligned, at_or_below, blocks, file_name, joined
 
 #: More paths than this that cannot be read, and the tree as a whole counts as unreadable.
 MOST_TROUBLES = 100_000
-#: A record of a file in a piece of a listing: any that is not of a directory.
-_FILE = re.compile(rb"(?:\A|\0)[^/\0]")
 
 
 @dataclass
@@ -52,99 +48,45 @@ class Seen:
                 "see that this user may read the tree; nothing was submitted",
             )
 
+    def texts(self, frames: Iterable[scan.Frame]) -> Iterator[bytes]:
+        """The listing in the frames; of the others it takes note."""
+        for kind, payload in frames:
+            if kind == scan.TEXT:
+                yield payload
+            else:
+                self.note(kind, payload)
+
     def is_unknown(self, path: bytes) -> bool:
         """Whether that path, or a directory it is in, could not be read."""
         return bool(self.unknown) and at_or_below(path, self.unknown)
 
 
-def has_file(text: bytes) -> bool:
-    """Whether a piece of a listing has the record of a file."""
-    return _FILE.search(text) is not None
-
-
-def compare(frames: Iterable[scan.Frame], old: Cursor, seen: Seen) -> Iterator[tuple[bytes, list[bytes]]]:
+def compare(frames: Iterable[scan.Frame], old: Iterator[Block], seen: Seen) -> Iterator[Delta]:
     """(directory, signed records), as a delta has them, for every directory with a difference, in the manifest's order.
 
     `+` is a new or changed file, `-` one that is there no more. What is at or below a path that could not be read never comes
-    as `-`: it is not known to have vanished. Raises ValueError if the manifest is cut off.
+    as `-`: it is not known to have vanished. Raises ManifestDamaged if the manifest cannot be read.
     """
-    here: bytes | None = None
-    for kind, payload in frames:
-        if kind != scan.TEXT:
-            seen.note(kind, payload)
+    for directory, known, now in aligned(old, blocks(seen.texts(frames))):
+        if now:
+            seen.any_file = True
+        if known == now:
             continue
-        seen.any_file = seen.any_file or has_file(payload)
-        # Files that go on with a directory are only the same if the manifest is in that directory too.
-        aligned = here is None or payload.startswith(b"/") or old.directory == here
-        if aligned and old.skip_equal(payload):
-            here = None
-            continue
-        if here is None:
-            here = old.directory
-        for directory, text in _pieces(payload, here):
-            if directory != here:
-                yield from _vanished(old, directory, here, seen)
-                here = directory
-                if not text and old.directory != directory:
-                    yield directory, [b"+"]
-            if text and not (old.directory == directory and old.skip_equal(text)):
-                new = text[:-1].split(b"\0")
-                done = 0
-                if old.directory == directory:
-                    for known in old.rows_through(file_name(new[-1])):
-                        upto = bisect_right(new, file_name(known[-1]), lo=done, key=file_name)
-                        signed = _differences(directory, known, new[done:upto], seen)
-                        done = upto
-                        if signed:
-                            yield directory, signed
-                if done < len(new):
-                    yield directory, [b"+" + row for row in new[done:]]
-    yield from _vanished(old, None, here or old.directory, seen)
+        if known or now:
+            signed = _differences(directory, known or b"", now or b"", seen)
+            if signed:
+                yield directory, signed
+        elif known is None:
+            yield directory, [b"+"]
+        elif now is None and not seen.is_unknown(directory[1:]):
+            yield directory, [b"-"]
 
 
-def _pieces(text: bytes, here: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-    """A frame cut at its directory records: (directory, records of files)."""
-    at = 0
-    end = len(text)
-    if not text.startswith(b"/"):
-        assert here is not None, "a listing begins with a directory"
-        stop = text.find(b"\0/")
-        at = end if stop < 0 else stop + 1
-        yield here, text[:at]
-    while at < end:
-        name_end = text.index(b"\0", at)
-        stop = name_end if text.startswith(b"/", name_end + 1) else text.find(b"\0/", name_end + 1)
-        after = end if stop < 0 else stop + 1
-        yield text[at:name_end], text[name_end + 1 : after]
-        at = after
-
-
-def _vanished(old: Cursor, upto: bytes | None, here: bytes | None, seen: Seen) -> Iterator[tuple[bytes, list[bytes]]]:
-    """What the manifest has from its position to before the directory `upto` (None: to the end) is gone. `here` is the directory
-    the scan was in. Afterwards the manifest is at `upto` or past it."""
-    goal = None if upto is None else order(upto)
-    while True:
-        current = old.directory
-        if current is not None:
-            if goal is not None and order(current) >= goal:
-                return
-            if old.is_empty and current != here and not seen.is_unknown(current[1:]):
-                yield current, [b"-"]
-            for rows in old.rows():
-                gone = [b"-" + row for row in rows if not seen.is_unknown(joined(current, file_name(row)))]
-                if gone:
-                    yield current, gone
-        if old.next_directory() is None:
-            return
-
-
-def _differences(directory: bytes, known: list[bytes], new: list[bytes], seen: Seen) -> list[bytes]:
-    gone = {file_name(row): row for row in set(known).difference(new)}
-    come = {file_name(row): row for row in set(new).difference(known)}
-    signed: list[bytes] = []
-    for name in sorted(gone.keys() | come.keys()):
-        if name in come:
-            signed.append(b"+" + come[name])
-        elif not seen.is_unknown(joined(directory, name)):
-            signed.append(b"-" + gone[name])
-    return signed
+def _differences(directory: bytes, known: bytes, now: bytes, seen: Seen) -> list[bytes]:
+    if not known:
+        return [b"+" + row for row in now.split(b"\0")]
+    before, after = set(known.split(b"\0")), set(now.split(b"\0") if now else ())
+    gone = {file_name(row): b"-" + row for row in before - after}
+    come = {file_name(row): b"+" + row for row in after - before}
+    signed = {name: row for name, row in gone.items() if name in come or not seen.is_unknown(joined(directory, name))}
+    return [row for _, row in sorted({**signed, **come}.items())]

@@ -22,6 +22,7 @@ Both are read and written as streams; memory does not grow with their length.
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
 import zlib
@@ -29,7 +30,6 @@ from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from globuswrap.errors import Refused
 from globuswrap.system import files
@@ -37,7 +37,9 @@ from globuswrap.system import files
 MANIFEST = b"globuswrap manifest 1"
 DELTA = b"globuswrap delta 1"
 
-_READ = 128 * 1024
+#: A directory and the records of files in it, joined by NUL; b"": an empty directory.
+Block = tuple[bytes, bytes]
+
 _WRITE = 128 * 1024
 _WINDOW = 1024 * 1024
 
@@ -55,8 +57,8 @@ def damaged(path: Path, what: str) -> ManifestDamaged:
 
 
 def file_name(row: bytes) -> bytes:
-    """The name in a file's record."""
-    return row.split(b" ", 2)[2]
+    """The name in a file's record, which may be signed; b"" of what is no file's: a directory's own."""
+    return row.split(b" ", 2)[2] if len(row) > 1 else b""
 
 
 def order(directory: bytes) -> bytes:
@@ -69,164 +71,96 @@ def joined(directory: bytes, name: bytes) -> bytes:
     return name if directory == b"/" else directory[1:] + b"/" + name
 
 
-class Cursor:
-    """A position in a listing that is read as a stream: at a record of the directory `directory`, or at the end (None)."""
+def blocks(texts: Iterable[bytes]) -> Iterator[Block]:
+    """A listing, which comes in pieces cut anywhere, cut at its directory records instead.
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._buffer = b""
-        self._at = 0
-        self._ended = False
-        self._directory: bytes | None = None
-        self._directory_from: bytes | None = None
-        #: Whether the directory `next_directory` came to holds no files.
-        self.is_empty = False
-
-    @property
-    def directory(self) -> bytes | None:
-        """The directory whose records come next, perhaps none; None at the end of the listing."""
-        if self._directory_from is not None:
-            self._directory = _last_directory(self._directory_from) or self._directory
-            self._directory_from = None
-        return self._directory
-
-    def _fill(self, want: int) -> bool:
-        """Have at least `want` bytes in the window; False at the end of the file."""
-        have = len(self._buffer) - self._at
-        if have >= want:
-            return True
-        parts = [self._buffer[self._at :]]
-        while have < want and not self._ended:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                self._ended = True
-                break
-            parts.append(chunk)
-            have += len(chunk)
-        self._buffer = b"".join(parts)
-        self._at = 0
-        return have >= want
-
-    def skip_equal(self, text: bytes) -> bool:
-        """Pass over `text` if it is exactly what comes next: one comparison of bytes makes an unchanged tree cheap."""
-        if not self._fill(len(text)) or not self._buffer.startswith(text, self._at):
-            return False
-        self._at += len(text)
-        if self._directory_from is None or _has_directory(text):
-            self._directory_from = text
-        return True
-
-    def next_directory(self) -> bytes | None:
-        """Go on to the next directory record, past whatever is left of this one; its path, or None at the end."""
-        for _ in self.rows():
-            pass
-        if not self._fill(1):
-            self._directory = self._directory_from = None
-            return None
-        end = self._record_end(self._at)
-        self._directory_from = None
-        self._directory = self._buffer[self._at : end]
-        self._at = end + 1
-        self.is_empty = not self._fill(1) or self._buffer.startswith(b"/", self._at)
-        return self._directory
-
-    def _record_end(self, start: int) -> int:
-        """Where the NUL of the record at `start` is, which the window will hold; `start` must be the window's position."""
-        while (end := self._buffer.find(b"\0", start)) < 0:
-            if not self._fill(len(self._buffer) - self._at + 1):
-                raise ValueError("the last record is cut off")
-            start = self._at
-        return end
-
-    def rows(self) -> Iterator[list[bytes]]:
-        """The rest of this directory's files, in lists that fit into memory."""
-        while rows := self._slice()[0]:
-            self._at += sum(map(len, rows)) + len(rows)
-            yield rows
-
-    def rows_through(self, name: bytes) -> Iterator[list[bytes]]:
-        """This directory's next files up to and with `name`, in lists that fit into memory."""
-        while True:
-            rows, last = self._slice()
-            if not rows:
-                return
-            beyond = file_name(rows[-1]) > name
-            if beyond:
-                rows = rows[: bisect_right(rows, name, key=file_name)]
-            self._at += sum(map(len, rows)) + len(rows)
-            if rows:
-                yield rows
-            if last or beyond:
-                return
-
-    def _slice(self) -> tuple[list[bytes], bool]:
-        """Up to about a megabyte of this directory's next files, and whether these are the last; the position stays."""
-        if not self._fill(1) or self._buffer.startswith(b"/", self._at):
-            return [], True
-        end = self._buffer.find(b"\0/", self._at)
-        if end < 0:
-            self._fill(_WINDOW)
-            end = self._buffer.find(b"\0/", self._at)
-        buffer, at = self._buffer, self._at
-        last = end >= 0 or self._ended
-        if end < 0:
-            end = buffer.rfind(b"\0", at)
-            if end < 0 or (self._ended and end != len(buffer) - 1):
-                raise ValueError("the last record is cut off")
-        return buffer[at:end].split(b"\0"), last
+    A directory is whole, unless it is larger than `_WINDOW`: then it comes in several blocks, none of them without files.
+    Raises ValueError if the last record is cut off.
+    """
+    held = b""  # begins with a directory record
+    for text in texts:
+        held += text
+        end = held.rfind(b"\0/")
+        if end >= 0:
+            yield from _directories(held[:end])
+            held = held[end + 1 :]
+        if len(held) >= _WINDOW:
+            first = held.find(b"\0")
+            end = held.rfind(b"\0", first + 1, -1)
+            if end > first >= 0:
+                yield held[:first], held[first + 1 : end]
+                held = held[:first] + held[end:]
+    if held:
+        if not held.endswith(b"\0"):
+            raise ValueError("the last record is cut off")
+        yield from _directories(held[:-1])
 
 
-def _has_directory(text: bytes) -> bool:
-    return text.startswith(b"/") or b"\0/" in text
+def _directories(text: bytes) -> Iterator[Block]:
+    for piece in text[1:].split(b"\0/"):
+        name, _, rows = piece.partition(b"\0")
+        yield b"/" + name, rows
 
 
-def _last_directory(text: bytes) -> bytes | None:
-    """The last directory record in a piece of a listing that begins and ends between records."""
-    start = text.rfind(b"\0/")
-    if start < 0 and not text.startswith(b"/"):
-        return None
-    start += 1  # of the NUL; or from -1 to the beginning
-    return text[start : text.index(b"\0", start)]
+def aligned(one: Iterator[Block], two: Iterator[Block]) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
+    """Two listings side by side: (directory, records of the one, records of the other), in order.
+
+    A name that both have is in the same step on both sides. A side is None where it has no record of the directory, or no more
+    of its files.
+    """
+    left, right = next(one, None), next(two, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left[0] != right[0] and order(left[0]) < order(right[0])):
+            assert left is not None
+            yield left[0], left[1], None
+            left = next(one, None)
+        elif left is None or left[0] != right[0]:
+            yield right[0], None, right[1]
+            right = next(two, None)
+        else:
+            directory, mine, theirs = left[0], left[1], right[1]
+            left = right = None
+            if mine != theirs:
+                ends = _last_name(mine), _last_name(theirs)
+                if ends[0] > ends[1]:
+                    mine, rest = _cut(mine, ends[1])
+                    left = directory, rest
+                elif ends[0] < ends[1]:
+                    theirs, rest = _cut(theirs, ends[0])
+                    right = directory, rest
+            yield directory, mine, theirs
+            left, right = left or next(one, None), right or next(two, None)
 
 
-def texts(path: Path, first: bytes) -> Iterator[bytes]:
-    """The listing in a file, decompressed, without its first record. Raises ManifestDamaged or FileNotFoundError."""
-    with path.open("rb") as file:
-        beginning = b""
-        found = False
-        try:
-            for text in _inflated(file):
-                if found:
-                    yield text
-                    continue
-                beginning += text
-                if len(beginning) > len(first):
-                    if not beginning.startswith(first + b"\0"):
-                        raise damaged(path, f"does not begin with {first.decode()!r}")
-                    found = True
-                    if len(beginning) > len(first) + 1:
-                        yield beginning[len(first) + 1 :]
-        except (zlib.error, EOFError) as error:
-            raise damaged(path, str(error)) from None
-        if not found:
-            raise damaged(path, f"does not begin with {first.decode()!r}")
+def _last_name(rows: bytes) -> bytes:
+    return file_name(rows[rows.rfind(b"\0") + 1 :])
 
 
-def _inflated(file: IO[bytes]) -> Iterator[bytes]:
-    """A gzip file of one member or several, decompressed, its sums checked."""
-    inflate = zlib.decompressobj(wbits=31)
-    fresh = True
-    while data := file.read(_READ):
-        while data:
-            if inflate.eof:
-                inflate, fresh = zlib.decompressobj(wbits=31), True
-            text = inflate.decompress(data, _WINDOW)
-            fresh = False
-            data = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
-            if text:
-                yield text
-    if fresh or not inflate.eof:
-        raise EOFError("cut off")
+def _cut(text: bytes, name: bytes) -> tuple[bytes, bytes]:
+    """The records up to and with that name, and those after it."""
+    rows = text.split(b"\0")
+    at = bisect_right(rows, name, key=file_name)
+    return b"\0".join(rows[:at]), b"\0".join(rows[at:])
+
+
+def listing(path: Path, first: bytes) -> Iterator[Block]:
+    """The blocks of the file that begins with the record `first`. Raises ManifestDamaged or FileNotFoundError."""
+    try:
+        yield from blocks(_texts(path, first))
+    except (zlib.error, EOFError, gzip.BadGzipFile, ValueError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def _texts(path: Path, first: bytes) -> Iterator[bytes]:
+    beginning = b""
+    with gzip.open(path) as file:
+        while len(beginning) <= len(first) and (text := file.read(_WINDOW)):
+            beginning += text
+        if not beginning.startswith(first + b"\0"):
+            raise ValueError(f"does not begin with {first.decode()!r}")
+        yield beginning[len(first) + 1 :]
+        while text := file.read(_WINDOW):
+            yield text
 
 
 class Writer:
@@ -271,21 +205,14 @@ class Writer:
                 os.unlink(self._temporary)
 
 
-def open_manifest(path: Path) -> Cursor:
-    """A cursor before the first directory of the manifest; of an empty listing if there is no such file."""
-    return Cursor(texts(path, MANIFEST) if path.exists() else iter(()))
+def open_manifest(path: Path) -> Iterator[Block]:
+    """The manifest's blocks; none if there is no such file."""
+    return listing(path, MANIFEST) if path.exists() else iter(())
 
 
 def count(path: Path) -> int:
     """How many files the manifest has."""
-    cursor = open_manifest(path)
-    number = 0
-    try:
-        while cursor.next_directory() is not None:
-            number += sum(len(rows) for rows in cursor.rows())
-    except ValueError as error:
-        raise damaged(path, str(error)) from None
-    return number
+    return sum(rows.count(b"\0") + 1 for _, rows in open_manifest(path) if rows)
 
 
 Delta = tuple[bytes, list[bytes]]
@@ -294,13 +221,8 @@ Delta = tuple[bytes, list[bytes]]
 def delta_blocks(paths: Iterable[Path]) -> Iterator[Delta]:
     """(directory, signed records) of several deltas that follow each other in order. One directory may come in several pieces."""
     for path in paths:
-        cursor = Cursor(texts(path, DELTA))
-        try:
-            while (directory := cursor.next_directory()) is not None:
-                for rows in cursor.rows():
-                    yield directory, rows
-        except ValueError as error:
-            raise damaged(path, str(error)) from None
+        for directory, rows in listing(path, DELTA):
+            yield directory, rows.split(b"\0")
 
 
 def delta_text(directory: bytes, rows: list[bytes]) -> bytes:
@@ -311,87 +233,40 @@ def merge(old: Path, deltas: Iterable[Delta], new: Path) -> int:
     """Write `new`: the manifest `old` with a delta done to it, in one pass over both. Returns how many files changed.
 
     The delta's records are in order, with an empty directory's own before those of files. `old` may be absent, and may be `new`.
-    A `-` that is not there is no error.
+    A `-` that is not there is no error. A directory keeps its record when its last file goes.
     """
+    changed = 0
+    at: bytes | None = None
+    stays = headed = False
     with Writer(new, MANIFEST) as writer:
-        try:
-            merging = _Merge(open_manifest(old), writer)
-            for directory, signed in deltas:
-                if signed:
-                    merging.take(directory, signed)
-            merging.finish()
-        except ValueError as error:
-            raise damaged(old, str(error)) from None
-    return merging.changed
+        changes = ((directory, b"\0".join(rows)) for directory, rows in deltas if rows)
+        for directory, known, signed in aligned(open_manifest(old), changes):
+            rows, count = _changed(known or b"", signed)
+            changed += count
+            own = signed.partition(b"\0")[0] if signed else b""  # the record of an empty directory itself, if it is one
+            if directory != at:
+                at, headed = directory, False
+                stays = known is not None
+            stays = own != b"-" and (stays or own == b"+")
+            if not headed and (stays or rows):
+                writer.write(directory + b"\0")
+                headed = True
+            if rows:
+                writer.write(rows + b"\0")
+    return changed
 
 
-class _Merge:
-    """A manifest being copied, with changes on the way. A directory keeps its record when its last file goes."""
-
-    def __init__(self, cursor: Cursor, writer: Writer) -> None:
-        self._cursor = cursor
-        self._writer = writer
-        self._here = cursor.next_directory()
-        self._at: bytes | None = None
-        self._headed = False
-        self.changed = 0
-
-    def take(self, directory: bytes, signed: list[bytes]) -> None:
-        if directory != self._at:
-            self._leave()
-            while self._here is not None and order(self._here) < order(directory):
-                self._at, self._headed = self._here, False
-                self._head()
-                self._leave()
-            self._at, self._headed = directory, False
-            if b"-" not in signed and (self._here == directory or b"+" in signed):
-                self._head()
-        files = [row for row in signed if len(row) > 1]
-        self.changed += len(files)
-        if not files:
-            return
-        if self._here != directory:
-            # New, and in order: no need to take the records apart.
-            coming = files if all(row[:1] == b"+" for row in files) else [row for row in files if row[:1] == b"+"]
-            if coming:
-                self._head()
-                self._writer.write((b"\0" + b"\0".join(coming) + b"\0").replace(b"\0+", b"\0")[1:])
-            return
-        names = {file_name(row[1:]) for row in files}
-        coming = [row[1:] for row in files if row[:1] == b"+"]
-        done = 0
-        for rows in self._cursor.rows_through(file_name(files[-1][1:])):
-            upto = bisect_right(coming, file_name(rows[-1]), lo=done, key=file_name)
-            both = [row for row in rows if file_name(row) not in names] + coming[done:upto]
-            both.sort(key=file_name)
-            self._rows(both)
-            done = upto
-        self._rows(coming[done:])
-
-    def finish(self) -> None:
-        self._leave()
-        while self._here is not None:
-            self._at, self._headed = self._here, False
-            self._head()
-            self._leave()
-
-    def _head(self) -> None:
-        if not self._headed and self._at is not None:
-            self._writer.write(self._at + b"\0")
-            self._headed = True
-
-    def _rows(self, rows: list[bytes]) -> None:
-        if rows:
-            self._head()
-            self._writer.write(b"\0".join(rows) + b"\0")
-
-    def _leave(self) -> None:
-        """Copy what the directory at hand still has in the old manifest."""
-        if self._at is not None and self._here == self._at:
-            for rows in self._cursor.rows():
-                self._rows(rows)
-            self._here = self._cursor.next_directory()
-        self._at = None
+def _changed(known: bytes, signed: bytes | None) -> tuple[bytes, int]:
+    """The records of a directory after a change, and how many files changed."""
+    if not signed:
+        return known, 0
+    files = [row for row in signed.split(b"\0") if len(row) > 1]
+    rows = [row[1:] for row in files if row[:1] == b"+"]
+    if known:
+        names = set(map(file_name, files))
+        rows += [row for row in known.split(b"\0") if file_name(row) not in names]
+        rows.sort(key=file_name)
+    return b"\0".join(rows), len(files)
 
 
 def kept(directory: bytes, rows: list[bytes], skipped: Container[bytes]) -> list[bytes]:
@@ -414,37 +289,3 @@ def at_or_below(path: bytes, paths: Container[bytes]) -> bool:
 def signed_path(directory: bytes, row: bytes) -> bytes:
     """The path, below the root, that a signed record is about."""
     return directory[1:] if len(row) == 1 else joined(directory, file_name(row[1:]))
-
-
-def _copy(cursor: Cursor, directory: bytes, writer: Writer) -> None:
-    writer.write(directory + b"\0")
-    for rows in cursor.rows():
-        writer.write(b"\0".join(rows) + b"\0")
-
-
-def _new_directory(directory: bytes, signed: list[bytes], writer: Writer) -> None:
-    """A directory that the manifest does not have, with new files in order: no need to take the records apart."""
-    new = b"\0" + b"\0".join(signed) + b"\0"
-    writer.write(directory + new.replace(b"\0+", b"\0"))
-
-
-def _merge_directory(cursor: Cursor | None, directory: bytes, signed: list[bytes], writer: Writer) -> None:
-    """A changed file takes the place of the one with its name. A directory keeps its record when its last file goes."""
-    names_out = {file_name(row[1:]) for row in signed if len(row) > 1}
-    coming = [row[1:] for row in signed if row[:1] == b"+" and len(row) > 1]
-    coming.sort(key=file_name)
-    headed = False
-    if b"+" in signed or (cursor is not None and b"-" not in signed):
-        writer.write(directory + b"\0")
-        headed = True
-    at = 0
-    for rows in cursor.rows() if cursor is not None else ():
-        upto = bisect_right(coming, file_name(rows[-1]), lo=at, key=file_name)
-        kept = [row for row in rows if file_name(row) not in names_out] + coming[at:upto]
-        kept.sort(key=file_name)
-        at = upto
-        if kept:
-            writer.write((b"" if headed else directory + b"\0") + b"\0".join(kept) + b"\0")
-            headed = True
-    if coming[at:]:
-        writer.write((b"" if headed else directory + b"\0") + b"\0".join(coming[at:]) + b"\0")

@@ -512,15 +512,9 @@ class _Runner:
 
     def look(self, draft: Run, seen: Seen) -> planning.Differences:
         """Scan, compare, and write down what differs."""
-        try:
-            blocks = compare(
-                _counted(scan.scan(self.profile.root, self.profile.scanning)),
-                manifest.open_manifest(self.state.manifest),
-                seen,
-            )
-            return planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", self.renew)
-        except ValueError as error:
-            raise manifest.damaged(self.state.manifest, str(error)) from None
+        frames = _counted(scan.scan(self.profile.root, self.profile.scanning))
+        blocks = compare(frames, manifest.open_manifest(self.state.manifest), seen)
+        return planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", self.renew)
 
     def plan(self, draft: Run, found: planning.Differences, seen: Seen) -> planning.Planned:
         planned = planning.plan(self.profile, self.state, draft, found, self.renew)
@@ -794,8 +788,6 @@ def baseline(
                     writer.write(manifest.delta_text(directory, rows))
             result = draft / "manifest.gz" if dry_run else state.manifest
             changed = manifest.merge(state.manifest, taken(manifest.delta_blocks([delta])), result)
-        except ValueError as error:
-            raise manifest.damaged(state.manifest, str(error)) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         if not dry_run:
@@ -836,11 +828,8 @@ def _without(blocks: Iterable[manifest.Delta], skipped: set[bytes]) -> Iterable[
 
 
 def _everything(path: Path) -> Iterable[manifest.Delta]:
-    cursor = manifest.open_manifest(path)
-    while (directory := cursor.next_directory()) is not None:
-        yield directory, [b"-"]
-        for rows in cursor.rows():
-            yield directory, [b"-" + row for row in rows]
+    for directory, rows in manifest.open_manifest(path):
+        yield directory, [b"-", *(b"-" + row for row in rows.split(b"\0") if rows)]
 
 
 def _arrived(blocks: Iterable[manifest.Delta], until: float | None) -> Iterable[manifest.Delta]:
