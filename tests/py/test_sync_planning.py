@@ -1,4 +1,4 @@
-"""From differences to tasks, in one process and in two: the same items, and deltas that lead to the listing."""
+"""From differences to tasks: every file once, and deltas that lead to the listing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-2222
 
 class Plan:
     """A profile on a tree of hostile names, and plans of it."""
-
-    halves = False
 
     def __init__(self, tmp_path: Path, **settings: Any) -> None:
         self.root = tmp_path / "tree"
@@ -63,15 +61,10 @@ class Plan:
         return {(f"/from/{name}", f"/to/{name}") for name in [*names, "empty/"]}
 
 
-@pytest.fixture(params=["one process", "two processes"])
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Plan:
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(planning, "WORTH_FORKING", 1 if request.param == "two processes" else 10**9)
-    monkeypatch.setattr(planning, "processors", lambda: 2)
-    monkeypatch.setattr(planning, "may_fork", lambda: True)  # also when a thread of an earlier test is about to end
-    made = Plan(tmp_path)
-    made.halves = request.param == "two processes"
-    return made
+    return Plan(tmp_path)
 
 
 def pairs(documents: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -87,7 +80,6 @@ def test_every_file_once_in_chunks_and_the_deltas_lead_to_the_listing(
     found = pairs(documents)
     assert len(found) == len(set(found)) == planned.sent and set(found) == plan.expected()
     assert len({task.number for task in draft.tasks}) == len(draft.tasks) > 3
-    assert plan.halves == any(task.number > planning.MOST_TASKS // 2 for task in draft.tasks)
     assert planned.size == 5 * (planned.sent - 1)
     assert {document["skip_activation_check"] for document in documents} == {True}
     assert documents[0]["submission_id"] == "an id" and documents[0]["source_endpoint"] == ONE
@@ -164,15 +156,6 @@ def test_what_a_failed_task_covered_goes_with_checksums(plan: Plan) -> None:
         "/from/~tilde", "/from/sub/$HOME", "/from/sub/star*and?[x]", "/from/sub/--json",
     }  # fmt: skip
     assert set(pairs(plan.documents(draft))) == plan.expected()
-
-
-def test_an_error_in_the_other_process_is_an_error(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_arguments: Any) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(planning._Planner, "_coming", broken)
-    with pytest.raises((OSError, RuntimeError), match="no space left"):
-        plan.plan()
 
 
 def test_at_the_top_of_a_collection_a_tilde_is_the_home_directory(plan: Plan) -> None:
