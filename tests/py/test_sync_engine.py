@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from globuswrap.sync.manifest import (
     open_manifest,
     order,
 )
-from support import HOSTILE_NAMES
+from support import HOSTILE_NAMES, require_tool
 
 HOSTILE = [
     *(name.encode() for name in HOSTILE_NAMES),
@@ -109,7 +110,6 @@ def test_a_listing_is_exactly_what_is_there(tmp_path: Path, workers: int) -> Non
 def test_one_large_directory_is_sorted_in_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "_SORT_IN_MEMORY", 70)
     monkeypatch.setattr(scan, "_SLICE", 16)
-    monkeypatch.setattr(scan, "_FRAME_BYTES", 300)
     grow(tmp_path, 2, directories=3, files=3000)
     frames = list(scan.scan(os.fsencode(tmp_path), scan.ScanOptions(workers=1)))
     assert len(frames) > 5
@@ -262,8 +262,43 @@ def test_a_worker_that_dies_is_not_an_empty_tree(tmp_path: Path) -> None:
         "try: list(scan.scan(os.fsencode(sys.argv[1]), scan.ScanOptions(workers=2)))\n"
         "except Refused as problem: print(problem.name)\n"
     )
-    done = subprocess.run([os.sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)  # type: ignore[attr-defined]
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("scan-broke-off\n", "")
+
+
+def test_a_slow_file_system_gets_more_workers_a_busy_machine_does_not() -> None:
+    at_once, slow = [2e-6] * 9, [300e-6] * 9
+    assert scan.workers_for([], 1) == scan.workers_for(at_once, 1) == 1
+    assert scan.workers_for(at_once, 2) == 2 and scan.workers_for(at_once, 64) == scan._BUSY_WORKERS
+    assert scan.workers_for(slow, 1) == scan.workers_for(slow, 64) == scan.MOST_WORKERS
+    assert 2 < scan.workers_for([15e-6], 2) < scan.MOST_WORKERS
+    assert scan.workers_for([*at_once, 0.1, 0.1], 2) == 2  # it waited for the processor then, not for the file system
+
+
+def test_the_latency_of_slow_metadata_is_hidden_by_workers(tmp_path: Path) -> None:
+    root, library = tmp_path / "tree", tmp_path / "slow.so"
+    for number in range(20):
+        (root / f"d{number}").mkdir(parents=True)
+        (root / f"d{number}" / "file").touch()
+    source = Path(__file__).parents[1] / "doubles" / "slow_metadata.c"
+    compiler = require_tool("cc", "a file system with slow metadata is made of a C file")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    code = (
+        "import os, sys; from globuswrap.sync import scan\n"
+        "original = scan._scan_in_workers\n"
+        "def in_workers(walker, units, count):\n"
+        "    print(count, end=' ')\n"
+        "    return original(walker, units, count)\n"
+        "scan._scan_in_workers = in_workers\n"
+        "print(sum(payload.count(b' file\\0') for _, payload in scan.scan(os.fsencode(sys.argv[1]))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, root],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == (f"{scan.MOST_WORKERS} 20\n", "")
 
 
 # The manifest.

@@ -7,7 +7,8 @@ holds; siblings, files and directories alike, in the order of the bytes of their
 Everything is bytes: a name is whatever the file system says it is. Memory does not grow with the number of files, a single
 directory of millions included (its names are sorted in runs, through a temporary file).
 
-On two or more processors the tree is cut into a few hundred parts and forked workers scan them; the frames still come in order.
+The tree is cut into a few hundred parts and forked workers scan them; the frames still come in order. The slower the file system
+answers, the more of them there are, since they mostly wait.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import os
 import re
 import signal
 import stat
+import statistics
 import struct
-import sys
 import tempfile
 import threading
 import time
@@ -43,13 +44,16 @@ Frame = tuple[int, bytes]
 
 SYMLINK_POLICIES = ("skip", "follow", "keep", "error")
 
-_FRAME_BYTES = 128 * 1024
+#: Scanning processes: this many at most; where the file system answers at once, one for each processor up to the other.
+MOST_WORKERS = 16
+_BUSY_WORKERS = 4
+#: Seconds that a processor works on one file.
+_WORK = 10e-6
 _SLICE = 8192
 _SORT_IN_MEMORY = 50_000
 _UNITS_WANTED = 512
 _UNITS_WORTH_FORKING = 8
 _ENTRIES_TO_EXPAND = 20_000
-_FILE_SYSTEM_IS_UTF8 = sys.getfilesystemencoding().lower() in ("utf-8", "utf8")
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Filters:
 @dataclass(frozen=True)
 class ScanOptions:
     """How to read a tree. `symlinks`: `skip` leaves symbolic links out (a NOTE each); `follow` lists what they lead to; `keep`
-    lists the link itself; `error` makes each a TROUBLE. `workers`: forked scanners, None for one per processor, at most 4."""
+    lists the link itself; `error` makes each a TROUBLE. `workers`: forked scanners, None for as many as `workers_for` says."""
 
     symlinks: str = "skip"
     filters: Filters = field(default_factory=Filters)
@@ -108,6 +112,15 @@ class ScanOptions:
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_for(latencies: list[float], processors: int) -> int:
+    """How many processes scan a file system that took so many seconds for one answer each.
+
+    The median: a process that had to wait for its processor says nothing about the file system.
+    """
+    busy = min(_BUSY_WORKERS, processors)
+    return min(MOST_WORKERS, int(busy * (1 + statistics.median(latencies or [0.0]) / _WORK)))
 
 
 def may_fork() -> bool:
@@ -135,10 +148,10 @@ def scan(root: bytes, options: ScanOptions | None = None) -> Iterator[Frame]:
             "see that the file system is mounted and that this user may read it",
         ) from None
     walker = _Walker(root, options)
-    workers = options.workers or min(4, processors())
-    if workers > 1 and may_fork():
+    if options.workers != 1 and may_fork():
         units = walker.units()
-        if len(units) >= _UNITS_WORTH_FORKING:
+        workers = options.workers or workers_for(walker.latencies, processors())
+        if workers > 1 and len(units) >= _UNITS_WORTH_FORKING:
             yield from _scan_in_workers(walker, units, workers)
             return
     yield from walker.frames(walker.top())
@@ -160,32 +173,17 @@ class _Walker:
         self.symlinks = options.symlinks
         self.file_wanted = options.filters.for_files()
         self.directory_wanted = options.filters.for_directories()
+        #: How long the file system took for the status of each directory, in seconds; by `units`.
+        self.latencies: list[float] = []
 
     def frames(self, unit: _Unit) -> Iterator[Frame]:
         """The listing of one unit."""
         stack = [unit]
-        parts: list[bytes] = []
-        held = 0
         while stack:
-            here = stack.pop()
             below: list[_Unit] = []
-            for kind, payload in self._directory(here, below):
-                if kind != TEXT:
-                    if parts:
-                        yield TEXT, b"".join(parts)
-                        parts, held = [], 0
-                    yield kind, payload
-                    continue
-                parts.append(payload)
-                held += len(payload)
-                if held >= _FRAME_BYTES:
-                    yield TEXT, b"".join(parts)
-                    parts, held = [], 0
-            if unit.below and below:
-                below.sort(key=_path_of, reverse=True)
-                stack += below
-        if parts:
-            yield TEXT, b"".join(parts)
+            yield from self._directory(stack.pop(), below)
+            if unit.below:
+                stack += sorted(below, key=_path_of, reverse=True)
 
     def _directory(self, here: _Unit, below: list[_Unit]) -> Iterator[Frame]:
         """The frames of one directory's own entries; its directories are added to `below`."""
@@ -202,12 +200,11 @@ class _Walker:
             headed = False
             for names in _sorted_names(fd):
                 empty = False
-                rows, aside, odd = self._rows(fd, names, here, below)
+                rows, aside = self._rows(fd, names, here, below)
                 yield from aside
                 if not rows:
                     continue
-                # A directory's record and its first files stay in one frame: alone it means an empty directory.
-                yield TEXT, _rendered(rows, odd) if headed else header + _rendered(rows, odd)
+                yield TEXT, (b"" if headed else header) + os.fsencode("\0".join(rows)) + b"\0"
                 headed = True
             if empty:
                 yield TEXT, header
@@ -217,7 +214,7 @@ class _Walker:
         finally:
             os.close(fd)
 
-    def _rows(self, fd: int, names: list[str], here: _Unit, below: list[_Unit]) -> tuple[list[str], list[Frame], bool]:
+    def _rows(self, fd: int, names: list[str], here: _Unit, below: list[_Unit]) -> tuple[list[str], list[Frame]]:
         rows: list[str] = []
         aside: list[Frame] = []
         stat_of = os.stat
@@ -239,7 +236,7 @@ class _Walker:
                 row = self._special(fd, name, st, here, below, aside)
                 if row is not None:
                     append(row)
-        return rows, aside, not _FILE_SYSTEM_IS_UTF8
+        return rows, aside
 
     def _special(
         self, fd: int, name: str, st: os.stat_result, here: _Unit, below: list[_Unit], aside: list[Frame]
@@ -324,10 +321,12 @@ class _Walker:
             if len(names) > _ENTRIES_TO_EXPAND:
                 return len(names), []
             for name in names:
+                started = time.perf_counter()
                 try:
                     st = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 except OSError:
                     continue
+                self.latencies.append(time.perf_counter() - started)
                 if stat.S_ISDIR(st.st_mode) or (stat.S_ISLNK(st.st_mode) and self.symlinks == "follow"):
                     self._special(fd, name, st, unit, children, [])
         except OSError:
@@ -346,34 +345,11 @@ def _with_reason(path: bytes, error: OSError) -> bytes:
     return (path or b"/") + b"\0" + os.fsencode(error.strerror or str(error))
 
 
-def _rendered(rows: list[str], odd: bool) -> bytes:
-    """The records of sorted names as bytes, each ended by NUL."""
-    if not odd:
-        try:
-            return "\0".join(rows).encode() + b"\0"
-        except UnicodeEncodeError:
-            pass  # a name that is not UTF-8
-    return b"\0".join([os.fsencode(row) for row in rows]) + b"\0"
-
-
 def _byte_order(names: list[str]) -> None:
-    """Sort by the bytes of the names. For UTF-8 that is the order of code points, which is what str has; not so for the
-    stand-ins of undecodable bytes."""
+    """Sort by the bytes of the names, which is the order that str has only as long as all is ASCII."""
     names.sort()
-    if not _FILE_SYSTEM_IS_UTF8 or (names and any(not _encodes(name) for name in names)):
+    if not "".join(names).isascii():
         names.sort(key=os.fsencode)
-
-
-def _encodes(name: str) -> bool:
-    return name.isascii() or _is_utf8(name)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _sorted_names(fd: int) -> Iterator[list[str]]:
