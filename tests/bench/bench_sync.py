@@ -201,7 +201,7 @@ def measured(what: str, root: Path, work: Path) -> int:
     """All that a run does on this machine: scan, compare, plan (look at each file again, write items and deltas), commit."""
     from globuswrap.collections.address import Address
     from globuswrap.sync import manifest, planning, scan
-    from globuswrap.sync.compare import Seen, compare
+    from globuswrap.sync.compare import ScanReport, compare
     from globuswrap.sync.profile import Profile
     from globuswrap.sync.state import Run, State
 
@@ -212,7 +212,7 @@ def measured(what: str, root: Path, work: Path) -> int:
     if what == "none":
         print(0, "")
         return 0
-    seen = Seen()
+    seen = ScanReport()
     clock = [time.perf_counter()]
     draft = Run(Path(tempfile.mkdtemp(dir=work)), "bench", 0.0)
     blocks = compare(scan.scan(profile.root), manifest.open_manifest(state.manifest), seen)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.sync import manifest, scan
-from globuswrap.sync.compare import Seen, compare
+from globuswrap.sync.compare import ScanReport, compare
 from globuswrap.sync.manifest import (
     Writer,
     at_or_below,
@@ -163,7 +163,7 @@ def _make_unreadable(root: Path) -> None:
 
 
 def differences_and_unknown(root: Path, old: Path, workers: int) -> tuple[list[object], dict[bytes, str]]:
-    seen = Seen()
+    seen = ScanReport()
     found = list(compare(scan.scan(os.fsencode(root), scan.ScanOptions(workers=workers)), open_manifest(old), seen))
     return list(found), seen.unknown
 
@@ -310,7 +310,7 @@ def commit(root: Path, old: Path, **options: object) -> int:
     found = 0
     with Writer(delta, manifest.DELTA) as writer:
         frames = scan.scan(os.fsencode(root), scan.ScanOptions(**options))  # type: ignore[arg-type]
-        for directory, rows in compare(frames, open_manifest(old), Seen()):
+        for directory, rows in compare(frames, open_manifest(old), ScanReport()):
             found += len(rows)
             writer.write(delta_text(directory, rows))
     merge(old, delta_blocks([delta]), old)
@@ -319,7 +319,7 @@ def commit(root: Path, old: Path, **options: object) -> int:
 
 def differences(root: Path, old: Path) -> list[bytes]:
     frames = scan.scan(os.fsencode(root))
-    return [row for _, rows in compare(frames, open_manifest(old), Seen()) for row in rows]
+    return [row for _, rows in compare(frames, open_manifest(old), ScanReport()) for row in rows]
 
 
 def without_emptied(text: bytes, now: bytes) -> bytes:
@@ -407,7 +407,7 @@ def test_any_two_listings(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest, "_WINDOW", window)
         known = manifest.blocks(old_text[at : at + piece] for at in range(0, len(old_text), piece))
-        found = list(compare(framed(after, frame), known, Seen()))
+        found = list(compare(framed(after, frame), known, ScanReport()))
         merge(old, iter(found), new)
     signed = {(directory, row) for directory, rows in found for row in rows}
     expected = set()
@@ -444,7 +444,7 @@ def framed(tree: dict[bytes, dict[bytes, tuple[int, int]]], size: int) -> Iterat
 def test_a_new_directory_in_two_frames_is_not_taken_for_the_next_in_the_manifest() -> None:
     known = manifest.blocks([b"/b\x001 1 y\x00"])
     frames = [(scan.TEXT, b"/a\x001 1 x\x00"), (scan.TEXT, b"1 1 y\x00"), (scan.TEXT, b"/b\x001 1 y\x00")]
-    assert list(compare(frames, known, Seen())) == [(b"/a", [b"+1 1 x", b"+1 1 y"])]
+    assert list(compare(frames, known, ScanReport())) == [(b"/a", [b"+1 1 x", b"+1 1 y"])]
 
 
 def test_what_was_skipped_is_not_committed(tmp_path: Path) -> None:
@@ -537,7 +537,7 @@ def peak_of_comparing(directories: int, path: Path) -> int:
             writer.write(text)
     tracemalloc.start()
     try:
-        found = sum(1 for _ in compare(many(directories, 10), open_manifest(path), Seen()))
+        found = sum(1 for _ in compare(many(directories, 10), open_manifest(path), ScanReport()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from globuswrap.sync import gone, scan
-from globuswrap.sync.compare import Seen, compare
+from globuswrap.sync.compare import ScanReport, compare
 from globuswrap.sync.gone import EMPTY, LINK, UNMOUNTED, Looked, folded
 from globuswrap.sync.manifest import MANIFEST, Writer, open_manifest
 from sync_support import write_tree
@@ -144,7 +144,7 @@ def test_a_comparison_never_takes_unknown_paths_for_gone(tmp_path: Path) -> None
         manifest_of(tmp_path, b"/\x001 1 a\x001 1 b\x00/d\x001 1 c\x00/d/e\x001 1 f\x00/g\x001 1 h\x00")
     )
     frames = [(scan.TROUBLE, b"/a\0why"), (scan.TROUBLE, b"/d\0why"), (scan.TEXT, b"/\x00")]
-    assert list(compare(frames, old, Seen())) == [(b"/", [b"-1 1 b"]), (b"/g", [b"-1 1 h"])]
+    assert list(compare(frames, old, ScanReport())) == [(b"/", [b"-1 1 b"]), (b"/g", [b"-1 1 h"])]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -165,7 +165,7 @@ def test_a_scan_tells_directories_on_another_device(
         return Elsewhere(status) if path == "d3" else status
 
     monkeypatch.setattr(scan.os, "stat", faked)
-    seen = Seen()
+    seen = ScanReport()
     options = scan.ScanOptions(workers=workers)
     list(compare(scan.scan(os.fsencode(tmp_path), options), open_manifest(tmp_path / "absent"), seen))
     assert seen.mounts == {b"d3", b"d3/sub"} and seen.any_file

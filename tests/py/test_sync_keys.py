@@ -19,6 +19,7 @@ from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command
 from globuswrap.sync import profile as profiles
 from globuswrap.sync import run as running
+from globuswrap.sync.context import RunOptions, RunResult
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.scan import Filters
 from globuswrap.sync.state import State, Trouble
@@ -30,7 +31,7 @@ from sync_support import Beam
 
 pytestmark = pytest.mark.timeout(180)
 
-Run = Callable[..., running.Result]
+Run = Callable[..., RunResult]
 
 
 @pytest.fixture
@@ -47,14 +48,14 @@ def run(beam: Beam, monkeypatch: pytest.MonkeyPatch) -> Run:
             monkeypatch.setenv(name, value)
     command.find.cache_clear()
 
-    def run(key: str | None = None, **how: Any) -> running.Result:
+    def run(key: str | None = None, **how: Any) -> RunResult:
         config.load.cache_clear()
-        return running.run(profiles.load("beam"), running.How(key=key, **how))
+        return running.run(profiles.load("beam"), RunOptions(key=key, **how))
 
     return run
 
 
-def names(result: running.Result) -> list[str]:
+def names(result: RunResult) -> list[str]:
     return [trouble.name for trouble in result.troubles]
 
 
@@ -225,8 +226,8 @@ def remembered(state: State, key: str, once: bool, **facts: Any) -> Path:
     return made
 
 
-def told(profile: Profile, key: str | None, once: bool = True, **how: Any) -> running.Result:
-    return running.run(profile, running.How(key=key, once=once, **how))
+def told(profile: Profile, key: str | None, once: bool = True, **how: Any) -> RunResult:
+    return running.run(profile, RunOptions(key=key, once=once, **how))
 
 
 def test_once_wants_a_key(profile: Profile) -> None:

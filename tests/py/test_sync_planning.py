@@ -11,7 +11,7 @@ import pytest
 
 from globuswrap.collections.address import Address
 from globuswrap.sync import manifest, planning, scan
-from globuswrap.sync.compare import Seen, compare
+from globuswrap.sync.compare import ScanReport, compare
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Run, State
 from support import HOSTILE_NAMES
@@ -41,7 +41,7 @@ class Plan:
 
     def plan(self) -> tuple[Run, planning.Planned]:
         draft = self.state.draft()
-        seen = Seen()
+        seen = ScanReport()
         blocks = compare(scan.scan(self.profile.root), manifest.open_manifest(self.state.manifest), seen)
         found = planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", lambda: None)
         if not found.coming:

@@ -12,7 +12,7 @@ import pytest
 
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections.address import Address
-from globuswrap.sync import run as running
+from globuswrap.sync import settle
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import State, Task
 from globuswrap.transfers.outcome import Outcome
@@ -176,10 +176,9 @@ def test_which_files_were_skipped_must_be_known_in_full(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     place = Address("11111111-1111-4111-8111-111111111111", "/data/")
     profile = Profile("x", place, place, local_root="/data")
-    runner = running._Runner(profile, State(profile.directory), running.How(), None)
     receipt = {"skipped": skipped, "skipped_errors": errors}
     ended = Outcome("t", "succeeded-with-skips", 0, "", receipt=receipt)
-    assert runner._skipped(Task(1, "transfer", 2), ended) == found
+    assert settle._skipped(profile, Task(1, "transfer", 2), ended) == found
 
 
 def test_a_task_that_vanished_does_not_wedge(beam: Beam) -> None:

@@ -107,12 +107,13 @@ def run(
     """
     from globuswrap.sync import profile as profiles
     from globuswrap.sync import run as running
+    from globuswrap.sync.context import RunOptions
 
     if log.level() == 1 and not (wait and sys.stderr.isatty()):
         log.set_level(0)  # cron mails whatever is printed
     chosen = profiles.load(name, profile.given())
     with progress.shown() as watcher:
-        how = running.How(
+        options = RunOptions(
             wait=wait,
             patience=waiting.patience(),
             after=waiting.after(),
@@ -123,7 +124,7 @@ def run(
             once=once,
             allow_empty=allow_empty,
         )
-        result = running.run(chosen, how)
+        result = running.run(chosen, options)
     for trouble in result.troubles:
         log.say(f"globuswrap sync {chosen.name}: {trouble.cause}  [{trouble.name}]", 0)
         if trouble.remedy:
@@ -194,15 +195,15 @@ def baseline(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded; change nothing.")] = False,
 ) -> Report:
     """Record what is there now as already transferred, without sending it."""
+    from globuswrap.sync import baseline as baselines
     from globuswrap.sync import profile as profiles
-    from globuswrap.sync import run as running
 
     chosen = profiles.load(name, profile.given())
     if chosen.local_root is None:
         raise UsageProblem("no-manifest", "this profile has no local-root, so it keeps no manifest", "add local-root")
     if forget and until is not None:
         raise UsageProblem("bad-option", "--forget cannot be combined with --until", "use --path to forget a part")
-    done = running.baseline(chosen, until=_moment(until), path=path, forget=forget, dry_run=dry_run)
+    done = baselines.baseline(chosen, until=_moment(until), path=path, forget=forget, dry_run=dry_run)
     for unread, reason in list(done.seen.unknown.items())[:10]:
         log.say(f"not recorded: {unread.decode('utf-8', 'backslashreplace')}: {reason}", 0)
     verb = "forgotten" if forget else "recorded as transferred"

@@ -11,7 +11,7 @@ from globuswrap.collections.address import Address
 from globuswrap.errors import DONE, Problem, Refused, UsageProblem, combined
 from globuswrap.globus import command, verbs
 from globuswrap.sync import manifest, scan
-from globuswrap.sync.compare import Seen
+from globuswrap.sync.compare import ScanReport
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import State
 from globuswrap.system import files, locks, log
@@ -137,7 +137,7 @@ def _state(profile: Profile) -> Iterator[Finding]:
 def _any_file(profile: Profile) -> bool:
     """Whether the source holds a file, as a run sees it. What cannot be read is told otherwise."""
     frames = scan.scan(profile.root, replace(profile.scanning, workers=1))
-    seen = Seen()
+    seen = ScanReport()
     return any(rows or seen.unknown for _, rows in manifest.blocks(seen.texts(frames))) or bool(seen.unknown)
 
 

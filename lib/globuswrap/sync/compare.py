@@ -18,7 +18,7 @@ MOST_TROUBLES = 100_000
 
 
 @dataclass
-class Seen:
+class ScanReport:
     """What a comparison met on its way. `unknown`: paths (below the root, no leading slash) that could not be read, with the
     reason. `left_out`: how many links and special files were left out; `examples` some of them. `mounts`: directories on another
     device than the one that holds them. `any_file`: whether the tree holds a file at all."""
@@ -61,7 +61,7 @@ class Seen:
         return bool(self.unknown) and at_or_below(path, self.unknown)
 
 
-def compare(frames: Iterable[scan.Frame], old: Iterator[Block], seen: Seen) -> Iterator[Delta]:
+def compare(frames: Iterable[scan.Frame], old: Iterator[Block], seen: ScanReport) -> Iterator[Delta]:
     """(directory, signed records), as a delta has them, for every directory with a difference, in the manifest's order.
 
     `+` is a new or changed file, `-` one that is there no more. What is at or below a path that could not be read never comes
@@ -82,7 +82,7 @@ def compare(frames: Iterable[scan.Frame], old: Iterator[Block], seen: Seen) -> I
             yield directory, [b"-"]
 
 
-def _differences(directory: bytes, known: bytes, now: bytes, seen: Seen) -> list[bytes]:
+def _differences(directory: bytes, known: bytes, now: bytes, seen: ScanReport) -> list[bytes]:
     if not known:
         return [b"+" + row for row in now.split(b"\0")]
     before, after = set(known.split(b"\0")), set(now.split(b"\0") if now else ())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from json.encoder import encode_basestring_ascii as quoted
@@ -16,11 +16,12 @@ from pathlib import Path
 from zlib import crc32
 
 from globuswrap.collections.address import normalised
-from globuswrap.deletion import announcements, evidence, mirror
+from globuswrap.deletion import announcements, evidence, mirror, uses
 from globuswrap.deletion.announcements import Announcement
 from globuswrap.deletion.mirror import Sent
 from globuswrap.sync import gone, manifest
-from globuswrap.sync.compare import Seen
+from globuswrap.sync.compare import ScanReport
+from globuswrap.sync.context import RunContext
 from globuswrap.sync.manifest import DELTA, Writer, delta_blocks, delta_text, file_name, joined
 from globuswrap.sync.planning import Differences, Planned, Tasks, submission_name, submissions_of
 from globuswrap.sync.profile import Profile
@@ -52,141 +53,117 @@ class Candidate:
         return os.fsdecode(joined(self.directory, file_name(self.row)))
 
 
-def plan(
-    profile: Profile,
-    state: State,
-    run: Run,
-    found: Differences,
-    seen: Seen,
-    planned: Planned,
-    renew: Callable[[], None],
-    *,
-    announce: bool = True,
-) -> Announcement | None:
+def plan(context: RunContext, run: Run, found: Differences, seen: ScanReport, planned: Planned) -> Announcement | None:
     """Add to `run` the task that deletes what is gone, and to `planned` what became of the rest.
 
-    `announce`: False for a rehearsal. What leaves the manifest without being deleted is written to `FORGOTTEN`. Returns the
+    A dry run announces nothing. What leaves the manifest without being deleted is written to `FORGOTTEN`. Returns the
     announcement of the task, to be withdrawn if it is not submitted.
     """
-    return _Deleter(profile, state, run, found, seen, planned, renew).plan(announce)
-
-
-class _Deleter:
-    def __init__(
-        self,
-        profile: Profile,
-        state: State,
-        run: Run,
-        found: Differences,
-        seen: Seen,
-        planned: Planned,
-        renew: Callable[[], None],
-    ) -> None:
-        self.profile = profile
-        self.state = state
-        self.run = run
-        self.found = found
-        self.seen = seen
-        self.planned = planned
-        self.renew = renew
-        assert profile.check_file is not None
-        self.source = gone.Source(
-            profile.root.rstrip(b"/") or b"/",
-            follow=profile.symlinks == "follow",
-            lost=state.mounts() - seen.mounts,
-            proof=os.fsencode(os.path.basename(profile.check_file)),
-            confirmed=profile.max_delete_raised,
-        )
-
-    def plan(self, announce: bool) -> Announcement | None:
-        self.planned.deletions_refused = self._refusal()
-        if self.planned.deletions_refused is not None:
-            return None
-        chosen = self._candidates()
-        if not chosen:
-            return None
-        tasks = Tasks(self.run, self.profile, "delete", None)
-        if not tasks.room:
-            self.planned.over_limit += len(chosen)
-            return None
-        collection = self.profile.destination.collection
-        targets = {each.target: each for each in chosen}
-        name = submission_name(self.profile, self.run, tasks.next_number)
-        if announce:
-            announcements.clear(submissions_of(self.profile))  # of runs that were killed before they began
-        mine = announcements.announce(collection, dict.fromkeys(targets), name) if announce else None
-        try:
-            sent = {target: each.sent for target, each in targets.items()}
-            examined = mirror.examine(collection, sent, evidence.listing, mine, self.renew)
-            self._write(tasks, targets, examined)
-        except BaseException:
-            if mine is not None:
-                announcements.withdraw(mine)
-            raise
-        if mine is not None and not examined.deleted:
-            announcements.withdraw(mine)
-            return None
-        return mine
-
-    def _refusal(self) -> str | None:
-        """Why nothing may be deleted. Anything unknown at the source stops all of it."""
-        known = manifest.count(self.state.manifest)
-        limit = self.profile.max_delete
-        if self.seen.unknown:
-            return f"{units.counted(len(self.seen.unknown), 'path')} could not be read"
-        if not limit.allows(self.found.gone, known):
-            self.planned.unconfirmed = True
-            return f"{self.found.gone} of {known} files are gone, more than max-delete {limit.shown}"
-        for directory, rows in _gone(self.found.delta):
-            self.renew()
-            unknown = self.source.look(directory, set(rows)).unknown
-            if unknown is not None:
-                self.planned.unconfirmed = unknown.confirmable
-                return f"{unknown.shown}; files that were sent from there may still exist"
+    profile = context.profile
+    assert profile.check_file is not None
+    source = gone.Source(
+        profile.root.rstrip(b"/") or b"/",
+        follow=profile.symlinks == "follow",
+        lost=context.state.mounts() - seen.mounts,
+        proof=os.fsencode(os.path.basename(profile.check_file)),
+        confirmed=profile.max_delete_raised,
+    )
+    planned.deletions_refused = _refusal(context, source, found, seen, planned)
+    if planned.deletions_refused is not None:
         return None
+    chosen = _candidates(context, source, run, found, planned)
+    if not chosen:
+        return None
+    tasks = Tasks(run, profile, "delete", None)
+    if not tasks.room:
+        planned.over_limit += len(chosen)
+        return None
+    collection = profile.destination.collection
+    targets = {each.target: each for each in chosen}
+    name = submission_name(profile, run, tasks.next_number)
+    mine = None
+    if not context.options.dry_run:
+        announcements.clear(submissions_of(profile))  # of runs that were killed before they began
+        mine = announcements.announce(collection, dict.fromkeys(targets), name)
+    try:
+        sent = {target: each.sent for target, each in targets.items()}
+        examined = mirror.examine(collection, sent, evidence.listing, mine, context.renew)
+        _write(run, planned, tasks, targets, examined)
+    except BaseException:
+        if mine is not None:
+            announcements.withdraw(mine)
+        raise
+    if mine is not None and not examined.deleted:
+        announcements.withdraw(mine)
+        return None
+    return mine
 
-    def _candidates(self) -> list[Candidate]:
-        """What is gone at the source, of as many files and directories as one run takes.
 
-        Every run chooses other directories, so that those with files that have to stay do not keep the rest from its turn.
-        """
-        salt = crc32(self.run.id.encode())
-        directories = (directory for directory, _ in groupby(each for each, _ in _gone(self.found.delta)))
-        chosen = set(heapq.nsmallest(MOST_LISTED, directories, key=lambda each: crc32(each, salt)))
-        candidates: list[Candidate] = []
-        top = normalised(self.profile.destination.path).rstrip("/")
-        for directory, rows in _gone(self.found.delta):
-            self.renew()
-            if directory not in chosen or len(candidates) >= MOST_FILES:
-                self.planned.over_limit += len(rows)
-                continue
-            looked = self.source.look(directory, set(rows))
-            base = f"{top}{'' if directory == b'/' else directory.decode()}/"
-            found = [Candidate(directory, rows[name], base + name.decode()) for name in sorted(looked.gone)]
-            self.planned.over_limit += max(0, len(candidates) + len(found) - MOST_FILES)
-            candidates += found[: MOST_FILES - len(candidates)]
-            for name, twin in sorted(looked.twins.items()):
-                path, other = os.fsdecode(joined(directory, name)), os.fsdecode(twin)
-                self.planned.kept.append((path, f"differs only by case or Unicode normalization from {other!r}"))
-        return candidates
+def _refusal(
+    context: RunContext, source: gone.Source, found: Differences, seen: ScanReport, planned: Planned
+) -> str | None:
+    """Why nothing may be deleted. Anything unknown at the source stops all of it."""
+    known = manifest.count(context.state.manifest)
+    limit = context.profile.max_delete
+    if seen.unknown:
+        return f"{units.counted(len(seen.unknown), 'path')} could not be read"
+    if not limit.allows(found.gone, known):
+        planned.unconfirmed = True
+        return f"{found.gone} of {known} files are gone, more than max-delete {limit.shown}"
+    for directory, rows in _gone(found.delta):
+        context.renew()
+        unknown = source.look(directory, set(rows)).unknown
+        if unknown is not None:
+            planned.unconfirmed = unknown.confirmable
+            return f"{unknown.shown}; files that were sent from there may still exist"
+    return None
 
-    def _write(self, tasks: Tasks, targets: dict[str, Candidate], examined: mirror.Examined) -> None:
-        for target in examined.deleted:
-            each = targets[target]
-            item = f'{{"DATA_TYPE":"delete_item","path":{quoted(target)}}}'
-            tasks.add(each.directory, [b"-" + each.row], [item], 0)
-            self.planned.show("delete", joined(each.directory, file_name(each.row)))
-        tasks.close()
-        self.planned.deleted = len(examined.deleted)
-        self.planned.over_limit += len(examined.used)
-        self.planned.kept += [(targets[target].shown, why) for target, why in examined.kept.items()]
-        forgotten = {*examined.absent, *examined.relied_on}
-        if forgotten:
-            with Writer(self.run.directory / FORGOTTEN, DELTA, level=1) as writer:
-                for target, each in targets.items():
-                    if target in forgotten:
-                        writer.write(delta_text(each.directory, [b"-" + each.row]))
-        self.planned.forgotten = len(forgotten)
+
+def _candidates(
+    context: RunContext, source: gone.Source, run: Run, found: Differences, planned: Planned
+) -> list[Candidate]:
+    """What is gone at the source, of as many files and directories as one run takes.
+
+    Every run chooses other directories, so that those with files that have to stay do not keep the rest from its turn.
+    """
+    salt = crc32(run.id.encode())
+    directories = (directory for directory, _ in groupby(each for each, _ in _gone(found.delta)))
+    chosen = set(heapq.nsmallest(MOST_LISTED, directories, key=lambda each: crc32(each, salt)))
+    candidates: list[Candidate] = []
+    top = normalised(context.profile.destination.path).rstrip("/")
+    for directory, rows in _gone(found.delta):
+        context.renew()
+        if directory not in chosen or len(candidates) >= MOST_FILES:
+            planned.over_limit += len(rows)
+            continue
+        looked = source.look(directory, set(rows))
+        base = f"{top}{'' if directory == b'/' else directory.decode()}/"
+        these = [Candidate(directory, rows[name], base + name.decode()) for name in sorted(looked.gone)]
+        planned.over_limit += max(0, len(candidates) + len(these) - MOST_FILES)
+        candidates += these[: MOST_FILES - len(candidates)]
+        for name, twin in sorted(looked.twins.items()):
+            path, other = os.fsdecode(joined(directory, name)), os.fsdecode(twin)
+            planned.kept.append((path, f"differs only by case or Unicode normalization from {other!r}"))
+    return candidates
+
+
+def _write(run: Run, planned: Planned, tasks: Tasks, targets: dict[str, Candidate], examined: mirror.Examined) -> None:
+    for target in examined.deleted:
+        each = targets[target]
+        item = f'{{"DATA_TYPE":"delete_item","path":{quoted(target)}}}'
+        tasks.add(each.directory, [b"-" + each.row], [item], 0)
+        planned.show("delete", joined(each.directory, file_name(each.row)))
+    tasks.close()
+    planned.deleted = len(examined.deleted)
+    planned.over_limit += len(examined.used)
+    planned.kept += [(targets[target].shown, why) for target, why in examined.kept.items()]
+    forgotten = {*examined.absent, *examined.relied_on}
+    if forgotten:
+        with Writer(run.directory / FORGOTTEN, DELTA, level=1) as writer:
+            for target, each in targets.items():
+                if target in forgotten:
+                    writer.write(delta_text(each.directory, [b"-" + each.row]))
+    planned.forgotten = len(forgotten)
 
 
 def _gone(delta: Path) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
@@ -204,3 +181,12 @@ def _is_utf8(name: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def hold_source(profile: Profile, state: State) -> None:
+    """Let nobody clean up the source of a sync that deletes: the copies that this would rely on are deleted in turn."""
+    owner = f"{mirror.SYNC}{profile.directory.name}"
+    if not profile.delete:
+        uses.release(owner)
+    elif not any(each.owner == owner for each in uses.live(profile.source.collection)):
+        uses.hold(owner, state.directory / "no-longer-deletes", [(profile.source.collection, profile.source.path)])

@@ -173,7 +173,7 @@ class _Walker:
         self.symlinks = options.symlinks
         self.file_wanted = options.filters.for_files()
         self.directory_wanted = options.filters.for_directories()
-        #: How long the file system took for the status of each directory, in seconds; by `units`.
+        #: RunOptions long the file system took for the status of each directory, in seconds; by `units`.
         self.latencies: list[float] = []
 
     def frames(self, unit: _Unit) -> Iterator[Frame]:

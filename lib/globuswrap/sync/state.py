@@ -69,7 +69,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RunIssue:
     """Something to tell: an exit code, what happened, what to do. `name` is stable."""
 
     code: int
@@ -91,7 +91,7 @@ class Run:
     tasks: list[Task] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
     after: int = 0
-    troubles: list[Trouble] = field(default_factory=list)
+    troubles: list[RunIssue] = field(default_factory=list)
     key: str | None = None
     once: bool = False
     request: str = ""
@@ -110,7 +110,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Known:
+class RecordedRun:
     """How the run under a key ended. `entries` are its tasks' in the journal; `reported`: a caller of the key was told."""
 
     key: str
@@ -120,7 +120,7 @@ class Known:
     outcome: str
     task_ids: list[str]
     entries: list[str]
-    troubles: list[Trouble]
+    troubles: list[RunIssue]
     finished: float
     reported: bool = False
     schema: str = KEY_SCHEMA
@@ -184,7 +184,7 @@ class State:
             records.of_schema(document, SCHEMA, path)
             document["tasks"] = [Task(**task) for task in document["tasks"]]
             del document["schema"]
-            document["troubles"] = [Trouble(**trouble) for trouble in document.get("troubles", ())]
+            document["troubles"] = [RunIssue(**trouble) for trouble in document.get("troubles", ())]
             return records.built(Run, {**document, "directory": directory}, path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Refused(
@@ -229,7 +229,7 @@ class State:
         for number in self.numbers()[:-KEEP_RUNS]:
             shutil.rmtree(self.runs / f"{number:06}", ignore_errors=True)
 
-    def known(self, key: str) -> Known | None:
+    def known(self, key: str) -> RecordedRun | None:
         """How the last run under a key ended, if one has. Raises Refused if that cannot be read."""
         path = self._key_path(key)
         try:
@@ -237,8 +237,8 @@ class State:
             if document is None:
                 return None
             records.of_schema(document, KEY_SCHEMA, path)
-            document["troubles"] = [Trouble(**trouble) for trouble in document["troubles"]]
-            return records.built(Known, document, path)
+            document["troubles"] = [RunIssue(**trouble) for trouble in document["troubles"]]
+            return records.built(RecordedRun, document, path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Refused(
                 "run-damaged",
@@ -251,7 +251,7 @@ class State:
         assert run.key is not None
         files.private_directory(self.keys)
         self._write(
-            Known(
+            RecordedRun(
                 key=run.key,
                 request=run.request,
                 run=run.id,
@@ -270,10 +270,10 @@ class State:
                 if old and not json.loads(path.read_bytes()).get("once", True):
                     os.unlink(path)
 
-    def note_reported(self, known: Known) -> None:
+    def note_reported(self, known: RecordedRun) -> None:
         self._write(replace(known, reported=True))
 
-    def _write(self, known: Known) -> None:
+    def _write(self, known: RecordedRun) -> None:
         files.write_atomic(self._key_path(known.key), json.dumps(asdict(known), indent=1) + "\n")
 
     def _key_path(self, key: str) -> Path:

@@ -1,0 +1,103 @@
+"""Record files as transferred without sending them, or take that back."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from globuswrap.errors import TryLater
+from globuswrap.sync import deleting, manifest, planning, scan
+from globuswrap.sync.compare import ScanReport, compare
+from globuswrap.sync.look import counted
+from globuswrap.sync.manifest import at_or_below
+from globuswrap.sync.profile import Profile
+from globuswrap.sync.state import State
+from globuswrap.system import locks
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a baseline changed: the number of files, the paths of the first, and what was seen (and could not be read)."""
+
+    changed: int
+    first: list[str]
+    seen: ScanReport
+
+
+def baseline(
+    profile: Profile, *, until: float | None = None, path: str = "", forget: bool = False, dry_run: bool = False
+) -> Recorded:
+    """Record what is there now as already transferred.
+
+    `until` (epoch seconds): only files not modified later. `path`: only what is at or below it, seen from the source. `forget`:
+    take it out of the manifest instead, so that it is sent again. `dry_run`: change nothing. Raises TryLater while a run is
+    under way.
+    """
+    state = State(profile.directory).make()
+    with locks.take(state.lease) as lease:
+        current = state.current()
+        if current is not None:
+            raise TryLater(
+                "run-unfinished",
+                "the tasks of the last run are not settled, and would change the same manifest",
+                f"globuswrap sync run {profile.name} --wait",
+            )
+        if not dry_run:
+            deleting.hold_source(profile, state)
+        top = os.fsencode(path.strip("/"))
+
+        def inside(directory: bytes, row: bytes) -> bool:
+            return not top or at_or_below(manifest.signed_path(directory, row), {top})
+
+        def taken(deltas: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
+            for directory, rows in deltas:
+                mine = [row for row in rows if inside(directory, row)]
+                of_files = (row for row in mine if len(row) > 1)
+                paths = itertools.islice(of_files, planning.SHOWN - len(first))
+                first.extend(os.fsdecode(manifest.signed_path(directory, row)) for row in paths)
+                yield directory, mine
+
+        seen = ScanReport()
+        first: list[str] = []
+        if forget:
+            blocks: Iterable[manifest.Delta] = _everything(state.manifest)
+        else:
+            frames = counted(scan.scan(profile.root, profile.scanning))
+            blocks = _arrived(compare(frames, manifest.open_manifest(state.manifest), seen), until)
+        draft = state.draft().directory
+        delta = draft / "baseline.delta.gz"
+        try:
+            with manifest.Writer(delta, manifest.DELTA, level=1) as writer:
+                for directory, rows in blocks:
+                    lease.renew()
+                    writer.write(manifest.delta_text(directory, rows))
+            result = draft / "manifest.gz" if dry_run else state.manifest
+            changed = manifest.merge(state.manifest, taken(manifest.delta_blocks([delta])), result)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        if not dry_run:
+            if not forget:
+                state.set_mounts(state.mounts() | seen.mounts)
+            state.note(f"baseline{' forgotten' if forget else ''}: {changed} records")
+        return Recorded(changed, first, seen)
+
+
+def _everything(path: Path) -> Iterable[manifest.Delta]:
+    for directory, rows in manifest.open_manifest(path):
+        yield directory, [b"-", *(b"-" + row for row in rows.split(b"\0") if rows)]
+
+
+def _arrived(blocks: Iterable[manifest.Delta], until: float | None) -> Iterable[manifest.Delta]:
+    limit = None if until is None else int(until * 1e9)
+    for directory, rows in blocks:
+        taken = [
+            row
+            for row in rows
+            if row[:1] == b"+" and (limit is None or len(row) == 1 or int(row[1:].split(b" ", 1)[0]) <= limit)
+        ]
+        if taken:
+            yield directory, taken

@@ -1,0 +1,107 @@
+"""What the parts of one sync run share: how to run, what came of it so far, and the lease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from globuswrap.deletion.announcements import Announcement
+from globuswrap.errors import DONE, FinishedWithSkips, Problem, combined
+from globuswrap.sync import planning
+from globuswrap.sync.profile import Profile
+from globuswrap.sync.state import RunIssue, State
+from globuswrap.system import locks
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.operations import After
+from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.wait import Patience, Watcher
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run. `wait`: hold until the tasks of this run are finished. `start_delay`: wait up to so many seconds first.
+
+    `key` names this run of the profile: rerun under it, the same run is settled until the caller has what it was promised, which
+    is the outcome with `wait` and the submission without; with `once` there is no other, and the recorded outcome is told again.
+    `allow_empty`: a source without files is meant to be so.
+    """
+
+    wait: bool = False
+    patience: Patience = field(default_factory=Patience)
+    after: After = field(default_factory=After)
+    dry_run: bool = False
+    start_delay: float = 0.0
+    watcher: Watcher | None = None
+    key: str | None = None
+    once: bool = False
+    allow_empty: bool = False
+
+    def __post_init__(self) -> None:
+        requests.checked_name(self.key)
+
+    @property
+    def awaited(self) -> bool:
+        """Is the caller promised the outcome, not just the submission?"""
+        return self.wait or self.after != After()
+
+
+@dataclass
+class RunResult:
+    """What a run did. `outcome`: `nothing-to-do`, `submitted`, `running`, `busy`, `finished`, `waiting`, `planned`.
+
+    `how`, of the run under a key: `new`, `adopted` (begun before), `recorded` (its end was known before).
+    """
+
+    outcome: str = "nothing-to-do"
+    troubles: list[RunIssue] = field(default_factory=list)
+    task_ids: list[str] = field(default_factory=list)
+    planned: planning.Planned | None = None
+    committed: int = 0
+    later: bool = False
+    key: str | None = None
+    how: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return combined([trouble.code for trouble in self.troubles] + ([75] if self.later else []))
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome,
+            "key": self.key,
+            "how": self.how,
+            "task_ids": self.task_ids,
+            "committed": self.committed,
+            "troubles": [vars(trouble) for trouble in self.troubles],
+            "plan": planning.as_data(self.planned) if self.planned is not None else None,
+        }
+
+
+@dataclass
+class RunContext:
+    """One run at work. `outcomes`: of the tasks that it looked at, by task id. `planned_id`: the run that this process planned;
+    only that one's deletions are submitted, because only for them it looked. `announced`: the deletion that it announced."""
+
+    profile: Profile
+    state: State
+    options: RunOptions
+    lease: locks.Lease | None
+    result: RunResult
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    planned_id: str | None = None
+    announced: Announcement | None = None
+
+    def renew(self) -> None:
+        if self.lease is not None:
+            self.lease.renew()
+
+    def add(self, code: int, name: str, cause: str, remedy: str) -> None:
+        """Add an issue to the result."""
+        self.result.troubles.append(RunIssue(code, name, cause, remedy))
+
+    def add_problem(self, problem: Problem) -> None:
+        self.add(problem.exit_code, problem.name, problem.cause, problem.remedy)
+
+
+def skips(patience: Patience) -> int:
+    return FinishedWithSkips.exit_code if patience.strict else DONE

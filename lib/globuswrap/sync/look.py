@@ -1,0 +1,175 @@
+"""Find what is to be sent now: scan the tree, compare it with the manifest, plan the tasks, and say what stands in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.sync import check as checking
+from globuswrap.sync import deleting, manifest, planning, scan
+from globuswrap.sync.compare import ScanReport, compare
+from globuswrap.sync.context import RunContext
+from globuswrap.sync.manifest import at_or_below
+from globuswrap.sync.state import Run
+from globuswrap.system import log, units
+
+
+def draft_changes(context: RunContext, draft: Run) -> bool:
+    """A run of what differs from the manifest; False, and the draft is gone, if nothing is to be sent."""
+    keep = False
+    try:
+        if not check_file_stands(context):
+            return False
+        seen = ScanReport()
+        found = find(context, draft, seen)
+        if seen.left_out:
+            path, what = seen.examples[0]
+            context.state.note(f"{seen.left_out} left out, such as {os.fsdecode(path)} ({what})")
+        tell_unreadable(context, seen)
+        if unexpectedly_empty(context, found, seen):
+            return False
+        context.state.set_mounts(mounts(context, found, seen))
+        if not (found.coming or (context.profile.delete and found.gone)):
+            context.state.note(
+                f"nothing new; {found.gone} gone files are still at the destination" if found.gone else "nothing new"
+            )
+            return False
+        planned = plan(context, draft, found, seen)
+        forgotten = draft.directory / deleting.FORGOTTEN
+        if planned.forgotten:
+            manifest.merge(context.state.manifest, manifest.delta_blocks([forgotten]), context.state.manifest)
+            forgotten.unlink()
+        context.result.planned = planned
+        _tell_plan(context, planned, found.gone)
+        found.delta.unlink()
+        keep = bool(draft.tasks)
+        if not keep and planned.settling:
+            context.result.outcome = "waiting"
+        return keep
+    finally:
+        if not keep:
+            shutil.rmtree(draft.directory, ignore_errors=True)
+
+
+def find(context: RunContext, draft: Run, seen: ScanReport) -> planning.Differences:
+    """Scan, compare, and write down what differs."""
+    frames = counted(scan.scan(context.profile.root, context.profile.scanning))
+    blocks = compare(frames, manifest.open_manifest(context.state.manifest), seen)
+    return planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", context.renew)
+
+
+def plan(context: RunContext, draft: Run, found: planning.Differences, seen: ScanReport) -> planning.Planned:
+    planned = planning.plan(context.profile, context.state, draft, found, context.renew)
+    if context.profile.delete and found.gone:
+        context.announced = deleting.plan(context, draft, found, seen, planned)
+    return planned
+
+
+def check_file_stands(context: RunContext) -> bool:
+    """Whether the check-file, if the profile has one, is there; else the result says that it is not."""
+    problem = checking.check_file(context.profile)
+    if isinstance(problem, UsageProblem):
+        raise problem
+    if problem is not None:
+        context.add_problem(problem)
+    return problem is None
+
+
+def unexpectedly_empty(context: RunContext, found: planning.Differences, seen: ScanReport) -> bool:
+    """Whether a source that had files has none, and nobody said that it is meant; the result says so then."""
+    if seen.any_file or not found.gone or context.options.allow_empty:
+        return False
+    problem = checking.source_empty(context.profile)
+    context.add_problem(problem)
+    return True
+
+
+def mounts(context: RunContext, found: planning.Differences, seen: ScanReport) -> set[bytes]:
+    """The mount points to remember: those of now, and those that are none any more while files below them are gone."""
+    lost = context.state.mounts() - seen.mounts
+    still = {path for path in lost if seen.is_unknown(path)}
+    if lost and found.gone:
+        for directory, rows in manifest.delta_blocks([found.delta]):
+            if any(row[:1] == b"-" and len(row) > 1 for row in rows):
+                still |= {path for path in lost if at_or_below(directory[1:], {path})}
+    return seen.mounts | still
+
+
+def tell_unreadable(context: RunContext, seen: ScanReport) -> None:
+    if not seen.unknown:
+        return
+    path, reason = next(iter(seen.unknown.items()))
+    links = context.profile.symlinks == "error" and reason == "is a symbolic link"
+    context.add(
+        Refused.exit_code,
+        "symbolic-links" if links else "source-partly-unreadable",
+        f"{len(seen.unknown)} paths cannot be sent, such as {os.fsdecode(path)!r}: {reason}; the rest is",
+        "choose what to do with links: symlinks = skip, follow or keep"
+        if links
+        else "let this user read them, or exclude them",
+    )
+
+
+def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> None:
+    context.state.note(
+        f"to send {planned.sent} ({units.human_size(planned.size)}), to delete {planned.deleted}, "
+        f"still changing {planned.settling}, for the next run {planned.over_limit}"
+    )
+    if planned.unsendable and not context.profile.skip_unsendable:
+        context.add(
+            Refused.exit_code,
+            "unsendable-names",
+            f"{len(planned.unsendable)} names that Globus cannot take, such as {planned.unsendable[0]}; the rest is sent",
+            "rename them, or set skip-unsendable = true",
+        )
+    if planned.blocked:
+        path = planned.blocked[0]
+        context.add(
+            Refused.exit_code,
+            "kind-changed",
+            f"{len(planned.blocked)} files wait, such as {path!r}: a file became a directory or a directory a file, and the "
+            "old one is at the destination",
+            "they follow when it is deleted: at the next runs with delete = true, else delete it there and then: "
+            f"globuswrap sync baseline {context.profile.name} --forget --path PATH",
+        )
+    if planned.forgotten:
+        context.state.note(
+            f"{planned.forgotten} files are gone here, and are no longer at the destination or ours to delete"
+        )
+    if planned.kept:
+        path, reason = planned.kept[0]
+        context.add(
+            Refused.exit_code,
+            "kept-at-destination",
+            f"{units.counted(len(planned.kept), 'file')} that are gone at the source stay at the destination, such as "
+            f"{context.profile.destination.joined(path).shown!r}: {reason}",
+            "delete them there yourself if nobody needs them; to stop tracking one: "
+            + log.shell_line(("globuswrap", "sync", "baseline", context.profile.name, "--forget", "--path", path)),
+        )
+    if planned.deletions_refused:
+        context.add(
+            Refused.exit_code,
+            "nothing-deleted",
+            f"nothing was deleted: {planned.deletions_refused}",
+            _confirmation(context, gone) if planned.unconfirmed else "let this user read the whole source",
+        )
+
+
+def _confirmation(context: RunContext, gone: int) -> str:
+    """How a person says that the files are really gone."""
+    return (
+        f"check that everything below {context.profile.local_root} is mounted; if the files are really gone, confirm it (of a "
+        f"profile in the configuration): globuswrap sync run {context.profile.name} --max-delete {gone}"
+    )
+
+
+def counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:
+    """The frames, saying how far it has come."""
+    names = 0
+    for kind, payload in frames:
+        names += payload.count(b"\0") if kind == scan.TEXT else 0
+        log.doing(f"looking through the tree: {names} files and directories")
+        yield kind, payload
+    log.doing("")

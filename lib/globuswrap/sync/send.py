@@ -1,0 +1,111 @@
+"""Submit the tasks of a run, each once, through the journal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from globuswrap.deletion import announcements
+from globuswrap.errors import Refused
+from globuswrap.sync import planning
+from globuswrap.sync.context import RunContext
+from globuswrap.sync.state import Run, Task
+from globuswrap.system import units
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
+from globuswrap.transfers.options import Options
+from globuswrap.transfers.submit import Intent, Policy
+
+
+def whole(context: RunContext, draft: Run) -> None:
+    """A run of one task: the service compares both sides itself."""
+    level = "checksum" if (context.state.unsure / "whole").exists() else None
+    task = Task(1, "transfer", 1, sync_level=level, whole=True)
+    task.digest = _intent(context, draft, task).digest
+    draft.tasks.append(task)
+
+
+def submit(context: RunContext, current: Run) -> None:
+    """Submit what of a run has not been. Raises TryLater and LoginNeeded; a refusal ends that task."""
+    for task in sorted(current.tasks, key=lambda each: each.kind != "delete"):  # while what was looked at is fresh
+        context.renew()
+        if task.task_id or task.ended:
+            continue
+        if task.kind == "delete" and current.id != context.planned_id:
+            withdraw(context, current, task)
+            continue
+        policy = Policy(
+            name=planning.submission_name(context.profile, current, task.number),
+            retry_for=context.options.patience.retry_for,
+        )
+        try:
+            submitted = submitting.submit_intent(_intent(context, current, task), policy)
+        except Refused as problem:
+            if problem.name == "odd-answer":
+                raise
+            context.add_problem(problem)
+            current.troubles.append(context.result.troubles[-1])
+            task.ended = "refused"
+            current.save()
+            continue
+        task.task_id = submitted.task_id
+        task.entry = str(submitted.entry.path)
+        current.save()
+        context.state.note(f"task {task.task_id}: {task.kind} of {task.items} items, {units.human_size(task.bytes)}")
+        context.result.task_ids.append(task.task_id)
+
+
+def withdraw(context: RunContext, current: Run, task: Task) -> None:
+    """End a deletion that another process planned and is not known to have submitted: what it looked at is long ago.
+
+    What it covers stays in the manifest, and is looked at anew.
+    """
+    announcements.clear(planning.submissions_of(context.profile, current))
+    task.ended = "withdrawn"
+    current.save()
+    context.state.note(
+        f"a deletion of {units.counted(task.items, 'file')} was not submitted in time; it is planned anew"
+    )
+
+
+def _intent(context: RunContext, current: Run, task: Task) -> Intent:
+    profile = context.profile
+    if task.whole:
+        options = Options(
+            **{**vars(profile.options), "filters": profile.filters.rules}
+            | ({"sync_level": task.sync_level} if task.sync_level else {})
+        )
+        request = requests.transfer(
+            profile.source,
+            profile.destination,
+            recursive=True,
+            options=options,
+            label=profile.label or f"globuswrap sync {profile.name}",
+            notify=profile.notify,
+            deadline=planning.deadline(profile),
+        )
+        intent = submitting.intent_of(request)
+        if not task.digest:
+            return intent
+        # What was begun stays what it is, also when the profile is edited before its reply has come.
+        label = requests.tagged_label(request.label, task.digest, task.kind)
+        return replace(intent, digest=task.digest, label=label)
+
+    def send(submission_id: str, label: str) -> Any:
+        body = planning.write_body(profile, current, task, submission_id, label)
+        try:
+            return submitting.post(f"/{task.kind}", body)
+        finally:
+            body.unlink(missing_ok=True)
+
+    frame = planning.frame(profile, task)
+    return Intent(
+        digest=task.digest,
+        label=requests.tagged_label(frame.label, task.digest, task.kind),
+        kind=task.kind,
+        source=frame.source,
+        destination=frame.destination,
+        items=task.items,
+        examples=((profile.source.path, profile.destination.path),),
+        send=send,
+    )

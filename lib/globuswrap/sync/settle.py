@@ -1,0 +1,190 @@
+"""Bring what was submitted to its end: wait for its tasks, take what they did into the manifest, note which failed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from globuswrap.collections.address import normalised
+from globuswrap.deletion import announcements
+from globuswrap.errors import DONE, Refused, TryLater
+from globuswrap.sync import manifest, planning
+from globuswrap.sync.context import RunContext, skips
+from globuswrap.sync.profile import Profile
+from globuswrap.sync.send import submit
+from globuswrap.sync.state import Run, Task
+from globuswrap.system import records
+from globuswrap.transfers import journal, operations
+from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.wait import Patience, Watcher
+
+
+def settle(context: RunContext, current: Run, patience: Patience) -> None:
+    """Bring a run to its end if its tasks have ended; else the result says how they stand."""
+    if current.tasks and all(task.ended for task in current.tasks):  # by a process that did not live to tell
+        context.result.troubles.extend(current.troubles)
+    submit(context, current)
+    entries = [journal.read(Path(task.entry)) for task in current.tasks if task.entry and not task.ended]
+    pending = [entry for entry in entries if entry is not None]
+    found = context.outcomes = {}
+    strict = context.options.patience.strict
+    done = {entry.task_id: waiting.from_receipt(entry, strict=strict) for entry in pending if entry.receipt is not None}
+    found.update({task_id: each for task_id, each in done.items() if task_id})
+    rest = [entry for entry in pending if entry.receipt is None and entry.task_id]
+    known = {entry.task_id for entry in pending}
+    lost = [task.task_id for task in current.tasks if task.task_id and not task.ended and task.task_id not in known]
+    if rest or lost:
+        found.update(waiting.wait([*rest, *lost], patience, _watcher(context)))
+    context.renew()
+    ended: dict[int, Outcome] = {}
+    for task in current.tasks:
+        stands = found.get(task.task_id or "")
+        if stands is None or task.ended:
+            continue
+        if stands.terminal:
+            ended[task.number] = stands
+        else:
+            _unfinished(context, task, stands)
+    commit(context, current, [(task, ended[task.number]) for task in current.tasks if task.number in ended])
+    if all(task.ended for task in current.tasks):
+        finish(context, current, found)
+    else:
+        context.result.later = True
+        context.result.outcome = "running"
+        running = [task.task_id for task in current.tasks if not task.ended]
+        context.state.note(f"not finished: {len(running)} tasks of the last run, such as {running[0]}")
+
+
+def _watcher(context: RunContext) -> Watcher:
+    def watch(documents: Any) -> None:
+        context.renew()
+        if context.options.watcher is not None:
+            context.options.watcher(documents)
+
+    return watch
+
+
+def _unfinished(context: RunContext, task: Task, ended: Outcome) -> None:
+    if ended.exit_code != TryLater.exit_code:
+        context.add(ended.exit_code, f"task-{ended.name}", f"task {task.task_id}: {ended.cause}", ended.remedy)
+
+
+def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]]) -> None:
+    """Take finished tasks into the manifest, in one pass, and note which failed. Done twice it does no harm."""
+    before = len(context.result.troubles)
+    deltas: dict[tuple[Any, ...], list[Iterable[manifest.Delta]]] = {}
+    for task, known in ended:
+        good = known.name in ("succeeded", "succeeded-with-skips")
+        skipped = _skipped(context.profile, task, known) if good else None
+        context.state.note(f"task {task.task_id}: {known.name}{': ' + known.cause if known.cause else ''}")
+        if skipped is None:
+            _tell_failed(context, task, known, good)
+            _set_aside(context, current, task)
+            continue
+        if known.name == "succeeded-with-skips":
+            cause = f"task {task.task_id}: {known.cause}; they are sent again"
+            context.add(skips(context.options.patience), "files-skipped", cause, known.remedy)
+        if not task.whole:
+            kind = (task.kind, task.sync_level)
+            delta = _without(manifest.delta_blocks([current.directory / task.delta]), skipped)
+            deltas.setdefault(kind, []).append(delta)
+    for following in deltas.values():  # tasks of one kind follow each other in order
+        blocks = _renewing(context, itertools.chain.from_iterable(following))
+        context.result.committed += manifest.merge(context.state.manifest, blocks, context.state.manifest)
+    for task, known in ended:
+        task.ended = known.name
+    current.troubles += context.result.troubles[before:]
+    current.save()
+    for task, _ in ended:
+        entry = journal.read(Path(task.entry)) if task.entry is not None else None
+        if entry is not None:
+            operations.report(entry)
+
+
+def _tell_failed(context: RunContext, task: Task, known: Outcome, skips_unreadable: bool) -> None:
+    if skips_unreadable:
+        context.add(
+            Refused.exit_code,
+            "skips-unreadable",
+            f"task {task.task_id} skipped files, and which cannot be read: all it sent is sent again",
+            f"globus task show {task.task_id} --skipped-errors",
+        )
+    else:
+        cause = f"task {task.task_id} {known.name}: {known.cause}"
+        context.add(known.exit_code, f"task-{known.name}", cause, known.remedy)
+
+
+def _renewing(context: RunContext, blocks: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
+    for block in blocks:
+        context.renew()
+        yield block
+
+
+def _skipped(profile: Profile, task: Task, ended: Outcome) -> set[bytes] | None:
+    """The paths that a good task skipped, below the root; None if that cannot be known."""
+    if ended.name == "succeeded":
+        return set()
+    receipt = ended.receipt or {}
+    listed = receipt.get("skipped")
+    if not listed or len(listed) < int(receipt.get("skipped_errors") or 0):
+        return None
+    if task.whole:
+        return set()
+    top = normalised(profile.source.path).rstrip("/")
+    below = set()
+    for row in listed:
+        path = normalised(str(row.get("source") or ""))
+        if path != top and not path.startswith(f"{top}/"):
+            return None
+        below.add(path[len(top) + 1 :].encode("utf-8", "surrogatepass"))
+    return below
+
+
+def _without(blocks: Iterable[manifest.Delta], skipped: set[bytes]) -> Iterable[manifest.Delta]:
+    """A delta without what is at or below the paths that were skipped."""
+    if not skipped:
+        return blocks
+    return ((directory, manifest.kept(directory, rows, skipped)) for directory, rows in blocks)
+
+
+def _set_aside(context: RunContext, current: Run, task: Task) -> None:
+    """What a failed task covered is sent with checksums from now on: something of it may have arrived half."""
+    if task.kind != "transfer":
+        return
+    if task.whole:
+        (context.state.unsure / "whole").touch(mode=0o600)
+        return
+    aside = context.state.unsure / f"{current.id}-{task.delta}"
+    with contextlib.suppress(FileNotFoundError):  # already done, and the run has ended
+        records.link(str(current.directory / task.delta), aside)
+
+
+def finish(context: RunContext, current: Run, found: dict[str, Outcome]) -> None:
+    """All tasks have ended: the run is over, and what it sent again is no longer in doubt."""
+    failed = [task for task in current.tasks if task.ended not in ("succeeded", "succeeded-with-skips")]
+    if not any(task.kind == "transfer" for task in failed):
+        for name in current.unsure:
+            (context.state.unsure / name).unlink(missing_ok=True)
+    if context.lease is not None:
+        context.lease.check()
+    if any(task.kind == "delete" for task in current.tasks):
+        announcements.clear(planning.submissions_of(context.profile, current))
+    if current.key is not None and not any(task.ended in ("refused", "withdrawn") for task in current.tasks):
+        context.state.remember(current, context.options.once and context.options.key == current.key)
+    context.state.end(current)
+    context.result.outcome = "finished"
+    if context.options.key is None:
+        conclude(context, found)  # under a key when that run is told of, and for no other
+
+
+def conclude(context: RunContext, found: dict[str, Outcome], report: Callable[[], None] = lambda: None) -> None:
+    """Do what comes after the run, for its worst outcome, then report it."""
+    worst = sorted(found.values(), key=lambda each: each.exit_code == DONE)
+    if worst:
+        operations.conclude(worst[0], context.options.after, report)
+    else:
+        report()
