@@ -141,7 +141,7 @@ def manifest_of(tmp_path: Path, text: bytes) -> Path:
 
 def test_a_comparison_never_takes_unknown_paths_for_gone(tmp_path: Path) -> None:
     old = open_manifest(
-        manifest_of(tmp_path, b"/\x001 1 a\x001 1 b\x00/d\x001 1 c\x00/d/e\x001 1 f\x00/g\x001 1 h\x00")
+        manifest_of(tmp_path, b"/\x001 1 a\x001 1 b\x00/d\x001 1 c\x00/d/e\x001 1 f\x00/d/empty\x00/g\x001 1 h\x00")
     )
     frames = [(scan.TROUBLE, b"/a\0why"), (scan.TROUBLE, b"/d\0why"), (scan.TEXT, b"/\x00")]
     assert list(compare(frames, old, ScanReport())) == [(b"/", [b"-1 1 b"]), (b"/g", [b"-1 1 h"])]

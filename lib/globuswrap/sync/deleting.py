@@ -148,11 +148,12 @@ def _candidates(
 
 
 def _write(run: Run, planned: Planned, tasks: Tasks, targets: dict[str, Candidate], examined: mirror.Examined) -> None:
-    for target in examined.deleted:
-        each = targets[target]
-        item = f'{{"DATA_TYPE":"delete_item","path":{quoted(target)}}}'
-        tasks.add(each.directory, [b"-" + each.row], [item], 0)
-        planned.show("delete", joined(each.directory, file_name(each.row)))
+    for directory, group in groupby((targets[target] for target in examined.deleted), key=_directory_of):
+        these = list(group)
+        items = [f'{{"DATA_TYPE":"delete_item","path":{quoted(each.target)}}}' for each in these]
+        tasks.add(directory, [b"-" + each.row for each in these], items, 0)
+        for each in these:
+            planned.show("delete", joined(directory, file_name(each.row)))
     tasks.close()
     planned.deleted = len(examined.deleted)
     planned.over_limit += len(examined.used)
@@ -160,10 +161,14 @@ def _write(run: Run, planned: Planned, tasks: Tasks, targets: dict[str, Candidat
     forgotten = {*examined.absent, *examined.relied_on}
     if forgotten:
         with Writer(run.directory / FORGOTTEN, DELTA, level=1) as writer:
-            for target, each in targets.items():
-                if target in forgotten:
-                    writer.write(delta_text(each.directory, [b"-" + each.row]))
+            leaving = (each for target, each in targets.items() if target in forgotten)
+            for directory, group in groupby(leaving, key=_directory_of):
+                writer.write(delta_text(directory, [b"-" + each.row for each in group]))
     planned.forgotten = len(forgotten)
+
+
+def _directory_of(candidate: Candidate) -> bytes:
+    return candidate.directory
 
 
 def _gone(delta: Path) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
