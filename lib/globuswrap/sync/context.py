@@ -95,12 +95,12 @@ class RunContext:
         if self.lease is not None:
             self.lease.renew()
 
-    def add(self, code: int, name: str, cause: str, remedy: str) -> None:
+    def add_issue(self, code: int, name: str, cause: str, remedy: str) -> None:
         """Add an issue to the result."""
         self.result.troubles.append(RunIssue(code, name, cause, remedy))
 
     def add_problem(self, problem: Problem) -> None:
-        self.add(problem.exit_code, problem.name, problem.cause, problem.remedy)
+        self.add_issue(problem.exit_code, problem.name, problem.cause, problem.remedy)
 
 
 def skips(patience: Patience) -> int:

@@ -102,7 +102,7 @@ def tell_unreadable(context: RunContext, seen: ScanReport) -> None:
         return
     path, reason = next(iter(seen.unknown.items()))
     links = context.profile.symlinks == "error" and reason == "is a symbolic link"
-    context.add(
+    context.add_issue(
         Refused.exit_code,
         "symbolic-links" if links else "source-partly-unreadable",
         f"{len(seen.unknown)} paths cannot be sent, such as {os.fsdecode(path)!r}: {reason}; the rest is",
@@ -118,7 +118,7 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
         f"still changing {planned.settling}, for the next run {planned.over_limit}"
     )
     if planned.unsendable and not context.profile.skip_unsendable:
-        context.add(
+        context.add_issue(
             Refused.exit_code,
             "unsendable-names",
             f"{len(planned.unsendable)} names that Globus cannot take, such as {planned.unsendable[0]}; the rest is sent",
@@ -126,7 +126,7 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
         )
     if planned.blocked:
         path = planned.blocked[0]
-        context.add(
+        context.add_issue(
             Refused.exit_code,
             "kind-changed",
             f"{len(planned.blocked)} files wait, such as {path!r}: a file became a directory or a directory a file, and the "
@@ -140,7 +140,7 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
         )
     if planned.kept:
         path, reason = planned.kept[0]
-        context.add(
+        context.add_issue(
             Refused.exit_code,
             "kept-at-destination",
             f"{units.counted(len(planned.kept), 'file')} that are gone at the source stay at the destination, such as "
@@ -149,7 +149,7 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
             + log.shell_line(("globuswrap", "sync", "baseline", context.profile.name, "--forget", "--path", path)),
         )
     if planned.deletions_refused:
-        context.add(
+        context.add_issue(
             Refused.exit_code,
             "nothing-deleted",
             f"nothing was deleted: {planned.deletions_refused}",

@@ -70,7 +70,7 @@ def _watcher(context: RunContext) -> Watcher:
 
 def _unfinished(context: RunContext, task: Task, ended: Outcome) -> None:
     if ended.exit_code != TryLater.exit_code:
-        context.add(ended.exit_code, f"task-{ended.name}", f"task {task.task_id}: {ended.cause}", ended.remedy)
+        context.add_issue(ended.exit_code, f"task-{ended.name}", f"task {task.task_id}: {ended.cause}", ended.remedy)
 
 
 def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]]) -> None:
@@ -87,7 +87,7 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
             continue
         if known.name == "succeeded-with-skips":
             cause = f"task {task.task_id}: {known.cause}; they are sent again"
-            context.add(skips(context.options.patience), "files-skipped", cause, known.remedy)
+            context.add_issue(skips(context.options.patience), "files-skipped", cause, known.remedy)
         if not task.whole:
             kind = (task.kind, task.sync_level)
             delta = _without(manifest.delta_blocks([current.directory / task.delta]), skipped)
@@ -107,7 +107,7 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
 
 def _tell_failed(context: RunContext, task: Task, known: Outcome, skips_unreadable: bool) -> None:
     if skips_unreadable:
-        context.add(
+        context.add_issue(
             Refused.exit_code,
             "skips-unreadable",
             f"task {task.task_id} skipped files, and which cannot be read: all it sent is sent again",
@@ -115,7 +115,7 @@ def _tell_failed(context: RunContext, task: Task, known: Outcome, skips_unreadab
         )
     else:
         cause = f"task {task.task_id} {known.name}: {known.cause}"
-        context.add(known.exit_code, f"task-{known.name}", cause, known.remedy)
+        context.add_issue(known.exit_code, f"task-{known.name}", cause, known.remedy)
 
 
 def _renewing(context: RunContext, blocks: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
