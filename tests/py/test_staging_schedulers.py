@@ -313,7 +313,8 @@ def test_the_text_of_an_inline_job() -> None:
         "#SBATCH -n 2 -J 'my job'\n"
         "# globuswrap chain c1234abcd: stages in, runs the script, stages out. Written by `globuswrap submit`.\n"
         f"source {scripts.toolkit()} || exit 1\n"
-        "gw_command=(env HOME=/home/me /opt/gw/bin/globuswrap)\n"
+        "gw_settings=(HOME=/home/me)\n"
+        'gw_command=(env "${gw_settings[@]}" /opt/gw/bin/globuswrap)\n'
         "gw_chain c1234abcd /state/c1/script/job.py 90\n"
     )
 

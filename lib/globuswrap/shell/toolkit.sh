@@ -15,6 +15,7 @@
 # TERM: a script with an EXIT trap of its own sets it after this line and ends it with: gw_exit "$code". Names that start
 # with gw_ are taken.
 
+[[ -n ${gw_settings+set} ]] || gw_settings=()
 if [[ -z ${gw_command+set} ]]; then
   gw_command=("${BASH_SOURCE[0]%/*}/../../../bin/globuswrap")
   [[ -x ${gw_command[0]} ]] || gw_command=(globuswrap)
@@ -84,7 +85,8 @@ gw_seconds_left() {
     text=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L) || return 1
     gw_seconds_of "${text//[[:space:]]/}"
   elif [[ -n ${PBS_JOBID:-} ]]; then
-    text=$(qstat -f "$PBS_JOBID" | sed -n 's/^ *Resource_List\.walltime = *//p') || return 1
+    # PBS gives a job a PATH without its own commands, and beside it the one that qsub had.
+    text=$(PATH=$PATH:${PBS_O_PATH:-} env ${gw_settings[@]+"${gw_settings[@]}"} qstat -f "$PBS_JOBID" | sed -n 's/^ *Resource_List\.walltime = *//p') || return 1
     text=$(gw_seconds_of "$text") || return 1
     printf '%s\n' "$((text - (SECONDS - gw_started)))"
   else

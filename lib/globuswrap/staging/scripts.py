@@ -82,7 +82,8 @@ def inline(plan: Plan, payload: Path, text: str, prefix: str) -> str:
         *(prefix + rest for rest in header(text, prefix)),
         f"# globuswrap chain {plan.id}: stages in, runs the script, stages out. Written by `globuswrap submit`.",
         f"source {shlex.quote(str(toolkit()))} || exit 1",
-        f"gw_command=({shlex.join(['env', *settings, *plan.launcher])})",
+        f"gw_settings=({shlex.join(settings)})",
+        f'gw_command=(env "${{gw_settings[@]}}" {shlex.join(plan.launcher)})',
         f"gw_chain {plan.id} {shlex.quote(str(payload))}"
         + ("" if plan.staging.stop_before is None else f" {math.ceil(plan.staging.stop_before)}"),
     ]

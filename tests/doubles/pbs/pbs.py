@@ -256,6 +256,7 @@ def qsub(words: list[str]) -> None:
             "submit_arguments": " ".join(words),
             "workdir": os.getcwd(),
             "home": os.environ["HOME"],
+            "path": os.environ["PATH"],
             "variables": variables(merged),
             "output": merged.get("o", [""])[-1],
             "join": merged.get("j", ["n"])[-1],
@@ -582,7 +583,9 @@ def run(job_id: str, index: str) -> None:
         "USER": job["owner"],
         "LOGNAME": job["owner"],
         "SHELL": "/bin/bash",
-        "PATH": f"{HERE}:/usr/local/bin:/usr/bin:/bin",
+        # Seen: the commands of PBS are not there, though `PBS_O_PATH` is that of qsub.
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
+        "PBS_O_PATH": job["path"],
         **job["variables"],
         "PBS_CONF_FILE": os.environ["PBS_CONF_FILE"],
         "PBS_JOBID": own_id,
