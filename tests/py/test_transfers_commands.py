@@ -95,6 +95,15 @@ def test_the_receipt_says_what_was_done(sandbox: Sandbox, tmp_path: Path) -> Non
     assert file.stat().st_mode & 0o077 == 0
 
 
+def test_a_list_of_files_that_cannot_be_read_is_not_an_empty_one(sandbox: Sandbox) -> None:
+    """A cleanup would take it for all that the task wrote, a resumed chain for all that it needs."""
+    (sandbox.collection("archive").path / "a").write_text("data")
+    denied = {"code": "PermissionDenied", "message": "no"}
+    sandbox.control.fault(kind="status", path="/task/*/successful_transfers", status=403, body=denied, count=100)
+    line = ("transfer", "archive:/a", "scratch:/a", "--wait", "--receipt-files")
+    assert run_json(sandbox, *line)["data"]["receipt"]["files_list"] is None
+
+
 def test_filters_go_in_the_order_they_were_given(sandbox: Sandbox) -> None:
     for name in ("a.h5", "b.txt"):
         put(sandbox, f"d/{name}")

@@ -221,6 +221,25 @@ def test_who_is_overtaken_sends_the_id_of_the_attempt_that_was_claimed_meanwhile
     assert journal.highest_attempt(key) == first
 
 
+def test_who_is_overtaken_by_another_request_under_its_key_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = requests.key_of("d" * 64, "k")
+    real = journal.latest
+
+    def latest(key: str) -> Entry | None:
+        found = real(key)
+        journal.claim(a_claim(key, name="k", digest="e" * 64))
+        return found
+
+    monkeypatch.setattr(journal, "latest", latest)
+    sent: list[str] = []
+    intent = submitting.Intent(
+        "d" * 64, "l", "transfer", "s", "t", 1, (("/a", "/b"),), lambda submission_id, label: sent.append(submission_id)
+    )
+    with pytest.raises(UsageProblem) as refused:
+        submitting.submit_intent(intent, Policy(name="k"), lambda: str(uuid.uuid4()))
+    assert refused.value.name == "key-taken" and sent == [] and journal.highest_attempt(key) == 1
+
+
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What was fsynced, in order."""

@@ -164,6 +164,7 @@ def test_a_batch_whose_caller_was_promised_the_outcome_reports_it_first(sandbox:
     for name in ("a", "b"):
         put(sandbox, name)
     sandbox.control.progress("held")
+    assert run(sandbox, *LIST, input="a\nb\n").returncode == 0
     assert run(sandbox, *LIST, "--wait", "--timeout", "0s", input="a\nb\n").returncode == 75
     let_tasks_end(sandbox)
     tasks = [task["task_id"] for task in accepted(sandbox)]
@@ -325,6 +326,33 @@ def test_a_disk_that_is_full_after_globus_accepted_the_task_is_not_bad_usage(
     again = run(sandbox, *line, input="a\n")
     assert again.returncode == 0 and said(again, task["task_id"]), again.stderr
     assert len(accepted(sandbox)) == 1
+
+
+FULL_AT_THE_SECOND_CLAIM = """
+import errno, os, sys
+from globuswrap.cli import main
+from globuswrap.transfers import journal
+claim, claims = journal.claim, []
+def full(new):
+    claims.append(new)
+    if len(claims) > 1:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), new.key)
+    return claim(new)
+journal.claim = full
+sys.argv[0] = "globuswrap"
+main.main()
+"""
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_batch_is_not_bad_usage(sandbox: Sandbox) -> None:
+    for name in ("a", "b"):
+        put(sandbox, name)
+    line = (*LIST, "--chunk", "1", "--in-flight", "1")
+    done = sandbox.run([sys.executable, "-c", FULL_AT_THE_SECOND_CLAIM, *line], input="a\nb\n")
+    (task,) = accepted(sandbox)
+    assert done.returncode == 1 and task["task_id"] in done.stderr and "[not-recorded]" in done.stderr, done.stderr
+    assert run(sandbox, *line, input="a\nb\n").returncode == 0
+    assert len(accepted(sandbox)) == 2
 
 
 # odd answers
