@@ -129,6 +129,15 @@ def test_a_task_submitted_while_the_chain_ends_is_canceled(place: Place, monkeyp
     assert set(place.states().values()) == {"F"}
 
 
+def test_a_job_does_not_run_when_its_stage_in_failed(sandbox: Sandbox, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text(f"#!/bin/bash\n#GLOBUS stage-in archive:/missing/ scratch:/in/\ntouch '{tmp_path}/ran'\n")
+    options = ("--no-check", "--scheduler", "local", "--fault-grace", "0", "--poll", "1")
+    done = run(sandbox, "submit", *options, str(script), cwd=str(tmp_path))
+    assert done.returncode == 5 and "stage-in.1" in done.stderr, done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
 def test_nothing_is_cleaned_up_when_a_stage_out_failed(sandbox: Sandbox, tmp_path: Path) -> None:
     source = sandbox.collections["archive"].path / "in"
     source.mkdir()
