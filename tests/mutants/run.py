@@ -60,12 +60,19 @@ class Mutant:
     tests: tuple[str, ...]
 
     def problem(self) -> str:
-        """Why it cannot be applied; empty if it can."""
+        """Why it cannot be tried; empty if it can."""
         path = ROOT / "lib" / "globuswrap" / self.file
         if not path.is_file():
             return f"there is no lib/globuswrap/{self.file}"
         count = path.read_text("utf-8").count(self.text)
-        return "" if count == 1 else f"its text is {count} times in lib/globuswrap/{self.file}, not once"
+        if count != 1:
+            return f"its text is {count} times in lib/globuswrap/{self.file}, not once"
+        for each in self.tests:
+            file, _, name = each.partition("::")
+            place = ROOT / "tests" / "py" / file
+            if not place.is_file() or (name and f"def {name.partition('[')[0]}(" not in place.read_text("utf-8")):
+                return f"there is no test {each}"
+        return ""
 
 
 def mutants() -> list[Mutant]:
@@ -197,10 +204,6 @@ def main() -> int:
     if not chosen:
         parser.error("no entry is called so")
     width = max(len(each.name) for each in chosen)
-    if options.list:
-        for each in chosen:
-            print(f"{each.name:{width}}  {each.file}: {' '.join(each.tests)}")
-        return 0
     bad = 0
     for each in everything:
         if problem := each.problem():
@@ -208,6 +211,10 @@ def main() -> int:
             bad += 1
     if bad:
         return 1
+    if options.list:
+        for each in chosen:
+            print(f"{each.name:{width}}  {each.file}: {' '.join(each.tests)}")
+        return 0
 
     killed = 0
     with tempfile.TemporaryDirectory(prefix="globuswrap-mutants-") as base:

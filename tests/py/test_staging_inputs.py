@@ -63,6 +63,21 @@ def test_a_resumed_chain_stages_again_what_is_gone(sandbox: Sandbox, tmp_path: P
     assert (scratch / "same" / "a").read_text() == changed
 
 
+def test_what_a_stage_in_found_there_and_left_is_staged_too_when_it_is_gone(sandbox: Sandbox, tmp_path: Path) -> None:
+    """With a sync level the list of what was copied does not name it."""
+    script = prepared(sandbox, tmp_path)
+    script.write_text(script.read_text().replace("scratch:/same/\n", "scratch:/same/ --sync-level size\n", 1))
+    there = sandbox.collections["scratch"].path / "same" / "sub"
+    there.mkdir(parents=True)
+    (there / "b").write_text("b\n")
+    failed = run(sandbox, "submit", *OPTIONS, str(script), cwd=str(tmp_path))
+    assert failed.returncode == 1, failed.stderr
+    (there / "b").unlink()
+    (tmp_path / "fixed").touch()
+    again = run(sandbox, "submit", "--resume", chain_of(sandbox).name, cwd=str(tmp_path))
+    assert again.returncode == 0 and "staged data is missing" in again.stderr, again.stderr
+
+
 @pytest.mark.parametrize("hours", [2, 0])
 def test_data_staged_long_before_the_release_is_looked_at(sandbox: Sandbox, tmp_path: Path, hours: int) -> None:
     """More than an hour lies between the stage-in and the release of the job: scratch may have been purged."""
