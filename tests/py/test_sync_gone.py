@@ -147,6 +147,12 @@ def test_a_comparison_never_takes_unknown_paths_for_gone(tmp_path: Path) -> None
     assert list(compare(frames, old, ScanReport())) == [(b"/", [b"-1 1 b"]), (b"/g", [b"-1 1 h"])]
 
 
+def test_a_comparison_never_takes_an_unknown_file_beside_a_changed_one_for_gone(tmp_path: Path) -> None:
+    old = open_manifest(manifest_of(tmp_path, b"/\x001 1 a\x001 1 b\x001 1 c\x00"))
+    frames = [(scan.TROUBLE, b"/a\0why"), (scan.TEXT, b"/\x002 1 c\x00")]
+    assert list(compare(frames, old, ScanReport())) == [(b"/", [b"-1 1 b", b"+2 1 c"])]
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_scan_tells_directories_on_another_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int

@@ -175,6 +175,12 @@ def shim(box: Sandbox, tmp_path: Path, on_cancel: str) -> dict[str, str]:
     return {"GLOBUSWRAP_GLOBUS": str(path)}
 
 
+def test_with_keep_a_task_in_a_permanent_fault_is_left_running(sandbox: Sandbox) -> None:
+    line = ("transfer", "archive:/nope", "scratch:/a", "--no-check", "--wait", "--keep", *QUICK)
+    assert run_json(sandbox, *line, expect=5)["data"]["outcome"] == "permanent-fault"
+    assert [task["status"] for task in accepted(sandbox)] == ["ACTIVE"]
+
+
 def test_a_task_that_finished_before_our_cancel_has_succeeded(sandbox: Sandbox, tmp_path: Path) -> None:
     task = held_in_a_fault(sandbox)
     finish = f'echo x >{sandbox.collection("archive").path}/nope; until {GLOBUS} task wait "$3" --timeout 1; do :; done'
