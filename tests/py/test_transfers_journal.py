@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 import multiprocessing
 import os
+import signal
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -331,3 +336,139 @@ def test_pruning_leaves_alone_what_is_being_looked_at() -> None:
     aged(entry, 400)
     journal.latest(KEY)
     assert journal.prune() == 0
+
+
+def marks() -> list[str]:
+    return [path.name for path in (journal.directory() / "tasks").rglob("*") if path.is_file()]
+
+
+#: What a crash can come between: each call that changes a directory.
+CHANGES = ("open", "link", "replace", "unlink", "mkdir")
+
+
+def killed_at(step: int, act: Callable[[], object]) -> bool:
+    """Run it in a process that dies, as by kill -9, before its change number `step`; was there one?"""
+    child = os.fork()
+    if child == 0:
+        left = [step]
+
+        def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*given: Any, **named: Any) -> Any:
+                if real is not os_open or given[1] & os.O_CREAT:
+                    left[0] -= 1
+                    if left[0] < 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return real(*given, **named)
+
+            return call
+
+        os_open = os.open
+        for name in CHANGES:
+            setattr(os, name, counted(getattr(os, name)))
+        try:
+            act()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def test_killed_at_any_step_a_task_that_is_recorded_is_found_and_no_other(state: Path) -> None:
+    outcomes = []
+    for step in itertools.count():
+        key, task_id = f"{step:040}", str(uuid.UUID(int=step))
+        entry = journal.claim(a_claim(key))
+        killed = killed_at(step, lambda: journal.record(entry, "task", {"task_id": task_id}))  # noqa: B023
+        found, recorded = journal.by_task(task_id), journal.latest(key)
+        assert recorded is not None and found == (recorded if recorded.task_id == task_id else None)
+        outcomes.append((killed, recorded.task_id is not None, bool([name for name in marks() if task_id in name])))
+        if killed:  # and the next run, which sends the same id again, records it
+            journal.record(recorded, "task", {"task_id": task_id})
+            assert journal.by_task(task_id) == journal.latest(key) != entry
+        else:
+            break
+    assert outcomes[-1] == (False, True, True)
+    assert (True, False, True) in outcomes and (True, False, False) in outcomes  # before the fact, and before the mark
+
+
+def test_pruning_that_was_killed_at_any_step_is_finished_by_the_next(state: Path) -> None:
+    for step in itertools.count():
+        entry = finished(f"{step:040}")
+        aged(entry, 400)
+        for mark in (state / "journal" / "tasks").rglob(f"*.{entry.path.name}"):
+            os.utime(mark, (0, 0))
+        killed = killed_at(step, journal.prune)
+        assert journal.prune() == (1 if killed and step == 0 else 0)
+        assert marks() == [] and list(entry.path.parent.iterdir()) == []
+        if not killed:
+            break
+    assert step > 3
+
+
+def test_a_task_of_a_damaged_claim_is_found_by_what_replaces_it_and_pruning_leaves_that() -> None:
+    damaged = finished(KEY)
+    damaged.path.write_bytes(b"{")
+    assert journal.latest(KEY) is None and journal.by_task(KEY) is None
+    mark = journal._task_mark(KEY, damaged.path)
+    os.utime(mark, (0, 0))
+    assert journal.prune() == 0 and mark.exists()
+    entry = journal.claim(a_claim(attempt=2, replaces=1))
+    assert journal.by_task(KEY) == entry
+    aged(entry, 400)
+    assert journal.prune() == 1 and marks() == []
+
+
+def test_two_entries_that_share_a_task_are_both_found_by_it() -> None:
+    first, second = (journal.record(journal.claim(a_claim(k * 40)), "task", {"task_id": "T"}) for k in "ab")
+    assert journal.by_task("T") in (first, second)
+    first.path.unlink()
+    assert journal.by_task("T") == second
+
+
+FACT_SETS = [
+    facts
+    for count in range(5)
+    for facts in itertools.combinations(("task", "lapsed", "receipt", "answered", "awaited", "reported"), count)
+]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_the_names_of_the_facts_say_what_reading_them_says(awaited: bool, state: Path) -> None:
+    for number, facts in enumerate(FACT_SETS):
+        entry = journal.claim(a_claim(f"{number:040}", awaited=awaited))
+        for fact in facts:
+            entry = journal.record(entry, fact, {"task_id": f"T{number}"} if fact == "task" else {"outcome": "failed"})
+    open_ = {entry.claim.key for entry in journal.entries() if not entry.finished or not entry.kept}
+    assert {entry.claim.key for entry in journal.unsettled()} == open_
+    by_name = {name[:40] for seen in journal._survey().values() for name in seen.unsettled}
+    assert by_name == open_  # nothing that is settled is read
+
+
+def test_what_changes_after_a_look_is_seen_by_the_next_one(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = journal.claim(a_claim())
+    assert [each.claim.key for each in journal.unsettled()] == [KEY]
+    monkeypatch.setattr(journal, "_file_clock", lambda: time.time_ns() + 10**10)  # old enough to be remembered
+    assert [each.claim.key for each in journal.unsettled()] == [KEY]
+    real, listed = os.listdir, []
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(Path(path).name) or real(path))
+    assert [each.claim.key for each in journal.unsettled()] == [KEY] and KEY[:2] not in listed
+    for fact in ("task", "receipt", "reported"):
+        entry = journal.record(entry, fact, {"task_id": "T", "outcome": "succeeded"})
+    assert list(journal.unsettled()) == [] and KEY[:2] in listed
+    Path(f"{entry.path}.receipt").write_bytes(b"{")
+    assert journal.latest(KEY) is not None  # it is read, and set aside
+    assert [each.path for each in journal.unsettled()] == [entry.path] and len(journal.damaged()) == 1
+
+
+def test_a_directory_that_has_just_changed_is_not_remembered(state: Path) -> None:
+    """Its next change may come within the same tick of the file system's clock, and leave its times as they are."""
+    journal.claim(a_claim())
+    assert len(list(journal.unsettled())) == 1
+    assert json.loads((state / "journal" / "survey").read_text()) == {}
+
+
+@pytest.mark.parametrize("memory", [b"", b"{", b"[]", b'{"ab": 1}', b'{"ab": [1]}', b'{"ab": [[0], [], []]}'])
+def test_a_survey_that_cannot_be_read_or_is_old_counts_for_nothing(memory: bytes, state: Path) -> None:
+    journal.claim(a_claim())
+    (state / "journal" / "survey").write_bytes(memory)
+    assert [each.claim.key for each in journal.unsettled()] == [KEY]

@@ -79,8 +79,7 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
         entries = [_in_journal(each) for each in found.named.tasks]
     else:
         shown_chains = chain.list_chains()
-        unread = (each for each in journal.entries() if all_ or not each.finished or not each.kept)
-        entries = sorted(unread, key=lambda entry: entry.claim.created)
+        entries = sorted(journal.entries() if all_ else journal.unsettled(), key=lambda entry: entry.claim.created)
     running = [each.task_id for each in entries if each.task_id and each.receipt is None] if live else []
     documents = waiting.documents(running) if running else {}
     lines: list[str] = []

@@ -67,13 +67,9 @@ def gather(
 ) -> Evidence:
     """What is known now. `receipts`: those to believe (default: the journal's); only those whose task ended before
     `completed_before` (seconds since the epoch) prove anything. `owner` is who asks: its own uses do not count."""
-    written: list[Write] = []
-    recorded = []
-    for entry in journal.entries():
-        if entry.receipt is not None:
-            recorded.append(entry.receipt)
-        elif (under_way := _under_way(entry)) is not None:
-            written.append(under_way)
+    # First those under way: one that ends meanwhile is seen twice, not missed.
+    written = [write for entry in journal.unsettled() if (write := _under_way(entry)) is not None]
+    recorded = list(journal.receipts())
     believed = recorded if receipts is None else list(receipts())
     known = {id(each): each for each in (*recorded, *believed)}.values()
     written += [write for each in known if (write := _write(each)) is not None]
@@ -100,6 +96,8 @@ def _write(receipt: Mapping[str, Any]) -> Write | None:
 def _under_way(entry: journal.Entry) -> Write | None:
     """Where a transfer without a receipt may be writing. One that was refused, or is too old to be sent, is not under way."""
     claim = entry.claim
+    if entry.receipt is not None:
+        return None
     expired = entry.lapsed or entry.refused is not None or time.time() - claim.created > journal.RESEND_WITHIN
     if claim.destination is None or (entry.task_id is None and expired):
         return None

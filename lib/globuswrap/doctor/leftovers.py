@@ -29,7 +29,7 @@ def look() -> Iterator[Finding]:
 def _journal() -> Iterator[Finding]:
     now = time.time()
     try:
-        for entry in journal.entries():
+        for entry in journal.unsettled():
             age = now - entry.claim.created
             if entry.finished or age < FORGOTTEN:
                 continue

@@ -252,7 +252,7 @@ def unfinished_tasks(chain_id: str) -> list[str]:
     were submitted a moment before whoever did it was killed."""
     return [
         entry.task_id
-        for entry in journal.entries()
+        for entry in journal.unsettled()
         if entry.claim.chain == chain_id and entry.task_id is not None and entry.receipt is None
     ]
 

@@ -18,6 +18,12 @@ one task. No lock guards this.
 What a caller was promised decides what a rerun does (`Entry.kept`): who waits was promised the outcome, who does not the
 submission. Once that is kept, and the task has ended, the same request is a new attempt.
 
+What finds an entry without reading the journal, however long that is:
+
+    tasks/<id>.<key>.<attempt> an empty file, made before the fact that names the task: what it names is read, so one too many
+                               (its maker was killed before it wrote the fact) finds nothing, and none is ever missing
+    survey                     by directory, what was unsettled in it when it last changed (`_survey`); not needed
+
 A claim that is damaged is set aside as `<key>.<attempt>.damaged`; its number is not used again. The attempt after it
 `replaces` it: it has the facts of the damaged one, and where none of them names the task, it looks for that before it sends.
 A claim of another version is refused (system.records): it may say that this must never run again.
@@ -30,12 +36,14 @@ as NFS gives). Over NFS a lost reply makes a successful link look like EEXIST: t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import re
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,12 +143,16 @@ def directory() -> Path:
     return files.state_dir() / "journal"
 
 
+def _shard(key: str) -> Path:
+    return directory() / key[:2]
+
+
 def claim(new: Claim) -> Entry:
     """Take an attempt, or read who has it: the entry returned is the one whose submission id is to be sent.
 
     Durable before it returns. Raises OSError if the state directory cannot be written (nothing was submitted then).
     """
-    shard = files.private_directory(directory() / new.key[:2])
+    shard = files.private_directory(_shard(new.key))
     final = shard / f"{new.key}.{new.attempt}"
     if records.write_once(final, json.dumps(asdict(new), indent=1) + "\n"):
         return _with_facts(new, final)
@@ -157,6 +169,10 @@ def record(entry: Entry, fact: str, content: dict[str, Any]) -> Entry:
     """Add a fact, durably, and return the entry as it then is. Two processes that add the same fact agree on it."""
     if fact not in FACTS:
         raise ValueError(fact)
+    if fact == "answered" and entry.awaited:
+        return entry  # no promise of it: so the names of the facts tell which entries are settled
+    if fact == "task":
+        _mark_task(str(content.get("task_id")), entry.path)
     files.write_atomic(Path(f"{entry.path}.{fact}"), json.dumps(content, indent=1) + "\n")
     again = read(entry.path)
     if again is None:
@@ -179,12 +195,12 @@ def latest(key: str) -> Entry | None:
 
 def highest_attempt(key: str) -> int:
     """The number of the highest attempt, damaged ones included; 0 if there is none."""
-    shard = directory() / key[:2]
+    shard = _shard(key)
     return max((_number(name) for name in _names(shard) if name.startswith(f"{key}.")), default=0)
 
 
 def _attempts(key: str) -> list[Path]:
-    shard = directory() / key[:2]
+    shard = _shard(key)
     mine = [name for name in _names(shard) if name.startswith(f"{key}.") and name.count(".") == 1]
     return [shard / name for name in sorted(mine, key=_number)]
 
@@ -264,7 +280,17 @@ def _set_aside(path: Path, why: str) -> None:
 
 def entries() -> Iterator[Entry]:
     """Every attempt in the journal that this version can read, in no order; the others are said."""
-    for path in _claims():
+    return _readable(_claims())
+
+
+def unsettled() -> Iterator[Entry]:
+    """Those that are not finished, or whose promise is not kept. It costs what is unsettled, not what ever was."""
+    paths = (directory() / shard / name for shard, seen in _survey().items() for name in seen.unsettled)
+    return (entry for entry in _readable(paths) if not entry.finished or not entry.kept)
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[Entry]:
+    for path in paths:
         try:
             entry = read(path)
         except Refused as problem:
@@ -274,22 +300,140 @@ def entries() -> Iterator[Entry]:
             yield entry
 
 
+def receipts() -> Iterator[dict[str, Any]]:
+    """Every receipt in the journal that this version can read; the others are said."""
+    for shard in _shards():
+        for name in _names(shard):
+            path = shard / name
+            if name.endswith(".receipt"):
+                try:
+                    found = _fact(path.with_suffix(""), "receipt")
+                except Refused as problem:
+                    log.say(f"journal: {problem.cause}; left out", 0)
+                    continue
+                if found is not None:
+                    yield found
+
+
+def _shards() -> Iterator[Path]:
+    return (directory() / name for name in sorted(_names(directory())) if len(name) == 2)
+
+
 def _claims() -> Iterator[Path]:
-    for shard in sorted(_names(directory())):
-        for name in _names(directory() / shard):
-            key, _, number = name.partition(".")
-            if number.isdigit() and len(key) == 40:
-                yield directory() / shard / name
+    return (shard / name for shard in _shards() for name in _names(shard) if _is_claim(name))
+
+
+def _is_claim(name: str) -> bool:
+    key, _, number = name.partition(".")
+    return number.isdigit() and len(key) == 40
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a directory of the journal has beside entries that are settled. `stamp` is its identity and age at that moment."""
+
+    stamp: list[int]
+    unsettled: list[str]
+    damaged: list[str]
+
+
+#: No file system tells two changes of a directory apart that are closer than its clock, of which the coarsest has 2 s.
+_CLOCK = 2 * 10**9
+
+
+def _survey() -> dict[str, _Seen]:
+    """By directory, its unsettled and damaged entries, by the names of their facts alone. What was seen is remembered until
+    the directory changes: a name that comes or goes changes its times. One that has changed just now may change again within
+    the same tick of the clock, so it is not remembered yet."""
+    memory = directory() / "survey"
+    try:
+        known = {shard: _Seen(*seen) for shard, seen in json.loads(memory.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = {}
+    found: dict[str, _Seen] = {}
+    now: int | None = None
+    for shard in _shards():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            status = os.stat(shard)
+            stamp = [status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+            seen = known.get(shard.name)
+            if seen is None or seen.stamp != stamp:
+                now = now or _file_clock()
+                seen = _Seen(stamp, *_sorted_out(_names(shard)))
+                if max(stamp[1:]) < now - _CLOCK:
+                    known[shard.name] = seen
+            found[shard.name] = seen
+    if now is not None:
+        with contextlib.suppress(OSError):  # read only: then it is seen anew each time
+            files.write_atomic(memory, json.dumps({shard: list(vars(seen).values()) for shard, seen in known.items()}))
+    return found
+
+
+def _file_clock() -> int:
+    """The time of the file system, which may be another machine's (nanoseconds); 0 if nothing can be written there."""
+    try:
+        temporary = files.write_temporary(directory(), "")
+    except OSError:
+        return 0
+    try:
+        return os.stat(temporary).st_ctime_ns
+    finally:
+        os.unlink(temporary)
+
+
+def _sorted_out(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The claims among these names whose facts do not say that they are settled, and what was set aside."""
+    facts: dict[tuple[str, str], set[str]] = {}
+    damaged: list[str] = []
+    for name in names:
+        key, _, rest = name.partition(".")
+        number, _, fact = rest.partition(".")
+        if len(key) == 40 and number.isdigit():
+            facts.setdefault((key, number), set()).add(fact)
+        if fact.endswith("damaged"):
+            damaged.append(name)
+    inherited = {key for (key, _), has in facts.items() if "" not in has}  # another attempt has these facts: it is read
+    claims = ((key, number, has) for (key, number), has in facts.items() if "" in has)
+    return [f"{key}.{number}" for key, number, has in claims if key in inherited or not _settled(has)], damaged
+
+
+def _settled(facts: set[str]) -> bool:
+    """Do these facts make `Entry.finished` and `Entry.kept`? False if it takes reading them."""
+    finished = "receipt" in facts or ("lapsed" in facts and "task" not in facts)
+    return finished and ("reported" in facts or ("answered" in facts and "awaited" not in facts))
 
 
 def by_task(task_id: str) -> Entry | None:
-    return next((entry for entry in entries() if entry.task_id == task_id), None)
+    """An entry with this task."""
+    mark = _task_mark(task_id, Path())
+    for name in _names(mark.parent):
+        if name.startswith(mark.name):
+            key, _, number = name[len(mark.name) :].partition(".")
+            # What was claimed in place of a damaged attempt has its facts.
+            after = (path for path in _attempts(key) if _number(path.name) > int(number))
+            named = next(_readable(itertools.chain([_shard(key) / f"{key}.{number}"], after)), None)
+            if named is not None and named.task_id == task_id:
+                return named
+    return None
+
+
+def _task_mark(task_id: str, entry: Path) -> Path:
+    name = re.sub(r"[^\w-]", "_", task_id)
+    return directory() / "tasks" / name[:2] / f"{name}.{entry.name}"
+
+
+def _mark_task(task_id: str, entry: Path) -> None:
+    """Let the entry be found by this task's id, durably."""
+    mark = _task_mark(task_id, entry)
+    files.private_directory(mark.parent)
+    with contextlib.suppress(FileExistsError):
+        os.close(files.private(str(mark), os.O_CREAT | os.O_EXCL))
+    files.sync_directory(mark.parent)
 
 
 def damaged() -> list[Path]:
     """Entries that were set aside."""
-    root = directory()
-    return [root / shard / name for shard in _names(root) for name in _names(root / shard) if name.endswith(".damaged")]
+    return [directory() / shard / name for shard, seen in _survey().items() for name in seen.damaged]
 
 
 def tidy() -> None:
@@ -311,6 +455,7 @@ def prune(older_than: float = KEEP_FINISHED) -> int:
     """
     removed = 0
     limit = time.time() - older_than
+    marks = list(_task_marks())  # before the claims are listed: each was made after its claim
     for path in _claims():
         with contextlib.suppress(FileNotFoundError, Refused):
             if path.stat().st_mtime >= limit:
@@ -320,13 +465,36 @@ def prune(older_than: float = KEEP_FINISHED) -> int:
                 continue
             # The claim first: a reader then sees no attempt at all, never one without its facts.
             os.unlink(path)
-            _remove_facts(entry)
+            for number in range(entry.claim.attempt - entry.claim.replaces, entry.claim.attempt + 1):
+                _remove_facts(path.with_name(f"{entry.claim.key}.{number}"), entry.task_id)
             removed += 1
+    _finish_pruning(marks, limit)
     return removed
 
 
-def _remove_facts(entry: Entry) -> None:
-    for number in range(entry.claim.attempt - entry.claim.replaces, entry.claim.attempt + 1):
-        for fact in (*FACTS, "fault"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path.with_name(f"{entry.claim.key}.{number}.{fact}"))
+def _finish_pruning(marks: Iterable[Path], limit: float) -> None:
+    """Remove what a prune that was killed has left: facts and marks of a claim that is gone, not damaged."""
+    kept = {
+        name.partition(".")[0]
+        for shard in _shards()
+        for name in _names(shard)
+        if _is_claim(name) or name.endswith(".damaged")
+    }
+    for mark in marks:
+        task_id, key, number = mark.name.rsplit(".", 2)
+        with contextlib.suppress(FileNotFoundError):
+            if key not in kept and mark.stat().st_mtime < limit:
+                _remove_facts(_shard(key) / f"{key}.{number}", task_id)
+
+
+def _remove_facts(path: Path, task_id: str | None) -> None:
+    """The mark of the task last: by it, what a kill has left is found again."""
+    for fact in (*FACTS, "fault"):
+        Path(f"{path}.{fact}").unlink(missing_ok=True)
+    if task_id is not None:
+        _task_mark(task_id, path).unlink(missing_ok=True)
+
+
+def _task_marks() -> Iterator[Path]:
+    root = directory() / "tasks"
+    return (root / shard / name for shard in _names(root) for name in _names(root / shard))
