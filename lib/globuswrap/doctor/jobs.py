@@ -22,6 +22,7 @@ from globuswrap.staging.schedulers import base, slurm
 from globuswrap.staging.schedulers.base import StageJob
 from globuswrap.staging.submission import chosen_scheduler
 from globuswrap.system import files, machine, units
+from globuswrap.system.pacing import Pace
 from globuswrap.system.process import Completed
 
 #: What stage-out may take after the job: the session has to last that much longer.
@@ -199,16 +200,14 @@ def _script(answer: Path) -> str:
 def _awaited(name: str, job_id: str, answer: Path, wait: float) -> str:
     """Wait for the answer, the end of the job, or the time; what the scheduler said last."""
     scheduler = by_name(name)
-    end = time.monotonic() + wait
-    pause, words = 0.5, ""
-    while not answer.exists() and time.monotonic() < end:
+    pace, words = Pace(10.0, wait, first=0.5), ""
+    while not answer.exists() and not pace.over:
         state = scheduler.states([job_id])[job_id]
         words = " ".join(part for part in (state.words, state.reason) if part)
         if not state.alive:
             time.sleep(1.0)  # a shared file system shows the answer a moment later
             return words
-        time.sleep(min(pause, max(0.0, end - time.monotonic())))
-        pause = min(pause * 1.5, 10.0)
+        pace.rest()
     return words
 
 

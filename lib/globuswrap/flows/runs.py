@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from globuswrap.flows import definition, deploy
 from globuswrap.globus import arguments, command
 from globuswrap.globus.faults import Transient
 from globuswrap.system import files, locks, log, records
+from globuswrap.system.pacing import Pace
 from globuswrap.transfers import request as requests
 
 LISTED = 200
@@ -174,6 +174,10 @@ class Ended:
         }
 
 
+#: A run that needs its owner: a consent, or a login.
+_HELD = "INACTIVE"
+
+
 def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | None:
     """What a run's document says: its end, or None while it is worth waiting on. Refused for a status that is not known."""
     run_id, status = str(run.get("run_id")), run.get("status")
@@ -187,7 +191,7 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
         return Ended(run_id, "cancelled", errors.STOPPED, told, logs, run)
     if status == "FAILED":
         return Ended(run_id, "failed", errors.REFUSED, told, logs, run)
-    if status == "INACTIVE":
+    if status == _HELD:
         remedy = f"fix what it says, then: globus flows run resume {run_id}"
         return Ended(run_id, "inactive", errors.HELD, told, remedy, run) if held_for >= grace else None
     if status == "ACTIVE":
@@ -197,18 +201,20 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
 
 def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry_for: float) -> Ended:
     """Wait for a run. Backs off from 1 s to `poll`; INACTIVE for longer than `grace` seconds is given up on, the run is not."""
-    started, pause, held_since = time.monotonic(), min(1.0, poll), 0.0
+    pace = Pace(poll, timeout)
+    held_since: float | None = None
     while True:
         run = command.retrying(lambda: command.call("flows", "run", "show", run_id), retry_for)
-        now = time.monotonic()
-        held_since = (held_since or now) if run.get("status") == "INACTIVE" else 0.0
-        ended = judged(run, now - held_since if held_since else 0.0, grace)
+        now = pace.elapsed
+        if run.get("status") != _HELD:
+            held_since = None
+        elif held_since is None:
+            held_since = now
+        ended = judged(run, 0.0 if held_since is None else now - held_since, grace)
         if ended is not None:
             return ended
-        left = None if timeout is None else started + timeout - now
-        if left is not None and left <= 0:
+        if pace.over:
             remedy = f"wait on: globuswrap flow wait {run_id}"
             return Ended(run_id, "running", errors.TRY_LATER, f"still {run.get('status')}", remedy, run)
         log.doing(f"run {run_id} is {run.get('status')}")
-        time.sleep(pause if left is None else min(pause, left))
-        pause = min(pause * 1.5, poll)
+        pace.rest()

@@ -6,7 +6,6 @@ Ingest has no submission id and needs none: an entry replaces the one with its s
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from globuswrap.errors import Refused, TryLater
 from globuswrap.globus import arguments, command
 from globuswrap.search import entries as made
 from globuswrap.system import log
+from globuswrap.system.pacing import Pace
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def ingest(
         sent.append(Ingested(task_id, count, "PENDING"))
     if not wait:
         return sent
-    end = None if timeout is None else time.monotonic() + timeout
-    return [Ingested(each.task_id, each.entries, _ended(each.task_id, end, poll)) for each in sent]
+    pace = Pace(poll, timeout, first=0.5)
+    return [Ingested(each.task_id, each.entries, _ended(each.task_id, pace)) for each in sent]
 
 
-def _ended(task_id: str, end: float | None, poll: float) -> str:
-    pause = min(0.5, poll)
+def _ended(task_id: str, pace: Pace) -> str:
+    pace.news()
     while True:
         task = command.retrying(lambda: command.call("search", "task", "show", task_id))
         state = str(task.get("state"))
@@ -59,11 +59,10 @@ def _ended(task_id: str, end: float | None, poll: float) -> str:
             raise Refused("ingest-failed", f"ingest task {task_id} failed: {task.get('message')}", show)
         if state not in ("PENDING", "PROGRESS"):
             raise Refused("unknown-status", f"ingest task {task_id} has the unknown state {state!r}", show)
-        if end is not None and time.monotonic() >= end:
+        if pace.over:
             raise TryLater("ingest-running", f"ingest task {task_id} is still {state}", show)
         log.doing(f"ingest task {task_id} is {state}")
-        time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
-        pause = min(pause * 1.5, poll)
+        pace.rest()
 
 
 def query(index: str, text: str | None, document: bytes | None, *, limit: int | None, advanced: bool) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from globuswrap.staging.schedulers.local import Local
 from globuswrap.staging.schedulers.pbs import Pbs
 from globuswrap.staging.schedulers.slurm import Slurm
 from globuswrap.system import locks, log, units
+from globuswrap.system.pacing import Pace
 
 DATA = "data"  # a transfer is under way
 JOB = "job"  # the scheduler has to run the job
@@ -830,7 +831,7 @@ def follow(
     """Advance the chain again and again, from 1 s up to the poll interval apart, until it has ended, `until` (time.monotonic)
     has come, or `leave` says so."""
     poll = chain.plan.staging.poll if chain.plan.staging.poll is not None else config.load().settings.poll
-    pause = min(1.0, poll)
+    pace = Pace(poll, None if until is None else until - time.monotonic())
     last = ""
     while True:
         try:
@@ -840,13 +841,12 @@ def follow(
         if standing.ended or leave(standing):
             return standing
         if standing.why != last:
-            pause, last = min(1.0, poll), standing.why
-        left = None if until is None else until - time.monotonic()
-        if left is not None and left <= pause:
+            pace.news()
+            last = standing.why
+        if pace.left is not None and pace.left <= pace.pause:
             return standing
         log.doing(f"chain {chain.id}: {standing.why}")
-        time.sleep(pause)
-        pause = min(pause * 1.5, poll)
+        pace.rest()
 
 
 def in_job(chain: Chain, seconds: float, evidence: str | None) -> Standing:

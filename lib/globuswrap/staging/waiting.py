@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from globuswrap.errors import TryLater
 from globuswrap.staging import chain as chains
 from globuswrap.staging.chain import PERSON, SUBMIT, Standing
 from globuswrap.system import log, units
+from globuswrap.system.pacing import Pace
 from globuswrap.transfers.wait import Patience
 
 
@@ -22,14 +22,12 @@ def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str
     patience = (patience or Patience()).settled()
     standings: dict[str, Standing] = {}
     pending = list(chain_ids)
-    started = time.monotonic()
-    reached = dict.fromkeys(pending, started)
-    longest = patience.poll or 0.0
-    pause = min(1.0, longest)
+    pace = Pace(patience.poll, patience.timeout)
+    reached = dict.fromkeys(pending, 0.0)
     while True:
         before = {chain_id: standings[chain_id].why for chain_id in pending if chain_id in standings}
         chains.tend_all(standings.__setitem__, pending)
-        now = time.monotonic()
+        now = pace.elapsed
         open_ = []
         for chain_id in pending:
             standing = standings[chain_id]
@@ -39,15 +37,13 @@ def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str
             if not _settled(standing) and not lost:
                 open_.append(chain_id)
         pending = open_
-        left = None if patience.timeout is None else started + patience.timeout - now
-        if not pending or (left is not None and left <= 0):
+        if not pending or pace.over:
             return standings
         if any(standings[chain_id].why != before.get(chain_id) for chain_id in pending):
-            pause = min(1.0, longest)
+            pace.news()
         first = standings[pending[0]].why
         log.doing(f"{units.counted(len(pending), 'chain')} under way; {pending[0]}: {first}")
-        time.sleep(pause if left is None else min(pause, left))
-        pause = min(pause * 1.5, longest)
+        pace.rest()
 
 
 def _unreachable(standing: Standing) -> bool:

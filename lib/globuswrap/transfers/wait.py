@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from globuswrap.errors import Problem, Refused
 from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Absent, Transient
 from globuswrap.system import log
+from globuswrap.system.pacing import Pace
 from globuswrap.transfers import grace, journal, outcome, receipt
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
@@ -87,15 +87,14 @@ def wait(
         if known is not None:
             outcomes[each.task_id] = known
     pending = [task_id for task_id in by_id if task_id not in outcomes]
-    started = time.monotonic()
-    reached = started
-    pause = min(1.0, patience.poll or 0.0)
+    pace = Pace(patience.poll, patience.timeout)
+    reached = 0.0
     last: dict[str, Mapping[str, Any]] = {}
     while pending and not (until_any and outcomes):
         unreachable = ""
         try:
             last = documents(pending)
-            reached = time.monotonic()
+            reached = pace.elapsed
         except Transient as problem:
             unreachable = problem.cause
             log.say(f"{problem.cause}; the tasks go on", 1)
@@ -109,19 +108,16 @@ def wait(
             pending = [task_id for task_id in pending if task_id not in outcomes]
         if not pending or (until_any and outcomes):
             break
-        now = time.monotonic()
-        left = None if patience.timeout is None else started + patience.timeout - now
-        lost = unreachable and now - reached >= (patience.retry_for or 0.0)
-        if lost or (left is not None and left <= 0):
+        lost = unreachable and pace.elapsed - reached >= (patience.retry_for or 0.0)
+        if lost or pace.over:
             for task_id in pending:
                 outcomes[task_id] = (
                     outcome.unreachable(task_id, unreachable)
                     if unreachable
-                    else _at_timeout(last[task_id], now - started)
+                    else _at_timeout(last[task_id], pace.elapsed)
                 )
             break
-        time.sleep(pause if left is None else max(0.0, min(pause, left)))
-        pause = min(pause * 1.5, patience.poll or 0.0)
+        pace.rest()
     return {task_id: outcomes[task_id] for task_id in by_id if task_id in outcomes}
 
 
@@ -264,35 +260,6 @@ def _at_timeout(task: Mapping[str, Any], seconds: float) -> Outcome:
     if now.fault == outcome.ABSENT:
         return outcome.not_found(str(task["task_id"]))
     return outcome.held(task, now.held, seconds) if now.held is not None else outcome.unfinished(task)
-
-
-def _settled(
-    known: Outcome | None, entry: Entry | None, patience: Patience, task: Mapping[str, Any] | None = None
-) -> Outcome:
-    """A terminal outcome with its receipt, recorded in the journal where there is an entry."""
-    document = known.task if known is not None else task or {}
-    task_id = str(document["task_id"])
-    gone = known is not None and known.name == "gone"
-    events: list[dict[str, Any]] = []
-    if not gone and outcome.needs_events(document):
-        answer = command.retrying(lambda: command.call(*arguments.events(task_id)), patience.retry_for)
-        events = queries.search(queries.EVENTS, answer) or []
-    ended = known if known is not None else outcome.finished(document, events, strict=patience.strict)
-    if ended.name in ("permanent-fault", "too-many-faults"):
-        ended = outcome.with_path(ended, events)
-    skipped: list[dict[str, Any]] | None = []
-    if not gone and ended.name == "succeeded-with-skips":
-        skipped = listed(task_id, "--skipped-errors", queries.SKIPPED, patience)
-    files = None
-    if patience.receipt_files and not gone and document.get("type") != "DELETE":
-        files = listed(task_id, "--successful-transfers", queries.COPIED, patience)
-    submission = _submission(entry.claim) if entry is not None else None
-    document = receipt.build(
-        document, ended.name, ended.cause, submission=submission, events=events, skipped=skipped, files=files
-    )
-    if entry is not None:
-        journal.record(entry, "receipt", document)
-    return replace(ended, receipt=document)
 
 
 def listed(task_id: str, which: str, query: str, patience: Patience) -> list[dict[str, Any]] | None:
