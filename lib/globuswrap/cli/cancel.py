@@ -42,13 +42,13 @@ def cancel(
 
 
 def _cancel_task(task: str | Entry, dry_run: bool) -> dict[str, Any]:
-    from globuswrap.globus import command as globus
+    from globuswrap.globus import verbs
 
     task_id = task if isinstance(task, str) else str(task.task_id)
     if dry_run:
         over = not isinstance(task, str) and task.receipt is not None
         return {"task_id": task_id, "message": "has ended" if over else "would be cancelled, if it has not ended"}
-    answer = globus.retrying(lambda: globus.call("task", "cancel", task_id))
+    answer = verbs.cancel_task(task_id)
     return {"task_id": task_id, "code": answer.get("code"), "message": answer.get("message")}
 
 

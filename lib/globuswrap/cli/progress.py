@@ -114,6 +114,7 @@ def shown() -> Iterator[Watcher | None]:
 
 def totals(tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Sums over task documents: files done and known, bytes, faults, tasks that run."""
+    from globuswrap.transfers import outcome
 
     def total(field: str) -> int:
         return sum(int(task.get(field) or 0) for task in tasks)
@@ -123,7 +124,7 @@ def totals(tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         "files": total("files"),
         "bytes": total("bytes_transferred"),
         "faults": total("faults"),
-        "running": sum(task.get("status") in ("ACTIVE", "INACTIVE") for task in tasks),
+        "running": sum(map(outcome.is_unfinished, tasks)),
     }
 
 

@@ -69,7 +69,7 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
     """The report, how many tasks and chains are under way, and what has to differ for it to be news."""
     from globuswrap.cli import lookup
     from globuswrap.staging import chain
-    from globuswrap.transfers import journal
+    from globuswrap.transfers import journal, outcome
     from globuswrap.transfers import wait as waiting
 
     missing = None
@@ -98,7 +98,7 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
         "chains": [each["data"] for each in described],
         "damaged": damaged,
     }
-    under_way = sum(task.get("status") in ("ACTIVE", "INACTIVE") for task in documents.values())
+    under_way = sum(map(outcome.is_unfinished, documents.values()))
     under_way += sum(each["data"]["state"] in ("under way", "ending") for each in described)
     states = [[cell for at, cell in enumerate(row) if at != _AGE] for row in rows]
     steps = [(each["data"]["state"], [step["state"] for step in each["data"]["steps"]]) for each in described]

@@ -20,11 +20,9 @@ from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import verbs
 from globuswrap.system import log, units
-from globuswrap.transfers import journal
+from globuswrap.transfers import journal, outcome
 
 CHECKSUM = 3
-ENDED_WELL = ("succeeded", "succeeded-with-skips")
-
 
 #: Where receipts come from; asked again for each look.
 Receipts = Callable[[], Iterable[Mapping[str, Any]]]
@@ -86,7 +84,7 @@ def _write(receipt: Mapping[str, Any]) -> Write | None:
     infinite = float("inf")
     window = (infinite if requested is None else requested, infinite if completed is None else completed)
     task_id, files = str(receipt.get("task_id")), receipt.get("files_list")
-    if files is not None and receipt.get("outcome") in ENDED_WELL:
+    if files is not None and receipt.get("outcome") in outcome.GOOD:
         return Write(task_id, destination, *window, frozenset(normalised(row["destination"]) for row in files))
     submission = receipt.get("submission") or {}
     tops = _tops(submission.get("items"), submission.get("examples") or ())
@@ -130,7 +128,7 @@ def proofs(
         if collection not in sides or each.get("kind") != "transfer" or None in sides:
             continue
         requested, completed = _seconds(each.get("requested")), _seconds(each.get("completed"))
-        if each.get("outcome") not in ENDED_WELL or requested is None or completed is None:
+        if each.get("outcome") not in outcome.GOOD or requested is None or completed is None:
             continue
         if completed_before is not None and completed > completed_before:
             continue
@@ -197,7 +195,7 @@ def _trees(receipt: Mapping[str, Any], task: _Task) -> list[Tree]:
     submission = receipt.get("submission") or {}
     examples = submission.get("examples") or []
     complete = bool(examples) and submission.get("items") == len(examples)
-    whole = receipt.get("sync_level") == CHECKSUM and receipt.get("outcome") == "succeeded"
+    whole = receipt.get("sync_level") == CHECKSUM and receipt.get("outcome") == outcome.SUCCEEDED
     if not whole or not complete or receipt.get("filter_rules") != [] or receipt.get("skipped_errors"):
         return []
     return [Tree(task, normalised(source), normalised(destination)) for source, destination in examples]

@@ -6,12 +6,10 @@ An option is left out on None only. Every submission carries its submission id, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 #: Accepted by every CLI that was run, 1.3 to 3.44, hidden since 3.31 and without effect since 3.37 (globus-cli changelog).
 SKIP_ACTIVATION = "--skip-activation-check"
-
-UNFINISHED = ("--filter-status", "ACTIVE", "--filter-status", "INACTIVE")
 
 
 def submission_id() -> tuple[str, ...]:
@@ -52,14 +50,10 @@ def task_list(task_ids: Sequence[str]) -> tuple[str, ...]:
     return ("task", "list", *filters, "--limit", str(len(task_ids)))
 
 
-def unfinished_tasks(label_pattern: str | None, limit: int = 100) -> tuple[str, ...]:
-    """Unfinished tasks of the user, of a label pattern (`*` stands for any text) where one is given."""
-    return ("task", "list", *UNFINISHED, *option("filter-label", label_pattern), "--limit", str(limit))
-
-
-def tasks_labelled(label_pattern: str, limit: int = 10) -> tuple[str, ...]:
-    """Tasks in any state whose label matches."""
-    return ("task", "list", "--filter-label", label_pattern, "--limit", str(limit))
+def own_tasks(statuses: Iterable[str], label: str | None, limit: int) -> tuple[str, ...]:
+    """Tasks of the user, of these statuses and of a label pattern where they are given."""
+    filters = [part for status in statuses for part in ("--filter-status", status)]
+    return ("task", "list", *filters, *option("filter-label", label), "--limit", str(limit))
 
 
 def events(task_id: str, limit: int = 20) -> tuple[str, ...]:

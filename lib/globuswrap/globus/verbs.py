@@ -1,13 +1,20 @@
-"""What is asked of a collection, each quirk of the CLI handled once. A target is `COLLECTION:PATH`, as `globus` takes it."""
+"""What is asked of Globus, each quirk of the CLI handled once. A target is `COLLECTION:PATH`, as `globus` takes it.
+
+`retry_for`: how long to go on when Globus cannot be reached (seconds; None: the setting; 0: ask once).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from globuswrap.errors import Refused
-from globuswrap.globus import command, queries
+from globuswrap.globus import arguments, command, queries
 from globuswrap.globus.faults import Absent
+
+#: Tasks per process: keeps the request's address below 8 kB, which servers commonly refuse beyond.
+PER_PROCESS = 150
 
 #: What a listing of something that is no directory is refused with.
 _NO_DIRECTORY = ("ExternalError.DirListingFailed.NotFound", "ExternalError.DirListingFailed.NotDirectory")
@@ -64,3 +71,88 @@ def mkdir(target: str) -> bool:
             return False
         raise
     return True
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+def task(task_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
+    """The document of a task. Raises Absent if Globus does not find it."""
+    shown = command.retrying(lambda: command.call("task", "show", task_id), retry_for)
+    if not isinstance(shown, dict) or shown.get("task_id") != task_id:
+        raise Refused(
+            "odd-answer",
+            f"Globus was asked about task {task_id}, and its answer does not name that task",
+            f"look at it: globus task show {task_id}",
+        )
+    return shown
+
+
+def tasks(task_ids: Sequence[str], retry_for: float | None = None) -> dict[str, Mapping[str, Any]]:
+    """The documents of those of these tasks that Globus lists, by id; one process for many."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for first in range(0, len(task_ids), PER_PROCESS):
+        part = task_ids[first : first + PER_PROCESS]
+        answer = command.retrying(lambda part=part: command.call(*arguments.task_list(part)), retry_for)  # type: ignore[misc]
+        rows = queries.search(queries.ROWS, answer) or []
+        found.update({row["task_id"]: row for row in rows if isinstance(row, dict) and row.get("task_id") in part})
+    return found
+
+
+def my_tasks(
+    *,
+    statuses: Iterable[str] = (),
+    label: str | None = None,
+    limit: int = 100,
+    retry_for: float | None = None,
+) -> list[dict[str, Any]]:
+    """The user's tasks (task_id, status, label, requested, source, destination), in any state unless `statuses` are named, whose
+    label matches (`*` stands for any text)."""
+    argv = arguments.own_tasks(statuses, label, limit)
+    return queries.search(queries.LABELLED, command.retrying(lambda: command.call(*argv), retry_for)) or []
+
+
+def cancel_task(task_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
+    """Cancel a task; the answer has `code` and `message`, also if it had ended. Raises Absent if Globus does not find it."""
+    answer = command.retrying(lambda: command.call("task", "cancel", task_id), retry_for)
+    return answer if isinstance(answer, dict) else {}
+
+
+def task_events(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:
+    """The latest events of a task, the last one first."""
+    answer = command.retrying(lambda: command.call(*arguments.events(task_id)), retry_for)
+    return queries.search(queries.EVENTS, answer) or []
+
+
+def successful_transfers(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:
+    """The files that a finished transfer copied: `source` and `destination` of each."""
+    answer = command.retrying(lambda: command.call("task", "show", task_id, "--successful-transfers"), retry_for)
+    return queries.search(queries.COPIED, answer) or []
+
+
+def skipped_errors(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:
+    """The files that a finished transfer left out for errors at the source, with the code and details of each."""
+    answer = command.retrying(lambda: command.call("task", "show", task_id, "--skipped-errors"), retry_for)
+    return queries.search(queries.SKIPPED, answer) or []
+
+
+def new_submission_id(retry_for: float | None = None) -> str:
+    """An id under which Globus accepts one task."""
+
+    def ask() -> str:
+        value = queries.search(queries.VALUE, command.call(*arguments.submission_id()))
+        try:
+            return str(uuid.UUID(value))
+        except (ValueError, TypeError, AttributeError):
+            raise Refused(
+                "odd-answer",
+                f"globus answered {value!r}, which is not a submission id; nothing was submitted",
+                "run it yourself and look: globus task generate-submission-id",
+            ) from None
+
+    return command.retrying(ask, retry_for)
+
+
+def post(path: str, body: Any) -> Any:
+    """Send a document to the Transfer API (bytes, or a file to read), once."""
+    return command.call("api", "transfer", "POST", path, "--body-file", "-", "--content-type", "json", stdin=body)

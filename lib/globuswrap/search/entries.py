@@ -11,6 +11,7 @@ from typing import Any
 
 from globuswrap.errors import UsageProblem
 from globuswrap.system import records
+from globuswrap.transfers import outcome
 
 #: What one ingest document may hold: the service refuses more than 10 MB, and room is left for what surrounds the entries.
 BATCH_BYTES = 8_000_000
@@ -155,7 +156,7 @@ def from_receipts(
 ) -> Iterator[dict[str, Any]]:
     """Entries by a template: one for each receipt, or for each file that it lists. Only of transfers that went well."""
     for receipt in receipts:
-        if receipt.get("kind") != "transfer" or receipt.get("outcome") not in ("succeeded", "succeeded-with-skips"):
+        if receipt.get("kind") != "transfer" or receipt.get("outcome") not in outcome.GOOD:
             continue
         task = str(receipt.get("task_id"))
         pairs: Sequence[Mapping[str, Any] | None] = [None]

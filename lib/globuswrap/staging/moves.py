@@ -16,8 +16,7 @@ from globuswrap.deletion import carry_out, evidence
 from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Verdict
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
-from globuswrap.globus import command as globus
-from globuswrap.globus import queries, verbs
+from globuswrap.globus import verbs
 from globuswrap.globus.faults import Absent
 from globuswrap.staging.directives import expand, printable
 from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
@@ -28,7 +27,7 @@ from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.options import Options
-from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.outcome import RUNNING, Outcome
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy, Submitted
 from globuswrap.transfers.wait import Patience
@@ -170,7 +169,7 @@ def of_outcome(outcome: Outcome) -> Move:
     """A task that ended well or badly, or one that still has time: paused and suspended tasks wait for someone."""
     if not outcome.terminal:
         problem = outcome.problem()
-        state = MOVING if outcome.name == "running" else STUCK
+        state = MOVING if outcome.name == RUNNING else STUCK
         return Move(state, outcome.task_id, outcome.name, 0, outcome.cause, outcome.remedy, problem=problem)
     state = DONE if outcome.exit_code == 0 else FAILED
     return Move(
@@ -219,7 +218,7 @@ def still_there(step: Step, staged: Move, symbols: Mapping[str, str]) -> bool:
     receipt = staged.receipt or {}
     copied = receipt.get("files_list")
     if copied is None and staged.task_id is not None:
-        copied = waiting.listed(staged.task_id, "--successful-transfers", queries.COPIED, Patience(retry_for=0.0))
+        copied = waiting.listed(verbs.successful_transfers, staged.task_id, 0.0)
     if copied is None or receipt.get("files_skipped"):
         return False  # the list says nothing of files that were there before
     wanted: dict[str, set[str]] = {}
@@ -239,7 +238,7 @@ def _names(directory: Address) -> set[str]:
 def cancel_task(task_id: str) -> None:
     """Cancel a task at Globus, and note how it ended; one that has ended, or is gone, is left as it is."""
     try:
-        globus.retrying(lambda: globus.call("task", "cancel", task_id), 30.0)
+        verbs.cancel_task(task_id, 30.0)
     except Absent:
         return
     entry = journal.by_task(task_id)

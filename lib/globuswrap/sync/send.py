@@ -7,6 +7,7 @@ from typing import Any
 
 from globuswrap.deletion import announcements
 from globuswrap.errors import Refused
+from globuswrap.globus import verbs
 from globuswrap.sync import planning
 from globuswrap.sync.context import RunContext
 from globuswrap.sync.state import Run, Task
@@ -94,7 +95,7 @@ def _intent(context: RunContext, current: Run, task: Task) -> Intent:
     def send(submission_id: str, label: str) -> Any:
         body = planning.write_body(profile, current, task, submission_id, label)
         try:
-            return submitting.post(f"/{task.kind}", body)
+            return verbs.post(f"/{task.kind}", body)
         finally:
             body.unlink(missing_ok=True)
 

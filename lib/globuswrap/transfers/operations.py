@@ -14,7 +14,7 @@ from typing import Any
 
 from globuswrap.collections import resolve
 from globuswrap.errors import TRY_LATER, Problem, Refused, combined
-from globuswrap.globus import queries
+from globuswrap.globus import queries, verbs
 from globuswrap.system import files, log, process, signals, units
 from globuswrap.transfers import check as checking
 from globuswrap.transfers import journal, lookup
@@ -155,7 +155,7 @@ def perform(
     def fresh() -> str:
         if check:
             checking.sources(request)
-        return submitting.new_submission_id(promised.retry_for)
+        return verbs.new_submission_id(promised.retry_for)
 
     submitted = submitting.submit_intent(submitting.intent_of(requests.checked(request)), promised, fresh, look)
     say_what_is_not_new(submitted)

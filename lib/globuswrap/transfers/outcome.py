@@ -1,7 +1,7 @@
 """What a task's document says became of it: pure, decided from the document and its events, never from an exit code.
 
-Statuses as the Transfer API documents them: ACTIVE, INACTIVE, SUCCEEDED, FAILED (also cancelled and expired). An unknown or
-missing status is an error, not a success.
+The one place that knows the statuses of tasks and the names of outcomes. An unknown or missing status is an error, not a
+success.
 """
 
 from __future__ import annotations
@@ -18,8 +18,17 @@ from globuswrap.collections.address import Address
 from globuswrap.globus import queries
 from globuswrap.system import units
 
+#: Statuses as the Transfer API documents them. FAILED: also cancelled and expired.
+ENDED_WELL, ENDED_BADLY, MOVING, SUSPENDED = "SUCCEEDED", "FAILED", "ACTIVE", "INACTIVE"
+ENDED = (ENDED_WELL, ENDED_BADLY)
+UNFINISHED = (MOVING, SUSPENDED)
 #: The status given to a task that Globus does not find: an answer to confirm, not the end of the task.
 ABSENT = "ABSENT"
+
+#: Names of outcomes that others decide by.
+SUCCEEDED, WITH_SKIPS, FAILED, GONE, RUNNING = "succeeded", "succeeded-with-skips", "failed", "gone", "running"
+PERMANENT_FAULT, TOO_MANY_FAULTS = "permanent-fault", "too-many-faults"
+GOOD = (SUCCEEDED, WITH_SKIPS)
 
 
 @dataclass(frozen=True)
@@ -63,19 +72,29 @@ _PROBLEMS: dict[int, type[errors.Problem]] = {
 
 #: name -> exit code; the table in docs/outcomes.md is compared with this one.
 CODES = {
-    "succeeded": errors.DONE,
-    "succeeded-with-skips": errors.DONE,  # 6 under --strict
-    "failed": errors.REFUSED,
+    SUCCEEDED: errors.DONE,
+    WITH_SKIPS: errors.DONE,  # 6 under --strict
+    FAILED: errors.REFUSED,
     "expired": errors.REFUSED,
-    "gone": errors.REFUSED,
+    GONE: errors.REFUSED,
     "cancelled": errors.STOPPED,
-    "permanent-fault": errors.STOPPED,
-    "too-many-faults": errors.STOPPED,
+    PERMANENT_FAULT: errors.STOPPED,
+    TOO_MANY_FAULTS: errors.STOPPED,
     "paused": errors.HELD,
     "inactive": errors.HELD,
-    "running": errors.TRY_LATER,
+    RUNNING: errors.TRY_LATER,
     "unreachable": errors.TRY_LATER,
 }
+
+
+def code_of(name: str, *, strict: bool = False) -> int:
+    """The exit code of an outcome; `strict`: skipped files count."""
+    return errors.SKIPPED if strict and name == WITH_SKIPS else CODES.get(name, errors.REFUSED)
+
+
+def is_unfinished(task: Mapping[str, Any]) -> bool:
+    """Does a task's document say that it is under way?"""
+    return task.get("status") in UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -90,13 +109,13 @@ class Phase:
 def phase(task: Mapping[str, Any], permanent: Sequence[str]) -> Phase:
     """Where a task stands. Raises Refused for a status that is not known: better an error than a wrong guess."""
     status = task.get("status")
-    if status in ("SUCCEEDED", "FAILED"):
+    if status in ENDED:
         return Phase(terminal=True)
     if status == ABSENT:
         return Phase(False, ABSENT)
-    if status == "INACTIVE":
-        return Phase(False, "INACTIVE", "inactive")
-    if status == "ACTIVE":
+    if status == SUSPENDED:
+        return Phase(False, SUSPENDED, "inactive")
+    if status == MOVING:
         if task.get("is_paused"):
             return Phase(False, "PAUSED", "paused")
         nice = task.get("nice_status")
@@ -112,7 +131,7 @@ def needs_events(task: Mapping[str, Any]) -> bool:
     """Does the document leave open what happened? Then its events are worth a process."""
     uncounted = task.get("type") == "TRANSFER" and task.get("subtasks_skipped_errors") is None
     return bool(
-        uncounted or task.get("status") == "FAILED" or task.get("faults") or task.get("delete_destination_extra")
+        uncounted or task.get("status") == ENDED_BADLY or task.get("faults") or task.get("delete_destination_extra")
     )
 
 
@@ -121,19 +140,18 @@ def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, st
     task_id = str(task["task_id"])
     show = f"look at it: globus task event-list {task_id}"
     codes = [str(event.get("code", "")).upper() for event in events]
-    if task["status"] == "SUCCEEDED":
+    if task["status"] == ENDED_WELL:
         skipped = int(task.get("subtasks_skipped_errors") or 0)
         mirror = "DELETE_DESTINATION_EXTRA_SKIPPED" in codes
         if not skipped and not mirror and "SKIPPED_ERRORS" not in codes:
-            return Outcome(task_id, "succeeded", errors.DONE, "", task=task)
+            return Outcome(task_id, SUCCEEDED, errors.DONE, "", task=task)
         cause = (
             f"skipped for errors at the source: {units.counted(skipped, 'file')}" if skipped else "files were skipped"
         )
         if mirror:
             cause = "the mirrored deletion was skipped" + (f", and {cause}" if skipped else "")
-        code = errors.SKIPPED if strict else errors.DONE
         remedy = f"list them: globus task show {task_id} --skipped-errors"
-        return Outcome(task_id, "succeeded-with-skips", code, cause, remedy, task=task)
+        return Outcome(task_id, WITH_SKIPS, code_of(WITH_SKIPS, strict=strict), cause, remedy, task=task)
     fatal = task.get("fatal_error") or {}
     fatal_code = str(fatal.get("code", "")).upper()
     described = " ".join(str(fatal.get("description") or fatal.get("code") or "no reason was given").split())
@@ -145,14 +163,14 @@ def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, st
         cause = f"its deadline passed before it was done{why}"
         why_not = str(last.get("code", "")).upper()
         return Outcome(task_id, "expired", errors.REFUSED, cause, _rerun(task, why_not), task=task)
-    return Outcome(task_id, "failed", errors.REFUSED, f"{fatal_code}: {described}", _rerun(task, fatal_code), task=task)
+    return Outcome(task_id, FAILED, errors.REFUSED, f"{fatal_code}: {described}", _rerun(task, fatal_code), task=task)
 
 
 def was_canceled(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> bool:
     """Did the task end because someone, perhaps we, canceled it?"""
     fatal_code = str((task.get("fatal_error") or {}).get("code", "")).upper()
     canceled = any(str(event.get("code", "")).upper() == "CANCELED" for event in events)
-    return task.get("status") == "FAILED" and (canceled or fatal_code in ("CANCELED", "CANCELLED"))
+    return task.get("status") == ENDED_BADLY and (canceled or fatal_code in ("CANCELED", "CANCELLED"))
 
 
 def reason_for(task: Mapping[str, Any], code: str) -> str:
@@ -163,7 +181,7 @@ def reason_for(task: Mapping[str, Any], code: str) -> str:
 
 def stopped(task: Mapping[str, Any], reason: str, *, cancelled: bool) -> Outcome:
     """Given up on by us: a permanent fault, or too many faults."""
-    name = "too-many-faults" if reason.startswith("faults") else "permanent-fault"
+    name = TOO_MANY_FAULTS if reason.startswith("faults") else PERMANENT_FAULT
     done = "it was cancelled" if cancelled else "it was left running (--keep)"
     return Outcome(
         str(task["task_id"]),
@@ -193,13 +211,13 @@ def code_in(cause: str) -> str:
 def remedy(name: str, task: Mapping[str, Any], code: str = "", place: Address | None = None) -> str:
     """What to do about an outcome. It fits the cause: `code` is Globus's code for it, `place` where it happened."""
     task_id = task.get("task_id")
-    if name in ("succeeded", "succeeded-with-skips"):
-        return f"list them: globus task show {task_id} --skipped-errors" if name != "succeeded" else ""
-    if name == "gone":
+    if name in GOOD:
+        return f"list them: globus task show {task_id} --skipped-errors" if name == WITH_SKIPS else ""
+    if name == GONE:
         return f"check which account you use (globus whoami), then rerun{_checksums(task)}"
     if name == "cancelled":
         return f"look at it: globus task event-list {task_id}"
-    if name in ("failed", "expired"):
+    if name in (FAILED, "expired"):
         return _rerun(task, code, place)
     return _fix(task, code, place) + ", then rerun"
 
@@ -264,7 +282,7 @@ def unfinished(task: Mapping[str, Any]) -> Outcome:
     nice = task.get("nice_status")
     cause = "still running" + (f" ({nice})" if nice and nice != "OK" else "")
     return Outcome(
-        task_id, "running", errors.TRY_LATER, cause, f"wait on: globuswrap wait {task_id}", terminal=False, task=task
+        task_id, RUNNING, errors.TRY_LATER, cause, f"wait on: globuswrap wait {task_id}", terminal=False, task=task
     )
 
 
@@ -295,9 +313,9 @@ def gone(task: Mapping[str, Any]) -> Outcome:
     """Globus keeps answering 404: task history is kept for a limited time, and only its owner sees a task."""
     return Outcome(
         str(task["task_id"]),
-        "gone",
+        GONE,
         errors.REFUSED,
         "Globus knows no such task (too old, or of another account)",
-        remedy("gone", task),
+        remedy(GONE, task),
         task=task,
     )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from globuswrap import errors
 from globuswrap.errors import Problem, Refused, TryLater, UsageProblem
-from globuswrap.globus import arguments, command, queries
+from globuswrap.globus import command, queries, verbs
 from globuswrap.globus.faults import Conflict
 from globuswrap.system import log, units
-from globuswrap.transfers import journal
+from globuswrap.transfers import journal, outcome
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.request import Request
@@ -89,12 +88,7 @@ def send(request: Request, submission_id: str, label: str) -> Any:
     import json
 
     body = json.dumps(requests.document(request, submission_id, label)).encode()
-    return post(f"/{request.kind}", body)
-
-
-def post(path: str, body: Any) -> Any:
-    """Send a document to the Transfer API through `globus api` (bytes, or a file to read)."""
-    return command.call("api", "transfer", "POST", path, "--body-file", "-", "--content-type", "json", stdin=body)
+    return verbs.post(f"/{request.kind}", body)
 
 
 Look = Callable[[Entry], Entry]
@@ -157,7 +151,7 @@ def _claimed(
     damaged: int = 0,
 ) -> tuple[Entry, bool]:
     """The attempt of that number, and whether it is ours. It replaces so many `damaged` ones right before it."""
-    fresh = fresh_id() if fresh_id is not None else new_submission_id(policy.retry_for)
+    fresh = fresh_id() if fresh_id is not None else verbs.new_submission_id(policy.retry_for)
     entry = journal.claim(
         journal.new_claim(
             key=key,
@@ -189,23 +183,6 @@ def _repeats(entry: Entry, policy: Policy) -> bool:
 def _to_look_at(entry: Entry, policy: Policy) -> bool:
     """Is a new attempt due if its task has ended meanwhile? Who was promised the submission has that."""
     return entry.task_id is not None and not entry.finished and entry.kept and not _repeats(entry, policy)
-
-
-def new_submission_id(retry_for: float | None = None) -> str:
-    return command.retrying(_new_submission_id, retry_for)
-
-
-def _new_submission_id() -> str:
-    answer = command.call(*arguments.submission_id())
-    value = queries.search(queries.VALUE, answer)
-    try:
-        return str(uuid.UUID(value))
-    except (ValueError, TypeError, AttributeError):
-        raise Refused(
-            "odd-answer",
-            f"globus answered {value!r}, which is not a submission id; nothing was submitted",
-            "run it yourself and look: globus task generate-submission-id",
-        ) from None
 
 
 def _sent(entry: Entry, intent: Intent, policy: Policy) -> Entry:
@@ -290,8 +267,7 @@ def _too_old(entry: Entry) -> bool:
 
 def _found_or_lapsed(entry: Entry) -> Entry:
     """An intent too old to resend: its task is looked for by the whole label, among those requested since."""
-    answer = command.call(*arguments.tasks_labelled(f"*{entry.claim.label[-15:]}"))
-    for row in queries.search(queries.LABELLED, answer) or []:
+    for row in verbs.my_tasks(label=f"*{entry.claim.label[-15:]}", limit=10, retry_for=0.0):
         requested = _requested(row)
         recent = requested is not None and requested >= entry.claim.created - CLOCK_SKEW
         if row["label"] == entry.claim.label and recent and _is_free(row, entry):
@@ -325,8 +301,7 @@ def _adopted_by_label(entry: Entry) -> Entry:
 
 
 def _unfinished_rows() -> list[dict[str, Any]]:
-    answer = command.retrying(lambda: command.call(*arguments.unfinished_tasks(None)))
-    return queries.search(queries.LABELLED, answer) or []
+    return verbs.my_tasks(statuses=outcome.UNFINISHED)
 
 
 def _unfinished_with_digest(entry: Entry, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

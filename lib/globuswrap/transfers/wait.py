@@ -8,17 +8,14 @@ from typing import Any
 
 from globuswrap import config
 from globuswrap.collections import names
-from globuswrap.errors import Problem, Refused
-from globuswrap.globus import arguments, command, queries
+from globuswrap.errors import Problem
+from globuswrap.globus import verbs
 from globuswrap.globus.faults import Absent, Transient
 from globuswrap.system import log
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers import grace, journal, outcome, receipt
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
-
-#: Tasks per process: keeps the request's address below 8 kB, which servers commonly refuse beyond.
-PER_PROCESS = 150
 
 #: Globus has to say so often that it does not find a task before that is believed, and for as long as a fault may last. For a
 #: task that the journal does not know, which may be a mistyped id, this many seconds are enough.
@@ -131,24 +128,13 @@ def _id(task: str | Entry) -> str:
 
 def documents(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The documents of all tasks; one that is absent from the list is asked for by itself, and may be ABSENT."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for first in range(0, len(task_ids), PER_PROCESS):
-        part = task_ids[first : first + PER_PROCESS]
-        rows = queries.search(queries.ROWS, command.call(*arguments.task_list(part))) or []
-        found.update({row["task_id"]: row for row in rows if isinstance(row, dict) and row.get("task_id") in part})
+    found = verbs.tasks(task_ids, 0.0)
     for task_id in task_ids:
         if task_id not in found:
             try:
-                shown = command.call("task", "show", task_id)
+                found[task_id] = verbs.task(task_id, 0.0)
             except Absent:
-                shown = {"task_id": task_id, "status": outcome.ABSENT}
-            if not isinstance(shown, dict) or shown.get("task_id") != task_id:
-                raise Refused(
-                    "odd-answer",
-                    f"Globus was asked about task {task_id}, and its answer does not name that task",
-                    f"look at it: globus task show {task_id}",
-                )
-            found[task_id] = shown
+                found[task_id] = {"task_id": task_id, "status": outcome.ABSENT}
     return found
 
 
@@ -163,7 +149,7 @@ class _Waited:
     def recorded(self, patience: Patience) -> Outcome | None:
         """The outcome that the journal has and that a look at Globus cannot add to."""
         receipt_ = self.entry.receipt if self.entry is not None else None
-        if self.entry is None or receipt_ is None or receipt_["outcome"] == "gone":
+        if self.entry is None or receipt_ is None or receipt_["outcome"] == outcome.GONE:
             return None
         wanted = patience.receipt_files and receipt_.get("kind") != "delete" and receipt_.get("files_list") is None
         return None if wanted else from_receipt(self.entry, strict=patience.strict)
@@ -204,8 +190,8 @@ class _Waited:
             return outcome.stopped(task, reason, cancelled=False)
         self.mark.stopping(reason)
         try:
-            command.retrying(lambda: command.call("task", "cancel", self.task_id), patience.retry_for)
-            ended = command.retrying(lambda: command.call("task", "show", self.task_id), patience.retry_for)
+            verbs.cancel_task(self.task_id, patience.retry_for)
+            ended = verbs.task(self.task_id, patience.retry_for)
         except Absent:
             return None
         return self._settled(None, patience, ended) if outcome.phase(ended, ()).terminal else None
@@ -214,7 +200,8 @@ class _Waited:
         """The entry with the outcome that was recorded first, if there is one: it stays, since it may know a cause that the
         task does not show. That a task is gone is no such outcome: a later answer wins."""
         found = journal.read(self.entry.path) if self.entry is not None else None
-        return found if found is not None and found.receipt is not None and found.receipt["outcome"] != "gone" else None
+        known = None if found is None else found.receipt
+        return found if known is not None and known["outcome"] != outcome.GONE else None
 
     def _settled(self, known: Outcome | None, patience: Patience, task: Mapping[str, Any] | None = None) -> Outcome:
         """A terminal outcome with its receipt, recorded in the journal where there is an entry."""
@@ -222,19 +209,18 @@ class _Waited:
         first = self._first()
         files = None
         if patience.receipt_files and known is None and document.get("type") != "DELETE":
-            files = listed(self.task_id, "--successful-transfers", queries.COPIED, patience)
+            files = listed(verbs.successful_transfers, self.task_id, patience.retry_for)
         if first is not None:
             if files is not None:
                 first = journal.record(first, "receipt", {**(first.receipt or {}), "files_list": files})
             return from_receipt(first, strict=patience.strict)
         events: list[dict[str, Any]] = []
         if known is None and outcome.needs_events(document):
-            answer = command.retrying(lambda: command.call(*arguments.events(self.task_id)), patience.retry_for)
-            events = queries.search(queries.EVENTS, answer) or []
+            events = verbs.task_events(self.task_id, patience.retry_for)
         ended = known if known is not None else self._ended(document, events, patience)
         skipped: list[dict[str, Any]] | None = []
-        if ended.name == "succeeded-with-skips":
-            skipped = listed(self.task_id, "--skipped-errors", queries.SKIPPED, patience)
+        if ended.name == outcome.WITH_SKIPS:
+            skipped = listed(verbs.skipped_errors, self.task_id, patience.retry_for)
         submission = _submission(self.entry.claim) if self.entry is not None else None
         built = receipt.build(
             document, ended.name, ended.cause, submission=submission, events=events, skipped=skipped, files=files
@@ -251,7 +237,7 @@ class _Waited:
             ended = outcome.stopped(document, reason, cancelled=True)
         else:
             ended = outcome.finished(document, events, strict=patience.strict)
-        bad = ended.name in ("permanent-fault", "too-many-faults", "failed")
+        bad = ended.name in (outcome.PERMANENT_FAULT, outcome.TOO_MANY_FAULTS, outcome.FAILED)
         return outcome.with_path(ended, events, names.name_of) if bad else ended
 
 
@@ -262,14 +248,15 @@ def _at_timeout(task: Mapping[str, Any], seconds: float) -> Outcome:
     return outcome.held(task, now.held, seconds) if now.held is not None else outcome.unfinished(task)
 
 
-def listed(task_id: str, which: str, query: str, patience: Patience) -> list[dict[str, Any]] | None:
+def listed(
+    what: Callable[[str, float | None], list[dict[str, Any]]], task_id: str, retry_for: float | None
+) -> list[dict[str, Any]] | None:
     """A list of a finished task; None if it cannot be read (its history may be deleted), which is not an empty list."""
     try:
-        answer = command.retrying(lambda: command.call("task", "show", task_id, which), patience.retry_for)
+        return what(task_id, retry_for)
     except Problem as problem:
-        log.say(f"task {task_id}: the list behind {which} cannot be read: {problem.cause}")
+        log.say(f"task {task_id}: {what.__name__.replace('_', ' ')} cannot be read: {problem.cause}")
         return None
-    return queries.search(query, answer) or []
 
 
 def _submission(claim: journal.Claim) -> dict[str, Any]:
@@ -291,9 +278,7 @@ def from_receipt(entry: Entry, *, strict: bool = False) -> Outcome:
     """The recorded outcome of an entry that has a receipt, as if it had just been seen."""
     document = entry.receipt or {}
     name, cause = str(document.get("outcome")), str(document.get("cause", ""))
-    code = outcome.CODES.get(name, 1)
-    if strict and name == "succeeded-with-skips":
-        code = 6
+    code = outcome.code_of(name, strict=strict)
     task_id = str(document.get("task_id"))
     task = {"task_id": task_id, "type": str(document.get("kind") or entry.claim.kind).upper()}
     return Outcome(task_id, name, code, cause, outcome.remedy(name, task, outcome.code_in(cause)), receipt=document)
@@ -303,7 +288,7 @@ def recorded(entry: Entry, *, strict: bool = False) -> Outcome | None:
     """The recorded outcome; None if there is none, or if it says that the task is gone and Globus finds it again."""
     if entry.receipt is None:
         return None
-    if entry.receipt["outcome"] == "gone":
+    if entry.receipt["outcome"] == outcome.GONE:
         task_id = str(entry.task_id)
         try:
             if documents([task_id])[task_id].get("status") != outcome.ABSENT:

@@ -7,7 +7,7 @@ import threading
 import time
 
 from globuswrap.errors import Problem
-from globuswrap.transfers import submit
+from globuswrap.globus import verbs
 
 #: How long an id stays good is not documented: an older one is not used.
 _FRESH = 600.0
@@ -40,8 +40,8 @@ class Ids:
         found, self._found = self._found, None
         if found is not None and time.monotonic() - found[1] < _FRESH:
             return found[0]
-        return submit.new_submission_id(self._retry_for)
+        return verbs.new_submission_id(self._retry_for)
 
     def _ask(self) -> None:
         with contextlib.suppress(Problem):
-            self._found = submit.new_submission_id(0.0), time.monotonic()
+            self._found = verbs.new_submission_id(0.0), time.monotonic()

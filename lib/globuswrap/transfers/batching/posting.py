@@ -12,7 +12,7 @@ import os
 import threading
 from typing import IO, Any
 
-from globuswrap.transfers import submit
+from globuswrap.globus import verbs
 
 
 class Posting:
@@ -28,14 +28,14 @@ class Posting:
 
     def _run(self, document: IO[bytes]) -> None:
         try:
-            self._answer = submit.post("/transfer", document)
+            self._answer = verbs.post("/transfer", document)
         except BaseException as failure:  # raised again where the answer is awaited
             self._failure = failure
         finally:
             document.close()
 
     def send(self, document: IO[bytes]) -> Any:
-        """Give it the document; returns and raises as `submit.post`."""
+        """Give it the document; returns and raises as `verbs.post`."""
         with contextlib.suppress(BrokenPipeError), self._write as target:  # it has ended early, and says why
             while block := document.read(1 << 18):
                 target.write(block)

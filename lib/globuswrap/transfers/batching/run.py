@@ -12,9 +12,9 @@ from typing import Any
 
 from globuswrap import errors
 from globuswrap.errors import combined
-from globuswrap.globus import queries
+from globuswrap.globus import queries, verbs
 from globuswrap.system import log
-from globuswrap.transfers import journal, operations
+from globuswrap.transfers import journal, operations, outcome
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
@@ -222,7 +222,7 @@ class _Sender:
         def send_it(submission_id: str, label: str) -> Any:
             with closing(spool.document(piece, requests.document(request, submission_id, label))) as file:
                 ahead, self._ahead = self._ahead, None
-                return ahead.send(file) if ahead is not None else submitting.post("/transfer", spool.path_of(file))
+                return ahead.send(file) if ahead is not None else verbs.post("/transfer", spool.path_of(file))
 
         return Intent(
             digest=digest,
@@ -298,11 +298,11 @@ def conclude(result: BatchResult, round_: Round, after: After) -> BatchResult:
 def recorded(round_: Round, *, strict: bool = False) -> BatchResult | None:
     """The result of a round that was reported; None if it is not over, or if tasks of it are gone: they are asked for again."""
     receipt = round_.receipt if round_.reported else None
-    if receipt is None or any(task["outcome"] == "gone" for task in receipt["tasks"]):
+    if receipt is None or any(task["outcome"] == outcome.GONE for task in receipt["tasks"]):
         return None
     task_ids = tuple(str(task["task_id"]) for task in receipt["tasks"])
     code = int(receipt["exit_code"])
-    if strict and receipt["outcome"] == "succeeded-with-skips":
+    if strict and receipt["outcome"] == outcome.WITH_SKIPS:
         code = errors.SKIPPED
     remedy = f"look at: globus task event-list {task_ids[0]}" if task_ids else ""
     total = Outcome(round_.name or round_.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt)
@@ -316,8 +316,8 @@ def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:
     code = combined(codes)
     worst = next((each for each in known if each.exit_code == code), None)
     if code == errors.DONE:
-        worst = next((each for each in known if each.name != "succeeded"), worst)
-    name = worst.name if worst is not None else "running"
+        worst = next((each for each in known if each.name != outcome.SUCCEEDED), worst)
+    name = worst.name if worst is not None else outcome.RUNNING
     causes = []
     if worst is not None and worst.cause:
         alike = sum(each.name == name for each in known)
