@@ -28,8 +28,7 @@ def add(
 ) -> Report:
     """Give a collection a name."""
     from globuswrap.collections import names, resolve
-    from globuswrap.globus import arguments
-    from globuswrap.globus import command as globus
+    from globuswrap.globus import verbs
 
     if not names.NAME.fullmatch(name) or names.UUID.fullmatch(name):
         raise UsageProblem(
@@ -45,7 +44,7 @@ def add(
             )
         mounted[local] = remote
     if check:
-        globus.retrying(lambda: globus.call(*arguments.collection(identifier)))
+        verbs.collection(identifier)
     names.add(name, identifier, mounted)
     return Report({"name": name, "id": identifier, "mounted": mounted}, [f"{name} = {identifier}"])
 
@@ -86,14 +85,12 @@ def search(
 ) -> Report:
     """Search Globus for collections; what you have named already is marked with its name."""
     from globuswrap.collections import names
-    from globuswrap.globus import command as globus
-    from globuswrap.globus import queries
+    from globuswrap.globus import verbs
 
-    words = ("endpoint", "search", "--limit", str(limit), *(("--filter-owner-id", _me()) if mine else ()))
     with progress.doing() as say:
         say("searching")
-        found = globus.retrying(lambda: globus.call(*words, "--", " ".join(text)))
-    rows = [row for row in queries.search(queries.ROWS, found) or [] if isinstance(row, dict)]
+        owner = str(verbs.userinfo().get("sub") or "") if mine else None
+        rows = verbs.search_collections(" ".join(text), limit=limit, owner=owner)
     data = [
         {
             "id": row.get("id"),
@@ -124,26 +121,17 @@ def search(
     return Report({"collections": data}, lines if data else [])
 
 
-def _me() -> str:
-    from globuswrap.globus import command as globus
-
-    me = globus.retrying(lambda: globus.call("api", "auth", "GET", "/v2/oauth2/userinfo"))
-    return str(me.get("sub")) if isinstance(me, dict) else ""
-
-
 @command(app, "bookmarks")
 def bookmarks(
     add_: Annotated[bool, typer.Option("--add", help="Make a name of each whose name can be one.")] = False,
 ) -> Report:
     """Your Globus bookmarks, as addresses. With --add, their collections get the bookmarks' names here."""
     from globuswrap.collections import names
-    from globuswrap.globus import command as globus
-    from globuswrap.globus import queries
+    from globuswrap.globus import verbs
 
     with progress.doing() as say:
         say("bookmarks")
-        found = globus.retrying(lambda: globus.call("bookmark", "list"))
-    rows = [row for row in queries.search(queries.ROWS, found) or [] if isinstance(row, dict)]
+        rows = verbs.bookmarks()
     lines, data = [], []
     for row in rows:
         title, identifier, path = str(row.get("name")), str(row.get("endpoint_id")).lower(), str(row.get("path"))
@@ -162,11 +150,10 @@ def bookmarks(
 def show(collection: Annotated[str, typer.Argument(help="A name or UUID.")]) -> Report:
     """What Globus knows about a collection."""
     from globuswrap.collections import resolve
-    from globuswrap.globus import arguments
-    from globuswrap.globus import command as globus
+    from globuswrap.globus import verbs
 
     identifier = resolve.collection(collection)
-    found = globus.retrying(lambda: globus.call(*arguments.collection(identifier)))
+    found = verbs.collection(identifier)
     fields = ("display_name", "id", "owner_string", "entity_type", "default_directory", "high_assurance", "description")
     return Report({"collection": found}, [f"{name}: {found[name]}" for name in fields if found.get(name) is not None])
 

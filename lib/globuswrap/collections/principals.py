@@ -8,7 +8,7 @@ from typing import Any
 
 from globuswrap.collections.names import UUID
 from globuswrap.errors import Refused, UsageProblem
-from globuswrap.globus import command
+from globuswrap.globus import verbs
 from globuswrap.system import log
 
 
@@ -77,7 +77,7 @@ def provisioned(whos: Iterable[Who]) -> dict[Who, Who]:
     """The principals with the ids of those that are new: their identities are made. Refused if Globus does not make one."""
     listed = list(dict.fromkeys(whos))
     names = [each.new for each in listed if each.new]
-    made = {str(row.get("username", "")).lower(): str(row["id"]).lower() for row in _identities(names, "--provision")}
+    made = {str(row.get("username", "")).lower(): str(row["id"]).lower() for row in _identities(names, provision=True)}
     missing = [name for name in names if name not in made]
     if missing:
         raise Refused(
@@ -88,12 +88,11 @@ def provisioned(whos: Iterable[Who]) -> dict[Who, Who]:
     return {each: replace(each, id=made[each.new], new="") if each.new else each for each in listed}
 
 
-def _identities(texts: Sequence[str], *options: str) -> list[dict[str, Any]]:
+def _identities(texts: Sequence[str], *, provision: bool = False) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for first in range(0, len(texts), PER_PROCESS):
         part = texts[first : first + PER_PROCESS]
-        answer = command.retrying(lambda part=part: command.call("get-identities", *options, "--", *part))  # type: ignore[misc]
-        rows.extend((answer or {}).get("identities") or [])
+        rows += verbs.identities(part, provision=provision)
     return rows
 
 
@@ -131,16 +130,11 @@ def _identity(text: str, known: Sequence[dict[str, Any]], provision: bool) -> Wh
 def _group(text: str) -> Who:
     if UUID.fullmatch(text):
         return Who("group", text.lower(), shown=f"group:{text.lower()}")
-    matching = [row for row in _groups() if row.get("name") == text]
+    matching = [row for row in verbs.groups() if row.get("name") == text]
     if len(matching) != 1:
         how = "stands for several groups" if matching else "is no group of yours"
         raise UsageProblem("no-such-group", f"{text!r} {how}", "write group:UUID (list yours: globus group list)")
     return Who("group", str(matching[0]["id"]).lower(), shown=f"group:{text}")
-
-
-def _groups() -> list[dict[str, Any]]:
-    answer = command.retrying(lambda: command.call("group", "list"))
-    return answer if isinstance(answer, list) else []
 
 
 def named(whos: Iterable[Who]) -> dict[Who, Who]:
@@ -149,7 +143,7 @@ def named(whos: Iterable[Who]) -> dict[Who, Who]:
     rows = _identities([each.id for each in listed if each.kind == "identity" and each.id])
     names = {str(row["id"]).lower(): str(row.get("username") or row["id"]) for row in rows}
     if any(each.kind == "group" for each in listed):
-        names |= {str(row["id"]).lower(): f"group:{row.get('name')}" for row in _groups()}
+        names |= {str(row["id"]).lower(): f"group:{row.get('name')}" for row in verbs.groups()}
     shown = {each.kind: each.shown for each in EVERYONE.values()}
     return {
         each: replace(each, shown=names.get(each.id) or shown.get(each.kind, "") or f"{each.kind}:{each.id}")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from globuswrap.doctor import login
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.errors import REFUSED, TRY_LATER, Problem, UsageProblem
 from globuswrap.staging import scripts
@@ -228,12 +227,11 @@ def report_from_node(answer: Path) -> None:
     """In the probe job: write what Globus says to this node."""
     import socket
 
-    from globuswrap.globus import command
+    from globuswrap.globus import verbs
 
     document = {"host": socket.gethostname()}
     try:
-        me = command.call(*login.WHO, timeout=60)
-        document["who"] = str(me.get("preferred_username")) if isinstance(me, dict) else ""
+        document["who"] = str(verbs.userinfo(retry_for=0.0, timeout=60).get("preferred_username") or "")
     except Problem as problem:
         document |= {"name": problem.name, "cause": problem.cause, "remedy": problem.remedy}
     files.write_atomic(answer, json.dumps(document))

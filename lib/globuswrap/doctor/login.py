@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.errors import LOGIN, Problem
-from globuswrap.globus import accounts, command
+from globuswrap.globus import accounts, command, verbs
 from globuswrap.system import units
 
 #: An authentication that lies further ahead than this was not done under this clock.
 _AHEAD = 60.0
-#: What `globus whoami` asks for; that command takes no --map-http-status (3.27 to 3.44).
-WHO = ("api", "auth", "GET", "/v2/oauth2/userinfo")
 RENEW = "globus session update --all"
 
 
@@ -34,8 +32,7 @@ def look(say: Say) -> tuple[list[Finding], Session | None]:
         cli = command.find()
         found.append(ok("globus", f"globus {'.'.join(map(str, cli.version))} at {cli.path}"))
         say("who is logged in")
-        me = command.call(*WHO)
-        session = _session(me if isinstance(me, dict) else {}, say)
+        session = _session(verbs.userinfo(retry_for=0.0), say)
     except Problem as problem:
         return [*found, of_problem(problem)], None
     found.append(ok("login", f"logged in as {session.who}{_age(session)}"))
@@ -45,14 +42,12 @@ def look(say: Say) -> tuple[list[Finding], Session | None]:
     return found, session
 
 
-def _session(me: dict[str, object], say: Say) -> Session:
+def _session(me: Mapping[str, object], say: Say) -> Session:
     who = str(me.get("preferred_username") or me.get("username") or accounts.client_id() or "?")
     if accounts.is_service_account():
         return Session(who, None)
     say("the login session")
-    shown = command.call("session", "show")
-    known = shown.get("authentications", {}) if isinstance(shown, dict) else {}
-    times = [entry.get("auth_time") for entry in known.values() if isinstance(entry, dict)]
+    times = [entry.get("auth_time") for entry in verbs.session().values() if isinstance(entry, dict)]
     moments = [float(each) for each in times if isinstance(each, (int, float))]
     return Session(who, max(moments, default=None))
 

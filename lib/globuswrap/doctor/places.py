@@ -19,7 +19,7 @@ from globuswrap.doctor import login
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.doctor.login import Session
 from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
-from globuswrap.globus import arguments, command, faults, queries, verbs
+from globuswrap.globus import faults, verbs
 from globuswrap.globus.faults import Absent
 from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
@@ -133,7 +133,7 @@ def collection(place: Place, session: Session, until: float | None) -> Iterator[
     """Whether the collection of a place is there, not paused, and takes this login, until a time (None: now)."""
     name = place.address.name or place.address.collection
     try:
-        document = command.call(*arguments.collection(place.address.collection))
+        document = verbs.collection(place.address.collection, 0.0)
         rules = _pause_rules(place.address.collection)
     except Absent as problem:
         remedy = "look the collection up: globuswrap collection search 'PART OF ITS NAME'"
@@ -145,24 +145,21 @@ def collection(place: Place, session: Session, until: float | None) -> Iterator[
     except Problem as problem:
         yield of_problem(problem, where=f"{place.said}: {name}")
         return
-    yield from judged(name, document if isinstance(document, dict) else {}, rules)
-    minutes = document.get("authentication_timeout_mins") if isinstance(document, dict) else None
+    yield from judged(name, document, rules)
+    minutes = document.get("authentication_timeout_mins")
     if isinstance(minutes, (int, float)) and minutes > 0:
         yield login.lasts(session, name, float(minutes), until)
 
 
-def _pause_rules(collection_id: str) -> list[dict[str, Any]]:
-    """The rules that pause this user's tasks there (Transfer documentation, "Get My Effective Endpoint Pause Rules")."""
+def _pause_rules(collection_id: str) -> list[Mapping[str, Any]]:
     try:
-        found = command.call("api", "transfer", "GET", f"/endpoint/{collection_id}/my_effective_pause_rule_list")
+        return verbs.pause_rules(collection_id)
     except LoginNeeded:
         raise
     except Problem as problem:
         if problem.exit_code == TRY_LATER:
             raise
         return []  # an older service, or no right to see them: tasks will tell
-    rows = queries.search(queries.ROWS, found)
-    return [row for row in rows or [] if isinstance(row, dict)]
 
 
 def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -276,13 +273,11 @@ def _probe(place: Place, directory: Address) -> Iterator[Finding]:
     probe = directory.joined(f"{PROBE}{uuid.uuid4().hex[:12]}")
     note = _note(probe)
     try:
-        command.call("mkdir", "--", str(probe))
+        verbs.mkdir(str(probe), 0.0)
     except Problem as problem:
-        code = str(faults.body_of(problem.detail).get("code") or "")
-        if not code.endswith("Exists"):  # the CLI's own retry of a lost reply
-            note.unlink(missing_ok=True)
-            yield _not_writable(problem, place, directory)
-            return
+        note.unlink(missing_ok=True)
+        yield _not_writable(problem, place, directory)
+        return
     seen = _seen_here(probe)
     left = _removed(probe)
     if left is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from globuswrap.collections.names import UUID
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.flows import definition
 from globuswrap.flows.definition import PEOPLE, Described
-from globuswrap.globus import accounts, command
+from globuswrap.globus import accounts, verbs
 from globuswrap.globus.faults import Absent
 from globuswrap.system import files, log
 
@@ -99,7 +99,7 @@ def wanted_of(described: Described) -> dict[str, Any]:
     }
 
 
-def difference(wanted: dict[str, Any], there: dict[str, Any]) -> list[str]:
+def difference(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     """Fields in which the flow that is there is another one; lists are compared as sets."""
 
     def comparable(value: Any) -> Any:
@@ -124,20 +124,19 @@ def plan(directory: Path) -> tuple[dict[str, Any], Deployed]:
     return wanted, Deployed(str(there["id"]), "updated" if changed else "kept", changed)
 
 
-def _there(directory: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+def _there(directory: Path, record: dict[str, Any]) -> Mapping[str, Any] | None:
     if "id" in record:
         try:
-            found = command.retrying(lambda: command.call("flows", "show", record["id"]))
+            return verbs.flow(record["id"])
         except Absent:
             raise Refused(
                 "flow-gone",
                 f"flow {record['id']} no longer exists, or this account may not see it",
                 f"to create a new one, remove its entry from {directory / 'deployed.json'}",
             ) from None
-        return dict(found)
     if "keyword" in record:
         mine = _carrying(record["keyword"])
-        return command.retrying(lambda: command.call("flows", "show", mine[0])) if mine else None
+        return verbs.flow(mine[0]) if mine else None
     return None
 
 
@@ -156,7 +155,7 @@ def deploy(directory: Path) -> Deployed:
         mine = _carrying(record["keyword"])
         for extra in mine[1:]:  # a reply was lost, and the CLI asked twice
             log.say(f"flow {extra} was made twice; deleted")
-            command.retrying(lambda extra=extra: command.call("flows", "delete", extra))  # type: ignore[misc]
+            verbs.send("flows", "delete", extra)
         planned = Deployed(mine[0] if mine else made, "created")
     elif planned.act == "updated":
         _send(directory, ("update", "--", planned.flow_id), {name: wanted[name] for name in planned.changed})
@@ -167,11 +166,7 @@ def deploy(directory: Path) -> Deployed:
 
 def _carrying(keyword: str) -> list[str]:
     """One's own flows with a keyword, oldest first."""
-    answer = command.retrying(
-        lambda: command.call("flows", "list", "--filter-role", "flow_owner", "--limit", str(LISTED))
-    )
-    rows = answer.get("flows", []) if isinstance(answer, dict) else answer or []
-    mine = [row for row in rows if keyword in (row.get("keywords") or ())]
+    mine = [row for row in verbs.my_flows(LISTED) if keyword in (row.get("keywords") or ())]
     return [str(row["id"]) for row in sorted(mine, key=lambda row: str(row.get("created_at")))]
 
 
@@ -195,5 +190,4 @@ def _send(directory: Path, what: tuple[str, ...], fields: dict[str, Any]) -> str
             listed = [part for each in value for part in (f"--{single}", each)]
             options += listed if create else [f"--{single}s", ",".join(value)]
     rest = (str(directory / "definition.json"),) if create else ()
-    done = command.retrying(lambda: command.call("flows", what[0], *options, *what[1:], *rest))
-    return str(done["id"])
+    return str(verbs.send("flows", what[0], *options, *what[1:], *rest)["id"])

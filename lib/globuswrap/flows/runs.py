@@ -18,7 +18,7 @@ from typing import Any
 from globuswrap import errors
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.flows import definition, deploy
-from globuswrap.globus import arguments, command
+from globuswrap.globus import arguments, verbs
 from globuswrap.globus.faults import Transient
 from globuswrap.system import files, locks, log, records
 from globuswrap.system.pacing import Pace
@@ -55,7 +55,7 @@ class Started:
 
 def checked(start: Start) -> None:
     """Compare the input with the flow's schema, before anything is sent. UsageProblem names every way it does not fit."""
-    flow = command.retrying(lambda: command.call("flows", "show", start.flow_id))
+    flow = verbs.flow(start.flow_id)
     wrong = definition.input_problems(flow.get("input_schema") or {}, start.given)
     if wrong:
         problem = UsageProblem(
@@ -110,7 +110,7 @@ def _started(wanted: Start, tag: str, known: Sequence[str]) -> Started:
     )
     try:
         # Not sent again from here: whether it arrived is looked up under its tag.
-        answer = command.call(*argv)
+        answer = verbs.send(*argv, retry_for=0.0)
         run_id = str(answer["run_id"])
     except Transient:
         found = _tagged(wanted.flow_id, tag)
@@ -121,18 +121,14 @@ def _started(wanted: Start, tag: str, known: Sequence[str]) -> Started:
         document.unlink(missing_ok=True)
     for extra in _tagged(wanted.flow_id, tag)[1:]:
         log.say(f"run {extra} was started twice; cancelled")
-        command.retrying(lambda extra=extra: command.call("flows", "run", "cancel", extra))  # type: ignore[misc]
+        verbs.send("flows", "run", "cancel", extra)
     first = _tagged(wanted.flow_id, tag)
     return Started(first[0] if first else run_id, "new")
 
 
 def _tagged(flow_id: str, tag: str) -> list[str]:
     """Runs with a tag, oldest first."""
-    answer = command.retrying(
-        lambda: command.call("flows", "run", "list", "--filter-flow-id", flow_id, "--limit", str(LISTED))
-    )
-    rows = answer.get("runs", []) if isinstance(answer, dict) else answer or []
-    mine = [row for row in rows if tag in (row.get("tags") or ())]
+    mine = [row for row in verbs.flow_runs(flow_id, LISTED) if tag in (row.get("tags") or ())]
     # The list is newest first; of two within a second the later one stands before the other.
     return [str(row["run_id"]) for row in sorted(reversed(mine), key=lambda row: str(row.get("start_time")))]
 
@@ -204,7 +200,7 @@ def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry
     pace = Pace(poll, timeout)
     held_since: float | None = None
     while True:
-        run = command.retrying(lambda: command.call("flows", "run", "show", run_id), retry_for)
+        run = verbs.flow_run(run_id, retry_for)
         now = pace.elapsed
         if run.get("status") != _HELD:
             held_since = None

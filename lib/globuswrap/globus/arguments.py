@@ -39,11 +39,6 @@ def submission(submission_id: str, label: str, notify: str, deadline: str | None
     )
 
 
-def collection(collection_id: str) -> tuple[str, ...]:
-    """What Transfer knows about a collection. `globus endpoint show` refuses the newer kinds (exit 3, observed on 3.43)."""
-    return ("api", "transfer", "GET", f"/endpoint/{collection_id}")
-
-
 def task_list(task_ids: Sequence[str]) -> tuple[str, ...]:
     """The documents of these tasks in one process; `--limit` because the default shows 10."""
     filters = [part for task_id in task_ids for part in ("--filter-task-id", task_id)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from globuswrap.errors import Refused
@@ -62,10 +63,15 @@ def ls(target: str, retry_for: float | None = None) -> Sequence[Mapping[str, Any
     return rows
 
 
-def mkdir(target: str) -> bool:
+def tree(target: str, depth: int, timeout: float) -> list[Mapping[str, Any]]:
+    """The entries of a directory and of `depth` levels of directories below it, named by their path from there."""
+    return _rows(command.retrying(lambda: command.call(*arguments.tree(target, depth), timeout=timeout)))
+
+
+def mkdir(target: str, retry_for: float | None = None) -> bool:
     """Make a directory; False if it was there. A mkdir that is sent again reports what it has just made."""
     try:
-        command.retrying(lambda: command.call("mkdir", target))
+        command.retrying(lambda: command.call("mkdir", "--", target), retry_for)
     except Refused as problem:
         if problem.code == "ExternalError.MkdirFailed.Exists":
             return False
@@ -153,6 +159,121 @@ def new_submission_id(retry_for: float | None = None) -> str:
     return command.retrying(ask, retry_for)
 
 
+def send(*argv: str, stdin: Any = None, retry_for: float | None = None) -> Any:
+    """Any other command. If it changes something, its caller knows what a second one is answered (Conflict, Absent), or allows
+    none (`retry_for` 0)."""
+    return command.retrying(lambda: command.call(*argv, stdin=stdin), retry_for)
+
+
 def post(path: str, body: Any) -> Any:
     """Send a document to the Transfer API (bytes, or a file to read), once."""
     return command.call("api", "transfer", "POST", path, "--body-file", "-", "--content-type", "json", stdin=body)
+
+
+# --- who one is, and what there is ------------------------------------------------------------------------------------
+
+
+def userinfo(*, retry_for: float | None = None, timeout: float | None = None) -> Mapping[str, Any]:
+    """The primary identity of the login (`sub`, `preferred_username`). `globus whoami` does not map HTTP statuses, so a
+    network that is down would look like a missing login."""
+    ask = partial(command.call, "api", "auth", "GET", "/v2/oauth2/userinfo", timeout=timeout)
+    found = command.retrying(ask, retry_for)
+    return found if isinstance(found, dict) else {}
+
+
+def session() -> Mapping[str, Any]:
+    """When each identity of the session authenticated: `auth_time` by its id."""
+    shown = command.call("session", "show")
+    return shown.get("authentications") or {} if isinstance(shown, dict) else {}
+
+
+def collection(collection_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
+    """What Transfer knows about a collection. Raises Absent if there is none. `globus endpoint show` refuses the newer kinds
+    (exit 3, observed on 3.43)."""
+    shown = command.retrying(lambda: command.call("api", "transfer", "GET", f"/endpoint/{collection_id}"), retry_for)
+    return shown if isinstance(shown, dict) else {}
+
+
+def pause_rules(collection_id: str) -> list[Mapping[str, Any]]:
+    """The rules that pause this user's tasks there (Transfer documentation, "Get My Effective Endpoint Pause Rules")."""
+    return _rows(command.call("api", "transfer", "GET", f"/endpoint/{collection_id}/my_effective_pause_rule_list"))
+
+
+def search_collections(text: str, *, limit: int, owner: str | None = None) -> list[Mapping[str, Any]]:
+    argv = ("endpoint", "search", "--limit", str(limit), *arguments.option("filter-owner-id", owner), "--", text)
+    return _rows(command.retrying(lambda: command.call(*argv)))
+
+
+def bookmarks() -> list[Mapping[str, Any]]:
+    return _rows(command.retrying(lambda: command.call("bookmark", "list")))
+
+
+def identities(texts: Sequence[str], *, provision: bool = False) -> list[dict[str, Any]]:
+    """The identities of these names and ids that Globus knows; `provision` makes those that are missing."""
+    argv = ("get-identities", *arguments.switch("provision", provision), "--", *texts)
+    answer = command.retrying(lambda: command.call(*argv))
+    return (answer or {}).get("identities") or []
+
+
+def groups() -> list[dict[str, Any]]:
+    """The groups that one is in."""
+    answer = command.retrying(lambda: command.call("group", "list"))
+    return answer if isinstance(answer, list) else []
+
+
+# --- permissions and roles --------------------------------------------------------------------------------------------
+
+
+def permissions(collection_id: str) -> list[Mapping[str, Any]]:
+    """The access rules of a collection. Refused if it is none that can have any."""
+    answer = command.retrying(lambda: command.call("endpoint", "permission", "list", collection_id))
+    rows = queries.search(queries.ROWS, answer)
+    if not isinstance(rows, list):
+        raise Refused(
+            "odd-answer", "globus returned no list of permissions", f"globus endpoint permission list {collection_id}"
+        )
+    return rows
+
+
+def roles(collection_id: str) -> list[Mapping[str, Any]]:
+    answer = command.retrying(lambda: command.call("endpoint", "role", "list", collection_id))
+    return queries.search(queries.ROWS, answer) or []
+
+
+# --- flows and search -------------------------------------------------------------------------------------------------
+
+
+def flow(flow_id: str) -> Mapping[str, Any]:
+    """The document of a flow. Raises Absent if it is gone, or not shown to this account."""
+    return dict(command.retrying(lambda: command.call("flows", "show", flow_id)))
+
+
+def my_flows(limit: int) -> list[Mapping[str, Any]]:
+    answer = command.retrying(
+        lambda: command.call("flows", "list", "--filter-role", "flow_owner", "--limit", str(limit))
+    )
+    return _listed_as("flows", answer)
+
+
+def flow_runs(flow_id: str, limit: int) -> list[Mapping[str, Any]]:
+    """The runs of a flow, the newest first."""
+    argv = ("flows", "run", "list", "--filter-flow-id", flow_id, "--limit", str(limit))
+    return _listed_as("runs", command.retrying(lambda: command.call(*argv)))
+
+
+def flow_run(run_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
+    return dict(command.retrying(lambda: command.call("flows", "run", "show", run_id), retry_for))
+
+
+def _listed_as(name: str, answer: Any) -> list[Mapping[str, Any]]:
+    """The CLI prints the service's document, or the bare list (both seen, 3.27 to 3.44)."""
+    return (answer.get(name) if isinstance(answer, dict) else answer) or []
+
+
+def search_task(task_id: str) -> Mapping[str, Any]:
+    """The document of an ingest task of Globus Search."""
+    return dict(command.retrying(lambda: command.call("search", "task", "show", task_id)))
+
+
+def _rows(answer: object) -> list[Mapping[str, Any]]:
+    return [row for row in queries.search(queries.ROWS, answer) or [] if isinstance(row, dict)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from globuswrap.errors import Refused, TryLater
-from globuswrap.globus import arguments, command
+from globuswrap.globus import arguments, verbs
 from globuswrap.search import entries as made
 from globuswrap.system import log
 from globuswrap.system.pacing import Pace
@@ -36,7 +36,7 @@ def ingest(
     batches = [(len(batch), json.dumps(made.document(batch)).encode()) for batch in made.batches(entries)]
     sent = []
     for count, body in batches:
-        answer = command.retrying(lambda body=body: command.call("search", "ingest", index, "-", stdin=body))  # type: ignore[misc]
+        answer = verbs.send("search", "ingest", index, "-", stdin=body)
         task_id = answer.get("task_id") if isinstance(answer, dict) else None
         if not isinstance(task_id, str) or not answer.get("acknowledged"):
             raise Refused("odd-answer", "Globus Search did not acknowledge the entries", "rerun the command")
@@ -50,7 +50,7 @@ def ingest(
 def _ended(task_id: str, pace: Pace) -> str:
     pace.news()
     while True:
-        task = command.retrying(lambda: command.call("search", "task", "show", task_id))
+        task = verbs.search_task(task_id)
         state = str(task.get("state"))
         if state == "SUCCESS":
             return state
@@ -74,7 +74,7 @@ def query(index: str, text: str | None, document: bytes | None, *, limit: int | 
         *(("-q", text) if text is not None else ()),
         *(("--query-document", "-") if document is not None else ()),
     )
-    answer = command.retrying(lambda: command.call(*argv, stdin=document))
+    answer = verbs.send(*argv, stdin=document)
     if not isinstance(answer, dict) or "gmeta" not in answer:
         raise Refused("odd-answer", "Globus Search returned no result", f"globus search query {index}")
     return answer

@@ -10,8 +10,8 @@ from typing import Any
 
 from globuswrap.collections import principals
 from globuswrap.collections.principals import Who
-from globuswrap.errors import Refused, UsageProblem
-from globuswrap.globus import arguments, command, queries, verbs, versions
+from globuswrap.errors import UsageProblem
+from globuswrap.globus import arguments, command, verbs, versions
 from globuswrap.globus.faults import Absent, Conflict
 from globuswrap.sharing import rules
 from globuswrap.sharing.rules import Existing, Step, Wanted
@@ -27,13 +27,7 @@ class Mail:
 
 def there(collection: str, *, names: bool = False) -> list[Existing]:
     """The rules of a collection. Refused if it is none that can have any."""
-    answer = command.retrying(lambda: command.call("endpoint", "permission", "list", collection))
-    rows = queries.search(queries.ROWS, answer)
-    if not isinstance(rows, list):
-        raise Refused(
-            "odd-answer", "globus returned no list of permissions", f"globus endpoint permission list {collection}"
-        )
-    found = [rules.existing(row) for row in rows]
+    found = [rules.existing(row) for row in verbs.permissions(collection)]
     if names:
         known = principals.named(each.who for each in found)
         found = [replace(each, who=known[each.who]) for each in found]
@@ -112,7 +106,7 @@ def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
     if wanted.expires is not None and wanted.expires.text is not None and not _dated():
         argv, stdin = _document("POST", f"/endpoint/{collection}/access", _rule(wanted, address, mail.message))
     try:
-        command.retrying(lambda: command.call(*argv, stdin=stdin))
+        verbs.send(*argv, stdin=stdin)
     except Conflict:
         # There is no submission id here: a reply that was lost, or someone else, has made it meanwhile.
         rule = next((each for each in there(collection) if rules.same_place(wanted, each)), None)
@@ -151,19 +145,15 @@ def _update(collection: str, wanted: Wanted, rule: Existing) -> None:
         # `permission update` leaves a date that is not given as it is; taking it away needs a null in the document.
         body = {"permissions": wanted.permissions, "expiration_date": None if away or ends is None else ends.text}
         argv, stdin = _document("PUT", f"/endpoint/{collection}/access/{rule.id}", body)
-        command.retrying(lambda: command.call(*argv, stdin=stdin))
+        verbs.send(*argv, stdin=stdin)
         return
     date = arguments.option("expiration-date", ends.text if ends is not None else None)
-    command.retrying(
-        lambda: command.call(
-            *("endpoint", "permission", "update", "--permissions", wanted.permissions, *date, collection, str(rule.id))
-        )
-    )
+    verbs.send("endpoint", "permission", "update", "--permissions", wanted.permissions, *date, collection, rule.id)
 
 
 def _delete(collection: str, rule: str) -> None:
     try:
-        command.retrying(lambda: command.call("endpoint", "permission", "delete", collection, rule))
+        verbs.send("endpoint", "permission", "delete", collection, rule)
     except Absent:
         if any(each.id == rule for each in there(collection)):  # gone is what was wanted, if it is true
             raise
@@ -212,10 +202,9 @@ class Role:
 
 
 def roles(collection: str, *, names: bool = False) -> list[Role]:
-    answer = command.retrying(lambda: command.call("endpoint", "role", "list", collection))
     found = [
         Role(Who(str(row["principal_type"]), str(row["principal"]).lower()), str(row["role"]), str(row["id"]))
-        for row in queries.search(queries.ROWS, answer) or []
+        for row in verbs.roles(collection)
     ]
     if names:
         known = principals.named(each.who for each in found)
@@ -243,17 +232,14 @@ def carry_out_roles(collection: str, steps: Sequence[tuple[str, Role]]) -> None:
     for act, role in steps:
         if act == "create":
             kind = "--group" if role.who.kind == "group" else "--identity"
-            argv: tuple[Any, ...] = ("endpoint", "role", "create", collection, kind, role.who.id, "--role", role.role)
             try:
-                command.retrying(lambda argv=argv: command.call(*argv))  # type: ignore[misc]
+                verbs.send("endpoint", "role", "create", collection, kind, role.who.id, "--role", role.role)
             except Conflict:
                 if not any((each.who, each.role) == (role.who, role.role) for each in roles(collection)):
                     raise
         elif act == "delete":
             try:
-                command.retrying(
-                    lambda role=role: command.call("endpoint", "role", "delete", collection, str(role.id))  # type: ignore[misc]
-                )
+                verbs.send("endpoint", "role", "delete", collection, str(role.id))
             except Absent:
                 if any(each.id == role.id for each in roles(collection)):
                     raise

@@ -84,7 +84,7 @@ def intent_of(request: Request) -> Intent:
 def send(request: Request, submission_id: str, label: str) -> Any:
     """One item goes as plain `globus transfer` or `globus delete`; several as one JSON document, which loses no name."""
     if len(request.items) == 1:
-        return command.call(*requests.command(request, submission_id, label, command.find().version))
+        return verbs.send(*requests.command(request, submission_id, label, command.find().version), retry_for=0.0)
     import json
 
     body = json.dumps(requests.document(request, submission_id, label)).encode()

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from globuswrap import config
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
-from globuswrap.globus import arguments, command, queries, verbs
+from globuswrap.globus import queries, verbs
 from globuswrap.system import log, units
 from globuswrap.transfers.batching.parse import Rows, Unsendable, shown
 from globuswrap.transfers.batching.run import Load
@@ -51,12 +51,8 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
     if listing.depth < 0:
         raise UsageProblem("bad-option", "--depth counts directories from 0", "write --depth 0 or more")
     wanted = queries.matching(listing.conditions())
-    answer = command.retrying(
-        lambda: command.call(
-            *arguments.tree(str(source), listing.depth), timeout=max(_PATIENCE, config.load().settings.globus_timeout)
-        )
-    )
-    entries = queries.search(queries.ROWS, answer) or []
+    patience = max(_PATIENCE, config.load().settings.globus_timeout)
+    entries = verbs.tree(str(source), listing.depth, patience)
     sizes = Counter(str(each["name"]).rpartition("/")[0] for each in entries)
     cut = [directory for directory, size in sizes.items() if size >= LS_LIMIT]
     if cut:
@@ -78,7 +74,7 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
     others = sum(each["type"] not in ("dir", "file") for each in entries)
     if others:
         log.say(f"{source.shown}: {others} entries are neither files nor directories; left out")
-    names = [str(name) for name in queries.search(wanted, answer) or []]
+    names = [str(name) for name in queries.search(wanted, {"DATA": entries}) or []]
     for name in names:
         if _MARK in name and any(map(_marked, name.split("/"))):
             unsendable.add(b"/".join(map(_bytes_of, name.split("/"))))
