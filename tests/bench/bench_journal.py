@@ -35,51 +35,43 @@ COMMANDS = {
 
 def fill(source: str, destination: str, entries: int) -> None:
     """A journal of so many finished submissions."""
+    made = set()
+
+    def write(path: str, text: str) -> None:
+        directory = os.path.dirname(path)
+        if directory not in made:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            made.add(directory)
+        with open(path, "w") as file:
+            file.write(text)
+
+    root = str(journal.directory())
     for number in range(entries):
-        key = uuid.uuid5(uuid.NAMESPACE_OID, str(number)).hex + "01234567"
+        key, task_id = uuid.uuid5(uuid.NAMESPACE_OID, str(number)).hex + "01234567", task_of(number)
         awaited = number % 2 == 0
-        shard = journal.directory() / key[:2]
-        shard.mkdir(parents=True, exist_ok=True, mode=0o700)
         pair = (f"/raw/{number}/data", f"/done/{number}/data")
-        claim = journal.new_claim(
-            key=key,
-            attempt=1,
-            submission_id=str(uuid.UUID(int=number)),
-            digest="0" * 64,
-            label="bench gw-000000000000",
-            kind="transfer",
-            source=source,
-            destination=destination,
-            items=1,
-            examples=(pair,),
-            awaited=awaited,
-        )
-        task_id = str(uuid.UUID(int=number + 2**100))
-        receipt = {
-            "schema": "globuswrap.receipt/1",
-            "outcome": "succeeded",
-            "cause": "",
-            "task_id": task_id,
-            "submission": {"items": 1, "examples": [list(pair)], "digest": "0" * 64},
-            "kind": "transfer",
-            "source": source,
-            "destination": destination,
-            "requested": "2026-01-01T00:00:00+00:00",
-            "completed": "2026-01-01T00:01:00+00:00",
-            "files_list": [{"source": pair[0], "destination": pair[1]}],
+        submission = {"digest": "0" * 64, "items": 1, "examples": [pair]}
+        ends = {"kind": "transfer", "source": source, "destination": destination}
+        claim = {
+            **{"schema": journal.SCHEMA, "key": key, "attempt": 1, "submission_id": task_id, "awaited": awaited},
+            **{"label": "bench gw-000000000000", "created": 1767225600.0, "host": "bench", **submission, **ends},
         }
-        entry = journal.Entry(claim, shard / f"{key}.1")
-        entry.path.write_text(json.dumps(vars(claim), indent=1))
-        for fact, content in (("task", {"task_id": task_id}), ("receipt", receipt), (told(awaited), {})):
-            Path(f"{entry.path}.{fact}").write_text(json.dumps(content))
-        mark = journal._task_mark(task_id, entry.path)
-        mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        mark.touch()
-    (journal.directory() / "pruned").touch()  # once a day: measured by itself
+        receipt = {
+            **{"schema": "globuswrap.receipt/1", "outcome": "succeeded", "cause": "", "task_id": task_id, **ends},
+            **{"requested": "2026-01-01T00:00:00+00:00", "completed": "2026-01-01T00:01:00+00:00"},
+            **{"submission": submission, "files_list": [{"source": pair[0], "destination": pair[1]}]},
+        }
+        path = f"{root}/{key[:2]}/{key}.1"
+        write(path, json.dumps(claim))
+        write(f"{path}.task", json.dumps({"task_id": task_id}))
+        write(f"{path}.receipt", json.dumps(receipt))
+        write(f"{path}.{'reported' if awaited else 'answered'}", "{}")
+        write(f"{root}/tasks/{task_id[:2]}/{task_id}.{key}.1", "")
+    write(f"{root}/pruned", "")  # once a day: measured by itself
 
 
-def told(awaited: bool) -> str:
-    return "reported" if awaited else "answered"
+def task_of(number: int) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, str(number)))
 
 
 def measured(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
@@ -112,7 +104,7 @@ def main(entries: int, runs: int) -> None:
             [wrap, "transfer", "archive:/a", "scratch:/waited", "--wait", "--json"],
             env=homes["empty"], check=True, capture_output=True, text=True,
         )  # fmt: skip
-        known = {"empty": json.loads(done.stdout)["data"]["task_id"], "full": str(uuid.UUID(int=entries // 2 + 2**100))}
+        known = {"empty": json.loads(done.stdout)["data"]["task_id"], "full": task_of(entries // 2)}
         time.sleep(3)  # what was changed just now is not remembered yet
         print("                 first run      wall, median           CPU, median          (full / empty)")
         for label, words in COMMANDS.items():
