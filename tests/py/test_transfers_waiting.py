@@ -16,7 +16,7 @@ import pytest
 
 from command_line import GLOBUS, accepted, run, run_json
 from globus_sandbox.launch import Sandbox
-from globuswrap.system import locks
+from globuswrap.system import machine
 from globuswrap.transfers import grace
 from support import LAUNCHER
 
@@ -137,7 +137,7 @@ def test_a_host_that_comes_later_takes_over_what_is_known_to_have_passed(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     def seen(boot: str, at: float, reason: str = "FILE_NOT_FOUND") -> float:
-        monkeypatch.setattr(locks, "boot", lambda: boot)
+        monkeypatch.setattr(machine, "boot", lambda: boot)
         monkeypatch.setattr(grace, "_now", lambda: at)
         return grace.Mark("task", None).seen(reason).seconds
 
