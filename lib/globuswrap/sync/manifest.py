@@ -41,7 +41,7 @@ DELTA = b"globuswrap delta 1"
 Block = tuple[bytes, bytes]
 
 _WRITE = 128 * 1024
-_WINDOW = 1024 * 1024
+_WINDOW = 256 * 1024
 
 
 class ManifestDamaged(Refused):

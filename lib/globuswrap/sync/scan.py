@@ -22,7 +22,6 @@ import os
 import re
 import signal
 import stat
-import statistics
 import struct
 import tempfile
 import threading
@@ -119,8 +118,8 @@ def workers_for(latencies: list[float], processors: int) -> int:
 
     The median: a process that had to wait for its processor says nothing about the file system.
     """
-    busy = min(_BUSY_WORKERS, processors)
-    return min(MOST_WORKERS, int(busy * (1 + statistics.median(latencies or [0.0]) / _WORK)))
+    median = sorted(latencies or [0.0])[len(latencies) // 2]
+    return min(MOST_WORKERS, int(min(_BUSY_WORKERS, processors) * (1 + median / _WORK)))
 
 
 def may_fork() -> bool:
