@@ -469,8 +469,7 @@ def qdel(words: list[str]) -> int:
             if job["job_state"] in ("R", "B"):
                 job["deleting"] = True
                 for pid in job.get("pids", {}).values():
-                    signal_group(pid, signal.SIGTERM)
-                    detached("kill", str(pid))
+                    stop(pid)
             else:
                 # A job that has not run: its dependents are not told, and stay as they are for good. Seen, `qstat -x -f -w` of
                 # it: `job_state = F`, `substate = 91`, no stime, no Exit_status.
@@ -560,6 +559,11 @@ def signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
+def stop(pid: int) -> None:
+    signal_group(pid, signal.SIGTERM)
+    detached("kill", str(pid))
+
+
 def kill(pid: str) -> None:
     """KILL after kill_delay."""
     time.sleep(5)
@@ -612,8 +616,11 @@ def run(job_id: str, index: str) -> None:
             start_new_session=True,
         )
         with server(wait=True) as pbs:
-            pbs.jobs[job_id].setdefault("pids", {})[index] = child.pid
-            pbs.jobs[job_id]["run_count"] += 1
+            known = pbs.jobs[job_id]
+            known.setdefault("pids", {})[index] = child.pid
+            known["run_count"] += 1
+            if known.get("deleting") or known.get("rerun"):  # it was started before anyone could signal it
+                stop(child.pid)
         status = waited(child, walltime_of(job), job_id)
     # Output files arrive after the job.
     target = job["output"] or f"{job['workdir']}/{job['Job_Name']}.o{own_id.split('.')[0]}"
