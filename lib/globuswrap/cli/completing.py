@@ -219,7 +219,9 @@ def _entries() -> list[Path]:
     found: list[tuple[float, str]] = []
     with contextlib.suppress(FileNotFoundError):
         shards = [
-            (each.stat().st_mtime, each.path) for each in os.scandir(files.state_dir() / "journal") if each.is_dir()
+            (each.stat().st_mtime, each.path)
+            for each in os.scandir(files.state_dir() / "journal")
+            if len(each.name) == 2
         ]
         for _, shard in sorted(shards, reverse=True):
             for each in os.scandir(shard):
@@ -443,9 +445,10 @@ def _in_background(work: Callable[[], None]) -> None:
 
 
 def _fetch(directory: Address, path: Path) -> None:
-    from globuswrap.globus import command as globus
+    from globuswrap.globus import verbs
 
-    found = globus.call("ls", "--all", "--", str(directory), timeout=30)
-    rows = found.get("DATA", []) if isinstance(found, dict) else []
-    listed = [f"{row['name']}{'/' if row.get('type') == 'dir' else ''}" for row in rows if isinstance(row, dict)]
+    rows = verbs.ls(str(directory), 0.0, timeout=30)
+    if rows is None:
+        return
+    listed = [f"{row['name']}{'/' if row.get('type') == 'dir' else ''}" for row in rows]
     files.write_atomic(path, "\0".join(sorted(listed)))

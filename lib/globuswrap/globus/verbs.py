@@ -44,13 +44,15 @@ def kind(target: str, retry_for: float | None = None) -> str | None:
     return None if found is None else str(found["type"])
 
 
-def ls(target: str, retry_for: float | None = None) -> Sequence[Mapping[str, Any]] | None:
+def ls(
+    target: str, retry_for: float | None = None, *, timeout: float | None = None
+) -> Sequence[Mapping[str, Any]] | None:
     """The documents of a directory's entries, hidden ones too; None if it is not there, or is no directory.
 
     The service lists at most 100,000 entries (Transfer API documentation, "Limits").
     """
     try:
-        answer = command.retrying(lambda: command.call("ls", "--all", "--", target), retry_for)
+        answer = command.retrying(lambda: command.call("ls", "--all", "--", target, timeout=timeout), retry_for)
     except Absent:
         return None
     except Refused as problem:
