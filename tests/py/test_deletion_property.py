@@ -200,6 +200,17 @@ def test_a_mirror_keeps_what_somebody_needs_by_another_name(tmp_path: Path) -> N
         assert examined().relied_on == ["/p/d/1"]
 
 
+def test_a_deletion_by_another_name_counts_until_its_task_has_ended(tmp_path: Path) -> None:
+    """twin:/d/1, which waits to be deleted, is a:/p/d/1, which proves b:/d/1. Only its announcement tells."""
+    with world_of(0, tmp_path) as world:
+        world.storage["A"]["/p/d/1"] = ("content 1", OLD)
+        world.deliver("a", "b", name="1")
+        world.deliver("twin", "c", name="1")
+        with pytest.raises(TryLater, match="still running"):
+            deletion_world.cleanup("twin", timeout=0.0)
+        assert [each.later for each in deletion_world.cleanup("b", timeout=0.0).kept] == [True]
+
+
 def test_on_another_device_a_probe_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that is mounted twice has two device numbers, and over NFS and FUSE other inodes."""
     asked: list[str] = []
