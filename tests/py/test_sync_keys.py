@@ -22,7 +22,7 @@ from globuswrap.sync import run as running
 from globuswrap.sync.context import RunOptions, RunResult
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.scan import Filters
-from globuswrap.sync.state import State, Trouble
+from globuswrap.sync.state import RunIssue, State
 from globuswrap.transfers.operations import After
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.wait import Patience
@@ -260,7 +260,7 @@ def test_another_request_under_a_key_is_2_and_limits_are_none(profile: Profile, 
 
 
 def test_skipped_files_are_judged_by_the_strictness_of_who_asks(profile: Profile, state: State) -> None:
-    remembered(state, "k", True, request=profile.request, troubles=[Trouble(0, "files-skipped", "1 file", "")])
+    remembered(state, "k", True, request=profile.request, troubles=[RunIssue(0, "files-skipped", "1 file", "")])
     assert [told(profile, "k", patience=Patience(strict=strict)).exit_code for strict in (False, True)] == [0, 6]
 
 
