@@ -169,8 +169,8 @@ class World:
                 address = args[-1]
                 storage, path = self.place(*address.split(":", 1))
                 return {"type": "dir"} if path in self.directories[storage] else {"code": "NotFound"}
-            case ("mkdir", address):
-                storage, path = self.place(*address.split(":", 1))
+            case ("mkdir", _):
+                storage, path = self.place(*args[-1].split(":", 1))
                 self.directories[storage].add(path)
                 return {}
             case ("task", "generate-submission-id"):

@@ -107,7 +107,7 @@ def test_a_deletion_that_may_be_of_the_same_storage_is_in_the_way(
         call = command.call
 
         def refusing(*args: str, **rest: object) -> object:
-            if args[0] == "mkdir" and args[1].startswith("twin:"):
+            if args[0] == "mkdir" and args[-1].startswith("twin:"):
                 raise Refused("denied", "", "")
             return call(*args, **rest)
 
