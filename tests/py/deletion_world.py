@@ -97,6 +97,8 @@ class World:
     trace: list[str] = field(default_factory=list)
     #: Contents that a user removed where a mirror follows: nobody promises anything about them.
     given_up: set[str] = field(default_factory=set)
+    #: For what a test patches besides: undone in the right order. The `monkeypatch` fixture would put this world's own back.
+    patched: pytest.MonkeyPatch = field(default_factory=pytest.MonkeyPatch)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -346,6 +348,7 @@ def world_of(seed: int, state: Path) -> Iterator[World]:
     """A world with its own state directory; what the real code asks of time and Globus, it asks of this world."""
     world = World(seed)
     with pytest.MonkeyPatch.context() as patched:
+        world.patched = patched
         patched.setenv("XDG_STATE_HOME", str(state))
         patched.setattr(time, "time", lambda: world.now)
         patched.setattr(time, "monotonic", lambda: world.now)

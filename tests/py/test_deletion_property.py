@@ -96,9 +96,7 @@ def test_a_deletion_of_the_same_storage_by_another_name_is_in_the_way(tmp_path: 
             deletion_world.cleanup("b", timeout=0.0)
 
 
-def test_a_deletion_that_may_be_of_the_same_storage_is_in_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deletion_that_may_be_of_the_same_storage_is_in_the_way(tmp_path: Path) -> None:
     """As above, and no probe can be made beside what the other deletes: whether it is the proof is not known."""
     with world_of(0, tmp_path) as world:
         world.storage["A"]["/p/d/1"] = ("content 1", OLD)
@@ -111,11 +109,11 @@ def test_a_deletion_that_may_be_of_the_same_storage_is_in_the_way(
                 raise Refused("denied", "", "")
             return call(*args, **rest)
 
-        monkeypatch.setattr(command, "call", refusing)
+        world.patched.setattr(command, "call", refusing)
         assert [each.later for each in deletion_world.cleanup("b").kept] == [True]
 
 
-def test_what_is_deleted_is_named_and_has_to_be_deleted_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_deleted_is_named_and_has_to_be_deleted_soon(tmp_path: Path) -> None:
     """A file that has become a directory is not deleted with all that is in it, and a task that is not known about cannot run
     for ever after."""
     with world_of(0, tmp_path) as world:
@@ -128,7 +126,7 @@ def test_what_is_deleted_is_named_and_has_to_be_deleted_soon(tmp_path: Path, mon
             sent.append(args)
             return call(*args, **rest)
 
-        monkeypatch.setattr(command, "call", noting)
+        world.patched.setattr(command, "call", noting)
         with pytest.raises(TryLater, match="still running"):
             deletion_world.cleanup("b", timeout=0.0)
         (deletion,) = [args for args in sent if args[0] == "delete" and args[-1] == "b:/d/1"]
@@ -167,7 +165,7 @@ def test_a_deletion_counts_until_its_task_has_ended(tmp_path: Path) -> None:
         assert ["is gone" in each.reason for each in deletion_world.cleanup("b").kept] == [True]
 
 
-def test_a_use_that_may_be_of_the_same_storage_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_use_that_may_be_of_the_same_storage_counts(tmp_path: Path) -> None:
     """No probe can be looked for where the chain has its files: whether they are these is not known."""
     with world_of(0, tmp_path) as world:
         world.storage["A"]["/p/d/1"] = ("content 1", OLD)
@@ -180,7 +178,7 @@ def test_a_use_that_may_be_of_the_same_storage_counts(tmp_path: Path, monkeypatc
                 raise Refused("denied", "", "")
             return call(*args, **rest)
 
-        monkeypatch.setattr(command, "call", refusing)
+        world.patched.setattr(command, "call", refusing)
         assert ["in use by chain c1" in each.reason for each in deletion_world.cleanup("a").kept] == [True]
 
 
@@ -260,8 +258,7 @@ def test_a_probe_is_removed_also_when_the_run_fails_or_is_interrupted(tmp_path: 
 @pytest.mark.parametrize("problem", [Refused("denied", "", ""), TryLater("no-answer", "", "")])
 def test_where_no_probe_can_be_made_nothing_is_told_apart(problem: Problem, tmp_path: Path) -> None:
     """A probe that was never made is found nowhere: not a sign of two storages, for no pair of directories."""
-    # Undone before the world is, or the world's answers would stay for the tests that come later.
-    with world_of(0, tmp_path), pytest.MonkeyPatch.context() as monkeypatch:
+    with world_of(0, tmp_path) as world:
         call = command.call
 
         def refusing(*args: str, **rest: object) -> object:
@@ -269,7 +266,7 @@ def test_where_no_probe_can_be_made_nothing_is_told_apart(problem: Problem, tmp_
                 raise problem
             return call(*args)
 
-        monkeypatch.setattr(command, "call", refusing)
+        world.patched.setattr(command, "call", refusing)
         with storage.probing() as probes:
             assert [probes.same(("a", "/p/d/1"), (other, "/d/1")) for other in ("b", "c", "b")] == [None] * 3
 

@@ -303,7 +303,7 @@ FAULTS = [
     case(source_missing, "source-missing", 2, "globus ls"),
     case(denied_source, "permission-denied", 1, "globus whoami"),
     case(not_writable, "destination-not-writable", 1, "globus ls -l"),
-    case(over_quota, "destination-over-quota", 1, "make room"),
+    case(over_quota, "destination-over-quota", 1, "free some space there"),
     case(file_in_the_way, "destination-not-directory", 2, "name a directory"),
     case(bad_directive, "directive-malformed", 2, "correct line 2"),
     case(wrong_mount, "mapping-differs", 2, "globuswrap collection list"),

@@ -112,7 +112,7 @@ def test_a_flow_that_is_gone_is_not_silently_made_again(box: Sandbox, place: Pat
         ("definition.json", '{"StartAt": "A", "States": {"A": {"End": true}, "B": {"End": true}}}', "never reached"),
         ("schema.json", '{"type": "nonsense"}', "schema.json"),
         ("flow.toml", "starter = []", "unknown key starter"),
-        ("flow.toml", 'starters = "x"', "no list"),
+        ("flow.toml", 'starters = "x"', "is not a list of strings"),
         ("flow.toml", "=", "TOML"),
     ],
 )
