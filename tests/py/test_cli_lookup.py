@@ -200,7 +200,7 @@ def test_a_chain_takes_no_options_of_tasks(sandbox: Sandbox, tmp_path: Path) -> 
     chain = killed_chain(sandbox, tmp_path)
     for option in (("--then", "true"), ("--strict",), ("--fault-grace", "1m")):
         done = run(sandbox, "wait", chain, *option)
-        assert done.returncode == 2 and f"{option[0]} is for tasks" in done.stderr
+        assert done.returncode == 2 and f"{option[0]} applies to tasks" in done.stderr
 
 
 def test_a_chain_that_ended_long_ago_is_still_known(sandbox: Sandbox, tmp_path: Path) -> None:
