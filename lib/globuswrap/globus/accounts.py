@@ -60,7 +60,7 @@ def _read(path: str) -> tuple[tuple[str, str], ...]:
             document = toml.parsed(file.read())
     except OSError as error:
         raise UsageProblem(
-            "bad-credentials", f"{path}: {error.strerror}", "mend credentials-file, or unset it"
+            "bad-credentials", f"{path}: {error.strerror}", "fix credentials-file, or unset it"
         ) from None
     except ValueError:
         # What is in the line that is wrong may be the secret.

@@ -20,7 +20,7 @@ from globuswrap.system.process import Completed
 STATUS_BY_EXIT = {60: 400, 61: 401, 63: 403, 64: 404, 69: 409, 72: 422, 79: 429, 80: 500, 82: 502, 83: 503, 84: 504}
 MAP_HTTP_STATUS = ",".join(f"{status}={code}" for code, status in STATUS_BY_EXIT.items())
 
-#: Codes that mend themselves, whatever status carries them.
+#: Codes that go away by themselves, whatever status carries them.
 _TRANSIENT = ("ServiceUnavailable", "ServiceError", "InternalError", "RateLimitExceeded", "TooManyRequests")
 _TRANSIENT_STATUS = (429, 500, 503, 504)
 
@@ -129,7 +129,7 @@ def _classified(done: Completed, body: dict[str, Any], inner: dict[str, Any]) ->
             ran=ran,
             detail=detail,
         )
-    remedy = _REMEDIES.get(code, "read the message above; the same command can be run again once it is mended")
+    remedy = _REMEDIES.get(code, "read the message above; fix the problem and rerun the command")
     return Refused(
         "globus-refused", told or _last_line(done.stderr) or f"globus exit {done.code}", remedy, ran=ran, detail=detail
     )

@@ -47,7 +47,7 @@ from globuswrap.system.pacing import Pace
 
 DATA = "data"  # a transfer is under way
 JOB = "job"  # the scheduler has to run the job
-PERSON = "person"  # a login, a network, a paused collection: mended from outside
+PERSON = "person"  # a login, a network, a paused collection: fixed from outside
 SUBMIT = "submit"  # the submission was cut off
 
 _FOLLOWER = {
@@ -507,7 +507,7 @@ def _facts_of(move: Move) -> str:
 
 
 def _waiting(found: Mapping[str, Move]) -> Standing | None:
-    """What these steps wait for; None when all are settled. A person goes first: nothing else mends it."""
+    """What these steps wait for; None when all are settled. A person goes first: nothing else fixes it."""
     for state, waits_for in ((moves.STUCK, PERSON), (moves.MOVING, DATA)):
         for name, move in found.items():
             if move.state == state:
@@ -728,7 +728,7 @@ def _fail(
     chain: Chain, scheduler: Scheduler, step: str, problem: Problem, *, code: int | None = None, also: str = ""
 ) -> Standing:
     """Record what went wrong at which step, and end the chain: nothing of it stays queued."""
-    remedy = f"mend it ({problem.remedy}), then: globuswrap submit --resume {chain.id}"
+    remedy = f"fix it ({problem.remedy}), then: globuswrap submit --resume {chain.id}"
     if "--resume" in problem.remedy:
         remedy = problem.remedy
     chain.add(
@@ -855,7 +855,7 @@ def in_job(chain: Chain, seconds: float, evidence: str | None) -> Standing:
     scheduler = scheduler_of(chain)
 
     def leave(standing: Standing) -> bool:
-        # What only a person mends is not waited for on a node; an outage may be over in a minute.
+        # What only a person fixes is not waited for on a node; an outage may be over in a minute.
         person = standing.waits_for == PERSON and not isinstance(standing.problem, TryLater)
         over = bool(chain.noted("job-over"))  # a moment more tells how it ended
         return person or standing.waits_for == SUBMIT or (standing.waits_for == JOB and evidence is None and not over)

@@ -33,7 +33,7 @@ from globuswrap.transfers.submit import Policy, Submitted
 from globuswrap.transfers.wait import Patience
 
 MOVING = "moving"  # a task works on it
-STUCK = "stuck"  # something that time or a person mends
+STUCK = "stuck"  # something that time or a person fixes
 DONE = "done"
 FAILED = "failed"
 SKIPPED = "skipped"
@@ -185,7 +185,7 @@ def of_outcome(outcome: Outcome) -> Move:
 
 
 def of_problem(problem: Problem) -> Move:
-    """Login, network and a missing command are mended outside of the chain, which then goes on; the rest is the end."""
+    """Login, network and a missing command are fixed outside of the chain, which then goes on; the rest is the end."""
     mendable = isinstance(problem, LoginNeeded | TryLater | Held | NoGlobus)
     return Move(
         STUCK if mendable else FAILED,

@@ -52,5 +52,5 @@ def _unreachable(standing: Standing) -> bool:
 
 
 def _settled(standing: Standing) -> bool:
-    """Whether waiting can change nothing: it has ended, or only a person can mend what keeps it."""
+    """Whether waiting can change nothing: it has ended, or only a person can fix what keeps it."""
     return standing.ended or (standing.waits_for == PERSON and not isinstance(standing.problem, TryLater))

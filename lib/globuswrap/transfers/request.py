@@ -81,7 +81,7 @@ def delete(addresses: Iterable[Address], *, recursive: bool | None = None, **res
 
 
 def checked(request: Request) -> Request:
-    """The request, if it makes sense; UsageProblem with what to mend otherwise. Nothing is asked of Globus."""
+    """The request, if it makes sense; UsageProblem with what to fix otherwise. Nothing is asked of Globus."""
     options = request.options
     if not request.items:
         raise UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")

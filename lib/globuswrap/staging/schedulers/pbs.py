@@ -205,7 +205,7 @@ class Pbs:
         """Submit, and return the job id. Raises Refused with what qsub said, TryLater if there is no server."""
         done = base.ran(command, cwd)
         if done.code != 0:
-            raise _refused(done, "qsub refused the job", "mend what it names, then submit again")
+            raise _refused(done, "qsub refused the job", "fix what it names, then submit again")
         job_id = done.stdout.strip().splitlines()[-1].strip() if done.stdout.strip() else ""
         if not job_id[:1].isdigit() or " " in job_id:
             raise base.refused(done, "qsub printed no job id", "look for the job: qstat -u $USER")

@@ -172,7 +172,7 @@ class Slurm:
         env.pop("SLURM_CONF", None)
         done = base.ran(command, cwd, env)
         if done.code != 0:
-            raise self._refused(done, "sbatch refused the job", "mend what it names, then submit again")
+            raise self._refused(done, "sbatch refused the job", "fix what it names, then submit again")
         job_id = done.stdout.strip().split(";")[0]
         if not job_id.isdigit():
             raise base.refused(done, "sbatch printed no job id", "look for the job: squeue --me")
@@ -215,7 +215,7 @@ class Slurm:
 
         done = base.ran(("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"))
         if done.code != 0:
-            raise self._refused(done, "Slurm refused", "mend what it names")
+            raise self._refused(done, "Slurm refused", "fix what it names")
         pairs = (line.partition("|") for line in done.stdout.splitlines())
         return {job_id: script for job_id, _, script in pairs if script.startswith(f"{directory}/")}
 
@@ -228,7 +228,7 @@ class Slurm:
             return rows(done.stdout)
         if "Invalid job id" in done.stderr:
             return []
-        raise self._refused(done, "Slurm refused", "mend what it names")
+        raise self._refused(done, "Slurm refused", "fix what it names")
 
     @staticmethod
     def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
