@@ -224,9 +224,9 @@ def qsub(words: list[str]) -> None:
     if queue not in QUEUES:
         raise Refusal(BAD_QUEUE, "qsub: Unknown queue")
     resources = dict(pair.split("=", 1) for value in merged["l"] for pair in value.split(",") if "=" in pair)
-    for name in resources:
-        if name not in RESOURCES:
-            raise Refusal(BAD_RESOURCE, f"qsub: Unknown resource: {name}")
+    for resource in resources:
+        if resource not in RESOURCES:
+            raise Refusal(BAD_RESOURCE, f"qsub: Unknown resource: {resource}")
     attributes = [pair for value in merged["W"] for pair in value.split(",")]
     depend = [each.removeprefix("depend=") for each in attributes if each.startswith("depend=")]
     with server() as pbs:
