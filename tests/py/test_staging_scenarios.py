@@ -1008,9 +1008,14 @@ def test_a_job_released_by_hand_runs_where_the_chain_lets_it(new_site: Callable[
     site = new_site(mode, progress="held")
     scratch = site.box.collections["scratch"].path
     lines = f"#GLOBUS set on-early-release=let-run\n{ALWAYS}"
+    go = site.work / "go"
+    wait = f"while ! [[ -e '{go}' ]]; do sleep 0.2; done\n"
     here = f'here="{scratch}/${site.cluster.job_variable}"\nmkdir -p "$here/out" && echo early >"$here/out/x"\n'
-    site.submit(site.script(here, lines=lines))
+    site.submit(site.script(wait + here, lines=lines))
     released_by_hand(site)
+    # Without job history nobody knows of a job that has ended before anyone looked.
+    until(lambda: (site.fact("released") or {}).get("by_user") or site.tend(), site.seen)
+    go.touch()
     until(lambda: site.cluster.ending(site.job), site.seen)
     until(lambda: site.fact("outcome") or site.tend(), site.seen)
     assert not site.fact("ended"), "the chain ended while its stage-in was under way"

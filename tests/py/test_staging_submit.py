@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,22 @@ def test_a_stage_out_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_killed_on_this_machine_it_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
     """The job outlives a killed globuswrap; resumed, the chain waits for it and runs it no second time."""
     fill(sandbox)
-    kill = 'kill -9 "$(ps -o ppid= -p $PPID)"; sleep 1; echo ran >>"$OLDPWD/runs"'
+    kill = (
+        'kill -9 "$(ps -o ppid= -p $PPID)"; while ! [[ -e $OLDPWD/go ]]; do sleep 0.1; done; echo ran >>"$OLDPWD/runs"'
+    )
     script = write(tmp_path, f"#!/bin/bash\n{IN}{OUT}{body(sandbox, kill)}")
     done = run(sandbox, "submit", "--no-check", "--scheduler", "local", "--poll", "1", str(script), cwd=str(tmp_path))
     assert done.returncode == -9
     chains = Path(str(sandbox.env["XDG_STATE_HOME"])) / "globuswrap" / "chains"
     (chain,) = [path.name for path in chains.iterdir()]
-    again = run(sandbox, "submit", "--resume", chain, cwd=str(tmp_path))
-    assert again.returncode == 0, again.stderr
+    line = [str(support.LAUNCHER), "submit", "--resume", chain]
+    environment = {name: value for name, value in {**os.environ, **sandbox.env}.items() if value is not None}
+    with subprocess.Popen(line, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as again:
+        assert again.stderr is not None
+        told = next(line for line in again.stderr if "is released" in line)
+        (tmp_path / "go").touch()  # it ran until here
+        told += again.stderr.read()
+    assert again.returncode == 0, told
     assert (tmp_path / "runs").read_text() == "ran\n"
     assert len(sandbox.control.tasks()) == 2
 

@@ -61,7 +61,7 @@ class Local:
             )
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        pid = self._number("local.pid")
+        pid = self._number("local.pid") if list(job_ids) else None
         if pid is not None and self._number("local.code") is None and process.exists(pid):
             process.run(("pkill", "-TERM", "-P", str(pid)))
 
