@@ -36,7 +36,7 @@ def session(**parameters: object) -> dict[str, object]:
         (done(64, RAW), faults.Absent, "not-found", "globus endpoint search"),
         (done(1, {"HTTP status": "404", "code": "NotFound", "error_name": "x"}), faults.Absent, "not-found", "globus"),
         (done(63, {"code": "PermissionDenied", "message": "no"}), Refused, "globus-refused", "globus whoami"),
-        (done(60, {"code": "BadRequest", "message": "no"}), Refused, "globus-refused", "again"),
+        (done(60, {"code": "BadRequest", "message": "no"}), Refused, "globus-refused", "rerun"),
         (done(1, CONSENT), LoginNeeded, "consent-needed", "globus session consent 'urn:a[*b]'"),
         (done(63, CONSENT), LoginNeeded, "consent-needed", "globus session consent 'urn:a[*b]'"),
         (
@@ -107,7 +107,7 @@ def session(**parameters: object) -> dict[str, object]:
             "globus-refused",
             "Globus Connect Personal",
         ),
-        (done(1, "something odd"), Refused, "globus-refused", "again"),
+        (done(1, "something odd"), Refused, "globus-refused", "rerun"),
     ],
     ids=lambda value: str(value.code) if isinstance(value, Completed) else None,
 )
