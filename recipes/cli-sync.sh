@@ -144,7 +144,7 @@ if [[ -n $task_id ]]; then
     explain "looking at task $task_id"
   fi
   # An empty answer leaves the variables empty, which the next lines refuse.
-  read -r outcome skipped _ <<<"$answer" || true
+  read -r outcome skipped _ <<<"$answer"
   case ${failed:-$outcome} in
     gone) ;;
     ACTIVE)
@@ -198,7 +198,7 @@ if ((status != 0)); then
   explain 'submitting'
 fi
 # An empty answer leaves the variables empty, which the next line refuses.
-read -r task_id code _ <<<"$answer" || true
+read -r task_id code _ <<<"$answer"
 [[ $task_id =~ ^[0-9a-f-]{36}$ && $code =~ ^(Accepted|Duplicate)$ ]] \
   || die 1 "globus transfer did not say that a task was accepted, but '$answer'; look for it: globus task list"
 remember

@@ -31,7 +31,7 @@ ERROR_SHOWN = 15 * 60.0
 #: Detailed history is kept this long (task documentation, "history_deleted").
 HISTORY = 30 * DAY
 EVENTS_KEPT = 10_000
-#: How long a look at a task waits for work that is under way, so that "at once" is seen by the first look.
+#: How long a request for a task waits for work that is under way, so that the first one sees what ends "at once".
 LOOK_WAITS = 1.0
 
 

@@ -104,6 +104,17 @@ class World:
         self.random = random.Random(self.seed)
         self.back = threading.Semaphore(0)
 
+    def refuse(self, what: str, where: str, problem: Exception) -> None:
+        """From now on, `globus WHAT` of a target that begins with `where` ends with this problem."""
+        call = command.call
+
+        def refusing(*args: str, **rest: object) -> object:
+            if args[0] == what and args[-1].startswith(where):
+                raise problem
+            return call(*args, **rest)
+
+        self.patched.setattr(command, "call", refusing)
+
     # storage
 
     def place(self, collection: str, path: str) -> tuple[str, str]:

@@ -102,14 +102,7 @@ def test_a_deletion_that_may_be_of_the_same_storage_is_in_the_way(tmp_path: Path
         world.storage["A"]["/p/d/1"] = ("content 1", OLD)
         world.deliver("a", "b", name="1")
         announcements.announce("twin", {"/d/1": ("c", "/d/1")})
-        call = command.call
-
-        def refusing(*args: str, **rest: object) -> object:
-            if args[0] == "mkdir" and args[-1].startswith("twin:"):
-                raise Refused("denied", "", "")
-            return call(*args, **rest)
-
-        world.patched.setattr(command, "call", refusing)
+        world.refuse("mkdir", "twin:", Refused("denied", "", ""))
         assert [each.later for each in deletion_world.cleanup("b").kept] == [True]
 
 
@@ -171,14 +164,7 @@ def test_a_use_that_may_be_of_the_same_storage_counts(tmp_path: Path) -> None:
         world.storage["A"]["/p/d/1"] = ("content 1", OLD)
         world.deliver("a", "b", name="1")
         uses.hold("chain c1", tmp_path / "ended", [("c", "/d")])
-        call = command.call
-
-        def refusing(*args: str, **rest: object) -> object:
-            if args[0] == "stat" and args[-1].startswith("c:"):
-                raise Refused("denied", "", "")
-            return call(*args, **rest)
-
-        world.patched.setattr(command, "call", refusing)
+        world.refuse("stat", "c:", Refused("denied", "", ""))
         assert ["in use by chain c1" in each.reason for each in deletion_world.cleanup("a").kept] == [True]
 
 
@@ -259,14 +245,7 @@ def test_a_probe_is_removed_also_when_the_run_fails_or_is_interrupted(tmp_path: 
 def test_where_no_probe_can_be_made_nothing_is_told_apart(problem: Problem, tmp_path: Path) -> None:
     """A probe that was never made is found nowhere: not a sign of two storages, for no pair of directories."""
     with world_of(0, tmp_path) as world:
-        call = command.call
-
-        def refusing(*args: str, **rest: object) -> object:
-            if args[0] == "mkdir":
-                raise problem
-            return call(*args)
-
-        world.patched.setattr(command, "call", refusing)
+        world.refuse("mkdir", "", problem)
         with storage.probing() as probes:
             assert [probes.same(("a", "/p/d/1"), (other, "/d/1")) for other in ("b", "c", "b")] == [None] * 3
 

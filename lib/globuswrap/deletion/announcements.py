@@ -105,9 +105,9 @@ def conflicts(mine: Announcement, same: Same = lambda one, other: one == other) 
     To be called after `announce`. What has ended is tidied away, and what is left over from a killed process made void.
     """
     others = [each for each in announced() if each.path != mine.path and each.key != mine.key]
-    found = [(each, _unfinished(each, frozenset(_contested(mine, each, same)))) for each in others]
+    found = [_unfinished(each, frozenset(_contested(mine, each, same))) for each in others]
     known = {mine.key, *(each.key for each in others)}
-    return [each for _, each in found if each is not None] + list(_unannounced(mine, known))
+    return [each for each in found if each is not None] + list(_unannounced(mine, known))
 
 
 def check_not_relied_on(collection: str, paths: Iterable[str]) -> None:
@@ -144,6 +144,8 @@ def _unfinished(other: Announcement, paths: frozenset[str]) -> Conflict | None:
 
 def _unannounced(mine: Announcement, known: Collection[str]) -> Iterator[Conflict]:
     """Deletions that ask nobody (`globuswrap delete`) and may take away what mine relies on. `known`: keys of those that do."""
+    if not any(mine.deletes.values()):
+        return  # it relies on no copy: nothing to read the whole journal for
     for entry in journal.entries():
         claim = entry.claim
         if claim.kind != "delete" or claim.digest == VOID or claim.key in known or _terminal(entry.receipt):
@@ -152,20 +154,10 @@ def _unannounced(mine: Announcement, known: Collection[str]) -> Iterator[Conflic
         doomed = [Use("", claim.source, normalised(path)) for path in listed]
         copies = {path: copy for path, copy in mine.deletes.items() if copy is not None and copy[0] == claim.source}
         paths = frozenset(path for path, copy in copies.items() if any(top.covers(copy[1]) for top in doomed))
-        if paths and not _over(entry):
+        never = entry.task_id is None and (entry.lapsed or entry.refused is not None)
+        long_ago = time.time() - claim.created > journal.RESEND_WITHIN
+        if paths and not _task_ended(entry.task_id, never or long_ago):
             yield Conflict(paths, False, entry.task_id)
-
-
-def _over(entry: journal.Entry) -> bool:
-    """Is this deletion known to have ended, or never to begin?"""
-    long_ago = time.time() - entry.claim.created > journal.RESEND_WITHIN
-    if entry.task_id is None:
-        return long_ago or entry.lapsed or entry.refused is not None
-    try:
-        known = _terminal(waiting.documents([entry.task_id])[entry.task_id])
-    except Problem:  # Globus cannot be asked
-        return False
-    return long_ago if known is None else known
 
 
 def under_way(collection: str, paths: Iterable[str]) -> list[tuple[Announcement, journal.Entry]]:
@@ -239,11 +231,16 @@ def _ended(other: Announcement, entry: journal.Entry) -> bool:
     account's, and a receipt may be that of a task that was given up on."""
     if entry.claim.digest == VOID or _terminal(entry.receipt) is True:
         return True
+    return _task_ended(entry.task_id, _overdue(other))
+
+
+def _task_ended(task_id: str | None, otherwise: bool) -> bool:
+    """Has this task ended? `otherwise` where there is none, or Globus does not say; False where it cannot be asked."""
     try:
-        known = None if entry.task_id is None else _terminal(waiting.documents([entry.task_id])[entry.task_id])
-    except Problem:  # Globus cannot be asked
+        known = None if task_id is None else _terminal(waiting.documents([task_id])[task_id])
+    except Problem:
         return False
-    return _overdue(other) if known is None else known
+    return otherwise if known is None else known
 
 
 def _overdue(other: Announcement) -> bool:

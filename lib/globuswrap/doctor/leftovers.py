@@ -13,7 +13,7 @@ from globuswrap.staging.record import Chain
 from globuswrap.system import files, locks, log, units
 from globuswrap.transfers import journal
 
-#: An intent older than this is not sent again (the journal's rule), so it deserves a look.
+#: An intent older than this is not sent again (the journal's rule), so it is reported.
 FORGOTTEN = 7 * 86400.0
 #: A submission that has not recorded its job by then was cut off.
 _CUT_OFF = 600.0

@@ -153,7 +153,7 @@ gw_wait_for() {
   return "$code"
 }
 
-# The payload is told, and the script leaves when it has ended, with the payload's own code.
+# The payload gets the signal; the script exits when the payload has, with its code.
 gw_signalled() {
   local number=$1 name=$2
   gw_signal=$name

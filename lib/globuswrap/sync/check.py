@@ -40,8 +40,7 @@ def check(profile: Profile) -> list[Finding]:
     try:
         cli = command.find()
         findings.append(Finding(f"globus {'.'.join(map(str, cli.version))} at {cli.path}"))
-        who = command.call("api", "auth", "GET", "/v2/oauth2/userinfo")  # `globus whoami` does not map HTTP statuses
-        name = who.get("preferred_username") if isinstance(who, dict) else None
+        name = verbs.userinfo(retry_for=0.0).get("preferred_username")
         findings.append(Finding(f"logged in as {name or 'a service account'}"))
     except Problem as problem:
         return [*findings, _bad(problem)]

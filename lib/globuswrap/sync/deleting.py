@@ -89,7 +89,7 @@ def plan(context: RunContext, run: Run, found: Differences, seen: ScanReport, pl
         sent = {target: each.sent for target, each in targets.items()}
         examined = mirror.examine(collection, sent, evidence.listing, mine, context.renew)
         _write(run, planned, tasks, targets, examined)
-    except BaseException:
+    except BaseException:  # raised again: also after a signal, an announcement left behind would make others wait
         if mine is not None:
             announcements.withdraw(mine)
         raise

@@ -93,7 +93,7 @@ class SlurmNode:
     def __enter__(self) -> SlurmNode:
         try:
             self.start()
-        except BaseException:
+        except BaseException:  # raised again: also after a signal, no daemon is left behind
             self.stop()
             raise
         return self
