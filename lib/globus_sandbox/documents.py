@@ -138,21 +138,18 @@ class Clock:
 
 
 class CollectionRegistry:
-    """The collections of one sandbox, by id."""
+    """The collections of one sandbox: those it was started with, but for those that were deleted since."""
 
-    def __init__(self, collections: list[Collection]) -> None:
+    def __init__(self, collections: list[Collection], documents: Documents) -> None:
         self._by_id = {collection.id: collection for collection in collections}
+        self._documents = documents
 
     def __iter__(self) -> Iterator[Collection]:
-        return iter(self._by_id.values())
-
-    def add(self, collection: Collection) -> None:
-        self._by_id[collection.id] = collection
+        return (one for one in self._by_id.values() if self._documents.get("deleted-collection", one.id) is None)
 
     def remove(self, key: str) -> None:
-        self._by_id.pop(key, None)
+        self._documents.put("deleted-collection", key, {})
 
     def get(self, key: str) -> Collection | None:
         """By id, or by name: faults may be given for either."""
-        lowered = key.lower()
-        return self._by_id.get(lowered) or next((c for c in self if c.name == key), None)
+        return next((one for one in self if key.lower() == one.id or key == one.name), None)

@@ -92,7 +92,7 @@ def document(state: Any, collection: Collection, identity: str | None) -> dict[s
 
 @routes("GET", V + "/endpoint/{endpoint}", query=("fields",))
 def show(state: Any, call: Call) -> dict[str, Any]:
-    return some_fields(document(state, collection_of(state, call.params["endpoint"]), call.identity), call)
+    return some_fields(call)(document(state, collection_of(state, call.params["endpoint"]), call.identity))
 
 
 @routes(
@@ -188,7 +188,6 @@ def delete(state: Any, call: Call) -> dict[str, Any]:
     rights.require_role(state, call, collection)
     if collection.entity_type == ENTITY_TYPES["mapped"]:
         raise Refusal(403, "PermissionDenied", "A mapped collection is deleted by its GCS Manager")
-    state.documents.put("deleted-collection", collection.id, {})
     state.collections.remove(collection.id)
     return result(call, "Deleted", "Endpoint deleted successfully")
 

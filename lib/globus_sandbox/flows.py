@@ -16,7 +16,7 @@ from typing import Any
 from globus_sandbox import auth
 from globus_sandbox.documents import iso
 from globus_sandbox.groups import groups_of
-from globus_sandbox.web import Call, Refusal, Reply, Routes
+from globus_sandbox.web import Call, Refusal, Reply, Routes, words
 
 routes = Routes("flows")
 
@@ -158,25 +158,25 @@ def create(state: Any, call: Call) -> Reply:
     query=("filter_role", "filter_roles", "filter_fulltext", "orderby", "marker", "per_page"),
 )
 def listed(state: Any, call: Call) -> dict[str, Any]:
-    words = call.query.get("filter_fulltext", "").lower().split()
-    roles = _asked_roles(call, {f"flow_{name}": f"flow_{name}s" for name in ("viewer", "starter", "administrator")})
+    asked = call.query.get("filter_fulltext", "").lower().split()
+    roles = _asked_roles(call, words("flow_viewer flow_starter flow_administrator run_manager run_monitor"))
     rows = []
     for flow in state.documents.all("flow"):
         text = f"{flow['title']} {flow['subtitle']} {flow['description']}".lower()
-        if all(word in text for word in words) and _has(state, call, flow, "flow_owner", roles, _VIEWERS):
+        if all(word in text for word in asked) and _has(state, call, flow, "flow_owner", roles, _VIEWERS):
             rows.append(flow)
     return _page(call, "flows", rows, ("id", "title", "created_at", "updated_at", "flow_owner", "scope_string"))
 
 
-def _asked_roles(call: Call, lists: dict[str, str]) -> list[str]:
-    """The roles of filter_roles, or of the older filter_role; the name of the owner's is its own."""
+def _asked_roles(call: Call, lists: tuple[str, ...]) -> list[str]:
+    """The fields for the roles of filter_roles, or of the older filter_role; that of the owner has its name."""
     text = [*call.all_of("filter_roles"), *call.all_of("filter_role")]
     asked = [name for one in text for name in one.split(",")]
     found = []
     for name in asked:
         if name not in lists and name not in ("flow_owner", "run_owner"):
             raise unprocessable(["query", "filter_roles"], f"value is not a valid enumeration member: {name}")
-        found.append(lists.get(name, name))
+        found.append(f"{name}s" if name in lists else name)
     return found
 
 
@@ -339,8 +339,14 @@ def check_input(schema: dict[str, Any], given: dict[str, Any]) -> None:
         raise unprocessable(["body", *error.absolute_path], str(error.message))
 
 
-_MONITORS = ("run_managers", "run_monitors")
-_MANAGERS = ("run_managers",)
+_MANAGERS = ("run_managers", "flow_run_managers")
+_MONITORS = (*_MANAGERS, "run_monitors", "flow_run_monitors")
+
+
+def _with_flow(state: Any, run: dict[str, Any]) -> dict[str, Any]:
+    """A run and those who, by its flow, have a role on every run of it."""
+    flow = state.documents.get("flow", run["flow_id"]) or {}
+    return {**run, **{f"flow_{name}": flow.get(name) or () for name in ("run_managers", "run_monitors")}}
 
 
 def run_of(state: Any, call: Call, roles: tuple[str, ...] = _MONITORS) -> dict[str, Any]:
@@ -349,7 +355,7 @@ def run_of(state: Any, call: Call, roles: tuple[str, ...] = _MONITORS) -> dict[s
     found = state.documents.get("run", key.lower())
     if found is None:
         raise Refusal(404, "NOT_FOUND", f"No Run exists with id value {key}")
-    if not _may(state, call, found["run"], "run_owner", roles):
+    if not _may(state, call, _with_flow(state, found["run"]), "run_owner", roles):
         raise Refusal(403, "FORBIDDEN", "You do not have permission to perform this action on the Run")
     return {"input": {}, **found}
 
@@ -397,10 +403,10 @@ _WORDS = {
 @routes("GET", "/runs", query=("filter_flow_id", "filter_roles", "filter_role", "marker", "orderby", "per_page"))
 def runs(state: Any, call: Call) -> dict[str, Any]:
     wanted = [part for value in call.all_of("filter_flow_id") for part in value.split(",")]
-    roles = _asked_roles(call, {"run_manager": "run_managers", "run_monitor": "run_monitors"})
+    roles = _asked_roles(call, words("run_manager run_monitor flow_run_manager flow_run_monitor"))
     rows = [each["run"] for each in reversed(state.documents.all("run"))]
     rows = [run for run in rows if not wanted or run["flow_id"] in wanted]
-    rows = [run for run in rows if _has(state, call, run, "run_owner", roles, _MONITORS)]
+    rows = [run for run in rows if _has(state, call, _with_flow(state, run), "run_owner", roles, _MONITORS)]
     return _page(call, "runs", rows, ("id", "run_owner", "start_time", "completion_time", "label", "status"))
 
 
@@ -463,7 +469,9 @@ def run_cancel(state: Any, call: Call) -> dict[str, Any]:
 def run_update(state: Any, call: Call) -> dict[str, Any]:
     record = run_of(state, call, _MANAGERS)
     body = dict((call.body or {}).items())
-    for name in _MONITORS:
+    if len(body.get("label") or "") > 64:
+        raise unprocessable(["label"], "ensure this value has at most 64 characters")
+    for name in ("run_managers", "run_monitors"):
         for at, principal in enumerate(body.get(name) or ()):
             if not _URN.fullmatch(str(principal)):
                 raise unprocessable([name, at], f'Unrecognized principal string: "{principal}".')

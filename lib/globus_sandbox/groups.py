@@ -83,11 +83,12 @@ def _shown(group: dict[str, Any], identity: str | None, include: str = "") -> di
 
 
 def _group(state: Any, call: Call, *roles: str) -> dict[str, Any]:
-    """The group of a path. Raises Refusal: not a member, or not in one of these roles."""
+    """The group of a path. Raises Refusal: not in one of these roles, or (without any) neither a member nor asked to be."""
     for group in all_groups(state):
         if group["id"] == call.params["group"].lower():
             role = _role(group, call.identity)
-            if role is None or (roles and role not in roles):
+            known = any(one["identity_id"] == call.identity for one in group["memberships"])
+            if role not in roles if roles else not known:
                 raise Refusal(403, "FORBIDDEN", "You are not allowed to perform this action on this group")
             return group
     raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")
@@ -185,11 +186,15 @@ _ACTIONS = {
     "decline": ((), "declined"),
     "leave": (("member", "manager", "admin"), "left"),
 }
+_ENTERING = ("add", "invite", "join", "request_join", "accept", "approve")
 
 
 @routes("POST", "/v2/groups/{group}", body=_ACTIONS)
 def membership_actions(state: Any, call: Call) -> dict[str, Any]:
-    """Actions on memberships, several at once (documented: Groups API, "Perform Actions on Group Members")."""
+    """Actions on memberships, several at once (documented: Groups API, "Perform Actions on Group Members").
+
+    The codes of what does not work are recorded: globus-cli, tests/files/api_fixtures/groups.yaml.
+    """
     found = [group for group in all_groups(state) if group["id"] == call.params["group"].lower()]
     if not found:
         raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")
@@ -198,18 +203,24 @@ def membership_actions(state: Any, call: Call) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for action, members in (call.body or {}).items():
         allowed, status = _ACTIONS[action]
+        answer[action] = []
         for one in members:
             identity = str(one["identity_id"]).lower()
             own = identity == call.identity
             if not (own if not allowed or action == "leave" else _role(group, call.identity) in allowed):
                 raise Refusal(403, "FORBIDDEN", "You are not allowed to perform this action on this group")
-            if action in ("remove", "approve", "reject", "accept", "decline", "leave") and identity not in rows:
-                problem = {"code": "MEMBERSHIP_NOT_FOUND", "identity_id": identity, "detail": "Membership not found"}
-                answer.setdefault("errors", {}).setdefault(action, []).append(problem)
+            before = rows.get(identity)
+            if before is None and action in ("remove", "approve", "reject", "accept", "decline", "leave"):
+                problem = ("NO_MEMBERSHIP", "Identity has no membership in group.")
+            elif before is not None and before["status"] == "active" and action in _ENTERING:
+                problem = ("ALREADY_ACTIVE", "The identity is already an active member of the group.")
+            else:
+                role = str(one.get("role") or (before or {"role": "member"})["role"])
+                rows[identity] = {**membership(state, group["id"], identity, role), "status": status}
+                answer[action].append(rows[identity])
                 continue
-            role = one.get("role") or (rows[identity]["role"] if identity in rows else "member")
-            rows[identity] = {**membership(state, group["id"], identity, str(role)), "status": status}
-            answer.setdefault(action, []).append(rows[identity])
+            refused = {"code": problem[0], "detail": problem[1], "identity_id": identity}
+            answer.setdefault("errors", {}).setdefault(action, []).append(refused)
     gone = ("removed", "rejected", "declined", "left")
     kept = [one for one in rows.values() if one["status"] not in gone]
     state.documents.put("group", group["id"], {**group, "memberships": kept})

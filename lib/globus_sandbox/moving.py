@@ -7,16 +7,14 @@ import json
 import os
 import stat as stat_module
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from globus_sandbox import filesystem
-from globus_sandbox.faults import Fault
+from globus_sandbox.documents import CollectionRegistry
+from globus_sandbox.faults import Fault, Faults
 from globus_sandbox.filesystem import TransferError
 from globus_sandbox.task import Task, Unit
-
-if TYPE_CHECKING:
-    from globus_sandbox.tasks import Engine
 
 SKIPPABLE = ("PERMISSION_DENIED", "FILE_NOT_FOUND", "AMBIGUOUS_PATH")
 #: What ends a task at once (SDK documentation of `external_checksum`).
@@ -27,10 +25,24 @@ class Stopped(Exception):
     """The task was ended or paused while it was worked at."""
 
 
+class Director(Protocol):
+    """Whom a mover asks and tells: tasks.Engine."""
+
+    collections: CollectionRegistry
+    faults: Faults
+    may: Callable[..., bool]
+
+    def now(self) -> float: ...
+    def error(self, task: Task, trouble: TransferError) -> None: ...
+    def event(self, task: Task, code: str, description: str, details: str) -> None: ...
+    def progressed(self, task: Task) -> None: ...
+    def collection_trouble(self, fault: Fault, operation: str, path: str) -> TransferError | None: ...
+
+
 class Mover:
     """One pass over what is left of a task."""
 
-    def __init__(self, engine: Engine, task: Task) -> None:
+    def __init__(self, engine: Director, task: Task) -> None:
         self.engine = engine
         self.task = task
         self.options = task.options

@@ -445,12 +445,12 @@ def found(state: Any, call: Call, body: Any, limit: int, offset: int) -> dict[st
     if bypass:
         index_of(state, call, "query with bypass_visible_to", ("owner", "admin"))
     refuse_advanced(body.get("advanced"))
-    filters = checked_filters(body.get("filters"))
+    filters, asked = checked_filters(body.get("filters")), str(body.get("q") or "*")
     mine = {"public", "all_authenticated_users", *_urns(state, call.identity)}
     seen = [
         entry
         for entry in entries_of(state, index["id"])
-        if (bypass or mine & set(entry["visible_to"])) and matches(entry, str(body.get("q") or "*"), filters)
+        if (bypass or mine & set(entry["visible_to"])) and matches(entry, asked, filters)
     ]
     for rule in reversed(body.get("sort") or ()):
         name, descends = str(rule.get("field_name")), rule.get("order") == "desc"

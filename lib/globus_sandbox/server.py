@@ -156,7 +156,8 @@ class Application:
             [
                 Collection(name, id_of("collection " + name), Path(directory), ENTITY_TYPES[kind])
                 for name, kind, directory in (text.split(":", 2) for text in options.collection)
-            ]
+            ],
+            documents,
         )
         clock = Clock(documents)
         if documents.get("setting", "progress") is None:

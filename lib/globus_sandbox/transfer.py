@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from globus_sandbox import consents
@@ -259,12 +260,13 @@ def task_of(state: Any, call: Call) -> Task:
     return task
 
 
-def some_fields(document: dict[str, Any], call: Call) -> dict[str, Any]:
+def some_fields(call: Call) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What makes of a document the fields that were asked for: all of them, or those of `fields`."""
     names = call.query.get("fields")
     if not names:
-        return document
+        return dict
     wanted = names.split(",")
-    return {name: value for name, value in document.items() if name in wanted}
+    return lambda document: {name: value for name, value in document.items() if name in wanted}
 
 
 async def _look(state: Any, tasks: list[Task], asked: bool = True) -> None:
@@ -286,7 +288,7 @@ async def task_show(state: Any, call: Call) -> dict[str, Any]:
     task = task_of(state, call)
     await _look(state, [task])
     state.engine.age(task)
-    return some_fields(state.engine.document(task), call)
+    return some_fields(call)(state.engine.document(task))
 
 
 @routes("PUT", V + "/task/{task}", body=("DATA_TYPE", "label", "deadline"))
@@ -332,7 +334,7 @@ _ORDERS = ("request_time", "completion_time", "task_id", "type", "status", "labe
 
 @routes("GET", V + "/task_list", query=("limit", "offset", "filter", "orderby", "fields"))
 async def task_list(state: Any, call: Call) -> dict[str, Any]:
-    limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
+    limit, offset, shortened = call.integer("limit", 10, 0, 1000), call.integer("offset", 0), some_fields(call)
     tests = _task_tests(call.query.get("filter", ""))
     rows = [task for task in state.engine.all() if task.owner == call.identity and all(test(task) for test in tests)]
     if "task_id:" in call.query.get("filter", ""):
@@ -347,7 +349,7 @@ async def task_list(state: Any, call: Call) -> dict[str, Any]:
     for task in shown:
         state.engine.age(task)
     return {
-        "DATA": [some_fields(state.engine.document(task), call) for task in shown],
+        "DATA": [shortened(state.engine.document(task)) for task in shown],
         "DATA_TYPE": "task_list",
         "length": len(shown),
         "limit": limit,

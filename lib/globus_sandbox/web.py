@@ -12,10 +12,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from globus_sandbox.server_state import ServerState
+from typing import Any
 
 
 class Fields(dict[str, Any]):
@@ -118,7 +115,8 @@ class Unknown(Exception):
     """Something the sandbox does not serve: 501, and on the list."""
 
 
-Handler = Callable[["ServerState", Call], Any]
+#: Called with the server_state.ServerState, which is made of what handlers are, and the call.
+Handler = Callable[[Any, Call], Any]
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,15 @@ class Forked:
         laid = {**os.environ, "PYTHONPATH": path.strip(os.pathsep), **self._environ, **more}
         return {name: value for name, value in laid.items() if value is not None}
 
-    def run(self, arguments: Sequence[str], env: Mapping[str, str | None]) -> subprocess.CompletedProcess[str]:
-        """One command line, as if it had been started here; `env` is laid over the environment."""
+    def run(
+        self, arguments: Sequence[str], env: Mapping[str, str | None], stdin: Path | str = os.devnull
+    ) -> subprocess.CompletedProcess[str]:
+        """One command line, as if it had been started here; `env` is laid over the environment, `stdin` is a file."""
         with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             server.connect(str(self._socket))
             said = json.dumps([list(arguments), self._laid(env), os.getcwd()]).encode()
-            with open(os.devnull, "rb") as nothing:
-                socket.send_fds(server, [len(said).to_bytes(8, "big")], [nothing.fileno(), out.fileno(), err.fileno()])
+            with open(stdin, "rb") as given:
+                socket.send_fds(server, [len(said).to_bytes(8, "big")], [given.fileno(), out.fileno(), err.fileno()])
                 server.sendall(said)
             code = server.recv(16)
             texts = []

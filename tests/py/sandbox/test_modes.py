@@ -186,3 +186,14 @@ def test_an_address_to_listen_on(new_sandbox: Any) -> None:
     box = new_sandbox(bind="127.0.0.2")
     assert urlsplit(box.url).hostname == "127.0.0.2"
     assert box.control.health()["healthy"]
+
+
+def test_a_deleted_collection_stays_away_until_the_reset(new_globus_sandbox: Any, tmp_path: Path) -> None:
+    box = new_globus_sandbox(collections=("archive", "scratch", "laptop:gcp"), durable=True)
+    laptop = f"/endpoint/{box.collection('laptop').id}"
+    assert Api(box).call("DELETE", laptop)[0] == 200
+    box.kill()
+    box.restart()
+    assert Api(box).call("GET", laptop)[0] == 404
+    box.control.reset()
+    assert Api(box).call("GET", laptop)[0] == 200

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
 from typing import Any
 
 import pytest
 
-from globus_sandbox import web
+from globus_sandbox import auth, server, web
 from globus_sandbox.launch import Sandbox
 from sandbox_api import Api
 
@@ -67,6 +69,33 @@ def test_what_was_accepted_and_ignored(new_sandbox: Any, service: str, path: str
     }
     assert api.call("GET", path.format(**names), service=service)[0] == 501
     assert len(box.control.unknown()) == 1
+
+
+@pytest.mark.sandbox_unknown
+def test_a_parameter_that_is_served_is_served_where_there_is_nothing(api: Api) -> None:
+    """Of an empty index, an empty list, a new sandbox: what no row asked for has been asked for all the same."""
+    names = {
+        "endpoint": api.box.collection("archive").id,
+        "group": api.get("/v2/groups/my_groups", service="groups")[0]["id"],
+        "index": api.call("POST", "/v1/index", {"display_name": "a", "description": "b"}, service="search")[1]["id"],
+        "identity": auth.USER,
+    }
+    asked = 0
+    for service, modules in server.SERVICES.items():
+        for route in (one for name in modules for one in import_module(f"globus_sandbox.{name}").routes.table):
+            path = re.sub(r"\(\?P<(\w+)>\[\^/\]\+\)", lambda found: names.get(found[1], "?"), route.pattern.pattern)
+            if route.method != "GET" or "?" in path or not route.query or not route.login:
+                continue
+            for name in sorted(route.query):
+                path_ = path.replace("\\", "").removeprefix(V) + f"?{name}={VALUES.get(name, '1')}"
+                _, answer = api.call("GET", path_, service=service)
+                assert "has no effect" not in str(answer), (path_, answer)
+                asked += 1
+    assert asked > 40
+
+
+#: A value for each parameter that takes no number.
+VALUES = {"filter_scope": "my-endpoints", "orderby": "name", "order": "name", "include": "policies"}
 
 
 @pytest.mark.parametrize(
