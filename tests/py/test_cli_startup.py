@@ -67,7 +67,7 @@ def too_much(modules: set[str]) -> set[str]:
 def commands() -> list[tuple[str, ...]]:
     """Every command and subcommand."""
     found: list[tuple[str, ...]] = []
-    for name in app.available():
+    for name in app.shown():
         command = app.load(name)
         below = command.list_commands(None) if hasattr(command, "list_commands") else []
         found += [(name,), *((name, each) for each in below)]

@@ -57,7 +57,7 @@ def test_the_man_pages_are_good_roff(require_tool: Any, tmp_path: Path) -> None:
     groff = require_tool("groff", "it comes with man-db")
     subprocess.run([sys.executable, REPOSITORY / "tools" / "generate-docs", "--share", tmp_path], check=True)
     pages = sorted(tmp_path.rglob("*.1"))
-    assert {"globuswrap.1", *(f"globuswrap-{name}.1" for name in app.available())} == {page.name for page in pages}
+    assert {"globuswrap.1", *(f"globuswrap-{name}.1" for name in app.shown())} == {page.name for page in pages}
     wrong = []
     for path in pages:
         done = subprocess.run([groff, "-man", "-ww", "-z", "-K", "utf8", path], capture_output=True, text=True)
@@ -78,7 +78,7 @@ def walked() -> Iterator[tuple[tuple[str, ...], Any]]:
         for name in names:
             yield from below((*path, name), found.get_command(None, name))
 
-    for name in app.available():
+    for name in app.shown():
         yield from below((name,), app.load(name))
 
 
@@ -105,7 +105,7 @@ def test_every_command_option_and_argument_has_a_help_text() -> None:
 
 def test_every_command_is_mentioned_outside_the_generated_pages() -> None:
     text = "\n".join(path.read_text("utf-8") for path in PAGES if path.name != "commands.md")
-    assert not [name for name in app.available() if not re.search(rf"globuswrap {name}\b", text)]
+    assert not [name for name in app.shown() if not re.search(rf"globuswrap {name}\b", text)]
 
 
 # Configuration

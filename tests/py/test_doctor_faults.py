@@ -313,7 +313,7 @@ FAULTS = [
     case(open_tokens, "tokens-readable", 0, "chmod 600"),
     case(bad_config, "bad-uuid", 2, "write NAME = "),
     case(silent_scheduler, "scheduler-unreachable", 75, "scontrol ping"),
-    case(refused_job, "scheduler-refuses", 1, "submit again"),
+    case(refused_job, "scheduler-refused", 1, "submit again"),
     case(clock_behind, "clock-behind", 0, "chronyc tracking"),
     case(damaged_journal, "journal-damaged", 0, "rm -- "),
     case(forgotten_submission, "submission-forgotten", 0, "globuswrap status"),

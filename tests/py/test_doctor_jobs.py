@@ -24,37 +24,6 @@ from slurm.node import SlurmNode, missing_programs
 # --- pure -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "scheduler, header, arguments, seconds",
-    [
-        ("slurm", "#SBATCH --time=90", (), 5400),
-        ("slurm", "#SBATCH -t 2:30", (), 150),
-        ("slurm", "#SBATCH --time 01:30:00", (), 5400),
-        ("slurm", "#SBATCH -t2-12", (), 2.5 * 86400),
-        ("slurm", "#SBATCH --time=1-00:30:15", (), 86400 + 1815),
-        ("slurm", "#SBATCH --time=90", ("--time=5",), 300),
-        ("slurm", "#SBATCH --time=forever", (), None),
-        ("slurm", "#SBATCH --nodes=2", (), None),
-        ("slurm", "true\n#SBATCH --time=90", (), None),
-        ("pbs", "#PBS -l walltime=12:00:00", (), 43200),
-        ("pbs", "#PBS -l select=2:ncpus=4,walltime=30:00", (), 1800),
-        ("pbs", "#PBS -lwalltime=60", (), 60),
-        ("pbs", "#PBS -l walltime=12:00:00", ("-l", "walltime=01:00:00"), 3600),
-        ("pbs", "#PBS -N walltime=5", (), None),
-    ],
-)
-def test_the_walltime_that_a_script_asks_for(
-    scheduler: str, header: str, arguments: tuple[str, ...], seconds: float | None
-) -> None:
-    assert jobs.walltime_of(scheduler, f"#!/bin/bash\n{header}\n", arguments) == seconds
-
-
-def test_when_sbatch_would_start_it() -> None:
-    told = "sbatch: Job 7 to start at 2026-11-20T12:00:00 using 1 processors on nodes n1 in partition debug\n"
-    assert jobs.starts_at(told) == time.mktime((2026, 11, 20, 12, 0, 0, 0, 0, -1))
-    assert jobs.starts_at("allocation failure: Invalid partition name specified") is None
-
-
 def test_the_session_has_to_last_beyond_the_end_of_the_job() -> None:
     soon = time.time() + 3600
     assert jobs.Forecast().until is None
@@ -190,10 +159,10 @@ def test_slurm_says_when_the_job_would_start_and_that_it_would_take_it(site: Sit
     assert "for at most 30 min 0 s  [start]" in done.stderr
     refused = run(box, "doctor", path, "--scheduler", "slurm", "--", "--partition=nosuch", **how)
     assert refused.returncode == 1
-    assert "[scheduler-refuses]" in refused.stdout and "nvalid partition" in refused.stdout
+    assert "[scheduler-refused]" in refused.stdout and "nvalid partition" in refused.stdout
     stopped = run(box, "submit", "--scheduler", "slurm", path, "--", "--partition=nosuch", **how)
     assert stopped.returncode == 1
-    assert "[scheduler-refuses]" in stopped.stderr
+    assert "[scheduler-refused]" in stopped.stderr
     assert slurm_node.queue() == []
 
 

@@ -16,12 +16,13 @@ import pytest
 
 from command_line import run
 from globuswrap.cli.sandbox import Sandbox
-from globuswrap.staging import chain as chains
-from globuswrap.staging import moves, record
-from globuswrap.staging.record import Chain
-from globuswrap.staging.schedulers import base
-from globuswrap.staging.schedulers.pbs import Pbs
-from globuswrap.staging.submission import Wishes, plan_of
+from globuswrap.schedulers import base
+from globuswrap.schedulers.pbs import Pbs
+from globuswrap.staging import steps
+from globuswrap.staging.chain import record, submit, tend
+from globuswrap.staging.chain.record import Chain
+from globuswrap.staging.chain.state import BlockedOn
+from globuswrap.staging.submission import StagingRequest, plan_of
 from globuswrap.system import records
 from slurm.cluster import PbsCluster
 
@@ -40,8 +41,8 @@ class Place:
         """A chain of a job that leaves a file `ran`; nothing is submitted yet."""
         script = self.work / "job.sh"
         script.write_text(f"#!/bin/bash\n#PBS -o /dev/null -j oe\n{lines}touch '{self.work}/ran'\n")
-        plan, content = plan_of(script, Wishes("pbs", mode, poll="1"), (), os.environ)
-        return chains.create(plan, content)
+        plan, content = plan_of(script, StagingRequest("pbs", mode, poll="1"), (), os.environ)
+        return submit.create(plan, content)
 
     def states(self) -> dict[str, str]:
         return {job_id: job["job_state"] for job_id, job in self.cluster.known().items()}
@@ -70,7 +71,7 @@ def place(
 def test_a_job_is_not_released_after_its_chain_has_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = place.create("login")
     place.box.control.progress("held")
-    chains.start(chain)
+    submit.start(chain)
     place.box.control.progress("at-once")
     released: list[str] = []
     monkeypatch.setattr(Pbs, "release", lambda self, job_id: released.append(job_id))
@@ -79,16 +80,16 @@ def test_a_job_is_not_released_after_its_chain_has_ended(place: Place, monkeypat
     def canceled_then(path: Path, text: str) -> bool:
         mine = write_once(path, text)
         if path.name == "step.stage-in.1":
-            chains.cancel(chain.id)
+            tend.cancel(chain.id)
         return mine
 
     monkeypatch.setattr(records, "write_once", canceled_then)
     for _ in range(50):
-        standing = chains.tend(chain)
-        if standing.ended:
+        status = tend.tend(chain)
+        if status.ended:
             break
-    assert standing.ended and standing.exit_code == 5
-    assert released == [] and chain.fact("releasing") is None
+    assert status.ended and status.exit_code == 5
+    assert released == [] and not chain.releasing
     assert set(place.states().values()) == {"F"}
 
 
@@ -98,31 +99,31 @@ def test_a_stage_job_submitted_while_the_chain_ends_is_canceled(place: Place, mo
     chain = place.create("jobs")
     real = Pbs.submit
 
-    def submit(self: Pbs, command: tuple[str, ...], cwd: str | None = None) -> str:
+    def held(self: Pbs, command: tuple[str, ...], cwd: str | None = None) -> str:
         if not command[-1].endswith("/stage.sh"):
             return real(self, command, cwd)
         job_id = real(self, ("qsub", "-h", *command[1:]), cwd)  # held, or it would end by itself
         monkeypatch.setattr(Pbs, "find", lambda self, directory: {})
-        chains.cancel(chain.id)
+        tend.cancel(chain.id)
         return job_id
 
-    monkeypatch.setattr(Pbs, "submit", submit)
-    chains.start(chain)
-    assert chain.fact("ended") and chain.fact("job.stage.1")
+    monkeypatch.setattr(Pbs, "submit", held)
+    submit.start(chain)
+    assert chain.ended and "stage.1" in chain.jobs
     assert set(place.states().values()) == {"F"}, place.states()
 
 
 def test_a_task_submitted_while_the_chain_ends_is_canceled(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.box.control.progress("held")
     chain = place.create("login")
-    real = moves.look
+    real = steps.look
 
-    def look(*arguments: Any, **rest: Any) -> dict[str, moves.Move]:
-        chains.cancel(chain.id)
+    def look(*arguments: Any, **rest: Any) -> dict[str, steps.StepResult]:
+        tend.cancel(chain.id)
         return real(*arguments, **rest)
 
-    monkeypatch.setattr(moves, "look", look)
-    chains.start(chain)
+    monkeypatch.setattr(steps, "look", look)
+    submit.start(chain)
     (task,) = place.box.control.tasks()
     assert task["status"] == "FAILED", task
     assert (record.load(chain.id).fact("step.stage-in.1") or {})["outcome"] == "cancelled"
@@ -159,10 +160,10 @@ def test_nothing_is_cleaned_up_when_a_stage_out_failed(sandbox: Sandbox, tmp_pat
 def test_a_job_is_released_once_its_data_is_there(place: Place) -> None:
     """The way without anyone in between: the tests above would see a release."""
     chain = place.create("login")
-    standing = chains.start(chain)
+    status = submit.start(chain)
     for _ in range(50):
-        if standing.waits_for == chains.JOB or standing.ended:
+        if status.blocked_on is BlockedOn.JOB or status.ended:
             break
-        standing = chains.tend(chain)
-    job_id = str((chain.fact("job.compute") or {})["id"])
-    assert chain.fact("released") and Pbs().states([job_id])[job_id].phase != base.HELD
+        status = tend.tend(chain)
+    job_id = chain.compute or ""
+    assert chain.released and Pbs().states([job_id])[job_id].phase != base.HELD

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from globuswrap.errors import UsageProblem
-from globuswrap.staging import record
+from globuswrap.staging.chain import record
+from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.plan import Plan, Staging, Step
-from globuswrap.staging.record import Chain
 
 
 @pytest.fixture

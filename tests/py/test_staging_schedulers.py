@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from globuswrap import schedulers
 from globuswrap.errors import Refused, TryLater
+from globuswrap.schedulers import base, pbs, slurm
+from globuswrap.schedulers.base import CurrentJob, Scheduler, StageJob, option_words
+from globuswrap.schedulers.pbs import Pbs
+from globuswrap.schedulers.slurm import Slurm
 from globuswrap.staging import plan as plans
-from globuswrap.staging import record, scripts
+from globuswrap.staging import scripts
+from globuswrap.staging.chain import record
+from globuswrap.staging.local import Local
 from globuswrap.staging.plan import Plan, Staging, Step
-from globuswrap.staging.schedulers import base, pbs, slurm
-from globuswrap.staging.schedulers.base import StageJob
-from globuswrap.staging.schedulers.local import Local
 
 SCRIPT = Path("/state/my chain/stage.sh")
 
@@ -121,7 +125,7 @@ def test_slurm_arrays_are_judged_as_a_whole() -> None:
     open_ = line(array=element.format("3-5%2"), state="PENDING")
     assert slurm.state_of("28", slurm.rows(done + done)).success is True
     assert slurm.state_of("28", slurm.rows(done + bad)).success is False
-    assert slurm.state_of("28", slurm.rows(done + bad)).words == "FAILED 7:0"
+    assert slurm.state_of("28", slurm.rows(done + bad)).raw_state == "FAILED 7:0"
     assert slurm.state_of("28", slurm.rows(done + bad + open_)).phase == base.WAITING
     assert slurm.about_of("28", slurm.rows(done)).array
 
@@ -166,7 +170,7 @@ def answer(**job: object) -> str:
 )
 def test_pbs_states(job: dict[str, object], phase: str, success: bool | None, words: str, started: bool | None) -> None:
     state = pbs.state_of("12.server", pbs.jobs_in(answer(**job)))
-    assert (state.phase, state.success, state.words, state.started) == (phase, success, words, started)
+    assert (state.phase, state.success, state.raw_state, state.started) == (phase, success, words, started)
 
 
 @pytest.mark.parametrize(("holds", "satisfied"), [("su", False), ("s", False), ("u", True)])
@@ -210,7 +214,7 @@ def test_pbs_arrays_are_judged_by_their_elements() -> None:
     assert pbs.state_of("12[].server", pbs.jobs_in(array())).success is None  # its elements are not known
     failed = pbs.state_of("12[].server", pbs.jobs_in(array(0, 7, 0, -29)))
     assert failed.success is False
-    assert failed.words == "2 of 4 array elements: 12[2].server exit 7, 12[4].server killed at its walltime"
+    assert failed.raw_state == "2 of 4 array elements: 12[2].server exit 7, 12[4].server killed at its walltime"
 
 
 @pytest.fixture
@@ -252,11 +256,59 @@ def test_pbs_server_down_is_try_later(act: str, programs: Callable[[str, str], N
         acts[act]()
 
 
+def words(scheduler: Scheduler, text: str, *arguments: str) -> list[str]:
+    return [*option_words(text, scheduler.prefix), *arguments]
+
+
 def test_a_hold_of_the_users_own_is_seen() -> None:
-    assert slurm.held_by_user("#!/bin/sh\n#SBATCH -n 1 --hold\nx\n", ())
-    assert slurm.held_by_user("#!/bin/sh\nx\n", ("-H",))
-    assert not slurm.held_by_user("#!/bin/sh\nx\n#SBATCH --hold\n", ())
-    assert pbs.held_by_user("#!/bin/sh\n#PBS -h\nx\n", ())
+    assert Slurm().asks_for_hold(words(Slurm(), "#!/bin/sh\n#SBATCH -n 1 --hold\nx\n"))
+    assert Slurm().asks_for_hold(words(Slurm(), "#!/bin/sh\nx\n", "-H"))
+    assert not Slurm().asks_for_hold(words(Slurm(), "#!/bin/sh\nx\n#SBATCH --hold\n"))
+    assert Pbs().asks_for_hold(words(Pbs(), "#!/bin/sh\n#PBS -h\nx\n"))
+
+
+@pytest.mark.parametrize(
+    "scheduler, header, arguments, seconds",
+    [
+        ("slurm", "#SBATCH --time=90", (), 5400),
+        ("slurm", "#SBATCH -t 2:30", (), 150),
+        ("slurm", "#SBATCH --time 01:30:00", (), 5400),
+        ("slurm", "#SBATCH -t2-12", (), 2.5 * 86400),
+        ("slurm", "#SBATCH --time=1-00:30:15", (), 86400 + 1815),
+        ("slurm", "#SBATCH --time=90", ("--time=5",), 300),
+        ("slurm", "#SBATCH --time=forever", (), None),
+        ("slurm", "#SBATCH --nodes=2", (), None),
+        ("slurm", "true\n#SBATCH --time=90", (), None),
+        ("pbs", "#PBS -l walltime=12:00:00", (), 43200),
+        ("pbs", "#PBS -l select=2:ncpus=4,walltime=30:00", (), 1800),
+        ("pbs", "#PBS -lwalltime=60", (), 60),
+        ("pbs", "#PBS -l walltime=12:00:00", ("-l", "walltime=01:00:00"), 3600),
+        ("pbs", "#PBS -N walltime=5", (), None),
+    ],
+)
+def test_the_walltime_that_a_script_asks_for(
+    scheduler: str, header: str, arguments: tuple[str, ...], seconds: float | None
+) -> None:
+    system = schedulers.batch_system(scheduler)
+    assert system is not None
+    assert system.walltime(words(system, f"#!/bin/bash\n{header}\n", *arguments)) == seconds
+
+
+def test_the_time_a_job_has_left(programs: Callable[[str, str], None]) -> None:
+    job = CurrentJob("12")
+    for text, seconds in (("0:04", 4.0), (" 1-00:00:00 ", 86400.0), ("UNLIMITED", None), ("INVALID", None), ("", None)):
+        programs("squeue", f"echo '{text}'")
+        assert Slurm().seconds_left(job, 7.0) == seconds
+    programs("qstat", "printf 'Job Id: 12\\n    Resource_List.walltime = 00:01:00\\n    session_id = 1\\n'")
+    assert Pbs().seconds_left(job, 7.0) == 53.0
+    programs("qstat", "echo 'Job Id: 12'")
+    assert Pbs().seconds_left(job, 7.0) is None
+
+
+def test_when_sbatch_would_start_it() -> None:
+    told = "sbatch: Job 7 to start at 2026-11-20T12:00:00 using 1 processors on nodes n1 in partition debug\n"
+    assert slurm.starts_at(told) == slurm.time.mktime((2026, 11, 20, 12, 0, 0, 0, 0, -1))
+    assert slurm.starts_at("allocation failure: Invalid partition name specified") is None
 
 
 def a_plan(**changes: object) -> Plan:
@@ -285,7 +337,7 @@ def test_a_plan_survives_the_disk() -> None:
 
 
 def test_the_text_of_a_stage_job() -> None:
-    text = scripts.stage(a_plan(), Path("/state/c1"), "staging", ["--in-job", "--for", "540", "c1234abcd"])
+    text = scripts.stage(a_plan(), Path("/state/c1"), "staging", ["--for", "540", "c1234abcd"], Slurm())
     assert text == (
         "#!/bin/bash\n"
         "# globuswrap chain c1234abcd: staging. Written by `globuswrap submit`; running it again does no harm.\n"
@@ -294,8 +346,8 @@ def test_the_text_of_a_stage_job() -> None:
         "source /state/c1/settings || exit 1\n"
         "cd -- '/home/me/it'\"'\"'s here' || cd /\n"
         "printf '== %(%Y-%m-%d %H:%M:%S)T %s: staging, job %s\\n' -1 \"$HOSTNAME\" "
-        '"${SLURM_JOB_ID:-${PBS_JOBID:-}}"\n'
-        "exec /opt/gw/bin/globuswrap tend --in-job --for 540 c1234abcd\n"
+        '"${SLURM_JOB_ID:-}"\n'
+        "exec /opt/gw/bin/globuswrap in-job advance --for 540 c1234abcd\n"
     )
     assert scripts.settings(a_plan()) == (
         "# globuswrap chain c1234abcd: settings for its stage jobs, as they were when it was submitted.\n"
@@ -307,7 +359,7 @@ def test_the_text_of_a_stage_job() -> None:
 def test_the_text_of_an_inline_job() -> None:
     user = "#!/usr/bin/env python3\n#SBATCH -n 2 -J 'my job'\n# hello\nimport os\n#SBATCH --late\n"
     plan = a_plan(staging=Staging("inline", stop_before=90.0), environment={"HOME": "/home/me"})
-    text = scripts.inline(plan, Path("/state/c1/script/job.py"), user, "#SBATCH")
+    text = scripts.inline(plan, Path("/state/c1/script/job.py"), user, Slurm())
     assert text == (
         "#!/bin/bash\n"
         "#SBATCH -n 2 -J 'my job'\n"
@@ -355,11 +407,12 @@ def test_a_job_of_this_machine_that_vanished_has_failed(tmp_path: Path, monkeypa
 
 
 def test_an_array_of_pbs_is_seen() -> None:
-    assert pbs.asks_for_array("#!/bin/sh\n#PBS -J 1-5\nx\n", ())
-    assert pbs.asks_for_array("#!/bin/sh\nx\n", ("-J1-5",))
-    assert not pbs.asks_for_array("#!/bin/sh\nx\n#PBS -J 1-5\n", ())
+    assert Pbs().elements_report(words(Pbs(), "#!/bin/sh\n#PBS -J 1-5\nx\n"))
+    assert Pbs().elements_report(words(Pbs(), "#!/bin/sh\nx\n", "-J1-5"))
+    assert not Pbs().elements_report(words(Pbs(), "#!/bin/sh\nx\n#PBS -J 1-5\n"))
     # What it names may be no shell, and could not run the script around the user's.
-    assert not pbs.asks_for_array("#!/bin/sh\n#PBS -J 1-5 -S /usr/bin/python3\nx\n", ())
+    assert not Pbs().elements_report(words(Pbs(), "#!/bin/sh\n#PBS -J 1-5 -S /usr/bin/python3\nx\n"))
+    assert Pbs().element_of("12[].server", "12[3].server") and not Pbs().element_of("12[].server", "1[3].server")
 
 
 @pytest.mark.parametrize(("body", "code"), [("exit 7", 7), ("exit 0", 0), ("kill -TERM $$ $PPID", 143)])
@@ -370,7 +423,7 @@ def test_an_element_of_an_array_notes_its_exit_code(tmp_path: Path, body: str, c
     payload = directory / "job.sh"
     payload.write_text(f"#!/bin/bash\n{body}\n")
     payload.chmod(0o700)
-    text = scripts.element(a_plan(), directory, payload, f"#!/bin/sh\n#PBS -J 1-5\n{body}\n")
+    text = scripts.element(a_plan(), directory, payload, f"#!/bin/sh\n#PBS -J 1-5\n{body}\n", Pbs())
     assert "\n#PBS -J 1-5\n" in text
     done = subprocess.run(["bash", "-c", text], env={"PBS_JOBID": "12[3].server"}, check=False)
     assert done.returncode == code

@@ -13,8 +13,10 @@ import pytest
 
 import support
 from command_line import run, run_json
+from globuswrap import schedulers
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.errors import UsageProblem
+from globuswrap.schedulers.pbs import Pbs
 from globuswrap.staging import submission
 
 OUT = "#GLOBUS stage-out scratch:/%j/out/ results:/out/\n"
@@ -177,17 +179,19 @@ def test_bad_input_submits_nothing(
 )
 def test_options_that_hide_the_jobs_id_are_refused(scheduler: str, line: str, column: int, option: str) -> None:
     text = f"#!/bin/bash\n{line}\n{OUT}true\n"
+    system = schedulers.batch_system(scheduler)
+    assert system is not None
     with pytest.raises(UsageProblem) as refused:
-        submission.check_header(scheduler, text, "job.sh")
+        submission.check_header(system, text, "job.sh")
     assert refused.value.cause == f"job.sh:2:{column}: {option} does not work with a chain"
-    submission.check_header(scheduler, f"#!/bin/bash\ntrue\n{line}\n", "job.sh")  # after the first command
+    submission.check_header(system, f"#!/bin/bash\ntrue\n{line}\n", "job.sh")  # after the first command
     with pytest.raises(UsageProblem, match="does not work"):
-        submission.checked_arguments(scheduler, line.split()[1:])
+        submission.checked_arguments(system, line.split()[1:])
 
 
 def test_options_that_do_not_hide_the_jobs_id_are_kept() -> None:
-    submission.check_header("pbs", "#PBS -W block=false -N '-z x' -W depend=afterok:1\n", "job.sh")
-    assert submission.checked_arguments("pbs", ("-W", "umask=027")) == ("-W", "umask=027")
+    submission.check_header(Pbs(), "#PBS -W block=false -N '-z x' -W depend=afterok:1\n", "job.sh")
+    assert submission.checked_arguments(Pbs(), ("-W", "umask=027")) == ("-W", "umask=027")
 
 
 def test_a_job_that_would_block_is_not_submitted(untouched: Sandbox, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from globuswrap import __version__
 from globuswrap.cli import output
 from globuswrap.cli.options import Application
-from globuswrap.cli.table import COMMANDS, available
+from globuswrap.cli.table import COMMANDS, available, shown
 from globuswrap.errors import UsageProblem
 
 
@@ -20,19 +20,19 @@ class LazyGroup(TyperGroup):
     """Commands by their table; typer's own look-ups would import all of them for one line of help."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(available())
+        return list(shown())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         output.state.command = cmd_name
         if cmd_name not in available():
-            near = difflib.get_close_matches(cmd_name, available(), 1)
+            near = difflib.get_close_matches(cmd_name, shown(), 1)
             remedy = f"did you mean {near[0]}?" if near else "see: globuswrap --help"
             raise UsageProblem("unknown-command", f"no command is called {cmd_name!r}", remedy)
         return load(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.line) for name, entry in available().items()])
+            formatter.write_dl([(name, entry.line) for name, entry in shown().items()])
 
 
 class Subcommands(TyperGroup):

@@ -53,11 +53,12 @@ def _cancel_task(task: str | Entry, dry_run: bool) -> dict[str, Any]:
 
 
 def _cancel_chain(chain_id: str, dry_run: bool) -> dict[str, Any]:
-    from globuswrap.staging import chain
+    from globuswrap.staging import status
+    from globuswrap.staging.chain import tend
 
     if not dry_run:
-        chain.cancel(chain_id)
-    stands = chain.describe(chain_id)["data"]
+        tend.cancel(chain_id)
+    stands = status.describe(chain_id)["data"]
     if stands["state"] not in ("under way", "ending"):
         return {"chain": chain_id, "message": stands["state"]}
     jobs = ", ".join(stands["jobs"].values())

@@ -109,7 +109,7 @@ def candidates(words: Sequence[str]) -> list[str]:
         config.use(os.path.expanduser(value if equals else before.pop(0)))
     at = next((place for place, word in enumerate(before) if not word.startswith("-")), None)
     if at is None:
-        return ["--help", "--version", "--config"] if current.startswith("-") else list(table.available())
+        return ["--help", "--version", "--config"] if current.startswith("-") else list(table.shown())
     name, given = before[at], list(before[at + 1 :])
     if name not in table.available():
         return []

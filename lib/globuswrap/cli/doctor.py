@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,7 +43,6 @@ def doctor(
     stage_partition: Annotated[
         str | None, typer.Option("--stage-partition", "--stage-queue", help="Partition or queue of stage jobs.")
     ] = None,
-    in_node: Annotated[Path | None, typer.Option("--in-node", hidden=True)] = None,
 ) -> Report:
     """Find what is known to go wrong before it does, with the command that fixes it.
 
@@ -52,11 +50,8 @@ def doctor(
     that job or profile needs.
     """
     from globuswrap.doctor import examine, finding, jobs
-    from globuswrap.staging.submission import Wishes
+    from globuswrap.staging.submission import StagingRequest
 
-    if in_node is not None:
-        jobs.report_from_node(in_node)
-        return Report()
     if probe_node and subject is None and jobs.here() is None:
         raise UsageProblem(
             "no-scheduler", "neither sbatch nor qsub is installed on this host", "run it on a login node of the cluster"
@@ -67,7 +62,7 @@ def doctor(
         write=probe,
         node=probe_node,
         node_wait=units.duration(probe_wait),
-        wishes=Wishes(scheduler, partition=stage_partition),
+        staging=StagingRequest(scheduler, partition=stage_partition),
         arguments=tuple(scheduler_arguments or ()),
     )
     with progress.doing() as say:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from globuswrap.collections.names import UUID
 from globuswrap.errors import TryLater
-from globuswrap.staging import keys, record
+from globuswrap.staging import keys
+from globuswrap.staging.chain import record
 from globuswrap.sync import state
 from globuswrap.transfers import lookup
 from globuswrap.transfers.journal import Entry

@@ -47,17 +47,12 @@ def stage_out(
 ) -> Report:
     """Bring results away from the job: transfer and wait."""
     from globuswrap.collections import resolve
-    from globuswrap.staging import moves
+    from globuswrap.staging import steps
 
-    if if_present and not moves.present(resolve.address(source)):
+    if if_present and not steps.present(resolve.address(source)):
         log.say(f"{source}: not there, nothing to stage out")
         return Report({"outcome": "not-present"}, [], DONE)
     return _staged(source, destination, options, submitting, waiting, wait)
-
-
-def requeued() -> bool:
-    """Has the scheduler started this job before?"""
-    return (os.environ.get("SLURM_RESTART_COUNT") or "0") != "0"
 
 
 def _staged(
@@ -68,6 +63,7 @@ def _staged(
     waiting: WaitOptions,
     wait: bool,
 ) -> Report:
+    from globuswrap import schedulers
     from globuswrap.collections import resolve
     from globuswrap.transfers import request as requests
 
@@ -78,7 +74,13 @@ def _staged(
         options=options.options(),
         **submitting.rest(),
     )
-    if requeued() and request.options.sync_level is None and _done_before(request, submitting.key):
+    here = schedulers.current_job(os.environ)
+    if (
+        here is not None
+        and here[1].requeued
+        and request.options.sync_level is None
+        and _done_before(request, submitting.key)
+    ):
         # Node-local scratch may be gone, or half of it: only checksums tell.
         request = replace(request, options=replace(request.options, sync_level="checksum"))
     return performed(request, submitting, waiting, wait)

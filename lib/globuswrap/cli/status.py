@@ -68,7 +68,8 @@ def _redraw(lines: Sequence[str]) -> None:
 def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, object]:
     """The report, how many tasks and chains are under way, and what has to differ for it to be news."""
     from globuswrap.cli import lookup
-    from globuswrap.staging import chain
+    from globuswrap.staging import status as chain_status
+    from globuswrap.staging.chain import tend
     from globuswrap.transfers import journal, outcome
     from globuswrap.transfers import wait as waiting
 
@@ -78,12 +79,12 @@ def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, o
         shown_chains, missing = found.chains, found.missing()
         entries = [_in_journal(each) for each in found.named.tasks]
     else:
-        shown_chains = chain.list_chains()
+        shown_chains = tend.recent()
         entries = sorted(journal.entries() if all_ else journal.unsettled(), key=lambda entry: entry.claim.created)
     running = [each.task_id for each in entries if each.task_id and each.receipt is None] if live else []
     documents = waiting.documents(running) if running else {}
     lines: list[str] = []
-    described = [chain.describe(each) for each in shown_chains]
+    described = [chain_status.describe(each) for each in shown_chains]
     for each in described:
         lines.extend([*each["text"], ""])
     rows = [_row(entry, documents.get(entry.task_id or "", {})) for entry in entries]

@@ -70,10 +70,10 @@ def submit(
     The script goes to the scheduler unchanged, held until its data is there. Run with --scheduler local, the chain runs here
     and now.
     """
-    from globuswrap.staging import chain as chains
-    from globuswrap.staging import record
     from globuswrap.staging import submit as submitting
-    from globuswrap.staging.submission import Wishes, plan_of
+    from globuswrap.staging.chain import record
+    from globuswrap.staging.chain.submit import resume as resume_chain
+    from globuswrap.staging.submission import StagingRequest, plan_of
     from globuswrap.transfers import request as requests
 
     if resume is not None:
@@ -87,7 +87,7 @@ def submit(
             )
         known = record.load(resume)
         _warn_of_changes(known)
-        return _told(submitting.Submitted(*chains.resume(known)))
+        return _told(submitting.Submitted(*resume_chain(known)))
     if job_script is None:
         raise UsageProblem("bad-usage", "no job script given", "globuswrap submit JOB_SCRIPT")
     requests.checked_name(key)
@@ -97,8 +97,8 @@ def submit(
             "--once needs --key",
             "name the submission: globuswrap submit --key NAME --once JOB_SCRIPT",
         )
-    wishes = Wishes(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)
-    plan, content = plan_of(Path(job_script), wishes, scheduler_arguments or (), os.environ)
+    wanted = StagingRequest(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)
+    plan, content = plan_of(Path(job_script), wanted, scheduler_arguments or (), os.environ)
     if dry_run:
         return _planned(plan, content)
 
@@ -113,28 +113,29 @@ def submit(
 
 def _told(submitted: Submitted) -> Report:
     """The chain's id on the first line; the rest is talk. On this machine, the chain is followed to its end."""
-    from globuswrap.staging import chain as chains
+    from globuswrap.staging import status as chain_status
     from globuswrap.staging import submit as submitting
+    from globuswrap.staging.chain.tend import follow
 
-    chain, standing = submitted.chain, submitted.standing
+    chain, status = submitted.chain, submitted.status
     if submitted.how != submitting.NEW:
         age = units.human_duration(max(0.0, time.time() - chain.plan.created))
         state = "has ended" if submitted.how == submitting.RECORDED else "is under way"
         log.say(f"chain {chain.id}, submitted {age} ago with this key, {state}; no other chain was submitted")
-    if chain.plan.scheduler == "local" and not standing.ended:
-        standing = chains.follow(chain)
+    if chain.plan.on_this_machine and not status.ended:
+        status = follow(chain)
     submitting.told(submitted)
-    if standing.problem is not None and standing.ended:
-        standing.problem.data = chains.describe(chain.id)["data"]
-        raise standing.problem
-    described = chains.describe(chain.id)
+    if status.problem is not None and status.ended:
+        status.problem.data = chain_status.describe(chain.id)["data"]
+        raise status.problem
+    described = chain_status.describe(chain.id)
     for line in described["text"]:
         log.say(line)
-    if not standing.ended:
+    if not status.ended:
         log.say(f"see how it goes: globuswrap status {chain.id}")
         if chain.plan.staging.mode == "login":
             log.say("nothing runs on nodes: `globuswrap tend` advances it, from cron or with --follow")
-    return Report(described["data"], [chain.id], standing.exit_code)
+    return Report(described["data"], [chain.id], status.exit_code)
 
 
 def _warn_of_changes(chain: Any) -> None:
@@ -148,12 +149,11 @@ def _warn_of_changes(chain: Any) -> None:
 
 def _planned(plan: Any, content: bytes) -> Report:
     """A dry run: each file and command as it would be, ids of jobs that do not exist yet as words."""
-    from globuswrap.staging import chain as chains
-    from globuswrap.staging import record
+    from globuswrap.staging.chain import jobs, record
 
     directory = record.root() / plan.id
-    texts = chains.generated(plan, directory, content)
-    commands = chains.commands(plan, directory)
+    texts = jobs.generated(plan, directory, content)
+    commands = jobs.commands(plan, directory)
     lines = []
     for name, text in texts.items():
         lines += [f"# {directory / name}", *text.rstrip("\n").split("\n"), ""]

@@ -1,4 +1,4 @@
-"""The table of commands."""
+"""The table of commands. One without a line of help is for generated scripts, and not shown."""
 
 from __future__ import annotations
 
@@ -33,12 +33,18 @@ COMMANDS = {
     "collection": Entry("collection", "Names for collections, local and collection paths."),
     "doctor": Entry("doctor", "Find what is known to go wrong, before it does."),
     "completion": Entry("completion", "Print the completion script for bash or zsh."),
+    "in-job": Entry("in_job", ""),
     "sandbox": Entry("sandbox", "A local Globus to try things on."),
 }
 
 
 def available() -> dict[str, Entry]:
     return {name: entry for name, entry in COMMANDS.items() if _exists(entry.module)}
+
+
+def shown() -> dict[str, Entry]:
+    """The commands that people use."""
+    return {name: entry for name, entry in available().items() if entry.line}
 
 
 def _exists(module: str) -> bool:

@@ -87,15 +87,16 @@ def _only_for_tasks(waiting: WaitOptions) -> None:
 
 def _chains(ids: list[str], patience: Patience) -> list[dict[str, Any]]:
     """How each chain stands, as `status` has it, and why, and the exit code of it."""
-    from globuswrap.staging import chain, waiting
+    from globuswrap.staging import status as chain_status
+    from globuswrap.staging import wait as chain_wait
 
     told = []
-    for chain_id, standing in waiting.wait(ids, patience).items():
-        problem = standing.problem
-        if problem is None and not standing.ended:
+    for chain_id, status in chain_wait.wait(ids, patience).items():
+        problem = status.problem
+        if problem is None and not status.ended:
             problem = TryLater("chain-running", "the chain is still running", f"globuswrap wait {chain_id}")
         if problem is not None:
             output.tell(problem, chain_id)
-        code = standing.exit_code if standing.ended or problem is None else problem.exit_code
-        told.append({**chain.describe(chain_id)["data"], "why": standing.why, "exit_code": code})
+        code = status.exit_code if status.ended or problem is None else problem.exit_code
+        told.append({**chain_status.describe(chain_id)["data"], "why": status.why, "exit_code": code})
     return told

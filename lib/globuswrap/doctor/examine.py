@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from globuswrap import schedulers
 from globuswrap.doctor import finding, jobs, leftovers, login, machine, places
 from globuswrap.doctor.finding import WARNING, Finding, Say, of_problem
-from globuswrap.doctor.jobs import Forecast
 from globuswrap.doctor.places import Place
 from globuswrap.errors import Problem, UsageProblem
+from globuswrap.schedulers.base import Scheduler
 from globuswrap.staging.plan import Plan
-from globuswrap.staging.submission import Wishes, plan_of
+from globuswrap.staging.submission import StagingRequest, plan_of
 from globuswrap.sync import profile as profiles
 from globuswrap.system import log
 
@@ -28,7 +29,7 @@ class Questions:
     write: bool = True
     node: bool = False
     node_wait: float = 300.0
-    wishes: Wishes = Wishes()  # noqa: RUF009 (frozen)
+    staging: StagingRequest = StagingRequest()  # noqa: RUF009 (frozen)
     arguments: tuple[str, ...] = ()
 
 
@@ -56,7 +57,7 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
         found.append(of_problem(problem, "nothing would be submitted"))
     scheduler = _scheduler(questions, plan)
     until = questions.until
-    if scheduler in ("slurm", "pbs"):
+    if scheduler is not None:
         answers = list(jobs.look(scheduler, say))
         found += answers
         if plan is not None and all(each.code == 0 for each in answers):
@@ -69,19 +70,18 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
         found += places.look(wanted, session, until, say, write=write, mounts=True)
         if write:
             found += places.removed_probes()
-        if questions.node and scheduler in ("slurm", "pbs"):
-            found += jobs.probe(scheduler, questions.wishes.partition, questions.node_wait, say)
+        if questions.node and scheduler is not None:
+            found += jobs.probe(scheduler, questions.staging.partition, questions.node_wait, say)
     if questions.subject is None and not stateless:
         found += leftovers.look()
     return found
 
 
-def _scheduler(questions: Questions, plan: Plan | None) -> str | None:
-    """The scheduler to look at: that of the job, else the one that was asked for. A profile needs none."""
-    if plan is not None:
-        return plan.scheduler
-    if questions.wishes.scheduler != "auto":
-        return questions.wishes.scheduler
+def _scheduler(questions: Questions, plan: Plan | None) -> Scheduler | None:
+    """The batch system to look at: that of the job, else the one that was asked for. A profile needs none."""
+    wanted = plan.scheduler if plan is not None else questions.staging.scheduler
+    if wanted != schedulers.AUTO:
+        return schedulers.batch_system(wanted)
     return jobs.here() if questions.subject is None or questions.node else None
 
 
@@ -90,7 +90,7 @@ def _subject(questions: Questions) -> tuple[Plan | None, str, list[Place]]:
     if subject is None:
         return None, "", list(places.of_names())
     if Path(subject).is_file():
-        plan, content = plan_of(Path(subject), questions.wishes, questions.arguments, os.environ)
+        plan, content = plan_of(Path(subject), questions.staging, questions.arguments, os.environ)
         return plan, content.decode("utf-8", "surrogateescape"), list(places.of_plan(plan))
     if subject in profiles.names():
         return None, "", list(places.of_profile(profiles.load(subject)))
@@ -109,10 +109,8 @@ def before_submit(plan: Plan, content: bytes, say: Say = _quiet) -> None:
     """
 
     def looked() -> Iterable[Finding]:
-        foreseen = Forecast()
-        if plan.scheduler in ("slurm", "pbs"):
-            foreseen, said = jobs.forecast(plan, content.decode("utf-8", "surrogateescape"), say)
-            yield from said
+        foreseen, said = jobs.forecast(plan, content.decode("utf-8", "surrogateescape"), say)
+        yield from said
         said, session = login.look(say)
         yield from said
         if session is not None:

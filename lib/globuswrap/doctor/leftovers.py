@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from globuswrap.doctor.finding import Finding, of_problem, warning
 from globuswrap.errors import Problem
-from globuswrap.staging import moves, record
-from globuswrap.staging.record import Chain
+from globuswrap.staging import steps
+from globuswrap.staging.chain import progress, record
+from globuswrap.staging.chain.record import Chain
 from globuswrap.system import files, locks, log, units
 from globuswrap.transfers import journal
 
@@ -74,24 +75,20 @@ def _chains() -> Iterator[Finding]:
 
 def _chain(chain: Chain) -> Iterator[Finding]:
     script = os.path.basename(chain.plan.script)
-    ended = chain.fact("ended")
-    if ended is not None:
-        ending = chain.fact("ending") or {}
-        recent = time.time() - float(ended["at"]) < FORGOTTEN
-        if recent and int(ended.get("code", 1)) != 0 and ending.get("name") != "chain-cancelled":
-            what = f"chain {chain.id} ({script}) failed: {ending.get('cause')}"
-            yield warning("chain-failed", what, "its input or its results have not arrived", _resume(chain, ending))
+    if chain.ended_at is not None:
+        ending = chain.ending
+        recent = time.time() - chain.ended_at < FORGOTTEN
+        if ending is not None and recent and chain.exit_code != 0 and ending.name != "chain-cancelled":
+            what = f"chain {chain.id} ({script}) failed: {ending.cause}"
+            remedy = ending.remedy or f"globuswrap submit --resume {chain.id}"
+            yield warning("chain-failed", what, "its input or its results have not arrived", remedy)
         return
-    since = time.time() - max(chain.plan.created, float((chain.fact("resumed") or {}).get("at", 0.0)))
-    if chain.fact("about") is None and since > _CUT_OFF:
+    since = time.time() - max(chain.plan.created, chain.resumed_at)
+    if chain.info is None and since > _CUT_OFF:
         what = f"the submission of chain {chain.id} ({script}) was cut off {units.human_duration(since)} ago"
         yield warning("chain-cut-off", what, "a held job may wait forever", f"globuswrap submit --resume {chain.id}")
     for step, note in chain.notes("").items():
-        if note.get("state") == moves.STUCK and chain.fact(f"step.{step}") is None:
+        if note.get("state") == steps.STUCK and progress.recorded(chain, step) is None:
             what = f"chain {chain.id} ({script}): {step} waits: {note.get('cause')}"
             why = "neither the data nor the job goes on until this is fixed"
             yield warning("chain-stuck", what, why, str(note.get("remedy") or f"globuswrap status {chain.id}"))
-
-
-def _resume(chain: Chain, ending: dict[str, object]) -> str:
-    return str(ending.get("remedy") or f"globuswrap submit --resume {chain.id}")

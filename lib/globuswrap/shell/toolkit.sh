@@ -41,7 +41,7 @@ gw_stage_out() {
 
 gw_directives() {
   gw_scripts+=("$1")
-  gw_wait "${gw_command[@]}" toolkit --in "$1" || gw_failed "$?" "stage-in failed; see above"
+  gw_wait "${gw_command[@]}" in-job script in "$1" || gw_failed "$?" "stage-in failed; see above"
 }
 
 gw_run() {
@@ -67,7 +67,7 @@ gw_run() {
     esac
   done
   if [[ -n $margin ]]; then
-    if left=$(gw_seconds_left); then
+    if left=$(gw_seconds_left 2>/dev/null); then
       watcher=$((left > margin ? left - margin : 0))
     else
       gw_say "nobody knows when the job's time is up: --stop-before has no effect"
@@ -80,38 +80,10 @@ gw_run() {
 }
 
 gw_seconds_left() {
-  local text
-  if [[ -n ${SLURM_JOB_ID:-} ]]; then
-    text=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L) || return 1
-    gw_seconds_of "${text//[[:space:]]/}"
-  elif [[ -n ${PBS_JOBID:-} ]]; then
-    # PBS gives a job a PATH without its own commands, and beside it the one that qsub had.
-    text=$(PATH=$PATH:${PBS_O_PATH:-} env ${gw_settings[@]+"${gw_settings[@]}"} qstat -f "$PBS_JOBID" | sed -n 's/^ *Resource_List\.walltime = *//p') || return 1
-    text=$(gw_seconds_of "$text") || return 1
-    printf '%s\n' "$((text - (SECONDS - gw_started)))"
-  else
-    return 1
-  fi
+  "${gw_command[@]}" in-job seconds-left --elapsed "$((SECONDS - gw_started))"
 }
 
 # --- below: not for job scripts ---
-
-# D-HH:MM:SS, HH:MM:SS, MM:SS -> seconds; fails for anything else (UNLIMITED).
-gw_seconds_of() {
-  local days=0 text=$1 total=0 part
-  [[ $text =~ ^([0-9]+-)?[0-9]+(:[0-9]+)*$ ]] || return 1
-  if [[ $text == *-* ]]; then
-    days=${text%%-*}
-    text=${text#*-}
-  fi
-  while :; do
-    part=${text%%:*}
-    total=$((total * 60 + 10#$part))
-    [[ $text == *:* ]] || break
-    text=${text#*:}
-  done
-  printf '%s\n' "$((total + days * 86400))"
-}
 
 gw_failed() {
   [[ $gw_code -ne 0 ]] || gw_code=$1
@@ -179,10 +151,10 @@ gw_exit() {
 gw_stage_outs() {
   local code=$1 worst=0 at=0 count words when rest word script
   for script in ${gw_scripts[@]+"${gw_scripts[@]}"}; do
-    gw_stage_one "${gw_command[@]}" toolkit --out "$script" --code "$code" || worst=$?
+    gw_stage_one "${gw_command[@]}" in-job script out "$script" --code "$code" || worst=$?
   done
   if [[ -n $gw_chain_id ]]; then
-    gw_stage_one "${gw_command[@]}" tend --inline out --code "$code" "$gw_chain_id" || worst=$?
+    gw_stage_one "${gw_command[@]}" in-job inline out "$gw_chain_id" --code "$code" || worst=$?
   fi
   for count in ${gw_out_counts[@]+"${gw_out_counts[@]}"}; do
     words=("${gw_outs[@]:at:count}")
@@ -226,7 +198,7 @@ gw_stage_one() {
 
 # gw_chain CHAIN SCRIPT [SECONDS]: what `globuswrap submit --staging inline` writes into its job.
 gw_chain() {
-  gw_wait "${gw_command[@]}" tend --inline in "$1" || {
+  gw_wait "${gw_command[@]}" in-job inline in "$1" || {
     gw_code=$?
     gw_say "stage-in failed; the script was not run"
     exit "$gw_code"

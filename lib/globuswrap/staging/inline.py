@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from globuswrap import schedulers
 from globuswrap.collections import resolve
 from globuswrap.deletion import uses
 from globuswrap.errors import Problem, UsageProblem, combined
-from globuswrap.staging import directives, moves
+from globuswrap.staging import directives, steps
 from globuswrap.staging import plan as plans
+from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.directives import expand
+from globuswrap.staging.local import Local
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Staging, Step
-from globuswrap.staging.record import Chain
 from globuswrap.system import log
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
@@ -25,18 +27,19 @@ from globuswrap.transfers.submit import Policy
 
 def symbols(environ: Mapping[str, str]) -> dict[str, str]:
     """The values of the symbols as this job sees itself. UsageProblem outside of a job."""
-    job = environ.get("SLURM_JOB_ID") or environ.get("PBS_JOBID") or environ.get("GLOBUSWRAP_JOB_ID")
-    if not job:
+    here = schedulers.current_job(environ)
+    job = here[1] if here is not None else Local.current_job(environ)
+    if job is None:
         raise UsageProblem(
             "no-job", "this is not a batch job", "use it in a job script, or: globuswrap transfer --wait"
         )
     found = {
-        "j": job,
-        "A": environ.get("SLURM_ARRAY_JOB_ID") or environ.get("PBS_ARRAY_ID"),
-        "a": environ.get("SLURM_ARRAY_TASK_ID") or environ.get("PBS_ARRAY_INDEX"),
-        "u": environ.get("SLURM_JOB_USER") or environ.get("PBS_O_LOGNAME") or getpass.getuser(),
-        "x": environ.get("SLURM_JOB_NAME") or environ.get("PBS_JOBNAME") or "job",
-        "d": environ.get("SLURM_SUBMIT_DIR") or environ.get("PBS_O_WORKDIR") or os.getcwd(),
+        "j": job.id,
+        "A": job.array,
+        "a": job.task,
+        "u": job.user or getpass.getuser(),
+        "x": job.name or "job",
+        "d": job.workdir or os.getcwd(),
     }
     return {letter: value for letter, value in found.items() if value}
 
@@ -60,7 +63,7 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
     if phase == "out" and total == 0 and "a" not in values:
         # One that fails may be requeued: whether it is over for good is seen from outside.
         chain.add("releasing")
-        chain.add("outcome", success=True, words="exit 0", evidence="the job's own report")
+        chain.add("outcome", success=True, raw_state="exit 0", evidence="the job's own report")
         chain.add("ending", code=0, step="", cause="", remedy="")
         chain.add("ended", code=0)
         uses.release(chain.id)
@@ -121,10 +124,10 @@ def _each(staging: Staging, steps: Iterable[Step], values: Mapping[str, str], ch
 
 
 def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain | None) -> None:
-    if step.if_present and not moves.present(resolve.address(expand(step.source, values)), 0.0):
+    if step.if_present and not steps.present(resolve.address(expand(step.source, values)), 0.0):
         log.say(f"{step.name}: the source is not there (--if-present)")
         return
-    request = moves.request_of(step, values)
+    request = steps.request_of(step, values)
     scope = (
         None
         if chain is None
@@ -136,7 +139,7 @@ def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain |
     if earlier is not None and earlier.finished and earlier.reported and request.options.sync_level is None:
         # The job runs again (requeued): what is on the node may be gone, or half of it; only checksums tell.
         request = replace(request, options=replace(request.options, sync_level="checksum"))
-    patience = replace(moves.patience_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
+    patience = replace(steps.patience_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
     result = operations.perform(request, policy, patience)
     receipt = (result.outcome.receipt if result.outcome else None) or {}
     log.say(

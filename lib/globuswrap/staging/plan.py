@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from globuswrap.errors import UsageProblem
+from globuswrap.schedulers import LOCAL
 from globuswrap.staging import directives
 from globuswrap.staging.directives import CLEANUP, STAGE_IN, STAGE_OUT, Directive, Script
 from globuswrap.system import records
@@ -71,7 +72,7 @@ class Plan:
 
     `script` is where the user's script was, `copy` the one that is submitted (same bytes, below the chain's directory, so
     that a job can be told by its command). `launcher` starts globuswrap on any node; `environment` is what stage jobs set.
-    `array`: the job is an array of PBS, whose elements note how they end. `key` is that of `submit --key`, and this is the
+    `array`: the job is an array whose elements note how they end. `key` is that of `submit --key`, and this is the
     chain of its `submission`-th use; `once` keeps its record for good.
     """
 
@@ -94,6 +95,11 @@ class Plan:
     submission: int = 0
     once: bool = False
     schema: str = SCHEMA
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the job runs here, without a batch system."""
+        return self.scheduler == LOCAL
 
     def of(self, kind: str) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.kind == kind)
@@ -172,11 +178,6 @@ def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
                 "write %A, or submit with --staging inline",
             )
     return plan
-
-
-def with_settings(staging: Staging, changes: Mapping[str, Any]) -> Staging:
-    """`staging` with the changes that are not None."""
-    return replace(staging, **{name: value for name, value in changes.items() if value is not None})
 
 
 __all__ = ["CLEANUP", "INLINE", "JOBS", "LOGIN", "STAGE_IN", "STAGE_OUT", "Plan", "Staging", "Step"]

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from globuswrap import schedulers
+from globuswrap.schedulers.base import Scheduler, header
 from globuswrap.staging.plan import Plan
-from globuswrap.staging.schedulers.slurm import header
 
 #: Variables that a stage job needs, for schedulers do not hand on the environment (PBS), or not all of it.
 _NAMES = {
@@ -28,10 +29,7 @@ _NAMES = {
     "https_proxy",
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
-    "SLURM_CONF",
-    "PBS_CONF_FILE",
-    "PBS_EXEC",
-    "PBS_SERVER",
+    *(name for each in schedulers.KNOWN for name in each.settings),
 }
 _PREFIXES = ("GLOBUS_SDK_SERVICE_URL_", "GLOBUSWRAP_")
 
@@ -55,7 +53,7 @@ def settings(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stage(plan: Plan, directory: Path, what: str, arguments: Sequence[str]) -> str:
+def stage(plan: Plan, directory: Path, what: str, arguments: Sequence[str], scheduler: Scheduler) -> str:
     """A stage job: reads the settings, writes to the chain's log, and advances the chain."""
     lines = [
         "#!/bin/bash",
@@ -64,22 +62,22 @@ def stage(plan: Plan, directory: Path, what: str, arguments: Sequence[str]) -> s
         f"exec >>{shlex.quote(str(directory / 'log'))} 2>&1 </dev/null",
         f"source {shlex.quote(str(directory / 'settings'))} || exit 1",
         f"cd -- {shlex.quote(plan.cwd)} || cd /",
-        f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{SLURM_JOB_ID:-${{PBS_JOBID:-}}}}"',
-        f"exec {shlex.join([*plan.launcher, 'tend', *arguments])}",
+        f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{{scheduler.job_variable}:-}}"',
+        f"exec {shlex.join([*plan.launcher, 'in-job', 'advance', *arguments])}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def inline(plan: Plan, payload: Path, text: str, prefix: str) -> str:
-    """The job of an inline chain: the user's own #SBATCH or #PBS lines, then staging around their script.
+def inline(plan: Plan, payload: Path, text: str, scheduler: Scheduler | None) -> str:
+    """The job of an inline chain: the user's own lines for the scheduler, then staging around their script.
 
-    `payload` is the copy of the user's script, which runs as it is; `prefix` is `#SBATCH` or `#PBS`.
+    `payload` is the copy of the user's script, which runs as it is.
     """
     # Only globuswrap gets the recorded settings: the payload's environment stays the scheduler's.
     settings = [f"{name}={value}" for name, value in plan.environment.items()]
     lines = [
         "#!/bin/bash",
-        *(prefix + rest for rest in header(text, prefix)),
+        *_own_lines(text, scheduler),
         f"# globuswrap chain {plan.id}: stages in, runs the script, stages out. Written by `globuswrap submit`.",
         f"source {shlex.quote(str(toolkit()))} || exit 1",
         f"gw_settings=({shlex.join(settings)})",
@@ -90,20 +88,24 @@ def inline(plan: Plan, payload: Path, text: str, prefix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def element(plan: Plan, directory: Path, payload: Path, text: str) -> str:
-    """The job of a PBS array: the user's own #PBS lines, their script, and a note of how each element ended. Without job
-    history PBS itself cannot tell: the array's Exit_status is that of the element that ended last."""
+def element(plan: Plan, directory: Path, payload: Path, text: str, scheduler: Scheduler) -> str:
+    """The job of an array whose elements have to report: the user's own lines for the scheduler, their script, and a note of
+    how each element ended."""
     lines = [
         "#!/bin/bash",
-        *("#PBS" + rest for rest in header(text, "#PBS")),
+        *_own_lines(text, scheduler),
         f"# globuswrap chain {plan.id}: runs the script, and notes how it ended. Written by `globuswrap submit`.",
         "trap : TERM # the script gets it too",
         shlex.quote(str(payload)),
         "code=$?",
-        f'echo "$code" >{shlex.quote(str(directory))}/exit."$PBS_JOBID"',
+        f'echo "$code" >{shlex.quote(str(directory))}/exit."${scheduler.job_variable}"',
         'exit "$code"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _own_lines(text: str, scheduler: Scheduler | None) -> list[str]:
+    return [] if scheduler is None else [scheduler.prefix + rest for rest in header(text, scheduler.prefix)]
 
 
 def toolkit() -> Path:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from globuswrap.errors import UsageProblem
-from globuswrap.staging import chain as chains
-from globuswrap.staging import keys, record
-from globuswrap.staging.chain import Standing
+from globuswrap.staging import keys
+from globuswrap.staging.chain import record
+from globuswrap.staging.chain import submit as chains
+from globuswrap.staging.chain.record import Chain
+from globuswrap.staging.chain.state import ChainStatus
+from globuswrap.staging.chain.tend import tend
 from globuswrap.staging.keys import Submission
 from globuswrap.staging.plan import Plan
-from globuswrap.staging.record import Chain
 
 NEW = "new"
 ADOPTED = "adopted"  # it had not ended
@@ -24,7 +26,7 @@ class Submitted:
     """What came of a submission; `how` is NEW, ADOPTED or RECORDED."""
 
     chain: Chain
-    standing: Standing
+    status: ChainStatus
     how: str = NEW
 
 
@@ -67,17 +69,17 @@ def _open(known: Submission, once: bool) -> bool:
         return True
     if known.settled == keys.NOTHING or not record.exists(known.chain):
         return False
-    return known.once or once or record.load(known.chain).fact("ended") is None
+    return known.once or once or not record.load(known.chain).ended
 
 
 def _taken_up(chain: Chain) -> Submitted:
-    if chain.fact("ended") is not None:
-        return Submitted(chain, chains.tend(chain), RECORDED)
-    if chain.fact("submitted") is None or chain.plan.scheduler == "local":
-        chain, standing = chains.resume(chain)
+    if chain.ended:
+        return Submitted(chain, tend(chain), RECORDED)
+    if not chain.submitted or chain.plan.on_this_machine:
+        chain, status = chains.resume(chain)
     else:
-        standing = chains.tend(chain)
-    return Submitted(chain, standing, ADOPTED)
+        status = tend(chain)
+    return Submitted(chain, status, ADOPTED)
 
 
 def _taken(known: Submission) -> UsageProblem:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from globuswrap import schedulers
 from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import accounts, arguments
@@ -147,12 +148,11 @@ def scope(chain: str | None = None) -> dict[str, str]:
     }
     if chain is not None:
         place["chain"] = chain
-    elif environ.get("SLURM_JOB_ID"):
-        job = environ.get("SLURM_ARRAY_JOB_ID") or environ["SLURM_JOB_ID"]
-        task = environ.get("SLURM_ARRAY_TASK_ID", "")
-        place["job"] = f"slurm {environ.get('SLURM_CLUSTER_NAME', '')} {job} {task}".rstrip()
-    elif environ.get("PBS_JOBID"):
-        place["job"] = f"pbs {environ['PBS_JOBID']}"
+    else:
+        here = schedulers.current_job(environ)
+        if here is not None:
+            system, job = here
+            place["job"] = " ".join(filter(None, (system.name, job.cluster, job.whole, job.task)))
     return {name: value for name, value in place.items() if value}
 
 

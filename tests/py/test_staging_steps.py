@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from globuswrap.errors import Held, Interrupted, LoginNeeded, NoGlobus, Problem, Refused, TryLater, UsageProblem
-from globuswrap.staging import moves
+from globuswrap.staging import steps
 from globuswrap.staging.plan import Staging, Step
 from globuswrap.transfers.outcome import Outcome
 
@@ -16,16 +16,16 @@ SCRATCH = "e8ac0fa5-338b-5d81-b90f-ed69c6215675"
 @pytest.mark.parametrize(
     ("problem", "state"),
     [
-        (LoginNeeded("x", "x", "x"), moves.STUCK),
-        (TryLater("x", "x", "x"), moves.STUCK),
-        (Held("x", "x", "x"), moves.STUCK),
-        (NoGlobus("x", "x", "x"), moves.STUCK),
-        (Refused("x", "x", "x"), moves.FAILED),
-        (UsageProblem("x", "x", "x"), moves.FAILED),
+        (LoginNeeded("x", "x", "x"), steps.STUCK),
+        (TryLater("x", "x", "x"), steps.STUCK),
+        (Held("x", "x", "x"), steps.STUCK),
+        (NoGlobus("x", "x", "x"), steps.STUCK),
+        (Refused("x", "x", "x"), steps.FAILED),
+        (UsageProblem("x", "x", "x"), steps.FAILED),
     ],
 )
 def test_what_can_be_mended_from_outside_does_not_end_a_chain(problem: Problem, state: str) -> None:
-    assert moves.of_problem(problem).state == state
+    assert steps.of_problem(problem).state == state
 
 
 def test_a_signal_says_nothing_about_a_step() -> None:
@@ -36,17 +36,17 @@ def test_a_signal_says_nothing_about_a_step() -> None:
 @pytest.mark.parametrize(
     ("name", "code", "terminal", "state"),
     [
-        ("succeeded", 0, True, moves.DONE),
-        ("succeeded-with-skips", 6, True, moves.FAILED),
-        ("failed", 1, True, moves.FAILED),
-        ("running", 75, False, moves.MOVING),
-        ("unreachable", 75, False, moves.STUCK),
-        ("paused", 7, False, moves.STUCK),
-        ("inactive", 7, False, moves.STUCK),
+        ("succeeded", 0, True, steps.DONE),
+        ("succeeded-with-skips", 6, True, steps.FAILED),
+        ("failed", 1, True, steps.FAILED),
+        ("running", 75, False, steps.MOVING),
+        ("unreachable", 75, False, steps.STUCK),
+        ("paused", 7, False, steps.STUCK),
+        ("inactive", 7, False, steps.STUCK),
     ],
 )
 def test_outcomes(name: str, code: int, terminal: bool, state: str) -> None:
-    assert moves.of_outcome(Outcome("t", name, code, "why", terminal=terminal)).state == state
+    assert steps.of_outcome(Outcome("t", name, code, "why", terminal=terminal)).state == state
 
 
 def test_every_option_of_a_line_reaches_the_request() -> None:
@@ -68,17 +68,17 @@ def test_every_option_of_a_line_reaches_the_request() -> None:
         "fault-grace": "9s",
     }
     step = Step("stage-in.1", "stage-in", 1, f"{ARCHIVE}:/%j/50%%", f"{SCRATCH}:/x", options)
-    request = moves.request_of(step, {"j": "12"})
+    request = steps.request_of(step, {"j": "12"})
     assert request.items[0].source == "/12/50%" and request.items[0].recursive is True
     assert (request.label, request.notify, request.deadline) == ("run 12", "failed", "2030-01-01 00:00:00")
     known = request.options
     assert (known.sync_level, known.verify_checksum, known.filters) == ("checksum", False, options["filters"])
     assert known.preserve_timestamp and known.encrypt_data and known.skip_source_errors and known.fail_on_quota_errors
     assert (known.source_local_user, known.destination_local_user) == ("u1", "u2")
-    patience = moves.patience_of(Staging(), step, False)
+    patience = steps.patience_of(Staging(), step, False)
     assert patience.strict and patience.fault_grace == 9.0
     assert (
-        moves.request_of(Step("s", "stage-in", 1, f"{ARCHIVE}:/a", f"{SCRATCH}:/x"), {"x": "a\nb"}).label == "a\\nb s"
+        steps.request_of(Step("s", "stage-in", 1, f"{ARCHIVE}:/a", f"{SCRATCH}:/x"), {"x": "a\nb"}).label == "a\\nb s"
     )
 
 
@@ -118,4 +118,4 @@ RECEIPTS = {
 def test_cleanup_covers_only_what_receipts_list(address: str, paths: list[str]) -> None:
     """The copies that were staged in, and the originals that were staged out; never a source that was only read."""
     step = Step("cleanup.1", "cleanup", 1, address)
-    assert moves.covered(step, RECEIPTS, {})[1] == paths
+    assert steps.covered(step, RECEIPTS, {})[1] == paths

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from globuswrap.errors import Refused, TryLater
-from globuswrap.staging.schedulers import base
-from globuswrap.staging.schedulers.base import About, JobState, StageJob
+from globuswrap.schedulers import base
+from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, Scheduler, StageJob
 from globuswrap.system.process import Completed
 
 _DEPENDENCY = {base.AFTER_SUCCESS: "afterok", base.AFTER_FAILURE: "afternotok", base.AFTER_EITHER: "afterany"}
@@ -102,13 +105,13 @@ def state_of(job_id: str, jobs: Sequence[dict[str, str]]) -> JobState:
     shown = shown or next((job for job in jobs if not _succeeded(job)), jobs[0])
     phase = _phase(shown)
     success = all(_succeeded(job) for job in jobs) if phase == base.ENDED else None
-    words = shown["state"] + (f" {shown['exit']}" if phase == base.ENDED else "")
+    raw_state = shown["state"] + (f" {shown['exit']}" if phase == base.ENDED else "")
     satisfied = phase == base.WAITING and shown["dependency"] == "(null)"
     reason = "" if shown["reason"] == "None" else shown["reason"]
     started = None
     if phase == base.ENDED:
         started = any(job["nodes"] not in ("", "(null)") for job in jobs)
-    return JobState(job_id, phase, words, reason, success, satisfied, started, shown)
+    return JobState(job_id, phase, raw_state, reason, success, satisfied, started, shown)
 
 
 def _phase(job: dict[str, str]) -> str:
@@ -129,34 +132,43 @@ def _succeeded(job: dict[str, str]) -> bool:
     return job["state"] == "COMPLETED" and job["exit"] == "0:0"
 
 
-def about_of(job_id: str, jobs: Sequence[dict[str, str]]) -> About:
+def about_of(job_id: str, jobs: Sequence[dict[str, str]]) -> JobInfo:
     job = jobs[0]
     account = job["account"] if job["account"] != "(null)" else None
-    return About(job_id, job["name"], job["user"], job["workdir"], bool(job["array"]), account, job["partition"])
+    return JobInfo(job_id, job["name"], job["user"], job["workdir"], bool(job["array"]), account, job["partition"])
 
 
-def held_by_user(script: str, arguments: Sequence[str]) -> bool:
-    """Whether the user asked for a hold themself: then it is theirs to release."""
-    words = [word for line in header(script, "#SBATCH") for word in line.split()]
-    return bool({"--hold", "-H"} & {*words, *arguments})
+def seconds_of(text: str) -> float | None:
+    """Slurm's durations: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S (sbatch(1), --time). None for anything else."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
+    if match is None:
+        return None
+    days, first, second, third = (None if part is None else int(part) for part in match.groups())
+    if days is not None:
+        return float(days * 86400 + (first or 0) * 3600 + (second or 0) * 60 + (third or 0))
+    if third is not None:
+        return float((first or 0) * 3600 + (second or 0) * 60 + third)
+    return float((first or 0) * 60 + (second or 0))
 
 
-def header(script: str, prefix: str) -> list[str]:
-    """What follows the prefix on the lines before the first command."""
-    found = []
-    for line in script.split("\n"):
-        if line.strip() and not line.startswith("#"):
-            break
-        if line.startswith(prefix):
-            found.append(line[len(prefix) :])
-    return found
+def starts_at(text: str) -> float | None:
+    """The time in `sbatch: Job 7 to start at 2026-11-20T12:00:00 using ...` (local time)."""
+    found = re.search(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", text)
+    return None if found is None else time.mktime(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S"))
 
 
-class Slurm:
-    """The functions that act; each runs one program."""
+class Slurm(Scheduler):
+    """Slurm. What acts runs one program each."""
 
     name = "slurm"
+    title = "Slurm"
+    program = "sbatch"
+    prefix = "#SBATCH"
+    job_variable = "SLURM_JOB_ID"
+    settings = ("SLURM_CONF",)
     tells_of_deletion = True
+    shows_environment = False
+    remembers_elements = False  # elements are purged one by one
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         return compute_command(script, arguments, hold=hold)
@@ -164,8 +176,65 @@ class Slurm:
     def stage_command(self, job: StageJob) -> tuple[str, ...]:
         return stage_command(job)
 
+    def unfit(self, words: Sequence[str]) -> tuple[int, str] | None:
+        refused = ("--wait", "-W", "--test-only", "--wrap")
+        return next(((at, word) for at, word in enumerate(words) if word.split("=")[0] in refused), None)
+
+    def accepted(self, words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(word for word in words if word != "--parsable")
+
+    def asks_for_hold(self, words: Sequence[str]) -> bool:
+        return "--hold" in words or "-H" in words
+
+    def walltime(self, words: Sequence[str]) -> float | None:
+        found = None
+        for word, following in zip(words, [*words[1:], ""], strict=False):
+            value = following if word in ("-t", "--time") else None
+            if word.startswith("--time="):
+                value = word[7:]
+            elif re.match(r"-t\d", word):
+                value = word[2:]
+            seconds = None if value is None else seconds_of(value)
+            found = found if seconds is None else seconds
+        return found
+
+    def outcomes(self, info: JobInfo) -> tuple[str, ...]:
+        return self.dependencies  # of an array, afterok means all of its elements
+
+    def current_job(self, environ: Mapping[str, str]) -> CurrentJob | None:
+        if not environ.get("SLURM_JOB_ID"):
+            return None
+        return CurrentJob(
+            environ["SLURM_JOB_ID"],
+            environ.get("SLURM_JOB_NAME"),
+            environ.get("SLURM_JOB_USER"),
+            environ.get("SLURM_SUBMIT_DIR"),
+            environ.get("SLURM_ARRAY_JOB_ID"),
+            environ.get("SLURM_ARRAY_TASK_ID"),
+            environ.get("SLURM_CLUSTER_NAME", ""),
+            requeued=(environ.get("SLURM_RESTART_COUNT") or "0") != "0",
+        )
+
+    def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
+        done = base.ran(("squeue", "--noheader", f"--jobs={job.id}", "--format=%L"))
+        return seconds_of(done.stdout) if done.code == 0 else None
+
+    def ping(self) -> Completed:
+        done = base.ran(("scontrol", "ping"))
+        up = re.search(r"\bis UP\b", done.stdout) is not None
+        return done if up or done.code != 0 else replace(done, code=1)
+
+    def expected_start(self, script: str, words: Sequence[str], cwd: str) -> float | None:
+        done = base.ran(("sbatch", "--test-only", *words, script), cwd)
+        if done.code == 0:
+            return starts_at(done.stderr + done.stdout)
+        if re.search(r"(?i)test-only|heterogeneous", done.stderr):
+            return None  # it cannot be asked about, which says nothing about the job
+        raise base.refused(
+            done, "sbatch would refuse it", "fix what it names in the script or after --, then submit again"
+        )
+
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
-        """Submit, and return the job id. Raises Refused with what sbatch said."""
         # A stage job takes nothing from the job or shell it is submitted in: SBATCH_ARRAY_INX would make it an array.
         stage = any(word.startswith("--job-name=gw-") for word in command)
         env = {name: None for name in os.environ if name.startswith(("SBATCH_", "SLURM_"))} if stage else {}
@@ -178,7 +247,7 @@ class Slurm:
             raise base.refused(done, "sbatch printed no job id", "look for the job: squeue --me")
         return job_id
 
-    def about(self, job_id: str) -> About:
+    def about(self, job_id: str) -> JobInfo:
         jobs = self._rows(job_id)
         if not jobs:
             raise Refused("job-gone", f"Slurm job {job_id} is gone", "see: globuswrap status")
@@ -195,7 +264,6 @@ class Slurm:
             raise self._refused(done, f"job {job_id} cannot be released", f"scontrol release {job_id}")
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """Cancel jobs; unknown and finished ones are none of its business."""
         wanted = list(job_ids)
         if not wanted:
             return
@@ -205,22 +273,12 @@ class Slurm:
             if left:
                 raise self._refused(done, f"jobs {' '.join(left)} cannot be cancelled", f"scancel {' '.join(left)}")
 
-    def outcomes(self, about: About) -> tuple[str, ...]:
-        """The dependencies by which Slurm itself tells the outcome; of an array afterok means all of its elements."""
-        return (base.AFTER_SUCCESS, base.AFTER_FAILURE)
-
     def find(self, directory: Path) -> dict[str, str]:
-        """Unfinished jobs whose script lies below the directory: id -> script."""
-        import getpass
-
         done = base.ran(("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"))
         if done.code != 0:
             raise self._refused(done, "Slurm refused", "fix what it names")
         pairs = (line.partition("|") for line in done.stdout.splitlines())
         return {job_id: script for job_id, _, script in pairs if script.startswith(f"{directory}/")}
-
-    def own_job(self) -> str | None:
-        return os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
 
     def _rows(self, job_id: str) -> list[dict[str, str]]:
         done = base.ran(("scontrol", "show", "job", "-o", job_id))

@@ -40,7 +40,7 @@ SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
-class Move:
+class StepResult:
     """Where a step stands. `problem` is what keeps it (STUCK) or ended it (FAILED)."""
 
     state: str
@@ -83,28 +83,28 @@ def _label(step: Step, symbols: Mapping[str, str]) -> str:
 
 def look(
     plan: Plan, steps: Iterable[Step], symbols: Mapping[str, str], scope: str, *, receipt_files: bool = False
-) -> dict[str, Move]:
+) -> dict[str, StepResult]:
     """Submit what is not submitted yet, then look at all tasks once. `scope` begins the key of each step.
 
-    A problem of one step is in its Move; the others go on.
+    A problem of one step is in its StepResult; the others go on.
     """
     wanted = list(steps)
-    moves: dict[str, Move] = {}
+    results: dict[str, StepResult] = {}
     entries: dict[str, Entry] = {}
     for step in wanted:
         try:
             submitted = _submitted(plan, step, symbols, scope)
             if submitted.how == "new":  # begun this moment: the next look will find something to see
-                moves[step.name] = Move(MOVING, submitted.task_id)
+                results[step.name] = StepResult(MOVING, submitted.task_id)
             else:
                 entries[step.name] = submitted.entry
         except _Nothing as nothing:
-            moves[step.name] = Move(SKIPPED, cause=nothing.why)
+            results[step.name] = StepResult(SKIPPED, cause=nothing.why)
         except Problem as problem:
-            moves[step.name] = of_problem(problem)
+            results[step.name] = of_problem(problem)
     for name, outcome in _looked_at(plan, wanted, entries, receipt_files).items():
-        moves[name] = outcome if isinstance(outcome, Move) else of_outcome(outcome)
-    return moves
+        results[name] = outcome if isinstance(outcome, StepResult) else of_outcome(outcome)
+    return results
 
 
 def key(scope: str, step: Step) -> str:
@@ -127,8 +127,8 @@ class _Nothing(Exception):
 
 def _looked_at(
     plan: Plan, steps: Iterable[Step], entries: Mapping[str, Entry], receipt_files: bool
-) -> dict[str, Outcome | Move]:
-    found: dict[str, Outcome | Move] = {}
+) -> dict[str, Outcome | StepResult]:
+    found: dict[str, Outcome | StepResult] = {}
     groups: dict[Patience, list[tuple[str, Entry]]] = {}
     for step in steps:
         entry = entries.get(step.name)
@@ -165,14 +165,14 @@ def patience_of(staging: Staging, step: Step, receipt_files: bool) -> Patience:
     )
 
 
-def of_outcome(outcome: Outcome) -> Move:
+def of_outcome(outcome: Outcome) -> StepResult:
     """A task that ended well or badly, or one that still has time: paused and suspended tasks wait for someone."""
     if not outcome.terminal:
         problem = outcome.problem()
         state = MOVING if outcome.name == RUNNING else STUCK
-        return Move(state, outcome.task_id, outcome.name, 0, outcome.cause, outcome.remedy, problem=problem)
+        return StepResult(state, outcome.task_id, outcome.name, 0, outcome.cause, outcome.remedy, problem=problem)
     state = DONE if outcome.exit_code == 0 else FAILED
-    return Move(
+    return StepResult(
         state,
         outcome.task_id,
         outcome.name,
@@ -184,11 +184,11 @@ def of_outcome(outcome: Outcome) -> Move:
     )
 
 
-def of_problem(problem: Problem) -> Move:
+def of_problem(problem: Problem) -> StepResult:
     """Login, network and a missing command are fixed outside of the chain, which then goes on; the rest is the end."""
-    mendable = isinstance(problem, LoginNeeded | TryLater | Held | NoGlobus)
-    return Move(
-        STUCK if mendable else FAILED,
+    fixable = isinstance(problem, LoginNeeded | TryLater | Held | NoGlobus)
+    return StepResult(
+        STUCK if fixable else FAILED,
         outcome=problem.name,
         exit_code=problem.exit_code,
         cause=problem.cause,
@@ -206,7 +206,7 @@ def present(address: Address, retry_for: float | None = None) -> bool:
 LOOKED_AT = 20
 
 
-def still_there(step: Step, staged: Move, symbols: Mapping[str, str]) -> bool:
+def still_there(step: Step, staged: StepResult, symbols: Mapping[str, str]) -> bool:
     """Whether the files that a stage-in brought are still at its destination. False also where a few listings cannot tell:
     the transfer is then done again, and copies what is missing.
 
@@ -300,11 +300,11 @@ _EACH = "\ue000"
 
 def clean(
     plan: Plan, step: Step, address: Address, paths: Iterable[str], symbols: Mapping[str, str], scope: str
-) -> Move:
+) -> StepResult:
     """Delete those of these paths that may go, for a cleanup step, exactly once, and look at it."""
     wanted = sorted({normalised(path) for path in paths})
     if not wanted:
-        return Move(SKIPPED, cause="no receipt of this chain covers a file there")
+        return StepResult(SKIPPED, cause="no receipt of this chain covers a file there")
 
     def again(left: Iterable[str]) -> list[Verdict]:
         return carry_out.judged(evidence.gather(address.collection, None, owner=plan.id), left, evidence.View())
@@ -321,6 +321,6 @@ def clean(
         log.say(f"{plan.id}: {step.name}: kept {each.path}: {each.reason}")
     if begun.submitted is None:
         cause = f"{units.counted(len(kept), 'file')} kept, such as {kept[0].path}: {kept[0].reason}"
-        return Move(STUCK if any(each.later for each in kept) else SKIPPED, cause=cause)
+        return StepResult(STUCK if any(each.later for each in kept) else SKIPPED, cause=cause)
     found = _looked_at(plan, [step], {step.name: begun.submitted.entry}, False)[step.name]
-    return found if isinstance(found, Move) else of_outcome(found)
+    return found if isinstance(found, StepResult) else of_outcome(found)

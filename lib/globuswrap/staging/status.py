@@ -8,32 +8,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from globuswrap.errors import Problem
+from globuswrap.schedulers.base import JobState
+from globuswrap.staging.chain import jobs as chain_jobs
+from globuswrap.staging.chain import progress, record
+from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.directives import printable
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Step
-from globuswrap.staging.record import Chain
-from globuswrap.staging.schedulers.base import JobState
 from globuswrap.system import units
 
 
-def describe(chain: Chain) -> dict[str, Any]:
-    """`text` (lines) and `data` of a chain. Asks the scheduler about jobs of a chain that has not ended."""
-    from globuswrap.staging.chain import inputs
-
+def describe(chain_id: str) -> dict[str, Any]:
+    """A chain for people (`text`: lines) and for programs (`data`): each step with its state, job, task, why it waits and
+    since when. Asks the scheduler about jobs that are not over, changes nothing."""
+    chain = record.load(chain_id)
     states, silence = _states(chain)
-    steps = [_step(chain, step) for step in inputs(chain)]
+    steps = [_step(chain, step) for step in progress.inputs(chain)]
     steps.append(_job(chain, states))
     steps.extend(_step(chain, step) for kind in (STAGE_OUT, CLEANUP) for step in chain.plan.of(kind))
-    ending = chain.fact("ending")
-    ended = chain.fact("ended")
-    if ended is None:
+    ending = chain.ending
+    if not chain.ended:
         state = "ending" if ending else "under way"
     else:
-        state = "done" if int(ended.get("code", 1)) == 0 else "failed"
-        if ending and ending.get("name") == "chain-cancelled":
+        state = "done" if chain.exit_code == 0 else "failed"
+        if ending and ending.name == "chain-cancelled":
             state = "cancelled"
     problem = None
-    if ending and int(ending.get("code", 0)) != 0:
-        problem = {name: ending.get(name) for name in ("step", "code", "cause", "remedy")}
+    if ending and ending.code != 0:
+        problem = {"step": ending.step, "code": ending.code, "cause": ending.cause, "remedy": ending.remedy}
     data = {
         "chain": chain.id,
         "script": chain.plan.script,
@@ -42,10 +43,10 @@ def describe(chain: Chain) -> dict[str, Any]:
         "created": chain.plan.created,
         "generation": chain.generation,
         "state": state,
-        "exit_code": None if ended is None else ended.get("code"),
+        "exit_code": chain.exit_code,
         "steps": steps,
-        "jobs": {name.removeprefix("job."): fact["id"] for name, fact in chain.facts("job.").items()},
-        "job_states": {job_id: each.words for job_id, each in states.items()},
+        "jobs": dict(sorted(chain.jobs.items())),
+        "job_states": {job_id: each.raw_state for job_id, each in states.items()},
         "problem": problem,
         "scheduler_silent": silence or None,
         "log": str(chain.log),
@@ -54,13 +55,10 @@ def describe(chain: Chain) -> dict[str, Any]:
 
 
 def _states(chain: Chain) -> tuple[dict[str, JobState], str]:
-    from globuswrap.staging.chain import scheduler_of
-
-    if chain.fact("ended") is not None:
+    if chain.ended:
         return {}, ""
-    jobs = [str(fact["id"]) for fact in chain.facts("job.").values()]
     try:
-        return scheduler_of(chain).states(jobs), ""
+        return chain_jobs.scheduler_of(chain).states(chain.jobs.values()), ""
     except Problem as problem:
         return {}, problem.cause
 
@@ -73,11 +71,11 @@ def _step(chain: Chain, step: Step) -> dict[str, Any]:
         state, why, since = str(fact["state"]), str(fact.get("cause") or ""), fact.get("at")
     elif note:
         state, why, since = str(note.get("state")), str(note.get("cause") or ""), note.get("at")
-    elif chain.fact("ended") is not None:
+    elif chain.ended:
         state, why, since = "not done", "", None
     else:
         state, since = "waiting", None
-        why = "" if step.kind == STAGE_IN else "for the job" if chain.fact("outcome") is None else ""
+        why = "" if step.kind == STAGE_IN else "for the job" if chain.outcome is None else ""
     return {
         "name": step.name,
         "what": f"{step.source} -> {step.destination}" if step.destination else step.source,
@@ -91,21 +89,19 @@ def _step(chain: Chain, step: Step) -> dict[str, Any]:
 
 
 def _job(chain: Chain, states: Mapping[str, JobState]) -> dict[str, Any]:
-    compute = chain.fact("job.compute")
-    outcome = chain.fact("outcome")
-    job_id = str(compute["id"]) if compute else None
-    now = states.get(job_id or "")
+    compute, outcome = chain.compute, chain.outcome
+    now = states.get(compute or "")
     since: Any = None
     if outcome is not None:
-        state = "done" if outcome.get("success") else "failed"
-        why, since = str(outcome.get("words") or ""), outcome.get("at")
-    elif chain.fact("ended") is not None:
-        state, why = "not run" if chain.fact("releasing") is None else "unknown", ""
+        state = "done" if outcome.success else "failed"
+        why, since = outcome.raw_state, outcome.at
+    elif chain.ended:
+        state, why = "unknown" if chain.releasing else "not run", ""
     elif now is not None:
-        state, why = now.phase, ", ".join(part for part in (now.words, now.reason) if part)
-        if now.phase == "held" and chain.fact("releasing") is None:
+        state, why = now.phase, ", ".join(part for part in (now.raw_state, now.reason) if part)
+        if now.phase == "held" and not chain.releasing:
             why = "until its data is there"
-        since = (chain.fact("released") or compute or {}).get("at")
+        since = (chain.fact("released") or chain.fact("job.compute") or {}).get("at")
     else:
         state, why = ("not submitted", "") if compute is None else ("submitted", "")
     return {
@@ -113,7 +109,7 @@ def _job(chain: Chain, states: Mapping[str, JobState]) -> dict[str, Any]:
         "what": os.path.basename(chain.plan.script),
         "state": state,
         "task": None,
-        "job": job_id,
+        "job": compute,
         "why": why,
         "remedy": "",
         "since": since,

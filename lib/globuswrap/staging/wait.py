@@ -1,18 +1,18 @@
-"""Waiting for chains from outside of them, as `tend` advances them: until each has ended, or cannot go on by itself."""
+"""Wait for chains from outside of them, as `tend` advances them: until each has ended, or cannot go on by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from globuswrap.errors import TryLater
-from globuswrap.staging import chain as chains
-from globuswrap.staging.chain import PERSON, SUBMIT, Standing
+from globuswrap.staging.chain.state import BlockedOn, ChainStatus
+from globuswrap.staging.chain.tend import tend_all
 from globuswrap.system import log, units
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers.wait import Patience
 
 
-def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str, Standing]:
+def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str, ChainStatus]:
     """Advance chains until each has ended; returns where each stands.
 
     Of `patience`, `timeout`, `poll` and `retry_for` count; the rest is each chain's own. A chain that needs a person (a
@@ -20,37 +20,37 @@ def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str
     `retry_for`. A chain's problem stops no other.
     """
     patience = (patience or Patience()).settled()
-    standings: dict[str, Standing] = {}
+    statuses: dict[str, ChainStatus] = {}
     pending = list(chain_ids)
     pace = Pace(patience.poll, patience.timeout)
     reached = dict.fromkeys(pending, 0.0)
     while True:
-        before = {chain_id: standings[chain_id].why for chain_id in pending if chain_id in standings}
-        chains.tend_all(standings.__setitem__, pending)
+        before = {chain_id: statuses[chain_id].why for chain_id in pending if chain_id in statuses}
+        tend_all(statuses.__setitem__, pending)
         now = pace.elapsed
         open_ = []
         for chain_id in pending:
-            standing = standings[chain_id]
-            if not _unreachable(standing):
+            status = statuses[chain_id]
+            if not _unreachable(status):
                 reached[chain_id] = now
-            lost = _unreachable(standing) and now - reached[chain_id] >= (patience.retry_for or 0.0)
-            if not _settled(standing) and not lost:
+            lost = _unreachable(status) and now - reached[chain_id] >= (patience.retry_for or 0.0)
+            if not _settled(status) and not lost:
                 open_.append(chain_id)
         pending = open_
         if not pending or pace.over:
-            return standings
-        if any(standings[chain_id].why != before.get(chain_id) for chain_id in pending):
+            return statuses
+        if any(statuses[chain_id].why != before.get(chain_id) for chain_id in pending):
             pace.news()
-        first = standings[pending[0]].why
+        first = statuses[pending[0]].why
         log.doing(f"{units.counted(len(pending), 'chain')} under way; {pending[0]}: {first}")
         pace.rest()
 
 
-def _unreachable(standing: Standing) -> bool:
+def _unreachable(status: ChainStatus) -> bool:
     """Whether the look did not get through. A submission that was cut off looks the same while it is made by another process."""
-    return standing.waits_for in (PERSON, SUBMIT) and isinstance(standing.problem, TryLater)
+    return status.blocked_on in (BlockedOn.USER, BlockedOn.SUBMISSION) and isinstance(status.problem, TryLater)
 
 
-def _settled(standing: Standing) -> bool:
+def _settled(status: ChainStatus) -> bool:
     """Whether waiting can change nothing: it has ended, or only a person can fix what keeps it."""
-    return standing.ended or (standing.waits_for == PERSON and not isinstance(standing.problem, TryLater))
+    return status.ended or status.needs_user

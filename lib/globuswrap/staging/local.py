@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from globuswrap.staging.record import Chain
-from globuswrap.staging.schedulers import base
-from globuswrap.staging.schedulers.base import About, JobState, StageJob
+from globuswrap import schedulers
+from globuswrap.schedulers import base
+from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, Scheduler, StageJob
+from globuswrap.staging.chain.record import Chain
 from globuswrap.system import log, process
+from globuswrap.system.process import Completed
 
 #: The shell outlives a killed globuswrap and still writes down how the job ended. The job has its user's umask.
 _RUN = '(umask 077; printf "%s\\n" "$$" >"$1/local.pid"); "$2"; code=$?; umask 077; ' \
     'printf "%s\\n" "$code" >"$1/local.tmp"; mv -f "$1/local.tmp" "$1/local.code"; exit "$code"'  # fmt: skip
 
 
-class Local:
+class Local(Scheduler):
     """Runs the job of one chain. Its hold is that it has not been started."""
 
-    name = "local"
+    name = schedulers.LOCAL
+    title = "this machine"
+    program = ""
+    prefix = ""
+    job_variable = "GLOBUSWRAP_JOB_ID"
     tells_of_deletion = True
+    shows_environment = False
+    remembers_elements = False
+    dependencies = ()
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
@@ -40,8 +49,8 @@ class Local:
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
         return f"local-{self.chain.id}"
 
-    def about(self, job_id: str) -> About:
-        return About(job_id, self.chain.script.name, getpass.getuser(), self.chain.plan.cwd)
+    def about(self, job_id: str) -> JobInfo:
+        return JobInfo(job_id, self.chain.script.name, getpass.getuser(), self.chain.plan.cwd)
 
     def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
         return {job_id: self._state(job_id) for job_id in job_ids}
@@ -56,7 +65,7 @@ class Local:
             process.run(
                 ("/bin/sh", "-c", f"exec 2>&1; {_RUN}", "sh", str(self.chain.facts_directory), str(self.chain.script)),
                 cwd=self.chain.plan.cwd,
-                env={"GLOBUSWRAP_JOB_ID": job_id},
+                env={self.job_variable: job_id},
                 stdout=output,
             )
 
@@ -65,14 +74,27 @@ class Local:
         if pid is not None and self._number("local.code") is None and process.exists(pid):
             process.run(("pkill", "-TERM", "-P", str(pid)))
 
-    def outcomes(self, about: About) -> tuple[str, ...]:
+    def asks_for_hold(self, words: Sequence[str]) -> bool:
+        return False
+
+    def walltime(self, words: Sequence[str]) -> float | None:
+        return None
+
+    def outcomes(self, info: JobInfo) -> tuple[str, ...]:
         return ()
+
+    @classmethod
+    def current_job(cls, environ: Mapping[str, str]) -> CurrentJob | None:
+        return CurrentJob(environ[cls.job_variable]) if environ.get(cls.job_variable) else None
+
+    def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
+        return None
+
+    def ping(self) -> Completed:
+        return Completed((), 0, "", "", 0.0)
 
     def find(self, directory: Path) -> dict[str, str]:
         return {}
-
-    def own_job(self) -> str | None:
-        return None
 
     def _state(self, job_id: str) -> JobState:
         started = self.chain.fact("local.started")

@@ -22,12 +22,18 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from globuswrap.errors import UsageProblem
+from globuswrap.schedulers.base import JobInfo
 from globuswrap.staging import plan as plans
 from globuswrap.staging.plan import Plan
 from globuswrap.system import files, records
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def root() -> Path:
@@ -40,8 +46,35 @@ def new_id() -> str:
 
 
 @dataclass(frozen=True)
+class JobOutcome:
+    """How the compute job ended. `evidence` is who says so, `unknown`: nobody does. `started`: whether it ever ran, if that
+    is known."""
+
+    success: bool
+    raw_state: str = ""
+    evidence: str = ""
+    started: bool | None = None
+    unknown: bool = False
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a chain ends: an exit code, and of what failed the step, code, cause and remedy."""
+
+    code: int
+    step: str = ""
+    name: str = "chain-ended"
+    cause: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
 class Chain:
-    """A chain's plan, directory and current generation (each resumption begins a new one)."""
+    """A chain's plan, directory and current generation (each resumption begins a new one).
+
+    The properties are its facts as they are on disk now: another process may have added one a moment ago.
+    """
 
     plan: Plan
     directory: Path
@@ -62,6 +95,82 @@ class Chain:
     @property
     def script(self) -> Path:
         return Path(self.plan.copy)
+
+    @property
+    def compute(self) -> str | None:
+        """The id of the compute job, once it was submitted."""
+        fact = self.fact("job.compute")
+        return None if fact is None else str(fact["id"])
+
+    @property
+    def info(self) -> JobInfo | None:
+        """What the scheduler said of the compute job when it was submitted."""
+        return _typed(JobInfo, self.fact("about"))
+
+    @property
+    def symbols(self) -> dict[str, str]:
+        """The values of the symbols for this chain's compute job."""
+        return (self.info or JobInfo("", "", "", "")).symbols()
+
+    @property
+    def jobs(self) -> dict[str, str]:
+        """All jobs of the chain that are recorded: compute, after-..., stage.N, found.ID -> id, oldest first."""
+        found = sorted(self.facts("job.").items(), key=lambda item: float(item[1]["at"]))
+        return {name.removeprefix("job."): str(fact["id"]) for name, fact in found}
+
+    @property
+    def submitted(self) -> bool:
+        """Whether all jobs that the chain begins with are submitted and recorded."""
+        return self.fact("submitted") is not None
+
+    @property
+    def releasing(self) -> bool:
+        """Whether the compute job may have been released: noted before the act."""
+        return self.fact("releasing") is not None
+
+    @property
+    def released_early(self) -> bool:
+        """Whether the user released the job while its data was still being staged."""
+        return bool((self.fact("releasing") or {}).get("by_user"))
+
+    @property
+    def released(self) -> bool:
+        return self.fact("released") is not None
+
+    @property
+    def outcome(self) -> JobOutcome | None:
+        return _typed(JobOutcome, self.fact("outcome"))
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the chain ends, once that is decided; its jobs and tasks may still be there."""
+        return _typed(Ending, self.fact("ending"))
+
+    @property
+    def ended(self) -> bool:
+        return self.fact("ended") is not None
+
+    @property
+    def ended_at(self) -> float | None:
+        """Seconds since the epoch; None if it has not ended."""
+        fact = self.fact("ended")
+        return None if fact is None else float(fact["at"])
+
+    @property
+    def exit_code(self) -> int | None:
+        """None if it has not ended."""
+        fact = self.fact("ended")
+        return None if fact is None else int(fact.get("code", 1))
+
+    @property
+    def resumed_at(self) -> float:
+        """When this generation began, in seconds since the epoch; 0 for the first."""
+        return float((self.fact("resumed") or {}).get("at", 0.0))
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """The step of each task that is recorded -> the task's id."""
+        return {name.removeprefix("task."): str(fact["id"]) for name, fact in self.facts("task.").items()}
 
     def fact(self, name: str) -> dict[str, Any] | None:
         """The content of a fact, with its time as `at`; None if it is not there."""
@@ -168,6 +277,13 @@ def ids() -> list[str]:
         return []
     known = [name for name in names if not name.startswith(".") and exists(name)]
     return sorted(known, key=lambda name: (root() / name / "chain.json").stat().st_mtime)
+
+
+def _typed(kind: type[T], fact: Mapping[str, Any] | None) -> T | None:
+    """The fact as an object; what it does not know was written by another version, and is left out."""
+    if fact is None:
+        return None
+    return kind(**{name: fact[name] for name in kind.__dataclass_fields__ if name in fact})
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from globuswrap.errors import Refused, TryLater
-from globuswrap.staging.schedulers import base
-from globuswrap.staging.schedulers.base import About, JobState, StageJob
-from globuswrap.staging.schedulers.slurm import header
+from globuswrap.schedulers import base
+from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, Scheduler, StageJob
 from globuswrap.system.process import Completed
 
 _DEPENDENCY = {base.AFTER_SUCCESS: "afterok", base.AFTER_FAILURE: "afternotok", base.AFTER_EITHER: "afterany"}
@@ -157,7 +156,7 @@ def _same(known: str, asked: str) -> bool:
     return number == asked_number and (server.split(".")[0] == asked_server.split(".")[0] or not asked_server)
 
 
-def about_of(job_id: str, job: Mapping[str, str]) -> About:
+def about_of(job_id: str, job: Mapping[str, str]) -> JobInfo:
     # A comma in a value has a backslash before it.
     pairs = re.split(r"(?<!\\),", job.get("Variable_List", ""))
     variables = dict(pair.replace("\\,", ",").split("=", 1) for pair in pairs if "=" in pair)
@@ -165,7 +164,7 @@ def about_of(job_id: str, job: Mapping[str, str]) -> About:
     workdir = variables.get("PBS_O_WORKDIR", "")
     account, queue, array = job.get("Account_Name") or None, job.get("queue"), is_array(job_id)
     elements = _count(job.get("array_indices_submitted", "")) if array else None
-    return About(job_id, job.get("Job_Name", ""), user, workdir, array, account, queue, elements)
+    return JobInfo(job_id, job.get("Job_Name", ""), user, workdir, array, account, queue, elements)
 
 
 def _count(indices: str) -> int | None:
@@ -174,26 +173,30 @@ def _count(indices: str) -> int | None:
     return None if match is None else len(range(int(match[1]), int(match[2]) + 1, int(match[3] or 1)))
 
 
-def held_by_user(script: str, arguments: Sequence[str]) -> bool:
-    """Whether the user asked for a hold themself: then it is theirs to release."""
-    return "-h" in _words(script, arguments)
+def seconds_of(text: str) -> float | None:
+    """PBS's durations: seconds, M:S, H:M:S (qsub(1B)). None for anything else."""
+    total = 0
+    for part in text.strip().split(":"):
+        if not part.isdigit():
+            return None
+        total = total * 60 + int(part)
+    return float(total)
 
 
-def asks_for_array(script: str, arguments: Sequence[str]) -> bool:
-    """Whether the script is submitted as an array, to be run by a shell: what `-S` names may be none."""
-    options = {word[:2] for word in _words(script, arguments)}
-    return "-J" in options and "-S" not in options
-
-
-def _words(script: str, arguments: Sequence[str]) -> set[str]:
-    return {*(word for line in header(script, "#PBS") for word in line.split()), *arguments}
-
-
-class Pbs:
-    """The functions that act; each runs one program."""
+class Pbs(Scheduler):
+    """PBS. What acts runs one program each."""
 
     name = "pbs"
+    title = "PBS"
+    program = "qsub"
+    prefix = "#PBS"
+    job_variable = "PBS_JOBID"
+    settings = ("PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER")
+    queue_keys = ("stage-queue", "stage-partition")
     tells_of_deletion = False
+    shows_environment = True  # qstat -f
+    remembers_elements = True
+    dependencies = (base.AFTER_SUCCESS, base.AFTER_FAILURE, base.AFTER_EITHER)
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         return compute_command(script, arguments, hold=hold)
@@ -201,8 +204,66 @@ class Pbs:
     def stage_command(self, job: StageJob) -> tuple[str, ...]:
         return stage_command(job)
 
+    def unfit(self, words: Sequence[str]) -> tuple[int, str] | None:
+        for at, word in enumerate(words):
+            if word.startswith("-W"):
+                value = word[2:] or (words[at + 1] if at + 1 < len(words) else "")
+                if re.search(r"(^|[\s,'\"])block=(true|t|y|1)\b", value, re.IGNORECASE):
+                    return at, "-W block=true"
+            elif word in ("-I", "-X", "-z"):
+                return at, word
+        return None
+
+    def asks_for_hold(self, words: Sequence[str]) -> bool:
+        return "-h" in words
+
+    def elements_report(self, words: Sequence[str]) -> bool:
+        """Without job history PBS cannot tell how an array went: its Exit_status is that of the element that ended last.
+        What `-S` names may be no shell, which would have to run the note."""
+        options = {word[:2] for word in words}
+        return "-J" in options and "-S" not in options
+
+    def element_of(self, job_id: str, element: str) -> bool:
+        return "[" in element and element.partition("[")[0] == job_id.partition("[")[0]
+
+    def walltime(self, words: Sequence[str]) -> float | None:
+        found = None
+        for word, following in zip(words, [*words[1:], ""], strict=False):
+            value = following if word == "-l" else word[2:] if word.startswith("-l") else ""
+            match = re.search(r"(?:^|,)walltime=([\d:]+)", value)
+            seconds = None if match is None else seconds_of(match[1])
+            found = found if seconds is None else seconds
+        return found
+
+    def outcomes(self, info: JobInfo) -> tuple[str, ...]:
+        """Of an array PBS does not tell (afterok runs although an element failed): there is one follower, which asks for the
+        elements."""
+        return (base.AFTER_EITHER,) if info.array else (base.AFTER_SUCCESS, base.AFTER_FAILURE)
+
+    def current_job(self, environ: Mapping[str, str]) -> CurrentJob | None:
+        if not environ.get("PBS_JOBID"):
+            return None
+        return CurrentJob(
+            environ["PBS_JOBID"],
+            environ.get("PBS_JOBNAME"),
+            environ.get("PBS_O_LOGNAME"),
+            environ.get("PBS_O_WORKDIR"),
+            environ.get("PBS_ARRAY_ID"),
+            environ.get("PBS_ARRAY_INDEX"),
+        )
+
+    def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
+        # PBS gives a job a PATH without its own commands, and beside it the one that qsub had.
+        path = os.pathsep.join(filter(None, (os.environ.get("PATH"), os.environ.get("PBS_O_PATH"))))
+        done = base.ran(("qstat", "-f", job.id), env={"PATH": path})
+        limit = re.search(r"^ *Resource_List\.walltime = (\S+)", done.stdout, re.MULTILINE)
+        seconds = None if limit is None else seconds_of(limit[1])
+        return None if seconds is None else seconds - elapsed
+
+    def ping(self) -> Completed:
+        return base.ran(("qstat",))
+
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
-        """Submit, and return the job id. Raises Refused with what qsub said, TryLater if there is no server."""
         done = base.ran(command, cwd)
         if done.code != 0:
             raise _refused(done, "qsub refused the job", "fix what it names, then submit again")
@@ -211,7 +272,7 @@ class Pbs:
             raise base.refused(done, "qsub printed no job id", "look for the job: qstat -u $USER")
         return job_id
 
-    def about(self, job_id: str) -> About:
+    def about(self, job_id: str) -> JobInfo:
         jobs = self._jobs([job_id])
         if not jobs:
             raise Refused("job-gone", f"PBS job {job_id} is gone", "see: globuswrap status")
@@ -223,26 +284,18 @@ class Pbs:
         return {job_id: state_of(job_id, jobs) for job_id in wanted}
 
     def release(self, job_id: str) -> None:
-        """Release the user's hold; of a job that is not held (any more) this is success."""
         done = base.ran(("qrls", "-h", "u", job_id))
         if done.code != 0 and self.states([job_id])[job_id].phase == base.HELD:
             raise _refused(done, f"job {job_id} cannot be released", f"qrls -h u {job_id}")
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """Delete jobs; unknown and finished ones are none of its business."""
         for job_id in job_ids:
             # One at a time: the server of v23.06.06 dies of a list in which one job is over and forgotten.
             done = base.ran(("qdel", job_id))
             if done.code != 0 and self.states([job_id])[job_id].phase in (base.HELD, base.WAITING):
                 raise _refused(done, f"job {job_id} cannot be deleted", f"qdel {job_id}")
 
-    def outcomes(self, about: About) -> tuple[str, ...]:
-        """The dependencies by which PBS itself tells the outcome. Of an array it does not (afterok runs although an element
-        failed): there is one follower, which asks for the elements."""
-        return (base.AFTER_EITHER,) if about.array else (base.AFTER_SUCCESS, base.AFTER_FAILURE)
-
     def find(self, directory: Path) -> dict[str, str]:
-        """Unfinished jobs whose script lies below the directory: id -> script."""
         done = base.ran(("qselect", "-u", getpass.getuser()))
         if done.code != 0:
             raise _unreachable(done)
@@ -253,9 +306,6 @@ class Pbs:
             if at >= 0:
                 found[job_id] = submitted[at:].strip().rstrip("'\"")
         return found
-
-    def own_job(self) -> str | None:
-        return os.environ.get("PBS_ARRAY_ID") or os.environ.get("PBS_JOBID")
 
     def _jobs(self, job_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         """What PBS says of these jobs. One that is not in the answer is unknown to it, by its own words: to say nothing of a

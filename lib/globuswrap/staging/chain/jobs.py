@@ -1,0 +1,285 @@
+"""The jobs of a chain at the scheduler: the compute job, those that follow it, and short ones that stage."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from globuswrap import schedulers
+from globuswrap.errors import Problem, TryLater
+from globuswrap.schedulers import base
+from globuswrap.schedulers.base import JobInfo, JobState, Scheduler, StageJob
+from globuswrap.staging import scripts
+from globuswrap.staging.chain.record import Chain
+from globuswrap.staging.chain.state import cut_off
+from globuswrap.staging.local import Local
+from globuswrap.staging.plan import INLINE, JOBS, STAGE_IN, Plan
+from globuswrap.system import locks, log
+
+
+@dataclass(frozen=True)
+class Follower:
+    """A job that starts after the compute job. `name` is that of its record and its script, `prefix` begins its own."""
+
+    name: str
+    prefix: str
+    what: str
+
+    @property
+    def script(self) -> str:
+        """By this name a job is known that was submitted and not recorded."""
+        return f"{self.name}.sh"
+
+
+FOLLOWERS = {
+    base.AFTER_SUCCESS: Follower("after-success", "gw-ok-", "after the job succeeded"),
+    base.AFTER_FAILURE: Follower("after-failure", "gw-no-", "after the job failed"),
+    base.AFTER_EITHER: Follower("after-either", "gw-af-", "after the job"),
+}
+_STAGE = "stage.sh"
+_STAGE_PREFIX = "gw-in-"
+
+#: Where the elements of an array note how they ended.
+ELEMENTS = "array"
+
+
+def scheduler_of(chain: Chain) -> Scheduler:
+    """The scheduler that the chain was submitted to."""
+    return schedulers.batch_system(chain.plan.scheduler) or Local(chain)
+
+
+def has_stage_jobs(plan: Plan) -> bool:
+    """Whether short jobs on nodes advance the chain."""
+    return plan.staging.mode == JOBS and not plan.on_this_machine
+
+
+# --- texts and commands; pure -----------------------------------------------------------------------------------------
+
+
+def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
+    """The scripts that the chain submits besides the user's: file below the chain's directory -> text."""
+    name = os.path.basename(plan.script)
+    copy, text = directory / "script" / name, script.decode("utf-8", "surrogateescape")
+    system = schedulers.batch_system(plan.scheduler)
+    if plan.staging.mode == INLINE:
+        return {f"inline/{name}": scripts.inline(plan, copy, text, system)}
+    if system is None:
+        return {}
+    texts = (
+        {f"{ELEMENTS}/{name}": scripts.element(plan, directory / ELEMENTS, copy, text, system)} if plan.array else {}
+    )
+    followers = {outcome: FOLLOWERS[outcome] for outcome in system.dependencies}
+    if not has_stage_jobs(plan):
+        witness = "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"
+        return texts | {each.script: witness for each in followers.values()}
+    seconds = max(30, int(plan.staging.time - min(60.0, plan.staging.time / 4)))
+    job = ["--for", str(seconds), plan.id]
+    texts |= {"settings": scripts.settings(plan), _STAGE: scripts.stage(plan, directory, "staging", job, system)}
+    for outcome, each in followers.items():
+        texts[each.script] = scripts.stage(plan, directory, each.what, ["--after", outcome, *job], system)
+    return texts
+
+
+def payload(plan: Plan, directory: Path) -> Path:
+    """The script that is the compute job."""
+    name = os.path.basename(plan.script)
+    return directory / ("inline" if plan.staging.mode == INLINE else ELEMENTS if plan.array else "script") / name
+
+
+def is_payload(chain: Chain, script: str) -> bool:
+    return os.path.dirname(script) == str(payload(chain.plan, chain.directory).parent)
+
+
+def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
+    """The scheduler's commands in their order, for a dry run; JOB stands for the id of the compute job."""
+    scheduler = schedulers.batch_system(plan.scheduler)
+    if scheduler is None:
+        return [(str(payload(plan, directory)), *plan.arguments)]
+    hold = plan.staging.mode != INLINE
+    listed = [scheduler.compute_command(payload(plan, directory), plan.arguments, hold=hold)]
+    if hold:
+        info = JobInfo("JOB", "", plan.user, plan.cwd)
+        listed += [scheduler.stage_command(_follower(plan, directory, info, each)) for each in scheduler.outcomes(info)]
+        if has_stage_jobs(plan) and plan.of(STAGE_IN):
+            listed.append(scheduler.stage_command(_stage_job(plan, directory, info, 0.0)))
+    return listed
+
+
+def _follower(plan: Plan, directory: Path, info: JobInfo, outcome: str) -> StageJob:
+    each = FOLLOWERS[outcome]
+    job = _job(plan, info, directory / each.script, each.prefix)
+    return replace(job, after=(info.id, outcome), witness=not has_stage_jobs(plan))
+
+
+def _stage_job(plan: Plan, directory: Path, info: JobInfo, delay: float) -> StageJob:
+    return replace(_job(plan, info, directory / _STAGE, _STAGE_PREFIX), delay=delay)
+
+
+def _job(plan: Plan, info: JobInfo, script: Path, prefix: str) -> StageJob:
+    staging = plan.staging
+    account = staging.account if staging.account is not None else info.account
+    return StageJob(script, f"{prefix}{plan.id}", staging.time, staging.partition, account)
+
+
+# --- what the scheduler says ------------------------------------------------------------------------------------------
+
+
+def state(scheduler: Scheduler, job_id: str) -> JobState:
+    """The state of one job."""
+    return scheduler.states([job_id])[job_id]
+
+
+def own_job(scheduler: Scheduler) -> str | None:
+    """The id of the job that this process runs in, of an element that of its array; None outside of one."""
+    job = scheduler.current_job(os.environ)
+    return None if job is None else job.whole
+
+
+def info_of(chain: Chain, scheduler: Scheduler, compute: str) -> JobInfo:
+    """What the scheduler says of the compute job, asked once."""
+    known = chain.info
+    if known is None:
+        chain.add("about", **asdict(scheduler.about(compute)))
+        known = chain.info
+        assert known is not None
+    return known
+
+
+def has_started(state: JobState) -> bool:
+    """Whether a follower's dependency was met: it waits for nothing but its begin, runs, or has run."""
+    if state.phase == base.ENDED:
+        return bool(state.started)
+    return state.phase == base.RUNNING or state.satisfied
+
+
+def is_helped(chain: Chain, scheduler: Scheduler) -> bool:
+    """Whether a job is there that advances the chain. A follower is one once its dependency is met: where the scheduler does
+    not tell of deletion, those of a job that was deleted before it started wait for ever."""
+    jobs = {name: job_id for name, job_id in chain.jobs.items() if name != "compute"}
+    states = scheduler.states(jobs.values())
+    return any(
+        states[job_id].alive and (name.startswith("stage.") or has_started(states[job_id]))
+        for name, job_id in jobs.items()
+    )
+
+
+def twins(chain: Chain, scheduler: Scheduler, compute: str | None) -> list[str]:
+    """Other jobs of the user's script: the submission of one that was killed may have come through later."""
+    if chain.fact("submitting-again") is None:
+        return []
+    jobs = scheduler.find(chain.directory).items()
+    return [job_id for job_id, script in jobs if job_id != compute and is_payload(chain, script)]
+
+
+def orphans(chain: Chain, scheduler: Scheduler) -> list[str]:
+    """Jobs of the chain, recorded or not: known by their script, which lies in its directory. None if the scheduler cannot
+    say."""
+    try:
+        return list(scheduler.find(chain.directory))
+    except Problem as problem:
+        log.say(f"{chain.id}: {problem.cause}", 2)
+        return []
+
+
+def unrecorded(chain: Chain, scheduler: Scheduler) -> list[str]:
+    """Jobs in the queue that whoever submitted them was killed before recording."""
+    claimed = {name.removeprefix("claim.") for name in chain.facts("claim.stage.")}
+    recorded = chain.jobs
+    if chain.submitted and claimed <= recorded.keys():
+        return []
+    return [job_id for job_id in orphans(chain, scheduler) if job_id not in recorded.values()]
+
+
+# --- submitting -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def submitting(chain: Chain) -> Iterator[None]:
+    """At most one process submits the jobs of a chain: sbatch and qsub have no id under which they would be sent twice."""
+    try:
+        lease = locks.take(chain.directory / "submitting")
+    except locks.LeaseTaken as taken:
+        who = taken.holder.shown if taken.holder is not None else "another process"
+        cause = f"chain {chain.id} is being submitted by {who}"
+        raise TryLater("submission-under-way", cause, "wait a moment, then rerun") from None
+    with lease:
+        yield
+
+
+def submit_compute(chain: Chain, scheduler: Scheduler) -> str:
+    """Submit the user's job, held unless it stages by itself; one that is recorded already is not submitted again."""
+    plan = chain.plan
+    if chain.compute is not None:
+        return chain.compute
+    hold = plan.staging.mode != INLINE
+    if not chain.add("submitting")[1]:
+        chain.add("submitting-again")
+    command = scheduler.compute_command(payload(plan, chain.directory), plan.arguments, hold=hold)
+    compute = scheduler.submit(command, plan.cwd)
+    chain.add("job.compute", id=compute)
+    log.say(f"{chain.id}: {plan.scheduler} job {compute}{' (held until its data is there)' if hold else ''}", 2)
+    return compute
+
+
+def submit_followers(chain: Chain, scheduler: Scheduler, info: JobInfo) -> None:
+    """Submit the jobs by which the scheduler tells how the compute job ended, as far as they are not recorded."""
+    for outcome in scheduler.outcomes(info):
+        name = f"job.{FOLLOWERS[outcome].name}"
+        if chain.fact(name) is None:
+            command = scheduler.stage_command(_follower(chain.plan, chain.directory, info, outcome))
+            chain.add(name, id=scheduler.submit(command, chain.plan.cwd))
+
+
+def submit_stage(chain: Chain, scheduler: Scheduler, delay: float) -> str | None:
+    """Submit the next stage job, `delay` seconds from now; None if someone else has just done so."""
+    numbers = [int(name.rpartition(".")[2]) for name in chain.facts("claim.stage.")]
+    number = max(numbers, default=0) + 1
+    if number > 1:
+        last = chain.jobs.get(f"stage.{number - 1}")
+        if last is not None and last != own_job(scheduler) and state(scheduler, last).alive:
+            return None
+        claim = chain.fact(f"claim.stage.{number - 1}")
+        if last is None and claim is not None and time.time() - claim["at"] < 60:
+            return None  # claimed a moment ago: it is being submitted
+    _, mine = chain.add(f"claim.stage.{number}")
+    if not mine:
+        return None
+    if chain.compute is None:
+        raise cut_off(chain.id)
+    info = info_of(chain, scheduler, chain.compute)
+    command = scheduler.stage_command(_stage_job(chain.plan, chain.directory, info, delay))
+    job_id = scheduler.submit(command, chain.plan.cwd)
+    chain.add(f"job.stage.{number}", id=job_id)
+    if chain.ending is not None:  # the chain was ended meanwhile by someone who did not see this job
+        scheduler.cancel([job_id])
+    return job_id
+
+
+def adopt(chain: Chain, scheduler: Scheduler) -> None:
+    """Record jobs that a killed submission had submitted and not written down."""
+    if chain.compute is None:
+        found = (job_id for job_id, script in scheduler.find(chain.directory).items() if is_payload(chain, script))
+        job_id = next(found, None) or _ran_inline(chain)
+        if job_id is not None:
+            chain.add("job.compute", id=job_id)
+    recorded = set(chain.jobs.values())
+    claims = [claim.removeprefix("claim.") for claim in chain.facts("claim.stage.")]
+    for job_id, script in scheduler.find(chain.directory).items():
+        name = os.path.basename(script)
+        if job_id in recorded:
+            continue
+        for each in FOLLOWERS.values():
+            if name == each.script:
+                chain.add(f"job.{each.name}", id=job_id)
+        if name == _STAGE and claims:
+            chain.add(f"job.{claims[-1]}", id=job_id)
+
+
+def _ran_inline(chain: Chain) -> str | None:
+    """The id of a job that stages by itself and has done so already, as it wrote it down."""
+    noted = chain.notes("inline.").values() if chain.generation == 1 else ()
+    return next((str(note["job"]) for note in noted if note.get("job")), None)
