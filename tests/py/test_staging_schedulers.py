@@ -18,7 +18,7 @@ from globuswrap.schedulers.slurm import Slurm
 from globuswrap.staging import plan as plans
 from globuswrap.staging import scripts
 from globuswrap.staging.chain import record
-from globuswrap.staging.local import Local
+from globuswrap.staging.chain.local import Local
 from globuswrap.staging.plan import Plan, Staging, Step
 
 SCRIPT = Path("/state/my chain/stage.sh")

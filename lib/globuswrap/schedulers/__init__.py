@@ -13,7 +13,7 @@ from globuswrap.system import process
 #: In the order in which they are looked for: Slurm also ships a qsub of its own, which is no PBS.
 KNOWN: tuple[Scheduler, ...] = (Slurm(), Pbs())
 
-#: This machine instead of a batch system (staging/local.py).
+#: This machine instead of a batch system (staging/chain/local.py).
 LOCAL = "local"
 AUTO = "auto"
 NAMES = (AUTO, *(each.name for each in KNOWN), LOCAL)

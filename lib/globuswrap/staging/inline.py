@@ -15,9 +15,9 @@ from globuswrap.deletion import uses
 from globuswrap.errors import Problem, UsageProblem, combined
 from globuswrap.staging import directives, steps
 from globuswrap.staging import plan as plans
+from globuswrap.staging.chain.local import Local
 from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.directives import expand
-from globuswrap.staging.local import Local
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Staging, Step
 from globuswrap.system import log
 from globuswrap.transfers import journal, operations

@@ -14,9 +14,9 @@ from globuswrap.errors import Problem, TryLater
 from globuswrap.schedulers import base
 from globuswrap.schedulers.base import JobInfo, JobState, Scheduler, StageJob
 from globuswrap.staging import scripts
+from globuswrap.staging.chain.local import Local
 from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.chain.state import cut_off
-from globuswrap.staging.local import Local
 from globuswrap.staging.plan import INLINE, JOBS, STAGE_IN, Plan
 from globuswrap.system import locks, log
 
