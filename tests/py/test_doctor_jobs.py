@@ -76,10 +76,10 @@ def test_questions_side_by_side_are_answered_in_their_order() -> None:
             raise ValueError
         return number
 
-    assert together.at_once(ask, (1, 2, 3)) == [1, 2, 3]
+    assert together.map_concurrently(ask, (1, 2, 3)) == [1, 2, 3]
     with pytest.raises(ValueError):
-        together.at_once(ask, (1, 7, 2))
-    assert together.at_once(str, ()) == []
+        together.map_concurrently(ask, (1, 7, 2))
+    assert together.map_concurrently(str, ()) == []
 
 
 # --- submit looks first -----------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ import pytest
 import support
 from globuswrap.system import machine
 from globuswrap.watch import ledger as ledgers
-from globuswrap.watch import sight, template
+from globuswrap.watch import scanner, template
 from globuswrap.watch.ledger import Ledger, Trigger
 from globuswrap.watch.run import Intervals, Plan, Watcher, follow
-from globuswrap.watch.sight import Wanted
+from globuswrap.watch.scanner import Wanted
 
 
 class Place:
@@ -526,10 +526,10 @@ def test_what_a_dead_watcher_left_is_run_by_the_one_that_runs(place: Place) -> N
     ledger = Ledger(record_of("json").parent)
     # A watcher on another host saw this one first, wrote it down, and died before it ran anything.
     (place.inbox / ".new").write_text("x")
-    seen = sight.look(str(place.inbox / ".new"))
+    seen = scanner.look(str(place.inbox / ".new"))
     assert seen is not None
     trigger = Trigger(
-        sight.key_of("second", seen, once_per_path=False),
+        scanner.key_of("second", seen, once_per_path=False),
         str(place.inbox / "second"),
         seen.size,
         seen.modified,
@@ -684,7 +684,7 @@ MOUNTS = r"""
 )
 def test_the_file_system_is_that_of_the_longest_mount(path: str, kind: str) -> None:
     assert machine.file_system(path, MOUNTS) == kind
-    assert bool(sight.REMOTE.fullmatch(kind)) == (kind in ("lustre", "nfs4"))
+    assert bool(scanner.REMOTE.fullmatch(kind)) == (kind in ("lustre", "nfs4"))
 
 
 def test_patterns_with_a_slash_are_of_the_path_below() -> None:

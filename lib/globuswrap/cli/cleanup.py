@@ -119,7 +119,7 @@ def _rules(found: Plan, roots: list[str]) -> list[rules.Step]:
     if not found.deleted and not any(found.delivered(root) for root in roots):
         return []
     try:
-        there = actions.there(found.collection, names=True)
+        there = actions.list_rules(found.collection, names=True)
     except Refused as problem:
         log.say(f"no permissions to look at: {problem.cause}", 2)  # not a guest collection
         return []

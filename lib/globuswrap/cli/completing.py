@@ -276,6 +276,12 @@ def _fixed(*values: str) -> Callable[[str], Iterable[str]]:
     return lambda current: values
 
 
+def _schedulers(current: str) -> Iterable[str]:
+    from globuswrap import schedulers
+
+    return schedulers.NAMES
+
+
 def _sandbox_faults(current: str) -> Iterable[str]:
     from globuswrap.cli.sandbox import FAULTS
 
@@ -295,7 +301,7 @@ _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
     "shell": _fixed("bash", "zsh"),
     "sync_level": _fixed("exists", "size", "mtime", "checksum"),
     "notify": _fixed("on", "off", "succeeded", "failed", "inactive"),
-    "scheduler": _fixed("auto", "slurm", "pbs", "local"),
+    "scheduler": _schedulers,
     "staging": _fixed("jobs", "login", "inline"),
     "symlinks": _fixed("skip", "follow", "keep", "error"),
     "permissions": _fixed("r", "rw"),

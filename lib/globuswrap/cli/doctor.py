@@ -10,7 +10,6 @@ import typer
 from globuswrap.cli import progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, styled
-from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 
 app = application()
@@ -39,7 +38,7 @@ def doctor(
         bool, typer.Option("--probe-node", help="Submit a short job that looks whether nodes reach Globus.")
     ] = False,
     probe_wait: Annotated[str, typer.Option("--probe-wait", help="How long to wait for that job.")] = "5m",
-    scheduler: Annotated[str, typer.Option("--scheduler", help="auto, slurm, pbs or local, as in submit.")] = "auto",
+    scheduler: Annotated[str, typer.Option("--scheduler", help="The batch system, as in submit.")] = "auto",
     stage_partition: Annotated[
         str | None, typer.Option("--stage-partition", "--stage-queue", help="Partition or queue of stage jobs.")
     ] = None,
@@ -49,13 +48,12 @@ def doctor(
     Without a subject: this machine, the login, every named collection, and what earlier runs have left. With one: what
     that job or profile needs.
     """
-    from globuswrap.doctor import examine, finding, jobs
+    from globuswrap import schedulers
+    from globuswrap.doctor import examine, finding
     from globuswrap.staging.submission import StagingRequest
 
-    if probe_node and subject is None and jobs.here() is None:
-        raise UsageProblem(
-            "no-scheduler", "neither sbatch nor qsub is installed on this host", "run it on a login node of the cluster"
-        )
+    if probe_node and subject is None:
+        schedulers.choose(scheduler)
     questions = examine.Questions(
         subject=subject,
         until=None if until is None else units.moment(until).timestamp(),

@@ -20,7 +20,7 @@ from globuswrap.transfers.lookup import Named
 
 
 @dataclass(frozen=True)
-class Found:
+class LookupResult:
     """Chains by id, and tasks, each once; `unsent` has for each key how many of its tasks Globus has not accepted yet."""
 
     chains: list[str]
@@ -32,7 +32,7 @@ class Found:
         return lookup.partly_submitted(self.unsent) if self.unsent else None
 
 
-def words(given: Iterable[str], *, accepted: bool = True) -> Found:
+def words(given: Iterable[str], *, accepted: bool = True) -> LookupResult:
     """Raises UsageProblem for a word that names nothing, and with `accepted` for one of which Globus has accepted nothing yet."""
     chains: list[str] = []
     tasks: dict[str, str | Entry] = {}
@@ -55,4 +55,4 @@ def words(given: Iterable[str], *, accepted: bool = True) -> Found:
             unsent[word] = found.unsent
         for each in found.tasks:
             tasks[each if isinstance(each, str) else each.task_id or str(each.path)] = each
-    return Found(list(dict.fromkeys(chains)), Named(tuple(tasks.values()), sum(unsent.values())), unsent)
+    return LookupResult(list(dict.fromkeys(chains)), Named(tuple(tasks.values()), sum(unsent.values())), unsent)

@@ -41,7 +41,7 @@ class _Line:
             return
         self.turn += 1
         width = shutil.get_terminal_size().columns
-        what = " ".join((log.now() or "working").split())
+        what = " ".join((log.activity() or "working").split())
         spent = units.human_duration(time.monotonic() - self.started)
         line = f"{'|/-' + chr(92)}"[self.turn % 4] + f" {what} ({spent})"
         self._write(f"\r{output.fitted(log.printable(line), width - 1)}\x1b[K")
@@ -65,15 +65,15 @@ _line: _Line | None = None
 
 @contextmanager
 def line() -> Iterator[None]:
-    """Show on a terminal what is being done (log.doing, or the program that runs), if it takes long. Nothing in a log: what
-    was found is said there anyway."""
+    """Show on a terminal what is being done (log.set_activity, or the program that runs), if it takes long. Nothing in a log:
+    what was found is said there anyway."""
     global _line
     if log.level() != 1 or output.state.json or not sys.stderr.isatty() or _line is not None:
         yield
         return
     _line = _Line()
     before = signal.signal(signal.SIGALRM, _line.draw)
-    log.hidden_by(_line.hide)
+    log.on_suspend(_line.hide)
     signal.setitimer(signal.ITIMER_REAL, QUIET_SECONDS, _TICK)
     try:
         yield
@@ -86,8 +86,8 @@ def still() -> None:
     """No such line from now on: the terminal belongs to something else."""
     global _line
     signal.setitimer(signal.ITIMER_REAL, 0.0)
-    log.hide()
-    log.hidden_by(None)
+    log.suspend()
+    log.on_suspend(None)
     _line = None
 
 
@@ -95,9 +95,9 @@ def still() -> None:
 def doing() -> Iterator[Callable[[str], None]]:
     """A function to say what is being done now."""
     try:
-        yield log.doing
+        yield log.set_activity
     finally:
-        log.doing("")
+        log.set_activity("")
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def _in_place_of_the_line() -> Iterator[Any]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    log.hide()
+    log.suspend()
     if _line is not None:
         _line.held = True
     try:

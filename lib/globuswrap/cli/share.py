@@ -88,7 +88,7 @@ def revoke(
     if dry_run:
         found = [
             each
-            for each in actions.there(where.collection, names=True)
+            for each in actions.list_rules(where.collection, names=True)
             if each.id is not None and each.path == path and (whos is None or each.who in whos)
         ]
         steps = [Step("delete", rules.described(each.who, each.path, each.permissions, each.expires)) for each in found]
@@ -106,7 +106,7 @@ def list_(
     from globuswrap.sharing import actions
 
     collection = resolve.collection(share.partition(":")[0])
-    found = actions.there(collection, names=True)
+    found = actions.list_rules(collection, names=True)
     rows = [
         [each.path, each.permissions, each.expires.isoformat() if each.expires else "-", str(each.who), each.id or "-"]
         for each in sorted(found, key=lambda each: (each.path, str(each.who)))

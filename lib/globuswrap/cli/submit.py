@@ -28,7 +28,9 @@ def submit(
     scheduler_arguments: Annotated[
         list[str] | None, typer.Argument(help="After --: arguments for sbatch or qsub.", metavar="[-- ARGUMENTS...]")
     ] = None,
-    scheduler: Annotated[str, typer.Option("--scheduler", help="auto, slurm, pbs or local (this machine).")] = "auto",
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", help="The batch system, or local: this machine (auto: what is here).")
+    ] = "auto",
     staging: Annotated[
         str | None, typer.Option("--staging", help="jobs (default), login (see tend) or inline (inside the job).")
     ] = None,

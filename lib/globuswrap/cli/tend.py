@@ -35,7 +35,7 @@ def tend(
         left = tend_all(rounds.__setitem__, wanted)
         if not follow or not left:
             break
-        log.doing(f"{units.counted(left, 'chain')} under way; the next round comes")
+        log.set_activity(f"{units.counted(left, 'chain')} under way; the next round comes")
         time.sleep(units.duration(every))
     lines = [
         f"{chain_id}  {'ended' if status.ended else 'under way'}  {status.why}".rstrip()

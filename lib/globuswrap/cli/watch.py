@@ -95,10 +95,10 @@ def watch(
     does not count as a failure. Stopping the watcher leaves running commands running: the next one takes them up.
     """
     from globuswrap.watch import run as running
-    from globuswrap.watch import sight, template
+    from globuswrap.watch import scanner, template
     from globuswrap.watch.ledger import Ledger
     from globuswrap.watch.run import Plan, Watcher
-    from globuswrap.watch.sight import Wanted
+    from globuswrap.watch.scanner import Wanted
 
     top = os.path.abspath(os.path.expanduser(directory))
     if not os.path.isdir(top):
@@ -125,7 +125,7 @@ def watch(
         retry_after=units.duration(retry_after),
         every=units.duration(every),
         lost=_one_of("--lost", lost, ("again", "aside")),
-        remote=sight.remote(top) or observe == "poll",
+        remote=scanner.remote(top) or observe == "poll",
         take_over=("globuswrap", "watch", top, *(("--name", name) if name is not None else ()), "--take-over"),
     )
     _one_of("--observe", observe, ("auto", "events", "poll"))
@@ -218,13 +218,13 @@ def _line(tally: Tally, waiting: int) -> str:
 
 
 def _planned(watcher: Watcher) -> Report:
-    from globuswrap.watch import sight, template
+    from globuswrap.watch import scanner, template
 
     watcher.scan()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     rows: list[dict[str, Any]] = []
     for path, candidate in sorted(watcher.candidates.items()):
-        key = sight.key_of(
+        key = scanner.key_of(
             os.path.relpath(path, watcher.plan.directory), candidate.seen, once_per_path=watcher.plan.once_per_path
         )
         rows.append({"path": path, "argv": list(template.filled(watcher.plan.command, path, stamp, key))})

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import Problem
 from globuswrap.globus import verbs
-from globuswrap.system.together import at_once
+from globuswrap.system.together import map_concurrently
 
 
 class Kinds:
@@ -42,7 +42,7 @@ class Kinds:
                 except Problem as problem:
                     self._refused[address.collection, address.path] = problem
 
-        at_once(ask, together.values())
+        map_concurrently(ask, together.values())
 
     def of(self, address: Address) -> str | None:
         """`file`, `dir` and so on, or None if there is nothing."""

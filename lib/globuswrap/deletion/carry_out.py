@@ -95,8 +95,8 @@ def judged(known: Evidence, paths: Iterable[str], view: View) -> list[Verdict]:
             elif len(left) < len(proofs):
                 found = replace(found, reason="its other copy is deleted in this run")
         verdicts.append(found)
-        log.doing(f"looking at each file: {len(verdicts)}")
-    log.doing("")
+        log.set_activity(f"looking at each file: {len(verdicts)}")
+    log.set_activity("")
     return verdicts
 
 

@@ -123,7 +123,7 @@ def proofs(
     trees: list[Tree] = []
     silent = 0
     for number, each in enumerate(receipts, 1):
-        log.doing(f"reading receipts: {number}")
+        log.set_activity(f"reading receipts: {number}")
         sides = (each.get("source"), each.get("destination"))
         if collection not in sides or each.get("kind") != "transfer" or None in sides:
             continue

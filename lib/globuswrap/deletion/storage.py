@@ -68,7 +68,7 @@ class Probes:
         return None
 
     def _probe(self, here: Place, there: Place) -> bool | None:
-        log.doing(f"checking whether {here[1]} is the same storage as {there[1]}")
+        log.set_activity(f"checking whether {here[1]} is the same storage as {there[1]}")
         try:
             if here not in self.made:
                 self.made[here] = PREFIX + uuid.uuid4().hex  # noted first: one that is interrupted is removed as well
@@ -83,7 +83,7 @@ class Probes:
             log.say(f"cannot tell whether {here[1]} and {there[1]} are the same storage: {problem.cause}", 1)
             return None
         finally:
-            log.doing("")
+            log.set_activity("")
 
     def remove(self) -> None:
         """Remove the probes. What cannot be removed is named."""

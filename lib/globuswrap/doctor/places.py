@@ -25,7 +25,7 @@ from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
 from globuswrap.sync.profile import Profile
 from globuswrap.system import files
-from globuswrap.system.together import at_once
+from globuswrap.system.together import map_concurrently
 
 SOURCE = "source"  # has to be there
 DESTINATION = "destination"  # has to be writable
@@ -95,7 +95,7 @@ def look(
     for place in wanted:
         firsts.setdefault(place.address.collection, place)
     say(f"collections {', '.join(place.address.name or key for key, place in firsts.items())}")
-    looked = at_once(lambda place: list(collection(place, session, until)), firsts.values())
+    looked = map_concurrently(lambda place: list(collection(place, session, until)), firsts.values())
     for collection_id, found in zip(firsts, looked, strict=True):
         yield from found
         if all(finding.code == 0 or finding.name == "session-ends-first" for finding in found):
@@ -120,7 +120,7 @@ def look(
             usable.discard(place.address.collection)
     if mounts:
         say("local directories")
-        for found in at_once(lambda collection_id: list(_mounts(collection_id)), sorted(usable - troubled)):
+        for found in map_concurrently(lambda collection_id: list(_mounts(collection_id)), sorted(usable - troubled)):
             yield from found
 
 

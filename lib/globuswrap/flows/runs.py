@@ -212,5 +212,5 @@ def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry
         if pace.over:
             remedy = f"wait on: globuswrap flow wait {run_id}"
             return Ended(run_id, "running", errors.TRY_LATER, f"still {run.get('status')}", remedy, run)
-        log.doing(f"run {run_id} is {run.get('status')}")
+        log.set_activity(f"run {run_id} is {run.get('status')}")
         pace.rest()

@@ -61,7 +61,7 @@ def _ended(task_id: str, pace: Pace) -> str:
             raise Refused("unknown-status", f"ingest task {task_id} has the unknown state {state!r}", show)
         if pace.over:
             raise TryLater("ingest-running", f"ingest task {task_id} is still {state}", show)
-        log.doing(f"ingest task {task_id} is {state}")
+        log.set_activity(f"ingest task {task_id} is {state}")
         pace.rest()
 
 

@@ -25,7 +25,7 @@ class Mail:
     message: str | None = None
 
 
-def there(collection: str, *, names: bool = False) -> list[Existing]:
+def list_rules(collection: str, *, names: bool = False) -> list[Existing]:
     """The rules of a collection. Refused if it is none that can have any."""
     found = [rules.existing(row) for row in verbs.permissions(collection)]
     if names:
@@ -41,7 +41,7 @@ def grant(collection: str, wanted: Sequence[Wanted], mail: Mail | None = None) -
 
 
 def plan(collection: str, wanted: Sequence[Wanted], *, prune: bool, names: bool = False) -> list[Step]:
-    return rules.plan(wanted, there(collection, names=names), datetime.now(timezone.utc), prune=prune)
+    return rules.plan(wanted, list_rules(collection, names=names), datetime.now(timezone.utc), prune=prune)
 
 
 def carry_out(
@@ -109,7 +109,7 @@ def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
         verbs.send(*argv, stdin=stdin)
     except Conflict:
         # There is no submission id here: a reply that was lost, or someone else, has made it meanwhile.
-        rule = next((each for each in there(collection) if rules.same_place(wanted, each)), None)
+        rule = next((each for each in list_rules(collection) if rules.same_place(wanted, each)), None)
         if rule is None:
             raise
         if rules.difference(wanted, rule, datetime.now(timezone.utc)):
@@ -155,7 +155,7 @@ def _delete(collection: str, rule: str) -> None:
     try:
         verbs.send("endpoint", "permission", "delete", collection, rule)
     except Absent:
-        if any(each.id == rule for each in there(collection)):  # gone is what was wanted, if it is true
+        if any(each.id == rule for each in list_rules(collection)):  # gone is what was wanted, if it is true
             raise
 
 
@@ -163,7 +163,7 @@ def revoke(collection: str, path: str, whos: Sequence[Who] | None) -> list[Step]
     """Take the rules on this very path away, of these principals or (None) of all."""
     found = [
         each
-        for each in there(collection, names=True)
+        for each in list_rules(collection, names=True)
         if each.id is not None and each.path == path and (whos is None or each.who in whos)
     ]
     return carry_out(collection, [removal(each) for each in found])

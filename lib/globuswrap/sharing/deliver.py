@@ -114,7 +114,7 @@ def deliver(
     shared = shared_directory(delivery, directory)
     wanted = [Wanted(who, shared, delivery.permissions, delivery.expires) for who in delivery.whos]
     request = request_of(delivery, directory)
-    actions.there(share)  # refused now rather than after hours of transfer
+    actions.list_rules(share)  # refused now rather than after hours of transfer
     actions.make_directory(share, shared)
     steps: Sequence[Step] = ()
     if delivery.grant_first:

@@ -42,7 +42,7 @@ def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str
         if any(statuses[chain_id].why != before.get(chain_id) for chain_id in pending):
             pace.news()
         first = statuses[pending[0]].why
-        log.doing(f"{units.counted(len(pending), 'chain')} under way; {pending[0]}: {first}")
+        log.set_activity(f"{units.counted(len(pending), 'chain')} under way; {pending[0]}: {first}")
         pace.rest()
 
 

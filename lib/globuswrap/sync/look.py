@@ -170,6 +170,6 @@ def counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:
     names = 0
     for kind, payload in frames:
         names += payload.count(b"\0") if kind == scan.TEXT else 0
-        log.doing(f"looking through the tree: {names} files and directories")
+        log.set_activity(f"looking through the tree: {names} files and directories")
         yield kind, payload
-    log.doing("")
+    log.set_activity("")

@@ -62,30 +62,30 @@ def shell_line(argv: tuple[str, ...]) -> str:
 def say(text: str, at: int = 1) -> None:
     """A message, of one line or more, to stderr when the level is at least `at`."""
     if _level >= at:
-        hide()
+        suspend()
         shown = text if isinstance(text, Printable) else "\n".join(map(printable, text.split("\n")))
         sys.stderr.write(masked(shown) + "\n")  # in one piece: threads may talk too
         sys.stderr.flush()
 
 
-def doing(text: str) -> None:
+def set_activity(text: str) -> None:
     """Say what is being done, as often as one likes: it is shown on a terminal alone, when it takes long, and goes again."""
     global _doing
     _doing = text
 
 
-def now() -> str:
+def activity() -> str:
     """What is being done; else the program that runs, without what it works on; else nothing."""
     return masked(_doing) or _running
 
 
-def hide() -> None:
+def suspend() -> None:
     """What shows what is being done is to leave the terminal to others for now."""
     if _hide is not None:
         _hide()
 
 
-def hidden_by(hide: Callable[[], None] | None) -> None:
+def on_suspend(hide: Callable[[], None] | None) -> None:
     global _hide
     _hide = hide
 

@@ -271,7 +271,7 @@ def become(argv: Sequence[str], *, env: Mapping[str, str | None] | None = None) 
         )
     log.command(tuple(argv))
     signal.setitimer(signal.ITIMER_REAL, 0.0)  # it would go off in the other program, and end it
-    log.hide()
+    log.suspend()
     sys.stdout.flush()
     sys.stderr.flush()
     try:

@@ -16,7 +16,7 @@ Found = TypeVar("Found")
 _AT_ONCE = 4
 
 
-def at_once(work: Callable[[Given], Found], given: Iterable[Given]) -> list[Found]:
+def map_concurrently(work: Callable[[Given], Found], given: Iterable[Given]) -> list[Found]:
     """What the work makes of each, in their order; of several exceptions the first one's is raised.
 
     With -v one after the other, so that what the commands print stays apart. A signal ends the wait at once: the threads are

@@ -146,20 +146,20 @@ def prepare(
         for column in columns:
             collector.add(loads[column.base.collection], column, listing.files(column.base, items, unsendable))
     else:
-        log.doing("reading the list")
+        log.set_activity("reading the list")
         for rows in _rows(items, unsendable):
             for column in columns:
                 collector.add(loads[column.base.collection], column, rows)
-            log.doing(f"reading the list: {sum(load.spool.count for load in loads.values())} items")
+            log.set_activity(f"reading the list: {sum(load.spool.count for load in loads.values())} items")
     if unsendable.count and not choices.skip_unsendable:
         raise unsendable.problem()
-    log.doing("comparing destinations")
+    log.set_activity("comparing destinations")
     kept, found = collisions.settled(
         [load for load in loads.values() if load.spool.count], collector, choices.on_collision
     )
     if not kept:
         raise nothing_to_do()
-    log.doing("")
+    log.set_activity("")
     if choices.check:
         listing.refuse_missing(kept)
     return Prepared(tuple(kept), unsendable, found, choices)

@@ -264,7 +264,7 @@ def go_on(ended: Outcome, after: After) -> None:
     done = process.run(("/bin/sh", "-c", line), env=dict(env), takes_signals=True)
     for text in (done.stdout, done.stderr):
         if text:
-            log.hide()
+            log.suspend()
             print(text, end="", file=sys.stderr)
     if done.code != 0:
         signals.check()

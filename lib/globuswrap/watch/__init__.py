@@ -1,1 +1,1 @@
-"""Run a command line for each new file, once: what a trigger is (sight), what became of it (ledger), the loop (run)."""
+"""Run a command line for each new file, once: what a trigger is (scanner), what became of it (ledger), the loop (run)."""

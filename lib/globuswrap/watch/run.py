@@ -15,9 +15,9 @@ from globuswrap.errors import Refused, TryLater, UsageProblem
 from globuswrap.system import log, units
 from globuswrap.system.process import Started
 from globuswrap.watch import ledger as ledgers
-from globuswrap.watch import sight, template
+from globuswrap.watch import scanner, template
 from globuswrap.watch.ledger import Ledger, Trigger
-from globuswrap.watch.sight import Candidate, Wanted
+from globuswrap.watch.scanner import Candidate, Wanted
 
 #: How long backoff may grow.
 LONGEST_PAUSE = 3600.0
@@ -201,23 +201,23 @@ class Watcher:
 
     def scan(self) -> None:
         """Look at the whole directory. OSError if it cannot be read."""
-        for path in sight.scan(self.plan.directory, self.plan.wanted):
+        for path in scanner.scan(self.plan.directory, self.plan.wanted):
             self.consider(path)
 
     def hinted(self, path: str) -> None:
         """Look at one path that something happened to; a directory may hold what came before it was watched."""
         try:
             if os.path.isdir(path) and not os.path.islink(path):
-                for each in sight.scan(self.plan.directory, self.plan.wanted, path):
-                    if sight.counts(self.plan.directory, self.plan.wanted, each):
+                for each in scanner.scan(self.plan.directory, self.plan.wanted, path):
+                    if scanner.counts(self.plan.directory, self.plan.wanted, each):
                         self.consider(each)
-            elif sight.counts(self.plan.directory, self.plan.wanted, path):
+            elif scanner.counts(self.plan.directory, self.plan.wanted, path):
                 self.consider(path)
         except OSError:
             return  # it has gone again
 
     def consider(self, path: str) -> None:
-        seen = sight.look(path)
+        seen = scanner.look(path)
         if seen is None or self._key(path, seen) in self.known:
             self.candidates.pop(path, None)
             return
@@ -225,14 +225,14 @@ class Watcher:
         if known is None or known.seen != seen:
             self._note(path, seen)
 
-    def _note(self, path: str, seen: sight.Print) -> None:
-        candidate = Candidate(seen, sight.first_seen(seen, trust_clock=not self.plan.remote))
+    def _note(self, path: str, seen: scanner.Fingerprint) -> None:
+        candidate = Candidate(seen, scanner.first_seen(seen, trust_clock=not self.plan.remote))
         self.candidates[path] = candidate
         self._ripe_at = min(self._ripe_at, candidate.since + self.plan.settle)
 
-    def _key(self, path: str, seen: sight.Print) -> str:
+    def _key(self, path: str, seen: scanner.Fingerprint) -> str:
         below = os.path.relpath(path, self.plan.directory)
-        return sight.key_of(below, seen, once_per_path=self.plan.once_per_path)
+        return scanner.key_of(below, seen, once_per_path=self.plan.once_per_path)
 
     def ripen(self) -> None:
         """Write down every candidate that has not changed for long enough."""
@@ -243,7 +243,7 @@ class Watcher:
         ripe = [path for path, candidate in self.candidates.items() if candidate.since <= limit]
         for path in sorted(ripe, key=lambda each: self.candidates[each].since):
             candidate = self.candidates.pop(path)
-            seen = sight.look(path, fresh=self.plan.remote)
+            seen = scanner.look(path, fresh=self.plan.remote)
             if seen != candidate.seen:
                 if seen is not None:
                     self._note(path, seen)
@@ -252,7 +252,7 @@ class Watcher:
         oldest = min((each.since for each in self.candidates.values()), default=float("inf"))
         self._ripe_at = oldest + self.plan.settle
 
-    def _write_down(self, path: str, seen: sight.Print) -> None:
+    def _write_down(self, path: str, seen: scanner.Fingerprint) -> None:
         key = self._key(path, seen)
         self.known.add(key)
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
@@ -266,8 +266,8 @@ class Watcher:
     def skip_present(self) -> int:
         """Write down as done whatever is there now and was not seen before; how many."""
         count = 0
-        for path in sight.scan(self.plan.directory, self.plan.wanted):
-            seen = sight.look(path)
+        for path in scanner.scan(self.plan.directory, self.plan.wanted):
+            seen = scanner.look(path)
             if seen is not None and self._key(path, seen) not in self.known:
                 key = self._key(path, seen)
                 self.ledger.skip(Trigger(key, path, seen.size, seen.modified, ""))
@@ -294,7 +294,7 @@ class Watcher:
     def _start(self, trigger: Trigger, attempt: int) -> None:
         if not self.ledger.waits(trigger.key):
             return  # another watcher has settled it
-        seen = sight.look(trigger.path)
+        seen = scanner.look(trigger.path)
         sendable = _is_utf_8(trigger.path)
         if seen is None or not sendable or self._key(trigger.path, seen) != trigger.key:
             if not self.ledger.take(trigger.key, attempt):
@@ -471,7 +471,7 @@ def follow(
         watcher.ripen()
         watcher.land()
         watcher.launch()
-        log.doing(f"{len(watcher.flying)} commands run, {len(watcher.pending)} files wait")
+        log.set_activity(f"{len(watcher.flying)} commands run, {len(watcher.pending)} files wait")
         if drain and _drained(watcher, deadline):
             return watcher.tally
         pause = watcher.pause(min(next_scan, next_look))

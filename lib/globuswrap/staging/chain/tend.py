@@ -46,7 +46,7 @@ def follow(
             last = status.why
         if pace.left is not None and pace.left <= pace.pause:
             return status
-        log.doing(f"chain {chain.id}: {status.why}")
+        log.set_activity(f"chain {chain.id}: {status.why}")
         pace.rest()
 
 

@@ -168,7 +168,7 @@ def send(
                 del open_[task_id]
         if not all(found.terminal for found in outcomes.values()):
             return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
-        log.doing(f"submitting task {index} of {total}" if total > 1 else "")
+        log.set_activity(f"submitting task {index} of {total}" if total > 1 else "")
         submitted = sender.submit(index, load.request, piece)
         parts.append(Part(index, piece.items, submitted))
         known = waiting.recorded(submitted.entry, strict=patience.strict)
@@ -178,7 +178,7 @@ def send(
             open_[submitted.task_id] = submitted.entry
         if total > 1:
             log.say(f"task {index} of {total}: {submitted.task_id}, {piece.items} items ({submitted.how})", 2)
-    log.doing("")
+    log.set_activity("")
     return Sent(round_, tuple(loads), tuple(parts), outcomes)
 
 

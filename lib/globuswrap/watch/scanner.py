@@ -57,7 +57,7 @@ def _matches(below: str, base: str, pattern: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Print:
+class Fingerprint:
     """What tells one state of a file from another. Times are nanoseconds."""
 
     size: int
@@ -66,11 +66,11 @@ class Print:
     inode: int
 
 
-def print_of(status: os.stat_result) -> Print:
-    return Print(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+def print_of(status: os.stat_result) -> Fingerprint:
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def look(path: str, *, fresh: bool = False) -> Print | None:
+def look(path: str, *, fresh: bool = False) -> Fingerprint | None:
     """The state of a regular file (or of what a link leads to); None if there is none. `fresh`: ask the file server."""
     try:
         status = os.stat(path)
@@ -90,7 +90,7 @@ def look(path: str, *, fresh: bool = False) -> Print | None:
         return None
 
 
-def key_of(below: str, seen: Print, *, once_per_path: bool = False) -> str:
+def key_of(below: str, seen: Fingerprint, *, once_per_path: bool = False) -> str:
     """What makes it this trigger, 32 hex digits: the path below the directory and, unless once per path, size and time."""
     state = b"" if once_per_path else f"{seen.size} {seen.modified}".encode()
     return hashlib.sha256(os.fsencode(below) + b"\0" + state).hexdigest()[:32]
@@ -140,11 +140,11 @@ def remote(path: str) -> bool:
 class Candidate:
     """A file that is not complete yet: its state, and since when (monotonic seconds) it is in it."""
 
-    seen: Print
+    seen: Fingerprint
     since: float
 
 
-def first_seen(seen: Print, *, trust_clock: bool) -> float:
+def first_seen(seen: Fingerprint, *, trust_clock: bool) -> float:
     """Since when a state that was just seen has lasted: its change time where the clock is the file system's, else now."""
     age = time.time() - max(seen.changed, 0) / 1e9 if trust_clock else 0.0
     return time.monotonic() - max(0.0, age)
