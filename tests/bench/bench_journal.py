@@ -1,10 +1,11 @@
 """What a long journal costs: each command with ENTRIES finished submissions behind it, and with none.
 
-    .venv/bin/python tests/bench/bench_journal.py [ENTRIES] [RUNS]
+    .venv/bin/python tests/bench/bench_journal.py [ENTRIES] [RUNS] [COLLECTIONS]
 
 The two journals are asked in turn, against one sandbox; medians of wall and CPU time (`globus` included), and the ratio full
 to empty. The first run of each command is given by itself: that is where a journal is read that nobody has looked at yet.
-Half of the entries were waited for, half were not; all are between two collections, each with a directory of its own.
+Half of the entries were waited for, half were not. Each has a directory of its own: all between two collections, or, with
+COLLECTIONS, every one of so many pairs in turn, the first of which is asked about.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lib"))
 
 from globuswrap.cli.sandbox import Sandbox  # noqa: E402
-from globuswrap.transfers import journal  # noqa: E402
+from globuswrap.transfers import journal, places  # noqa: E402
 
 COMMANDS = {
     "status": ["status"],
@@ -33,7 +34,7 @@ COMMANDS = {
 }
 
 
-def fill(source: str, destination: str, entries: int) -> None:
+def fill(source: str, destination: str, entries: int, collections: int) -> None:
     """A journal of so many finished submissions."""
     made = set()
 
@@ -51,7 +52,9 @@ def fill(source: str, destination: str, entries: int) -> None:
         awaited = number % 2 == 0
         pair = (f"/raw/{number}/data", f"/done/{number}/data")
         submission = {"digest": "0" * 64, "items": 1, "examples": [pair]}
-        ends = {"kind": "transfer", "source": source, "destination": destination}
+        which = number % collections
+        sides = (source, destination) if which == 0 else tuple(str(uuid.UUID(int=2 * which + side)) for side in (0, 1))
+        ends = {"kind": "transfer", "source": sides[0], "destination": sides[1]}
         claim = {
             **{"schema": journal.SCHEMA, "key": key, "attempt": 1, "submission_id": task_id, "awaited": awaited},
             **{"label": "bench gw-000000000000", "created": 1767225600.0, "host": "bench", **submission, **ends},
@@ -67,6 +70,8 @@ def fill(source: str, destination: str, entries: int) -> None:
         write(f"{path}.receipt", json.dumps(receipt))
         write(f"{path}.{'reported' if awaited else 'answered'}", "{}")
         write(f"{root}/tasks/{task_id[:2]}/{task_id}.{key}.1", "")
+        for side, place in zip(sides, pair, strict=True):
+            write(str(places.mark_of((side, place), f"{key}.1")), "")
     write(f"{root}/pruned", "")  # once a day: measured by itself
 
 
@@ -87,7 +92,7 @@ def measured(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
 
 
-def main(entries: int, runs: int) -> None:
+def main(entries: int, runs: int, collections: int) -> None:
     globus, wrap = str(ROOT / ".venv" / "bin" / "globus"), str(ROOT / "bin" / "globuswrap")
     with tempfile.TemporaryDirectory(prefix="bench-journal-") as base, Sandbox(Path(base) / "sandbox") as box:
         archive, scratch = box.collection("archive"), box.collection("scratch")
@@ -98,7 +103,7 @@ def main(entries: int, runs: int) -> None:
         homes = {"empty": {**env, "XDG_STATE_HOME": f"{base}/empty"}, "full": {**env, "XDG_STATE_HOME": f"{base}/full"}}
         os.environ["XDG_STATE_HOME"] = f"{base}/full"
         began = time.perf_counter()
-        fill(archive.id, scratch.id, entries)
+        fill(archive.id, scratch.id, entries, collections)
         print(f"{entries} finished entries, made in {time.perf_counter() - began:.0f} s; load {os.getloadavg()[0]:.1f}")
         done = subprocess.run(
             [wrap, "transfer", "archive:/a", "scratch:/waited", "--wait", "--json"],
@@ -129,4 +134,4 @@ def compared(seconds: dict[str, list[float]]) -> str:
 
 if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[1:]]
-    main(numbers[0] if numbers else 100_000, numbers[1] if len(numbers) > 1 else 5)
+    main(*numbers, *(100_000, 5, 1)[len(numbers) :])

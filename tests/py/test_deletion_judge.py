@@ -21,10 +21,11 @@ import support
 from globuswrap.collections.address import Address
 from globuswrap.deletion import carry_out, evidence, judge
 from globuswrap.deletion.evidence import Evidence, View
-from globuswrap.deletion.judge import Copy, Place, Plan, Proof, Seen, Verdict, Write
+from globuswrap.deletion.judge import Copy, Plan, Proof, Seen, Verdict, Write
 from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.transfers import journal
+from globuswrap.transfers.places import Place
 
 HERE, THERE = "here", "there"
 OLD, REQUESTED, WRITTEN, COMPLETED, LATER = 1_000_000.0, 2_000_000.0, 2_000_010.0, 2_000_020.0, 3_000_000.0
@@ -429,6 +430,54 @@ def test_a_transfer_under_way_may_write_wherever_it_is_not_known_not_to(tmp_path
     assert len(pair.plan(HERE).kept) == kept
     journal.claim(replace(claim, key="cd" * 20, items=1, examples=(("/elsewhere", "/top"),)))
     assert "overwritten by task another" in pair.plan(HERE).kept[0].reason
+
+
+def delivered_by_journal(pair: Pair, name: str, *, index: int) -> journal.Entry:
+    """The newest receipt of the pair, in the journal."""
+    receipt = {**pair.receipts[index], "submission": {"items": 1, "examples": [[f"/top/{name}", f"/top/{name}"]]}}
+    claim = journal.new_claim(
+        key=f"{index:040}",
+        attempt=1,
+        submission_id=str(uuid.uuid4()),
+        digest="d" * 64,
+        label="x",
+        kind="transfer",
+        source=HERE,
+        destination=THERE,
+        items=1,
+        examples=((f"/top/{name}", f"/top/{name}"),),
+    )
+    return journal.record(journal.claim(claim), "receipt", receipt)
+
+
+def journal_plan(pair: Pair, roots: Sequence[str] = ("/top",)) -> Plan:
+    return carry_out.plan(evidence.gather(HERE, None), roots, View(pair.lister, pair.changed_here))
+
+
+def test_of_the_journal_only_what_concerns_the_files_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = pair_with(tmp_path, *(f"{number}/x" for number in range(20)))
+    for number in range(20):
+        pair.transfer([(f"/top/{number}/x", f"/top/{number}/x")], "listed", preserved=False, ended="succeeded")
+        delivered_by_journal(pair, f"{number}/x", index=number)
+    read, of_mark = [], journal.of_mark
+    monkeypatch.setattr(journal, "of_mark", lambda name: read.append(name) or of_mark(name))
+    assert [each.path for each in journal_plan(pair, ["/top/7"]).deleted] == ["/top/7/x"]
+    assert read == [f"{7:040}.1"]
+    pair.place(HERE, "/top/8/x").unlink()
+    found = journal_plan(pair, ["/top/8"])
+    assert found.emptied("/top/8") and not found.emptied("/top/80") and read[1:] == [f"{8:040}.1"]
+    assert found.delivered("/top") and len(read) == 2
+
+
+def test_a_receipt_counts_also_without_its_claim(tmp_path: Path) -> None:
+    """A damaged claim is set aside; that a later transfer wrote there is still known by its receipt."""
+    pair = pair_with(tmp_path, "1")
+    for _ in range(2):
+        pair.transfer([("/top/1", "/top/1")], "listed", preserved=False, ended="succeeded")
+    delivered_by_journal(pair, "1", index=0)
+    assert len(journal_plan(pair).deleted) == 1
+    delivered_by_journal(pair, "1", index=1).path.write_bytes(b"{")
+    assert "may have been overwritten by task task-1" in journal_plan(pair).kept[0].reason
 
 
 def test_what_a_listing_does_not_say_is_no_proof() -> None:

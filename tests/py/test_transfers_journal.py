@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from globuswrap.errors import Refused, UsageProblem
-from globuswrap.transfers import journal
+from globuswrap.transfers import journal, places
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers.journal import Claim, Entry
@@ -310,7 +310,9 @@ def test_a_file_system_without_hard_links_is_said_so(number: int, monkeypatch: p
     with pytest.raises(UsageProblem) as refused:
         journal.claim(a_claim())
     assert refused.value.name == "no-hard-links" and "XDG_STATE_HOME" in refused.value.remedy
-    assert [path for path in journal.directory().rglob("*") if path.is_file()] == []
+    assert [
+        path for path in journal.directory().rglob("*") if path.is_file() and places.directory() not in path.parents
+    ] == []
 
 
 def test_a_record_that_is_nested_too_deeply_is_damaged() -> None:
@@ -339,7 +341,11 @@ def test_pruning_leaves_alone_what_is_being_looked_at() -> None:
 
 
 def marks() -> list[str]:
-    return [path.name for path in (journal.directory() / "tasks").rglob("*") if path.is_file()]
+    return [path.name for path in mark_files()]
+
+
+def mark_files() -> list[Path]:
+    return [path for kind in ("tasks", "places") for path in (journal.directory() / kind).rglob("*") if path.is_file()]
 
 
 #: What a crash can come between: each call that changes a directory.
@@ -391,11 +397,117 @@ def test_killed_at_any_step_a_task_that_is_recorded_is_found_and_no_other(state:
     assert (True, False, True) in outcomes and (True, False, False) in outcomes  # before the fact, and before the mark
 
 
+def found_at(collection: str, path: str) -> set[str]:
+    """The keys of the entries that may have read, written or deleted this path."""
+    entries = (journal.of_mark(name)[0] for name in places.Index().at((collection, path)))
+    return {entry.claim.key for entry in entries if entry is not None}
+
+
+def test_killed_at_any_step_a_claim_is_found_by_its_places(state: Path) -> None:
+    outcomes = []
+    for step in itertools.count():
+        key = f"{step:040}"
+        claim = a_claim(key, examples=((f"/{step}", f"/to {step}/x"),))
+        killed = killed_at(step, lambda: journal.claim(claim))  # noqa: B023
+        recorded = journal.latest(key) is not None
+        assert found_at("s", f"/{step}/a/b") == found_at("t", f"/to {step}/x") == ({key} if recorded else set())
+        outcomes.append((killed, recorded, bool([name for name in marks() if key in name])))
+        if not killed:
+            break
+        journal.claim(claim)  # the next run goes on
+        assert found_at("t", f"/to {step}/x") == {key}
+    assert outcomes[-1] == (False, True, True)
+    assert (True, False, True) in outcomes and (
+        True,
+        False,
+        False,
+    ) in outcomes  # before the claim, and before the marks
+
+
+def test_killed_at_any_step_a_receipt_is_found_by_the_files_it_lists(state: Path) -> None:
+    """The service may name files in another way than the request did: below a home directory, for one."""
+    outcomes = []
+    for step in itertools.count():
+        entry = journal.claim(a_claim(f"{step:040}", examples=((f"/~/{step}", f"/to/{step}"),)))
+        rows = [{"source": f"/home/{step}/{name}", "destination": f"/to/{step}/{name}"} for name in ("x/1", "x y/2")]
+        receipt = {"outcome": "succeeded", "source": "s", "destination": "t", "files_list": rows}
+        killed = killed_at(step, lambda: journal.record(entry, "receipt", receipt))  # noqa: B023
+        (recorded,) = [each for each in journal.entries() if each.claim.key == entry.claim.key]
+        found = [entry.claim.key in found_at("s", row["source"]) for row in rows]
+        outcomes.append((killed, recorded.receipt is not None, all(found)))
+        if not killed:
+            break
+    assert outcomes[-1] == (False, True, True)
+    assert (True, False, True) in outcomes and (True, False, False) in outcomes
+    assert not [each for each in outcomes if each[1] and not each[2]]
+
+
+@pytest.mark.parametrize("examples", [(("/", "/d"),), (("/a/$(x) *", "/~/b"), ("/a/é", "/d//c/"))])
+@pytest.mark.parametrize("items", [1, 2, 3])
+def test_what_may_have_touched_a_path_is_found_by_it(items: int, examples: tuple[tuple[str, str], ...]) -> None:
+    """Also of a submission that shows only some of its items; nothing else is found."""
+    journal.claim(a_claim(items=items, examples=examples))
+    everywhere = items != len(examples)
+    asked = [
+        "/",
+        "/a",
+        "/a/$(x) *",
+        "/a/$(x) */1\n",
+        "/a/$(x)",
+        "/a/é/2",
+        "/d",
+        "/d/c",
+        "/d/c/1",
+        "/d/cc",
+        "/~/b/1",
+        "/b",
+    ]
+    for side, collection in enumerate("st"):
+        tops = [pair[side].rstrip("/").replace("//", "/") for pair in examples]
+        for path in asked:
+            touched = everywhere or any(path == top or path.startswith(f"{top}/") for top in tops)
+            assert found_at(collection, path) == ({KEY} if touched else set()), (collection, path)
+        below = {name for name in places.Index().below((collection, "/d"))}
+        assert below == ({f"{KEY}.1"} if not everywhere and any(f"{top}/".startswith("/d/") for top in tops) else set())
+    assert found_at("another", "/a") == set()
+
+
+def test_a_path_of_any_depth_and_length_is_found_by_what_touched_it() -> None:
+    deep = "".join(f"/{number}{'ü' * 120}" for number in range(200))
+    journal.claim(a_claim(examples=((deep, "/b"),)))
+    assert found_at("s", deep) == found_at("s", f"{deep}/x") == {KEY}
+    assert max(len(os.fsencode(name)) for name in marks()) < 250
+
+
+def test_a_mark_is_on_disk_before_the_claim_has_its_name(synced: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.link
+
+    def link(source: str, target: Path) -> None:
+        assert {places.directory(), *(mark.parent for mark in mark_files())} <= set(synced)
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    journal.claim(a_claim())
+    assert len(mark_files()) == 2
+
+
+def test_pruning_leaves_the_mark_of_a_claim_that_is_about_to_be_made() -> None:
+    """Left over from a process that was killed long ago, it is taken over by the one that claims the attempt now."""
+    entry = journal.claim(a_claim())
+    entry.path.unlink()
+    for mark in mark_files():
+        os.utime(mark, (0, 0))
+    places.mark([("s", "/a"), ("t", "/b\n")], entry.path.name)
+    journal.prune()
+    assert len(mark_files()) == 2
+
+
 def test_pruning_that_was_killed_at_any_step_is_finished_by_the_next(state: Path) -> None:
     for step in itertools.count():
         entry = finished(f"{step:040}")
         aged(entry, 400)
-        for mark in (state / "journal" / "tasks").rglob(f"*.{entry.path.name}"):
+        assert {mark.parents[1].name for mark in mark_files()} == {"tasks", "places"}
+        for mark in mark_files():
             os.utime(mark, (0, 0))
         killed = killed_at(step, journal.prune)
         assert journal.prune() == (1 if killed and step == 0 else 0)
@@ -409,9 +521,10 @@ def test_a_task_of_a_damaged_claim_is_found_by_what_replaces_it_and_pruning_leav
     damaged = finished(KEY)
     damaged.path.write_bytes(b"{")
     assert journal.latest(KEY) is None and journal.by_task(KEY) is None
-    mark = journal._task_mark(KEY, damaged.path)
-    os.utime(mark, (0, 0))
-    assert journal.prune() == 0 and mark.exists()
+    for mark in mark_files():
+        os.utime(mark, (0, 0))
+    before = marks()
+    assert journal.prune() == 0 and marks() == before
     entry = journal.claim(a_claim(attempt=2, replaces=1))
     assert journal.by_task(KEY) == entry
     aged(entry, 400)

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap.collections.address import normalised
-from globuswrap.deletion.judge import Place
 from globuswrap.deletion.uses import Use
 from globuswrap.errors import Problem, Refused, TryLater
 from globuswrap.system import files, records
 from globuswrap.transfers import journal, outcome
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.places import Index, Place
 
 SCHEMA = "globuswrap.deletion/1"
 #: A digest that no request has: a key claimed with it stands for a deletion that must not begin any more.
@@ -144,11 +144,14 @@ def _unfinished(other: Announcement, paths: frozenset[str]) -> Conflict | None:
 
 def _unannounced(mine: Announcement, known: Collection[str]) -> Iterator[Conflict]:
     """Deletions that ask nobody (`globuswrap delete`) and may take away what mine relies on. `known`: keys of those that do."""
-    if not any(mine.deletes.values()):
-        return  # it relies on no copy: nothing to read the whole journal for
-    for entry in journal.entries():
-        claim = entry.claim
-        if claim.kind != "delete" or claim.digest == VOID or claim.key in known or _terminal(entry.receipt):
+    index = Index()
+    names = {name for copy in mine.deletes.values() if copy is not None for name in index.at(copy)}
+    for name in names:
+        entry, _ = journal.of_mark(name)
+        claim = entry.claim if entry is not None else None
+        if entry is None or claim is None or claim.kind != "delete" or claim.digest == VOID:
+            continue
+        if claim.key in known or _terminal(entry.receipt):
             continue
         listed = [path for path, _ in claim.examples] if claim.items == len(claim.examples) else ["/"]
         doomed = [Use("", claim.source, normalised(path)) for path in listed]

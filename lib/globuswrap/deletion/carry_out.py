@@ -17,7 +17,7 @@ from globuswrap.collections.address import Address, checked_path, normalised
 from globuswrap.deletion import announcements, judge, uses
 from globuswrap.deletion.announcements import Announcement
 from globuswrap.deletion.evidence import Evidence, View
-from globuswrap.deletion.judge import Place, Plan, Verdict, inside
+from globuswrap.deletion.judge import Plan, Verdict
 from globuswrap.deletion.storage import Probes, probing
 from globuswrap.errors import Problem, UsageProblem
 from globuswrap.system import log, units
@@ -26,6 +26,7 @@ from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers.operations import After, Result
 from globuswrap.transfers.options import Options
+from globuswrap.transfers.places import Place, inside
 from globuswrap.transfers.submit import Policy, Submitted
 from globuswrap.transfers.wait import Patience, Watcher
 
@@ -65,11 +66,8 @@ def checked_roots(under: Address, paths: Sequence[Address]) -> list[str]:
 
 def plan(known: Evidence, roots: Sequence[str], view: View) -> Plan:
     """Look at every file below the roots and judge it."""
-    wholes = frozenset(top for tree in known.trees for top in tree.tops(known.collection))
-    found = Plan(known.collection, proven=frozenset(known.listed), wholes=wholes, silent=known.silent)
     seen = dict(entry for root in roots for entry in view.walk(known.collection, root))
-    found.verdicts = judged(known, list(seen), view)
-    return found
+    return Plan(known.collection, judged(known, list(seen), view), known.delivered, known.silent)
 
 
 def judged(known: Evidence, paths: Iterable[str], view: View) -> list[Verdict]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 import time
@@ -15,12 +16,13 @@ from typing import Any
 from globuswrap.collections import mounts
 from globuswrap.collections.address import Address, normalised
 from globuswrap.deletion import uses
-from globuswrap.deletion.judge import Changed, Copy, Lister, Place, Proof, Seen, Write, inside
+from globuswrap.deletion.judge import Changed, Copy, Lister, Proof, Seen, Write
 from globuswrap.deletion.uses import Use
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import verbs
 from globuswrap.system import log, units
 from globuswrap.transfers import journal, outcome
+from globuswrap.transfers.places import Index, Place, inside
 
 CHECKSUM = 3
 
@@ -28,51 +30,97 @@ CHECKSUM = 3
 Receipts = Callable[[], Iterable[Mapping[str, Any]]]
 
 
-@dataclass
 class Evidence:
-    """About one collection: by file, and of whole directories, what receipts prove; how many prove nothing; which transfers
-    wrote where; and who uses what."""
+    """About one collection: what receipts prove by file and of whole directories, which transfers wrote where, and who uses
+    what. Of the journal, what concerns a place is read when it is first asked about. `silent` counts the receipts that were
+    looked at and prove nothing."""
 
-    collection: str
-    listed: dict[str, list[Proof]]
-    trees: list[Tree]
-    silent: int
-    writes: list[Write]
-    uses: list[Use]
-    exact: dict[Place, list[Write]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.exact = {}
-        for write in self.writes:
-            for path in write.paths:
-                self.exact.setdefault((write.collection, path), []).append(write)
+    def __init__(
+        self, collection: str, uses: list[Use], believed: Iterable[Mapping[str, Any]] | None, before: float | None
+    ) -> None:
+        self.collection = collection
+        self.uses = uses
+        self.silent = 0
+        self._before = before
+        self._from_journal = believed is None
+        self._index = Index()
+        self._read: set[str] = set()
+        self._listed: dict[str, list[Proof]] = {}
+        self._trees: list[Tree] = []
+        self._wide: list[Write] = []
+        self._exact: dict[Place, list[Write]] = {}
+        self._into: set[str] = set()
+        for receipt in believed or ():
+            self._add(_write(receipt), receipt)
 
     def proofs(self, path: str) -> list[Proof]:
+        self._learn(self._index.at((self.collection, path)))
         return [
-            *self.listed.get(path, ()),
-            *(proof for tree in self.trees for proof in tree.proofs(self.collection, path)),
+            *self._listed.get(path, ()),
+            *(proof for tree in self._trees for proof in tree.proofs(self.collection, path)),
         ]
 
     def writes_to(self, places: Iterable[Place]) -> list[Write]:
         """Those that wrote, or may have written, to one of these places."""
         listed = set(places)
-        wide = [write for write in self.writes if write.tops != () and any(write.covers(place) for place in listed)]
-        return [*wide, *(write for place in listed for write in self.exact.get(place, ()))]
+        for place in listed:
+            self._learn(self._index.at(place))
+        wide = [write for write in self._wide if any(write.covers(place) for place in listed)]
+        return [*wide, *(write for place in listed for write in self._exact.get(place, ()))]
+
+    def delivered(self, directory: str) -> bool:
+        """Does a receipt say that something was delivered into this directory?"""
+        place = (self.collection, directory)
+        for name in itertools.chain(self._index.at(place), self._index.below(place)):
+            if directory in self._into:
+                break
+            self._learn([name])
+        return directory in self._into
+
+    def _learn(self, names: Iterable[str]) -> None:
+        """Read these entries of the journal."""
+        for name in names:
+            if name in self._read:
+                continue
+            self._read.add(name)
+            log.doing(f"reading receipts: {len(self._read)}")
+            entry, receipt = journal.of_mark(name)
+            if receipt is not None:
+                self._add(_write(receipt), receipt if self._from_journal else None)
+            elif entry is not None:
+                self._add(_under_way(entry), None)
+
+    def _add(self, write: Write | None, proving: Mapping[str, Any] | None) -> None:
+        if write is not None and write.tops != ():
+            self._wide.append(write)
+        for path in write.paths if write is not None else ():
+            assert write is not None
+            self._exact.setdefault((write.collection, path), []).append(write)
+        if proving is not None:
+            listed, trees, silent = proofs([proving], self.collection, completed_before=self._before)
+            for path, found in listed.items():
+                self._listed.setdefault(path, []).extend(found)
+                self._note_delivered(posixpath.dirname(path))
+            for tree in trees:
+                for top in tree.tops(self.collection):
+                    self._note_delivered(top)
+            self._trees += trees
+            self.silent += silent
+
+    def _note_delivered(self, directory: str) -> None:
+        while directory not in self._into:
+            self._into.add(directory)
+            directory = posixpath.dirname(directory)
 
 
 def gather(
     collection: str, receipts: Receipts | None, *, completed_before: float | None = None, owner: str | None = None
 ) -> Evidence:
-    """What is known now. `receipts`: those to believe (default: the journal's); only those whose task ended before
+    """What is known from now on. `receipts`: those to believe (default: the journal's); only those whose task ended before
     `completed_before` (seconds since the epoch) prove anything. `owner` is who asks: its own uses do not count."""
-    # First those under way: one that ends meanwhile is seen twice, not missed.
-    written = [write for entry in journal.unsettled() if (write := _under_way(entry)) is not None]
-    recorded = list(journal.receipts())
-    believed = recorded if receipts is None else list(receipts())
-    known = {id(each): each for each in (*recorded, *believed)}.values()
-    written += [write for each in known if (write := _write(each)) is not None]
-    listed, trees, silent = proofs(believed, collection, completed_before=completed_before)
-    return Evidence(collection, listed, trees, silent, written, uses.live(collection, owner))
+    return Evidence(
+        collection, uses.live(collection, owner), None if receipts is None else receipts(), completed_before
+    )
 
 
 def _write(receipt: Mapping[str, Any]) -> Write | None:

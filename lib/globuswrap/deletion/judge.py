@@ -22,9 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from globuswrap.deletion.uses import Use
-
-#: A path on a collection: (collection, path), normalized.
-Place = tuple[str, str]
+from globuswrap.transfers.places import Place, inside
 
 
 @dataclass(frozen=True)
@@ -112,13 +110,12 @@ class Verdict:
 
 @dataclass
 class Plan:
-    """What a look came to. `proven` are the paths that receipts list, and `wholes` the directories that they are about as a
-    whole, there or not; `silent` counts receipts that list none."""
+    """What a look came to. `delivered`: does a receipt say that something was delivered into this directory? `silent` counts
+    the receipts that were looked at and list nothing."""
 
     collection: str
     verdicts: list[Verdict] = field(default_factory=list)
-    proven: frozenset[str] = frozenset()
-    wholes: frozenset[str] = frozenset()
+    delivered: Callable[[str], bool] = lambda _: False
     silent: int = 0
 
     @property
@@ -136,12 +133,6 @@ class Plan:
         """
         found = [each for each in self.verdicts if inside(each.path, directory)]
         return (bool(found) or self.delivered(directory)) and all(each.delete for each in found)
-
-    def delivered(self, directory: str) -> bool:
-        """Does a receipt say that something was delivered into this directory?"""
-        return any(inside(path, directory) for path in self.proven) or any(
-            top == directory or inside(top, directory) for top in self.wholes
-        )
 
 
 def verdict(
@@ -246,7 +237,3 @@ def against(proof: Proof, mine: Copy, other: Copy) -> str:
     if proof.same_time and int(other.seen.modified) != int(mine.seen.modified):
         return f"the other copy has another time: {where}"
     return ""
-
-
-def inside(path: str, top: str) -> bool:
-    return path.startswith(top.rstrip("/") + "/")

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from globuswrap.collections import mounts
 from globuswrap.collections.address import Address
-from globuswrap.deletion.judge import Place
 from globuswrap.deletion.uses import Use
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.globus import verbs
@@ -24,6 +23,7 @@ from globuswrap.system import log
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.options import Options
+from globuswrap.transfers.places import Place
 from globuswrap.transfers.wait import Patience
 
 PREFIX = ".globuswrap-probe-"

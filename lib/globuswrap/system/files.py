@@ -97,6 +97,14 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def names(directory: Path) -> list[str]:
+    """The names in a directory; none if it is not there, or is none."""
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def private(path: str, flags: int) -> int:
     """For `open(..., opener=private)`: a file that is made is its owner's alone, whatever the umask."""
     return os.open(path, flags, 0o600)

@@ -22,6 +22,7 @@ What finds an entry without reading the journal, however long that is:
 
     tasks/<id>.<key>.<attempt> an empty file, made before the fact that names the task: what it names is read, so one too many
                                (its maker was killed before it wrote the fact) finds nothing, and none is ever missing
+    places/                    such files too, by collection and path, made before the claim (`transfers.places`)
     survey                     by directory, what was unsettled in it when it last changed (`_survey`); not needed
 
 A claim that is damaged is set aside as `<key>.<attempt>.damaged`; its number is not used again. The attempt after it
@@ -43,15 +44,18 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from globuswrap.errors import Refused
 from globuswrap.system import files, log, records
 from globuswrap.system.records import Damaged
-from globuswrap.transfers import receipt
+from globuswrap.transfers import places, receipt
+from globuswrap.transfers.places import Place
+
+Read = TypeVar("Read")
 
 SCHEMA = "globuswrap.submission/1"
 FACTS = ("task", "refused", "lapsed", "receipt", "answered", "awaited", "reported")
@@ -154,11 +158,16 @@ def claim(new: Claim) -> Entry:
     """
     shard = files.private_directory(_shard(new.key))
     final = shard / f"{new.key}.{new.attempt}"
+    places.mark(_places(new), final.name)
     if records.write_once(final, json.dumps(asdict(new), indent=1) + "\n"):
         return _with_facts(new, final)
     entry = read(final)
     # Damaged and now set aside: its id is lost, so this attempt cannot be sent again safely; the next number is free.
     return entry if entry is not None else claim(replace(new, attempt=new.attempt + 1, replaces=new.replaces + 1))
+
+
+def _places(claim: Claim) -> Iterator[Place]:
+    return places.of_items(claim.source, claim.destination, claim.items, claim.examples)
 
 
 def new_claim(**known: Any) -> Claim:
@@ -173,6 +182,8 @@ def record(entry: Entry, fact: str, content: dict[str, Any]) -> Entry:
         return entry  # no promise of it: so the names of the facts tell which entries are settled
     if fact == "task":
         _mark_task(str(content.get("task_id")), entry.path)
+    if fact == "receipt":
+        places.mark(places.of_list(content, _places(entry.claim)), entry.path.name)
     files.write_atomic(Path(f"{entry.path}.{fact}"), json.dumps(content, indent=1) + "\n")
     again = read(entry.path)
     if again is None:
@@ -196,25 +207,18 @@ def latest(key: str) -> Entry | None:
 def highest_attempt(key: str) -> int:
     """The number of the highest attempt, damaged ones included; 0 if there is none."""
     shard = _shard(key)
-    return max((_number(name) for name in _names(shard) if name.startswith(f"{key}.")), default=0)
+    return max((_number(name) for name in files.names(shard) if name.startswith(f"{key}.")), default=0)
 
 
 def _attempts(key: str) -> list[Path]:
     shard = _shard(key)
-    mine = [name for name in _names(shard) if name.startswith(f"{key}.") and name.count(".") == 1]
+    mine = [name for name in files.names(shard) if name.startswith(f"{key}.") and name.count(".") == 1]
     return [shard / name for name in sorted(mine, key=_number)]
 
 
 def _number(name: str) -> int:
     number = name.split(".")[1] if "." in name else ""
     return int(number) if number.isdigit() else 0
-
-
-def _names(shard: Path) -> list[str]:
-    try:
-        return os.listdir(shard)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def read(path: Path) -> Entry | None:
@@ -290,37 +294,37 @@ def unsettled() -> Iterator[Entry]:
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[Entry]:
+    return _said(paths, read)
+
+
+def _said(paths: Iterable[Path], read: Callable[[Path], Read | None]) -> Iterator[Read]:
+    """What can be read of these paths; what this version cannot read is said."""
     for path in paths:
         try:
-            entry = read(path)
+            found = read(path)
         except Refused as problem:
             log.say(f"journal: {problem.cause}; left out", 0)
             continue
-        if entry is not None:
-            yield entry
+        if found is not None:
+            yield found
 
 
-def receipts() -> Iterator[dict[str, Any]]:
-    """Every receipt in the journal that this version can read; the others are said."""
-    for shard in _shards():
-        for name in _names(shard):
-            path = shard / name
-            if name.endswith(".receipt"):
-                try:
-                    found = _fact(path.with_suffix(""), "receipt")
-                except Refused as problem:
-                    log.say(f"journal: {problem.cause}; left out", 0)
-                    continue
-                if found is not None:
-                    yield found
+def _receipt(path: Path) -> dict[str, Any] | None:
+    return _fact(path, "receipt")
+
+
+def of_mark(name: str) -> tuple[Entry | None, dict[str, Any] | None]:
+    """The entry that a mark names, `<key>.<attempt>`, and its receipt, which may be there without it: its claim is damaged."""
+    entry = _named(name)
+    return entry, entry.receipt if entry is not None else next(_said([_shard(name) / name], _receipt), None)
 
 
 def _shards() -> Iterator[Path]:
-    return (directory() / name for name in sorted(_names(directory())) if len(name) == 2)
+    return (directory() / name for name in sorted(files.names(directory())) if len(name) == 2)
 
 
 def _claims() -> Iterator[Path]:
-    return (shard / name for shard in _shards() for name in _names(shard) if _is_claim(name))
+    return (shard / name for shard in _shards() for name in files.names(shard) if _is_claim(name))
 
 
 def _is_claim(name: str) -> bool:
@@ -359,7 +363,7 @@ def _survey() -> dict[str, _Seen]:
             seen = known.get(shard.name)
             if seen is None or seen.stamp != stamp:
                 now = now or _file_clock()
-                seen = _Seen(stamp, *_sorted_out(_names(shard)))
+                seen = _Seen(stamp, *_sorted_out(files.names(shard)))
                 if max(stamp[1:]) < now - _CLOCK:
                     known[shard.name] = seen
             found[shard.name] = seen
@@ -406,15 +410,19 @@ def _settled(facts: set[str]) -> bool:
 def by_task(task_id: str) -> Entry | None:
     """An entry with this task."""
     mark = _task_mark(task_id, Path())
-    for name in _names(mark.parent):
+    for name in files.names(mark.parent):
         if name.startswith(mark.name):
-            key, _, number = name[len(mark.name) :].partition(".")
-            # What was claimed in place of a damaged attempt has its facts.
-            after = (path for path in _attempts(key) if _number(path.name) > int(number))
-            named = next(_readable(itertools.chain([_shard(key) / f"{key}.{number}"], after)), None)
+            named = _named(name[len(mark.name) :])
             if named is not None and named.task_id == task_id:
                 return named
     return None
+
+
+def _named(name: str) -> Entry | None:
+    """The entry that a mark names; what was claimed in place of a damaged attempt has its facts."""
+    key, _, number = name.partition(".")
+    after = (path for path in _attempts(key) if _number(path.name) > int(number))
+    return next(_readable(itertools.chain([_shard(key) / name], after)), None)
 
 
 def _task_mark(task_id: str, entry: Path) -> Path:
@@ -455,7 +463,10 @@ def prune(older_than: float = KEEP_FINISHED) -> int:
     """
     removed = 0
     limit = time.time() - older_than
-    marks = list(_task_marks())  # before the claims are listed: each was made after its claim
+    # Before the claims are listed: each was made after its claim, or has just been made.
+    marks: dict[str, list[Path]] = {}
+    for name, mark in itertools.chain(_task_marks(), places.marks()):
+        marks.setdefault(name, []).append(mark)
     for path in _claims():
         with contextlib.suppress(FileNotFoundError, Refused):
             if path.stat().st_mtime >= limit:
@@ -466,35 +477,38 @@ def prune(older_than: float = KEEP_FINISHED) -> int:
             # The claim first: a reader then sees no attempt at all, never one without its facts.
             os.unlink(path)
             for number in range(entry.claim.attempt - entry.claim.replaces, entry.claim.attempt + 1):
-                _remove_facts(path.with_name(f"{entry.claim.key}.{number}"), entry.task_id)
+                name = f"{entry.claim.key}.{number}"
+                _remove_facts(name, marks.get(name, ()))
             removed += 1
     _finish_pruning(marks, limit)
     return removed
 
 
-def _finish_pruning(marks: Iterable[Path], limit: float) -> None:
+def _finish_pruning(marks: Mapping[str, Sequence[Path]], limit: float) -> None:
     """Remove what a prune that was killed has left: facts and marks of a claim that is gone, not damaged."""
     kept = {
         name.partition(".")[0]
         for shard in _shards()
-        for name in _names(shard)
+        for name in files.names(shard)
         if _is_claim(name) or name.endswith(".damaged")
     }
-    for mark in marks:
-        task_id, key, number = mark.name.rsplit(".", 2)
+    for name, of_entry in marks.items():
         with contextlib.suppress(FileNotFoundError):
-            if key not in kept and mark.stat().st_mtime < limit:
-                _remove_facts(_shard(key) / f"{key}.{number}", task_id)
+            if name.partition(".")[0] not in kept and all(mark.stat().st_mtime < limit for mark in of_entry):
+                _remove_facts(name, of_entry)
 
 
-def _remove_facts(path: Path, task_id: str | None) -> None:
-    """The mark of the task last: by it, what a kill has left is found again."""
+def _remove_facts(name: str, marks: Iterable[Path]) -> None:
+    """The marks last: by them, what a kill has left is found again."""
     for fact in (*FACTS, "fault"):
-        Path(f"{path}.{fact}").unlink(missing_ok=True)
-    if task_id is not None:
-        _task_mark(task_id, path).unlink(missing_ok=True)
+        (_shard(name) / f"{name}.{fact}").unlink(missing_ok=True)
+    for mark in marks:
+        mark.unlink(missing_ok=True)
 
 
-def _task_marks() -> Iterator[Path]:
+def _task_marks() -> Iterator[tuple[str, Path]]:
+    """Each mark of a task, with the entry that it names."""
     root = directory() / "tasks"
-    return (root / shard / name for shard in _names(root) for name in _names(root / shard))
+    for shard in files.names(root):
+        for name in files.names(root / shard):
+            yield ".".join(name.rsplit(".", 2)[1:]), root / shard / name
