@@ -472,6 +472,33 @@ def test_what_may_have_touched_a_path_is_found_by_it(items: int, examples: tuple
     assert found_at("another", "/a") == set()
 
 
+@pytest.mark.parametrize(
+    ("within", "asked", "found"),
+    [
+        (("/a", "/d/"), "/d/x/1", True),
+        (("/a", "/d/"), "/d2", False),
+        (("/a", "."), "/d2", True),
+        (None, "/d2", True),
+    ],
+)
+def test_of_many_items_the_directories_that_hold_them_count(
+    within: tuple[str, str] | None, asked: str, found: bool
+) -> None:
+    journal.claim(a_claim(items=100, within=within))
+    entry = journal.latest(KEY)
+    assert entry is not None and entry.claim.within == within
+    assert bool(found_at("t", asked)) is found
+
+
+def test_many_paths_are_in_the_directory_that_holds_them_all() -> None:
+    sent = [("/a/b/1", "/d/1"), ("/a/bc/2", "/d/2/x"), ("/a/b", "/e"), ("/a/b/c", "/d/3")]
+    request = requests.Request("s", "t", tuple(requests.Item(*pair) for pair in sent))
+    assert submitting.intent_of(request).within == ("/a", "/")
+    request = requests.Request("s", None, tuple(requests.Item(source) for source, _ in sent))
+    assert submitting.intent_of(request).within == ("/a", None)
+    assert [places.common(paths) for paths in (["~/x", "~/y"], ["x", "y"], ["/", "/a"])] == ["~", "/", "/"]
+
+
 def test_a_path_of_any_depth_and_length_is_found_by_what_touched_it() -> None:
     deep = "".join(f"/{number}{'ü' * 120}" for number in range(200))
     journal.claim(a_claim(examples=((deep, "/b"),)))

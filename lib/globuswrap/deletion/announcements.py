@@ -153,8 +153,7 @@ def _unannounced(mine: Announcement, known: Collection[str]) -> Iterator[Conflic
             continue
         if claim.key in known or _terminal(entry.receipt):
             continue
-        listed = [path for path, _ in claim.examples] if claim.items == len(claim.examples) else ["/"]
-        doomed = [Use("", claim.source, normalised(path)) for path in listed]
+        doomed = [Use("", collection, path) for collection, path in claim.places]
         copies = {path: copy for path, copy in mine.deletes.items() if copy is not None and copy[0] == claim.source}
         paths = frozenset(path for path, copy in copies.items() if any(top.covers(copy[1]) for top in doomed))
         never = entry.task_id is None and (entry.lapsed or entry.refused is not None)

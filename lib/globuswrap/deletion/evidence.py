@@ -9,7 +9,7 @@ import itertools
 import os
 import posixpath
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import verbs
 from globuswrap.system import log, units
 from globuswrap.transfers import journal, outcome
-from globuswrap.transfers.places import Index, Place, inside
+from globuswrap.transfers.places import Index, Pair, Place, inside, pairs_of
 
 CHECKSUM = 3
 
@@ -91,7 +91,7 @@ class Evidence:
                 self._add(_under_way(entry), None)
 
     def _add(self, write: Write | None, proving: Mapping[str, Any] | None) -> None:
-        if write is not None and write.tops != ():
+        if write is not None and write.tops:
             self._wide.append(write)
         for path in write.paths if write is not None else ():
             assert write is not None
@@ -135,8 +135,8 @@ def _write(receipt: Mapping[str, Any]) -> Write | None:
     if files is not None and receipt.get("outcome") in outcome.GOOD:
         return Write(task_id, destination, *window, frozenset(normalised(row["destination"]) for row in files))
     submission = receipt.get("submission") or {}
-    tops = _tops(submission.get("items"), submission.get("examples") or ())
-    return Write(task_id, destination, *window, tops=tops)
+    pairs = pairs_of(submission.get("items"), submission.get("examples") or (), submission.get("within"))
+    return Write(task_id, destination, *window, tops=_tops(pairs))
 
 
 def _under_way(entry: journal.Entry) -> Write | None:
@@ -148,16 +148,11 @@ def _under_way(entry: journal.Entry) -> Write | None:
     if claim.destination is None or (entry.task_id is None and expired):
         return None
     infinite = float("inf")
-    return Write(
-        entry.task_id or claim.label, claim.destination, infinite, infinite, tops=_tops(claim.items, claim.examples)
-    )
+    return Write(entry.task_id or claim.label, claim.destination, infinite, infinite, tops=_tops(claim.pairs))
 
 
-def _tops(items: object, examples: Sequence[Sequence[str | None]]) -> tuple[str, ...] | None:
-    """The destinations of a submission; None if it is not known what they all are."""
-    if not examples or items != len(examples):
-        return None
-    return tuple(normalised(destination) for _, destination in examples if destination is not None)
+def _tops(pairs: Iterable[Pair]) -> tuple[str, ...]:
+    return tuple(normalised(destination) for _, destination in pairs if destination is not None)
 
 
 def proofs(

@@ -71,21 +71,21 @@ class Proof:
 
 @dataclass(frozen=True)
 class Write:
-    """A transfer that wrote, or may have written, to these `paths` and below these `tops` of a collection; anywhere on it if
-    `tops` is None. Times are seconds since the epoch; `ended` is infinite while it is under way."""
+    """A transfer that wrote, or may have written, to these `paths` and below these `tops` of a collection. Times are seconds
+    since the epoch; `ended` is infinite while it is under way."""
 
     task_id: str
     collection: str
     started: float
     ended: float
     paths: frozenset[str] = frozenset()
-    tops: tuple[str, ...] | None = ()
+    tops: tuple[str, ...] = ()
 
     def covers(self, place: Place) -> bool:
         collection, path = place
         if collection != self.collection:
             return False
-        return self.tops is None or path in self.paths or any(path == top or inside(path, top) for top in self.tops)
+        return path in self.paths or any(top in (path, "/") or inside(path, top) for top in self.tops)
 
 
 @dataclass(frozen=True)

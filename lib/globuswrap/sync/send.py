@@ -100,6 +100,9 @@ def _intent(context: RunContext, current: Run, task: Task) -> Intent:
             body.unlink(missing_ok=True)
 
     frame = planning.frame(profile, task)
+    where: tuple[str, str | None] = (profile.source.path, profile.destination.path)
+    if task.kind == "delete":
+        where = (profile.destination.path, None)
     return Intent(
         digest=task.digest,
         label=requests.tagged_label(frame.label, task.digest, task.kind),
@@ -107,6 +110,7 @@ def _intent(context: RunContext, current: Run, task: Task) -> Intent:
         source=frame.source,
         destination=frame.destination,
         items=task.items,
-        examples=((profile.source.path, profile.destination.path),),
+        examples=(where,),
         send=send,
+        within=where,
     )

@@ -139,9 +139,11 @@ def prepare(
     loads: dict[str, Load] = {}
     for column in columns:
         source = column.base.collection
-        if source not in loads:
+        if source in loads:
+            loads[source] = replace(loads[source], within=None)
+        else:
             shared = Request(source, into.base.collection, (), options or Options(), **rest)
-            loads[source] = Load(checked(shared), Spool())
+            loads[source] = Load(checked(shared), Spool(), (column.base.path, into.base.path))
     if isinstance(items, Listing):
         for column in columns:
             collector.add(loads[column.base.collection], column, listing.files(column.base, items, unsendable))

@@ -44,7 +44,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,7 +53,7 @@ from globuswrap.errors import Refused
 from globuswrap.system import files, log, records
 from globuswrap.system.records import Damaged
 from globuswrap.transfers import places, receipt
-from globuswrap.transfers.places import Place
+from globuswrap.transfers.places import Pair, Place
 
 Read = TypeVar("Read")
 
@@ -67,8 +67,9 @@ KEEP_FINISHED = 90 * 86400.0
 
 @dataclass(frozen=True)
 class Claim:
-    """An attempt at a request. `created` is seconds since the epoch; `items` counts them, `examples` shows a few. `awaited`:
-    its first caller was promised the outcome. `replaces`: so many attempts right before it have damaged claims."""
+    """An attempt at a request. `created` is seconds since the epoch; `items` counts them, `examples` shows a few, all of them are
+    in the directories `within`, if that is known. `awaited`: its first caller was promised the outcome. `replaces`: so many
+    attempts right before it have damaged claims."""
 
     key: str
     attempt: int
@@ -82,12 +83,22 @@ class Claim:
     examples: tuple[tuple[str, str | None], ...]
     created: float
     host: str
+    within: tuple[str, str | None] | None = None
     name: str | None = None
     once: bool = False
     chain: str | None = None
     awaited: bool = False
     replaces: int = 0
     schema: str = SCHEMA
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        """What is read, written or deleted, and where it goes (`places.pairs_of`)."""
+        return places.pairs_of(self.items, self.examples, self.within)
+
+    @property
+    def places(self) -> Iterator[Place]:
+        return places.of_pairs(self.source, self.destination, self.pairs)
 
 
 @dataclass(frozen=True)
@@ -158,16 +169,12 @@ def claim(new: Claim) -> Entry:
     """
     shard = files.private_directory(_shard(new.key))
     final = shard / f"{new.key}.{new.attempt}"
-    places.mark(_places(new), final.name)
+    places.mark(new.places, final.name)
     if records.write_once(final, json.dumps(asdict(new), indent=1) + "\n"):
         return _with_facts(new, final)
     entry = read(final)
     # Damaged and now set aside: its id is lost, so this attempt cannot be sent again safely; the next number is free.
     return entry if entry is not None else claim(replace(new, attempt=new.attempt + 1, replaces=new.replaces + 1))
-
-
-def _places(claim: Claim) -> Iterator[Place]:
-    return places.of_items(claim.source, claim.destination, claim.items, claim.examples)
 
 
 def new_claim(**known: Any) -> Claim:
@@ -183,7 +190,7 @@ def record(entry: Entry, fact: str, content: dict[str, Any]) -> Entry:
     if fact == "task":
         _mark_task(str(content.get("task_id")), entry.path)
     if fact == "receipt":
-        places.mark(places.of_list(content, _places(entry.claim)), entry.path.name)
+        places.mark(places.of_list(content, entry.claim.places), entry.path.name)
     files.write_atomic(Path(f"{entry.path}.{fact}"), json.dumps(content, indent=1) + "\n")
     again = read(entry.path)
     if again is None:
@@ -233,11 +240,12 @@ def read(path: Path) -> Entry | None:
         records.of_schema(document, SCHEMA, path)
         claimed = records.built(Claim, document, path)
         examples = tuple((source, destination) for source, destination in claimed.examples)
+        within = None if claimed.within is None else (claimed.within[0], claimed.within[1])
         uuid.UUID(claimed.submission_id)
     except (ValueError, TypeError, AttributeError) as error:
         _set_aside(path, str(error))
         return None
-    return _with_facts(replace(claimed, examples=examples), path)
+    return _with_facts(replace(claimed, examples=examples, within=within), path)
 
 
 def _with_facts(claimed: Claim, path: Path) -> Entry:
@@ -461,12 +469,9 @@ def prune(older_than: float = KEEP_FINISHED) -> int:
 
     `--once` records stay for good: they say that something was done, ever. Unfinished ones stay until they are settled.
     """
-    removed = 0
+    removed: set[str] = set()
+    count = 0
     limit = time.time() - older_than
-    # Before the claims are listed: each was made after its claim, or has just been made.
-    marks: dict[str, list[Path]] = {}
-    for name, mark in itertools.chain(_task_marks(), places.marks()):
-        marks.setdefault(name, []).append(mark)
     for path in _claims():
         with contextlib.suppress(FileNotFoundError, Refused):
             if path.stat().st_mtime >= limit:
@@ -478,37 +483,43 @@ def prune(older_than: float = KEEP_FINISHED) -> int:
             os.unlink(path)
             for number in range(entry.claim.attempt - entry.claim.replaces, entry.claim.attempt + 1):
                 name = f"{entry.claim.key}.{number}"
-                _remove_facts(name, marks.get(name, ()))
-            removed += 1
-    _finish_pruning(marks, limit)
-    return removed
+                _remove_facts(name)
+                removed.add(name)
+            count += 1
+    _finish_pruning(removed, limit)
+    return count
 
 
-def _finish_pruning(marks: Mapping[str, Sequence[Path]], limit: float) -> None:
-    """Remove what a prune that was killed has left: facts and marks of a claim that is gone, not damaged."""
+def _finish_pruning(removed: Set[str], limit: float) -> None:
+    """Remove the marks of what was removed, and what a prune that was killed has left: facts and marks of a claim that is
+    gone, not damaged. The marks last: by them, what a kill has left is found again."""
     kept = {
         name.partition(".")[0]
         for shard in _shards()
         for name in files.names(shard)
         if _is_claim(name) or name.endswith(".damaged")
     }
-    for name, of_entry in marks.items():
+    left: dict[str, list[str]] = {}
+    for name, mark in itertools.chain(_task_marks(), places.marks()):
+        if name in removed or name.partition(".")[0] not in kept:
+            left.setdefault(name, []).append(mark)
+    for name, marks in left.items():
         with contextlib.suppress(FileNotFoundError):
-            if name.partition(".")[0] not in kept and all(mark.stat().st_mtime < limit for mark in of_entry):
-                _remove_facts(name, of_entry)
+            # A mark that is not old may be that of a claim which is just being made.
+            if name in removed or all(os.stat(mark).st_mtime < limit for mark in marks):
+                _remove_facts(name)
+                for mark in marks:
+                    os.unlink(mark)
 
 
-def _remove_facts(name: str, marks: Iterable[Path]) -> None:
-    """The marks last: by them, what a kill has left is found again."""
+def _remove_facts(name: str) -> None:
     for fact in (*FACTS, "fault"):
         (_shard(name) / f"{name}.{fact}").unlink(missing_ok=True)
-    for mark in marks:
-        mark.unlink(missing_ok=True)
 
 
-def _task_marks() -> Iterator[tuple[str, Path]]:
+def _task_marks() -> Iterator[tuple[str, str]]:
     """Each mark of a task, with the entry that it names."""
     root = directory() / "tasks"
     for shard in files.names(root):
         for name in files.names(root / shard):
-            yield ".".join(name.rsplit(".", 2)[1:]), root / shard / name
+            yield ".".join(name.rsplit(".", 2)[1:]), f"{root}/{shard}/{name}"

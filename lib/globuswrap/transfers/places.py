@@ -14,7 +14,6 @@ import posixpath
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -24,6 +23,8 @@ from globuswrap.system import files
 
 #: A path on a collection: (collection, path), normalized.
 Place = tuple[str, str]
+#: A path at the source, and one at the destination (None in a deletion).
+Pair = Sequence[str | None]
 
 #: Names of a path that count, so that the name of a mark is short enough for any file system (255 bytes).
 DEPTH = 24
@@ -34,11 +35,16 @@ def directory() -> Path:
     return files.state_dir() / "journal" / "places"
 
 
-def of_items(
-    source: str, destination: str | None, items: object, examples: Sequence[Sequence[str | None]]
-) -> Iterator[Place]:
-    """The places of a submission: of its items, or all of its collections if the examples are not all of its items."""
-    for pair in examples if examples and items == len(examples) else [("/", "/")]:
+def pairs_of(items: object, examples: Sequence[Pair], within: Pair | None) -> Sequence[Pair]:
+    """All that a submission is about: its items, if the examples are all of them; or the two directories that hold them all,
+    if they are known; or everything."""
+    if examples and items == len(examples):
+        return examples
+    return [("/", "/") if within is None or "." in within else within]
+
+
+def of_pairs(source: str, destination: str | None, pairs: Iterable[Pair]) -> Iterator[Place]:
+    for pair in pairs:
         for collection, path in zip((source, destination), pair, strict=True):
             if collection is not None and path is not None:
                 yield collection, normalised(path)
@@ -53,7 +59,12 @@ def of_list(receipt: Mapping[str, Any], known: Iterable[Place]) -> Iterator[Plac
         listed = (normalised(row[side]) for row in receipt.get("files_list") or ())
         others = [path for path in listed if not any(path == top or inside(path, top) for top in mine)]
         if collection is not None and others:
-            yield collection, posixpath.commonprefix([min(others), max(others)]).rpartition("/")[0] or "/"
+            yield collection, common(others)
+
+
+def common(paths: Sequence[str]) -> str:
+    """A directory that all these paths (normalized) are in."""
+    return posixpath.commonprefix([min(paths), max(paths)]).rpartition("/")[0] or "/"
 
 
 def inside(path: str, top: str) -> bool:
@@ -81,40 +92,38 @@ def mark_of(place: Place, entry: str) -> Path:
     return _shard(place[0]) / f"{_coded(place[1])}.{entry}"
 
 
-def marks() -> Iterator[tuple[str, Path]]:
+def marks() -> Iterator[tuple[str, str]]:
     """Each mark, with the entry that it names."""
-    for shard in files.names(directory()):
-        for name in files.names(directory() / shard):
-            yield name.partition(".")[2], directory() / shard / name
+    root = directory()
+    for shard in files.names(root):
+        for name in files.names(root / shard):
+            yield name.partition(".")[2], f"{root}/{shard}/{name}"
 
 
 class Index:
     """The entries that have marks, as they are when a collection is first asked about."""
 
     def __init__(self) -> None:
-        self._shards: dict[str, tuple[list[str], dict[str, list[str]]]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def at(self, place: Place) -> Iterator[str]:
         """Those of a place, or of one above it."""
-        _, entries = self._shard(place[0])
         code = _coded(place[1])
-        return chain.from_iterable(entries.get(code[:end], ()) for end in range(0, len(code) + 1, _LETTERS))
+        for end in range(0, len(code) + 1, _LETTERS):
+            yield from self._beginning(place[0], f"{code[:end]}.")
 
     def below(self, place: Place) -> Iterator[str]:
-        """Those of places below this one."""
-        codes, entries = self._shard(place[0])
-        code = _coded(place[1])
-        following = (codes[index] for index in range(bisect_left(codes, code), len(codes)))
-        return chain.from_iterable(entries[each] for each in takewhile(lambda each: each.startswith(code), following))
+        """Those of a place, or of one below it."""
+        return self._beginning(place[0], _coded(place[1]))
 
-    def _shard(self, collection: str) -> tuple[list[str], dict[str, list[str]]]:
-        if collection not in self._shards:
-            entries: dict[str, list[str]] = {}
-            for name in files.names(_shard(collection)):
-                code, _, entry = name.partition(".")
-                entries.setdefault(code, []).append(entry)
-            self._shards[collection] = (sorted(entries), entries)
-        return self._shards[collection]
+    def _beginning(self, collection: str, prefix: str) -> Iterator[str]:
+        names = self._names.get(collection)
+        if names is None:
+            names = self._names[collection] = sorted(files.names(_shard(collection)))
+        for index in range(bisect_left(names, prefix), len(names)):
+            if not names[index].startswith(prefix):
+                return
+            yield names[index].partition(".")[2]
 
 
 def _shard(collection: str) -> Path:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from globuswrap import errors
+from globuswrap.collections.address import normalised
 from globuswrap.errors import Problem, Refused, TryLater, UsageProblem
 from globuswrap.globus import command, queries, verbs
 from globuswrap.globus.faults import Conflict
 from globuswrap.system import log, units
-from globuswrap.transfers import journal, outcome
+from globuswrap.transfers import journal, outcome, places
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.journal import Entry
-from globuswrap.transfers.request import Request
+from globuswrap.transfers.request import Item, Request
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,16 @@ class Submitted:
         return self.entry.task_id
 
 
+#: So many items of a request are shown in its record.
+_EXAMPLES = 3
+
+
 @dataclass(frozen=True)
 class Intent:
     """A request as the journal needs it: what it is, and how it is sent.
 
     `send(submission_id, label)` runs `globus` once and returns the answer (task_id, code). It is called again, with the
-    same arguments, until it is answered.
+    same arguments, until it is answered. All items are in the directories `within`, if that is known.
     """
 
     digest: str
@@ -65,20 +70,29 @@ class Intent:
     items: int
     examples: tuple[tuple[str, str | None], ...]
     send: Callable[[str, str], Any]
+    within: tuple[str, str | None] | None = None
 
 
 def intent_of(request: Request) -> Intent:
     digest = requests.digest_of(requests.content(request))
+    items = request.items
     return Intent(
         digest=digest,
         label=requests.tagged_label(request.label, digest, request.kind),
         kind=request.kind,
         source=request.source,
         destination=request.destination,
-        items=len(request.items),
-        examples=tuple((item.source, item.destination) for item in request.items[:3]),
+        items=len(items),
+        examples=tuple((item.source, item.destination) for item in items[:_EXAMPLES]),
         send=lambda submission_id, label: send(request, submission_id, label),
+        within=_within(items) if len(items) > _EXAMPLES else None,
     )
+
+
+def _within(items: Iterable[Item]) -> tuple[str, str | None]:
+    sources = [normalised(item.source) for item in items]
+    destinations = [normalised(item.destination) for item in items if item.destination is not None]
+    return places.common(sources), places.common(destinations) if destinations else None
 
 
 def send(request: Request, submission_id: str, label: str) -> Any:
@@ -164,6 +178,7 @@ def _claimed(
             destination=intent.destination,
             items=intent.items,
             examples=intent.examples,
+            within=intent.within,
             name=policy.name,
             once=policy.once,
             chain=policy.chain,

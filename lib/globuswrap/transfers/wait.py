@@ -271,6 +271,7 @@ def _submission(claim: journal.Claim) -> dict[str, Any]:
         "host": claim.host,
         "items": claim.items,
         "examples": [list(example) for example in claim.examples],
+        "within": None if claim.within is None else list(claim.within),
     }
 
 

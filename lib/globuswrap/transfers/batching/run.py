@@ -37,10 +37,12 @@ IN_FLIGHT = 5
 
 @dataclass(frozen=True)
 class Load:
-    """Spooled items of one source collection, and the request that they share (its `items` are empty)."""
+    """Spooled items of one source collection, and the request that they share (its `items` are empty). All items are in the
+    directories `within`, if that is known."""
 
     request: Request
     spool: Spool
+    within: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def send(
         if not all(found.terminal for found in outcomes.values()):
             return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
         log.set_activity(f"submitting task {index} of {total}" if total > 1 else "")
-        submitted = sender.submit(index, load.request, piece)
+        submitted = sender.submit(index, load, piece)
         parts.append(Part(index, piece.items, submitted))
         known = waiting.recorded(submitted.entry, strict=patience.strict)
         if known is not None:
@@ -193,7 +195,7 @@ class _Sender:
     ids: Ids
     _ahead: Posting | None = None
 
-    def submit(self, index: int, request: Request, piece: Piece) -> Submitted:
+    def submit(self, index: int, load: Load, piece: Piece) -> Submitted:
         name = self.round.piece_name(index, self.kind)
         known = journal.latest(requests.key_of("", name))
         if known is not None and known.receipt is not None:
@@ -201,7 +203,7 @@ class _Sender:
         policy = Policy(name=name, retry_for=self.policy.retry_for, chain=self.policy.chain)
         try:
             return submitting.submit_intent(
-                self._intent(index, request, piece), policy, lambda: self._fresh_id(last=index == self.total)
+                self._intent(index, load, piece), policy, lambda: self._fresh_id(last=index == self.total)
             )
         finally:
             self._ahead = None
@@ -214,7 +216,8 @@ class _Sender:
             self.ids.ahead()
         return found
 
-    def _intent(self, index: int, request: Request, piece: Piece) -> Intent:
+    def _intent(self, index: int, load: Load, piece: Piece) -> Intent:
+        request = load.request
         digest = hashlib.sha256(_head(request) + piece.digest.encode("ascii")).hexdigest()
         which = f" {index}/{self.total}" if self.total > 1 else ""
         label = requests.tagged_label(f"{request.label or 'globuswrap batch'}{which}", digest, "batch")
@@ -233,6 +236,7 @@ class _Sender:
             items=piece.items,
             examples=piece.examples,
             send=send_it,
+            within=load.within,
         )
 
 
@@ -421,4 +425,4 @@ def _verified(
 def _compared(load: Load) -> Load:
     options = replace(load.request.options, sync_level="checksum", delete_destination_extra=None)
     label = f"{load.request.label or 'globuswrap batch'} (verify)"
-    return Load(replace(load.request, options=options, label=label), load.spool)
+    return replace(load, request=replace(load.request, options=options, label=label))
