@@ -477,7 +477,7 @@ def test_a_receipt_counts_also_without_its_claim(tmp_path: Path) -> None:
     delivered_by_journal(pair, "1", index=0)
     assert len(journal_plan(pair).deleted) == 1
     delivered_by_journal(pair, "1", index=1).path.write_bytes(b"{")
-    assert "may have been overwritten by task task-1" in journal_plan(pair).kept[0].reason
+    assert "may have been overwritten by task" in journal_plan(pair).kept[0].reason
 
 
 def test_what_a_listing_does_not_say_is_no_proof() -> None:
