@@ -83,7 +83,7 @@ class Evidence:
             if name in self._read:
                 continue
             self._read.add(name)
-            log.doing(f"reading receipts: {len(self._read)}")
+            log.set_activity(f"reading receipts: {len(self._read)}")
             entry, receipt = journal.of_mark(name)
             if receipt is not None:
                 self._add(_write(receipt), receipt if self._from_journal else None)
