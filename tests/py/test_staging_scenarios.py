@@ -11,10 +11,12 @@ are in slurm/pbs-table.txt, and the double must give the same.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
@@ -610,6 +612,7 @@ def test_cancel(new_site: Callable[..., Site], mode: str) -> None:
     ended = site.ended(generation=2)
     assert ended["code"] == 0
     assert site.got() == {"out/all": "one\ntwo\n"}
+    until(lambda: not site.cluster.queue(), site.seen)
 
 
 def test_cancel_of_a_job_that_stages_by_itself(new_site: Callable[..., Site]) -> None:
@@ -839,8 +842,8 @@ def test_server_down(new_site: Callable[..., Site], mode: str, when: str) -> Non
 def kills() -> list[Any]:
     """Every qsub and qdel of a chain that succeeds, before and after; `make test-rest` has the orphaned witness and stage job."""
     found = []
-    for mode, calls in {"jobs": 5, "login": 3}.items():
-        places = [("submits", call) for call in range(1, calls + 1)] + [("deletes", 1)]
+    for mode, calls in {"jobs": 5, "login": 3, "inline": 1}.items():
+        places = [("submits", call) for call in range(1, calls + 1)] + [("deletes", 1)] * (mode != "inline")
         for act, call in places:
             for moment in ("before", "after"):
                 often = moment == "after" and (mode, act, call) in {("login", "submits", 2), ("jobs", "submits", 4)}
@@ -848,53 +851,62 @@ def kills() -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(
+with_slurm_by_chaos = pytest.mark.parametrize(
     "cluster", [pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.chaos]), *PBS], indirect=True
 )
+
+
+@contextlib.contextmanager
+def dying(site: Site, act: str, call: int, moment: str) -> Iterator[Callable[[], bool]]:
+    """Meanwhile, whoever submits or deletes the n-th job is killed right before or after it; yields whether that has happened."""
+    slurm = site.cluster.kind == "slurm"
+    name = {"submits": "sbatch" if slurm else "qsub", "deletes": "scancel" if slurm else "qdel"}[act]
+    tools = site.work / "tools"
+    tools.mkdir()
+    path = site.env()["PATH"]
+    wrapper = tools / name
+    kill = f"touch '{tools}/killed'; kill -9 $PPID; exit 1"
+    wrapper.write_text(
+        f"#!/bin/bash\nprintf x >>'{tools}/count'\nread -r number < <(wc -c <'{tools}/count')\n"
+        + (f"if ((number == {call})); then {kill}; fi\n" if moment == "before" else "")
+        + f"'{shutil.which(name, path=path)}' \"$@\"\ncode=$?\n"
+        + (f"if ((number == {call})); then {kill}; fi\n" if moment == "after" else "")
+        + 'exit "$code"\n'
+    )
+    wrapper.chmod(0o755)
+    site.cluster.env["PATH"] = f"{tools}:{path}"
+    yield (tools / "killed").exists
+    site.cluster.env["PATH"] = path
+
+
+@with_slurm_by_chaos
 @pytest.mark.parametrize(("mode", "act", "call", "moment"), kills())
 def test_killed_when_it(new_site: Callable[..., Site], mode: str, act: str, call: int, moment: str) -> None:
     """kill -9 right before or after the n-th job is submitted or deleted, before anything about it can be written down: by the
     same command again, and by --resume, there is one job of each kind, and none is left."""
     site = new_site(mode)
-    names = (
-        {"submits": "sbatch", "deletes": "scancel"}
-        if site.cluster.kind == "slurm"
-        else {"submits": "qsub", "deletes": "qdel"}
-    )
-    tools = site.work / "tools"
-    tools.mkdir()
-    real = subprocess.run(["which", names[act]], env=site.env(), capture_output=True, text=True).stdout.strip()
-    wrapper = tools / names[act]
-    kill = f"touch '{tools}/killed'; kill -9 $PPID; exit 1"
-    wrapper.write_text(
-        f"#!/bin/bash\nprintf x >>'{tools}/count'\nread -r number < <(wc -c <'{tools}/count')\n"
-        + (f"if ((number == {call})); then {kill}; fi\n" if moment == "before" else "")
-        + f"'{real}' \"$@\"\ncode=$?\n"
-        + (f"if ((number == {call})); then {kill}; fi\n" if moment == "after" else "")
-        + 'exit "$code"\n'
-    )
-    wrapper.chmod(0o755)
-    path = site.env()["PATH"]
-    site.cluster.env["PATH"] = f"{tools}:{path}"
     submit = ("submit", "--key", "nightly", "--once", "--no-check", "--scheduler", site.cluster.kind, "--staging", mode)
     # On PBS, a stage job looks after a job that waits: a fifth qsub, and at the end a qdel. This one waits for the test.
     waits = site.cluster.kind == "pbs" and (act, call) in (("submits", 5), ("deletes", 1)) and mode == "jobs"
     command = (*submit, "--poll", "1", site.script(site.body()), *(("--", "-h") if waits else ()))
-    site.globuswrap(*command, expect=None)
-    chains = Path(str(site.box.env["XDG_STATE_HOME"])) / "globuswrap" / "chains"
-    (site.chain,) = [each.name for each in chains.iterdir()]
+    with dying(site, act, call, moment) as dead:
+        site.globuswrap(*command, expect=None)
+        chains = Path(str(site.box.env["XDG_STATE_HOME"])) / "globuswrap" / "chains"
+        (site.chain,) = [each.name for each in chains.iterdir()]
 
-    def killed() -> bool:
-        if not (tools / "killed").exists() and mode == "login":
-            site.globuswrap("tend", expect=None)
-        if waits and site.fact("job.stage.2") and "u" in site.cluster.jobs().get(site.job, {}).get("Hold_Types", ""):
-            released_by_hand(site)
-        return (tools / "killed").exists() or bool(site.fact("ended"))
+        def killed() -> bool:
+            if not dead() and mode == "login":
+                site.globuswrap("tend", expect=None)
+            if (
+                waits
+                and site.fact("job.stage.2")
+                and "u" in site.cluster.jobs().get(site.job, {}).get("Hold_Types", "")
+            ):
+                released_by_hand(site)
+            return dead() or bool(site.fact("ended"))
 
-    until(killed, site.seen)
-    if site.cluster.kind == "pbs":
-        assert (tools / "killed").exists()
-    site.cluster.env["PATH"] = path
+        until(killed, site.seen)
+        assert dead() or site.cluster.kind == "slurm"
     assert site.globuswrap(*command).stdout.strip() == site.chain
     site.globuswrap("submit", "--resume", site.chain)
     if waits and act == "submits":
@@ -902,6 +914,51 @@ def test_killed_when_it(new_site: Callable[..., Site], mode: str, act: str, call
     until(lambda: site.fact("ended") or not site.globuswrap("tend"), site.seen, pause=1.0)
     site.check(SUCCEEDED, tasks=2, code=0, ended={**site.fact("ending"), **site.fact("ended")})
     assert site.got() == {"out/all": "one\ntwo\n"}
+
+
+@only_pbs
+def test_killed_and_the_job_has_failed_meanwhile(new_site: Callable[..., Site]) -> None:
+    """kill -9 right after qsub of a job that stages by itself. When the same command comes again, the job has failed, and without
+    history PBS knows nothing of it: its own report tells, and it is not submitted again."""
+    site = new_site("inline")
+    submit = ("submit", "--key", "nightly", "--no-check", "--scheduler", "pbs", "--staging", "inline")
+    command = (*submit, site.script(site.body("exit 7")))
+    with dying(site, "submits", 1, "after") as dead:
+        site.globuswrap(*command, expect=None)
+        assert dead()
+    chains = Path(str(site.box.env["XDG_STATE_HOME"])) / "globuswrap" / "chains"
+    (site.chain,) = [each.name for each in chains.iterdir()]
+    until(lambda: site.tasks() and not site.cluster.queue(), site.seen)
+    done = site.globuswrap(*command, expect=None)
+    assert [each.name for each in chains.iterdir()] == [site.chain], done.stderr
+    ended = site.ended()
+    assert "the script ended with 7" in ended["cause"]
+    site.check(FAILED_7, tasks=1, code=1, ended=ended)
+
+
+@with_slurm_by_chaos
+@pytest.mark.parametrize(
+    ("mode", "call"),
+    [*(("jobs", call) for call in (1, 2, 3, 4)), *(("login", call) for call in (1, 2, 3)), ("inline", 1)],
+)
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.pbs
+def test_killed_while_it_cancels(new_site: Callable[..., Site], mode: str, call: int, moment: str) -> None:
+    """kill -9 right before or after each job of the chain is deleted: canceled again, nothing is left, and it can be resumed."""
+    site = new_site(mode, progress="held")
+    site.submit(site.script(site.body()))
+    until(site.tasks, site.seen)
+    with dying(site, "deletes", call, moment) as dead:
+        site.globuswrap("cancel", site.chain, expect=None)
+        # A job that runs sees that its transfer was canceled, and may have ended all by itself; scancel deletes all at once.
+        assert dead() or (site.fact("ended") and (mode != "login" or site.cluster.kind == "slurm"))
+    site.globuswrap("cancel", site.chain)
+    site.check(None, tasks=1, code=5, ended=site.ended())
+    site.box.control.progress("at-once")
+    site.globuswrap("submit", "--resume", site.chain)
+    assert site.ended(generation=2)["code"] == 0
+    assert site.got() == {"out/all": "one\ntwo\n"}
+    until(lambda: not site.cluster.queue(), site.seen)
 
 
 @pytest.mark.chaos

@@ -57,9 +57,8 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
         worst, cause = _out(chain.plan.staging, chain.plan.steps, values, code, chain)
     total = code or worst
     cause = cause or (f"the script ended with {code}" if code else "")
-    chain.note(
-        f"inline.{element}", job=values.get("A", values["j"]), phase=phase, code=total, staging=worst, cause=cause
-    )
+    itself = {"job": values.get("A", values["j"]), "name": values["x"], "array": "a" in values}
+    chain.note(f"inline.{element}", **itself, phase=phase, code=total, staging=worst, cause=cause)
     if phase == "out" and total == 0 and "a" not in values:
         # One that fails may be requeued: whether it is over for good is seen from outside.
         chain.add("releasing")

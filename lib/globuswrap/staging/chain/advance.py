@@ -193,7 +193,8 @@ def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> ChainSt
     # An element that said nothing at its end was killed; the scheduler may have forgotten it while others still ran.
     silent = info.array or state.success is None
     bad = {name: fact for name, fact in reports.items() if fact.get("code") or (silent and fact.get("phase") == "in")}
-    complete = len(reports) >= (info.elements or 1)
+    # Without their number nobody knows whether all elements have started.
+    complete = bool(reports) and (len(reports) >= info.elements if info.elements else not info.array)
     success = (state.success is True or (state.success is None and complete)) and not bad
     evidence = "the scheduler's own record" if state.success is not None else "the job's report"
     if note_outcome(chain, success, state, evidence).success:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from globuswrap import schedulers
-from globuswrap.errors import Problem, TryLater
+from globuswrap.errors import Problem, Refused, TryLater
 from globuswrap.schedulers import base
 from globuswrap.schedulers.base import JobInfo, JobState, Scheduler, StageJob
 from globuswrap.staging import scripts
@@ -143,7 +144,14 @@ def info_of(chain: Chain, scheduler: Scheduler, compute: str) -> JobInfo:
     """What the scheduler says of the compute job, asked once."""
     known = chain.info
     if known is None:
-        chain.add("about", **asdict(scheduler.about(compute)))
+        try:
+            info = scheduler.about(compute)
+        except Refused:
+            if (ran := _ran_inline(chain)) is None:
+                raise
+            # The scheduler has forgotten it already: what a job that stages by itself wrote down is enough.
+            info = JobInfo(compute, str(ran.get("name", "")), chain.plan.user, chain.plan.cwd, bool(ran.get("array")))
+        chain.add("about", **asdict(info))
         known = chain.info
         assert known is not None
     return known
@@ -263,7 +271,7 @@ def adopt(chain: Chain, scheduler: Scheduler) -> None:
     """Record jobs that a killed submission had submitted and not written down."""
     if chain.compute is None:
         found = (job_id for job_id, script in scheduler.find(chain.directory).items() if is_payload(chain, script))
-        job_id = next(found, None) or _ran_inline(chain)
+        job_id = next(found, None) or (_ran_inline(chain) or {}).get("job")
         if job_id is not None:
             chain.add("job.compute", id=job_id)
     recorded = set(chain.jobs.values())
@@ -279,7 +287,7 @@ def adopt(chain: Chain, scheduler: Scheduler) -> None:
             chain.add(f"job.{claims[-1]}", id=job_id)
 
 
-def _ran_inline(chain: Chain) -> str | None:
-    """The id of a job that stages by itself and has done so already, as it wrote it down."""
+def _ran_inline(chain: Chain) -> dict[str, Any] | None:
+    """What a job that stages by itself, and has begun to, wrote down of itself."""
     noted = chain.notes("inline.").values() if chain.generation == 1 else ()
-    return next((str(note["job"]) for note in noted if note.get("job")), None)
+    return next((note for note in noted if note.get("job")), None)
