@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import sys
 
 import pytest
 
 from globuswrap.cli.sandbox import Sandbox
-from support import LAUNCHER
+from support import LAUNCHER, REPOSITORY
 from sync_support import Beam
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("globus_loaded")]  # each runs globus many times
@@ -248,6 +250,35 @@ def test_a_deletion_that_was_planned_and_not_submitted_is_planned_anew(mirror: B
     done = mirror.run("--wait", code=1)
     assert "kept-at-destination" in done.stderr and not mirror.tasks("DELETE")
     assert (mirror.copy / "d0" / "f0").read_text() == "of a colleague"
+
+
+DIES_WITH_A_TASK = """
+import os, signal, sys
+from pathlib import Path
+
+replace = os.replace
+
+def replace_and_die(source, target, **rest):
+    replace(source, target, **rest)
+    if str(target).endswith(".task"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = replace_and_die
+from globuswrap.cli.main import main
+sys.exit(main())
+"""
+
+
+def test_a_deletion_that_was_submitted_is_settled_by_whoever_finds_it_in_the_journal(mirror: Beam) -> None:
+    """Its process was killed as soon as it knew the task, and had written nothing else down."""
+    (mirror.source / "d0" / "f0").unlink()
+    environment: dict[str, str | None] = {"PYTHONPATH": str(REPOSITORY / "lib")}
+    died = mirror.box.run([sys.executable, "-c", DIES_WITH_A_TASK, *mirror.command("run")[3:]], env=environment)
+    assert died.returncode == -signal.SIGKILL
+    mirror.settle()
+    mirror.same()
+    assert len(mirror.tasks("DELETE")) == 1
+    assert "not submitted in time" not in mirror.log()
 
 
 def test_a_lost_reply_to_a_deletion_wedges_nothing(mirror: Beam) -> None:

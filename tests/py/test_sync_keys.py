@@ -298,6 +298,7 @@ seen = Path(sys.argv.pop(1))
 POINTS = {
     r"runs/\d+$": "",
     r"journal/.*\.\d+$": "",
+    r"journal/.*\.task$": "",
     r"runs/\d+/run.json$": "succeeded",
     r"runs/\d+/settled$": "",
     r"keys/": '"reported": true',

@@ -14,6 +14,9 @@ from globuswrap.sync import manifest, planning, scan
 from globuswrap.sync.compare import ScanReport, compare
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Run, State
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.batching import spool
+from globuswrap.transfers.batching.spool import Spool
 from support import HOSTILE_NAMES
 
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -49,8 +52,13 @@ class Plan:
         return draft, planning.plan(self.profile, self.state, draft, found, lambda: None)
 
     def documents(self, draft: Run) -> list[dict[str, Any]]:
-        bodies = [planning.write_body(self.profile, draft, task, "an id", "a label") for task in draft.tasks]
-        return [json.loads(body.read_bytes()) for body in bodies]
+        found = []
+        for task in draft.tasks:
+            piece = Spool((draft.directory / task.body).open("rb")).whole(task.items, task.digest)
+            head = requests.document(planning.frame(self.profile, task), "an id", "a label")
+            with spool.document(piece, head) as body:
+                found.append(json.load(body))
+        return found
 
     def commit(self, draft: Run) -> None:
         deltas = manifest.delta_blocks(draft.directory / task.delta for task in draft.tasks)

@@ -122,7 +122,8 @@ def _state(profile: Profile) -> Iterator[Finding]:
     try:
         current = state.current()
         if current is not None:
-            tasks = [task.task_id or "not yet submitted" for task in current.tasks if not task.ended]
+            entries = [current.entry(task) for task in current.tasks if not task.ended]
+            tasks = [(each.task_id if each is not None else None) or "not yet submitted" for each in entries]
             yield Finding(f"the last run is not settled: {', '.join(tasks[:3])}; the next run does it")
         if profile.local_root is not None:
             count = manifest.count(state.manifest)

@@ -13,7 +13,6 @@ from globuswrap.sync.state import RunIssue, State
 from globuswrap.system import locks
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.operations import After
-from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.wait import Patience, Watcher
 
 
@@ -79,15 +78,14 @@ class RunResult:
 
 @dataclass
 class RunContext:
-    """One run at work. `outcomes`: of the tasks that it looked at, by task id. `planned_id`: the run that this process planned;
-    only that one's deletions are submitted, because only for them it looked. `announced`: the deletion that it announced."""
+    """One run at work. `planned_id`: the run that this process planned; only that one's deletions are submitted, because only for
+    them it looked. `announced`: the deletion that it announced."""
 
     profile: Profile
     state: State
     options: RunOptions
     lease: locks.Lease | None
     result: RunResult
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
     planned_id: str | None = None
     announced: Announcement | None = None
 

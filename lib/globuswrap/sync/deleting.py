@@ -23,9 +23,9 @@ from globuswrap.sync import gone, manifest
 from globuswrap.sync.compare import ScanReport
 from globuswrap.sync.context import RunContext
 from globuswrap.sync.manifest import DELTA, Writer, delta_blocks, delta_text, file_name, joined
-from globuswrap.sync.planning import Differences, Planned, Tasks, submission_name, submissions_of
+from globuswrap.sync.planning import Differences, Planned, Tasks
 from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import Run, State
+from globuswrap.sync.state import Run, State, submissions_of
 from globuswrap.system import units
 
 #: Files that one run deletes, and directories at the destination that it lists before, each with a process.
@@ -80,10 +80,10 @@ def plan(context: RunContext, run: Run, found: Differences, seen: ScanReport, pl
         return None
     collection = profile.destination.collection
     targets = {each.target: each for each in chosen}
-    name = submission_name(profile, run, tasks.next_number)
+    name = run.submission(tasks.next_number)
     mine = None
     if not context.options.dry_run:
-        announcements.clear(submissions_of(profile))  # of runs that were killed before they began
+        announcements.clear(submissions_of(profile.directory))  # of runs that were killed before they began
         mine = announcements.announce(collection, dict.fromkeys(targets), name)
     try:
         sent = {target: each.sent for target, each in targets.items()}

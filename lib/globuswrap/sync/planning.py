@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import heapq
-import json
 import os
 import stat
 import time
@@ -37,6 +36,7 @@ from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Run, State, Task
 from globuswrap.system import files, units
 from globuswrap.transfers import request as requests
+from globuswrap.transfers.batching.spool import END
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.request import Request
 
@@ -136,9 +136,8 @@ class Tasks:
             self._open()
         assert self._task is not None and self._writer is not None and self._body is not None
         self._writer.write(delta_text(directory, rows))
-        text = ",\n".join(items)
-        if items:
-            self._body.write(("[" if self._task.items == 0 else ",\n") + text)
+        text = "".join(f"{item}{END}" for item in items)
+        self._body.write(text)
         self._sum.update(text.encode("ascii"))
         self._task.items += len(items)
         self._task.bytes += size
@@ -153,7 +152,6 @@ class Tasks:
     def close(self) -> None:
         if self._task is None or self._writer is None or self._body is None:
             return
-        self._body.write("]")
         self._body.close()
         self._writer.__exit__(None, None, None)
         content = requests.content(frame(self._profile, self._task))
@@ -195,29 +193,6 @@ def _deletion_deadline(profile: Profile) -> str:
     """What was looked at right before must not be deleted days later; it ends no later than its announcement."""
     latest = datetime.now(timezone.utc) + timedelta(seconds=announcements.LASTS)
     return units.utc_text(latest if profile.deadline is None else min(latest, units.moment(profile.deadline)))
-
-
-def submission_name(profile: Profile, run: Run, number: int) -> str:
-    """What the journal calls the submission of a task, so that it is submitted once."""
-    return f"{submissions_of(profile, run)}{number}"
-
-
-def submissions_of(profile: Profile, run: Run | None = None) -> str:
-    """What the names of all submissions of a profile, or of one of its runs, begin with."""
-    return f"sync {profile.directory.name} " + (f"{run.id} " if run is not None else "")
-
-
-def write_body(profile: Profile, run: Run, task: Task, submission_id: str, label: str) -> Path:
-    """The whole document of a task, in a file beside its items."""
-    document = requests.document(frame(profile, task), submission_id, label)
-    del document["DATA"]
-    path = run.directory / f".{task.number}.body.json"
-    with open(path, "wb", opener=files.private) as body, (run.directory / task.body).open("rb") as items:
-        body.write(json.dumps(document)[:-1].encode("ascii") + b', "DATA": ')
-        while data := items.read(1 << 20):
-            body.write(data)
-        body.write(b"}")
-    return path
 
 
 def plan(profile: Profile, state: State, run: Run, found: Differences, renew: Callable[[], None]) -> Planned:

@@ -26,6 +26,7 @@ from globuswrap.sync.state import RecordedRun, Run, RunIssue, State
 from globuswrap.system import locks, log
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.batching import tasks
 
 
 def run(profile: Profile, how: RunOptions | None = None) -> RunResult:
@@ -116,8 +117,8 @@ def _recorded(known: RecordedRun, how: RunOptions) -> RunResult:
 
 def not_new(key: str | None, moment: float, task_ids: Sequence[str], what: str) -> str:
     """What a person is told when a run under a key is there already, and another is not begun."""
-    tasks = f" (task {', '.join(task_ids[:3])})" if task_ids else ""
-    return f"The run under key {key!r} {what} {operations.ago(moment)}{tasks}. Nothing new was sent."
+    which = f" (task {', '.join(task_ids[:3])})" if task_ids else ""
+    return f"The run under key {key!r} {what} {operations.ago(moment)}{which}. Nothing new was sent."
 
 
 def _run(context: RunContext) -> RunResult:
@@ -132,9 +133,8 @@ def _run(context: RunContext) -> RunResult:
         again = mine and _is_done_with(context, current)
         if mine and not again:
             _promise(context, current)
-            task_ids = [task.task_id for task in current.tasks if task.task_id]
-            if all(task.task_id or task.ended for task in current.tasks):
-                log.say(not_new(current.key, current.created, task_ids, "was begun"))
+            if all(task.ended or ((entry := current.entry(task)) and entry.task_id) for task in current.tasks):
+                log.say(not_new(current.key, current.created, current.task_ids, "was begun"))
         settle(
             context,
             current,
@@ -177,13 +177,8 @@ def _is_done_with(context: RunContext, current: Run) -> bool:
     """Is a new run due under its key: the tasks have ended, and who began it has what it was promised?"""
     if not current.kept or current.once or context.options.once:
         return False
-    tasks = [task for task in current.tasks if not task.ended]
-    entries = [journal.read(Path(task.entry)) if task.entry else None for task in tasks]
-    running = [entry for entry in entries if entry is not None and not entry.finished]
-    if None in entries or any(entry.task_id is None for entry in running):
-        return False
-    looked = waiting.wait(running, replace(context.options.patience, timeout=0.0)) if running else {}
-    return all(found.terminal for found in looked.values())
+    entries = [current.entry(task) for task in current.tasks if not task.ended]
+    return tasks.ended(entries, context.options.patience) is not None
 
 
 def _promise(context: RunContext, current: Run) -> None:
@@ -218,10 +213,9 @@ def _reported(context: RunContext) -> RunResult:
         how=context.result.how or "recorded",
     )
     if not known.reported:
-        found = {task_id: each for task_id, each in context.outcomes.items() if task_id in known.task_ids}
-        for entry in map(journal.read, map(Path, known.entries)):
-            if entry is not None and entry.task_id and entry.receipt is not None:
-                found.setdefault(entry.task_id, waiting.from_receipt(entry, strict=context.options.patience.strict))
+        entries = (entry for entry in map(journal.by_task, known.task_ids) if entry is not None and entry.receipt)
+        strict = context.options.patience.strict
+        found = {str(entry.task_id): waiting.from_receipt(entry, strict=strict) for entry in entries}
         conclude(context, found, lambda: context.state.note_reported(known))
     return context.result
 
@@ -235,7 +229,7 @@ def _rehearse(context: RunContext) -> RunResult:
         return _recorded(known, context.options)
     current = state.current() if state.runs.exists() else None
     if current is not None:
-        context.result.task_ids = [task.task_id for task in current.tasks if task.task_id]
+        context.result.task_ids = current.task_ids
         if _is_mine(context, current):
             return context.result
     if context.profile.local_root is None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from globuswrap.deletion import announcements
 from globuswrap.errors import Refused
-from globuswrap.globus import verbs
 from globuswrap.sync import planning
 from globuswrap.sync.context import RunContext
-from globuswrap.sync.state import Run, Task
+from globuswrap.sync.state import Run, Task, submissions_of
 from globuswrap.system import units
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
+from globuswrap.transfers.batching import tasks
+from globuswrap.transfers.batching.spool import Spool
+from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.submit import Intent, Policy
 
@@ -26,21 +27,22 @@ def whole(context: RunContext, draft: Run) -> None:
     draft.tasks.append(task)
 
 
-def submit(context: RunContext, current: Run) -> None:
-    """Submit what of a run has not been. Raises TryLater and LoginNeeded; a refusal ends that task."""
+def submit(context: RunContext, current: Run) -> dict[int, Entry]:
+    """Submit what of a run has not been; the entries of its tasks that are not settled, by number. Raises TryLater and
+    LoginNeeded; a refusal ends that task."""
+    entries: dict[int, Entry] = {}
     for task in sorted(current.tasks, key=lambda each: each.kind != "delete"):  # while what was looked at is fresh
         context.renew()
-        if task.task_id or task.ended:
+        if task.ended:
             continue
-        if task.kind == "delete" and current.id != context.planned_id:
+        before = current.entry(task)
+        known = before is not None and before.task_id is not None
+        if task.kind == "delete" and not known and current.id != context.planned_id:
             withdraw(context, current, task)
             continue
-        policy = Policy(
-            name=planning.submission_name(context.profile, current, task.number),
-            retry_for=context.options.patience.retry_for,
-        )
+        policy = Policy(retry_for=context.options.patience.retry_for)
         try:
-            submitted = submitting.submit_intent(_intent(context, current, task), policy)
+            submitted = tasks.submit(current.submission(task.number), _intent(context, current, task), policy)
         except Refused as problem:
             if problem.name == "odd-answer":
                 raise
@@ -49,11 +51,12 @@ def submit(context: RunContext, current: Run) -> None:
             task.ended = "refused"
             current.save()
             continue
-        task.task_id = submitted.task_id
-        task.entry = str(submitted.entry.path)
-        current.save()
-        context.state.note(f"task {task.task_id}: {task.kind} of {task.items} items, {units.human_size(task.bytes)}")
-        context.result.task_ids.append(task.task_id)
+        entries[task.number] = submitted.entry
+        if not known:
+            what = f"{task.kind} of {task.items} items, {units.human_size(task.bytes)}"
+            context.state.note(f"task {submitted.task_id}: {what}")
+            context.result.task_ids.append(submitted.task_id)
+    return entries
 
 
 def withdraw(context: RunContext, current: Run, task: Task) -> None:
@@ -61,7 +64,7 @@ def withdraw(context: RunContext, current: Run, task: Task) -> None:
 
     What it covers stays in the manifest, and is looked at anew.
     """
-    announcements.clear(planning.submissions_of(context.profile, current))
+    announcements.clear(submissions_of(context.profile.directory, current))
     task.ended = "withdrawn"
     current.save()
     context.state.note(
@@ -92,25 +95,10 @@ def _intent(context: RunContext, current: Run, task: Task) -> Intent:
         label = requests.tagged_label(request.label, task.digest, task.kind)
         return replace(intent, digest=task.digest, label=label)
 
-    def send(submission_id: str, label: str) -> Any:
-        body = planning.write_body(profile, current, task, submission_id, label)
-        try:
-            return verbs.post(f"/{task.kind}", body)
-        finally:
-            body.unlink(missing_ok=True)
-
     frame = planning.frame(profile, task)
-    where: tuple[str, str | None] = (profile.source.path, profile.destination.path)
+    label = requests.tagged_label(frame.label, task.digest, task.kind)
+    within: tuple[str, str | None] = (profile.source.path, profile.destination.path)
     if task.kind == "delete":
-        where = (profile.destination.path, None)
-    return Intent(
-        digest=task.digest,
-        label=requests.tagged_label(frame.label, task.digest, task.kind),
-        kind=task.kind,
-        source=frame.source,
-        destination=frame.destination,
-        items=task.items,
-        examples=(where,),
-        send=send,
-        within=where,
-    )
+        within = (profile.destination.path, None)
+    piece = Spool((current.directory / task.body).open("rb")).whole(task.items, task.digest)
+    return tasks.intent_of(frame, piece, task.digest, label, within)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from globuswrap.collections.address import normalised
 from globuswrap.deletion import announcements
 from globuswrap.errors import DONE, Refused, TryLater
-from globuswrap.sync import manifest, planning
+from globuswrap.sync import manifest
 from globuswrap.sync.context import RunContext, skips
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.send import submit
-from globuswrap.sync.state import Run, Task
+from globuswrap.sync.state import Run, Task, submissions_of
 from globuswrap.system import records
-from globuswrap.transfers import journal, operations
-from globuswrap.transfers import wait as waiting
+from globuswrap.transfers import operations
+from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.wait import Patience, Watcher
 
@@ -27,35 +26,22 @@ def settle(context: RunContext, current: Run, patience: Patience) -> None:
     """Bring a run to its end if its tasks have ended; else the result says how they stand."""
     if current.tasks and all(task.ended for task in current.tasks):  # by a process that did not live to tell
         context.result.troubles.extend(current.troubles)
-    submit(context, current)
-    entries = [journal.read(Path(task.entry)) for task in current.tasks if task.entry and not task.ended]
-    pending = [entry for entry in entries if entry is not None]
-    found = context.outcomes = {}
-    strict = context.options.patience.strict
-    done = {entry.task_id: waiting.from_receipt(entry, strict=strict) for entry in pending if entry.receipt is not None}
-    found.update({task_id: each for task_id, each in done.items() if task_id})
-    rest = [entry for entry in pending if entry.receipt is None and entry.task_id]
-    known = {entry.task_id for entry in pending}
-    lost = [task.task_id for task in current.tasks if task.task_id and not task.ended and task.task_id not in known]
-    if rest or lost:
-        found.update(waiting.wait([*rest, *lost], patience, _watcher(context)))
+    entries = submit(context, current)
+    found = tasks.outcomes(entries.values(), patience, _watcher(context))
     context.renew()
-    ended: dict[int, Outcome] = {}
-    for task in current.tasks:
-        stands = found.get(task.task_id or "")
-        if stands is None or task.ended:
-            continue
-        if stands.terminal:
-            ended[task.number] = stands
-        else:
-            _unfinished(context, task, stands)
-    commit(context, current, [(task, ended[task.number]) for task in current.tasks if task.number in ended])
+    stand = [(task, found[str(entries[task.number].task_id)]) for task in current.tasks if task.number in entries]
+    for _, known in stand:
+        if not known.terminal and known.exit_code != TryLater.exit_code:
+            context.add_issue(
+                known.exit_code, f"task-{known.name}", f"task {known.task_id}: {known.cause}", known.remedy
+            )
+    commit(context, current, [(task, known) for task, known in stand if known.terminal])
     if all(task.ended for task in current.tasks):
         finish(context, current, found)
     else:
         context.result.later = True
         context.result.outcome = "running"
-        running = [task.task_id for task in current.tasks if not task.ended]
+        running = [known.task_id for _, known in stand if not known.terminal]
         context.state.note(f"not finished: {len(running)} tasks of the last run, such as {running[0]}")
 
 
@@ -68,11 +54,6 @@ def _watcher(context: RunContext) -> Watcher:
     return watch
 
 
-def _unfinished(context: RunContext, task: Task, ended: Outcome) -> None:
-    if ended.exit_code != TryLater.exit_code:
-        context.add_issue(ended.exit_code, f"task-{ended.name}", f"task {task.task_id}: {ended.cause}", ended.remedy)
-
-
 def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]]) -> None:
     """Take finished tasks into the manifest, in one pass, and note which failed. Done twice it does no harm."""
     before = len(context.result.troubles)
@@ -80,13 +61,13 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
     for task, known in ended:
         good = known.name in ("succeeded", "succeeded-with-skips")
         skipped = _skipped(context.profile, task, known) if good else None
-        context.state.note(f"task {task.task_id}: {known.name}{': ' + known.cause if known.cause else ''}")
+        context.state.note(f"task {known.task_id}: {known.name}{': ' + known.cause if known.cause else ''}")
         if skipped is None:
-            _tell_failed(context, task, known, good)
+            _tell_failed(context, known, good)
             _set_aside(context, current, task)
             continue
         if known.name == "succeeded-with-skips":
-            cause = f"task {task.task_id}: {known.cause}; they are sent again"
+            cause = f"task {known.task_id}: {known.cause}; they are sent again"
             context.add_issue(skips(context.options.patience), "files-skipped", cause, known.remedy)
         if not task.whole:
             kind = (task.kind, task.sync_level)
@@ -100,21 +81,21 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
     current.troubles += context.result.troubles[before:]
     current.save()
     for task, _ in ended:
-        entry = journal.read(Path(task.entry)) if task.entry is not None else None
+        entry = current.entry(task)
         if entry is not None:
             operations.report(entry)
 
 
-def _tell_failed(context: RunContext, task: Task, known: Outcome, skips_unreadable: bool) -> None:
+def _tell_failed(context: RunContext, known: Outcome, skips_unreadable: bool) -> None:
     if skips_unreadable:
         context.add_issue(
             Refused.exit_code,
             "skips-unreadable",
-            f"task {task.task_id} skipped files, and which cannot be read: all it sent is sent again",
-            f"globus task show {task.task_id} --skipped-errors",
+            f"task {known.task_id} skipped files, and which cannot be read: all it sent is sent again",
+            f"globus task show {known.task_id} --skipped-errors",
         )
     else:
-        cause = f"task {task.task_id} {known.name}: {known.cause}"
+        cause = f"task {known.task_id} {known.name}: {known.cause}"
         context.add_issue(known.exit_code, f"task-{known.name}", cause, known.remedy)
 
 
@@ -172,7 +153,7 @@ def finish(context: RunContext, current: Run, found: dict[str, Outcome]) -> None
     if context.lease is not None:
         context.lease.check()
     if any(task.kind == "delete" for task in current.tasks):
-        announcements.clear(planning.submissions_of(context.profile, current))
+        announcements.clear(submissions_of(context.profile.directory, current))
     if current.key is not None and not any(task.ended in ("refused", "withdrawn") for task in current.tasks):
         context.state.remember(current, context.options.once and context.options.key == current.key)
     context.state.end(current)

@@ -32,6 +32,7 @@ from globuswrap.errors import Refused
 from globuswrap.system import files, log, records
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
+from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.lookup import Named
 
@@ -44,9 +45,8 @@ LOGS_KEPT = 4
 
 @dataclass
 class Task:
-    """One task of a run. `whole`: the service's own recursive sync, without delta. `ended` is the outcome's name once it is known
-    to be final; `refused`: Globus said no to the submission; `withdrawn`: a deletion that was not
-    submitted in time."""
+    """One task of a run. `whole`: the service's own recursive sync, without delta. `ended` is the outcome's name once that is in
+    the manifest; `refused`: Globus said no to the submission; `withdrawn`: a deletion that was not submitted in time."""
 
     number: int
     kind: str
@@ -55,8 +55,6 @@ class Task:
     sync_level: str | None = None
     whole: bool = False
     digest: str = ""
-    task_id: str | None = None
-    entry: str | None = None
     ended: str | None = None
 
     @property
@@ -103,6 +101,19 @@ class Run:
         """Does the caller have what it was promised? Then its key is free for a new run once this one has ended."""
         return self.answered and not self.awaited
 
+    def submission(self, number: int) -> str:
+        """What the journal calls the submission of a task, so that it is submitted once."""
+        return f"{submissions_of(self.directory.parents[1], self)}{number}"
+
+    def entry(self, task: Task) -> Entry | None:
+        return tasks.entry(self.submission(task.number))
+
+    @property
+    def task_ids(self) -> list[str]:
+        """Of those that Globus has accepted."""
+        entries = (self.entry(task) for task in self.tasks)
+        return [entry.task_id for entry in entries if entry is not None and entry.task_id is not None]
+
     def save(self) -> None:
         document = {"schema": SCHEMA, **asdict(self)}
         del document["directory"]
@@ -111,7 +122,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """How the run under a key ended. `entries` are its tasks' in the journal; `reported`: a caller of the key was told."""
+    """How the run under a key ended. `reported`: a caller of the key was told."""
 
     key: str
     request: str
@@ -119,7 +130,6 @@ class RecordedRun:
     once: bool
     outcome: str
     task_ids: list[str]
-    entries: list[str]
     troubles: list[RunIssue]
     finished: float
     reported: bool = False
@@ -257,8 +267,7 @@ class State:
                 run=run.id,
                 once=run.once or once,
                 outcome="finished" if run.tasks else "nothing-to-do",
-                task_ids=[task.task_id for task in run.tasks if task.task_id],
-                entries=[task.entry for task in run.tasks if task.entry],
+                task_ids=run.task_ids,
                 troubles=run.troubles,
                 finished=time.time(),
                 reported=bool(run.tasks) and run.kept and not (run.once or once),
@@ -319,6 +328,11 @@ class State:
         return document if isinstance(document, dict) else None
 
 
+def submissions_of(directory: Path, run: Run | None = None) -> str:
+    """What the names of all submissions of a profile (by its directory), or of one of its runs, begin with."""
+    return f"sync {directory.name} " + (f"{run.id} " if run is not None else "")
+
+
 def root() -> Path:
     """The directory of all profiles' states."""
     return files.state_dir() / "sync"
@@ -336,11 +350,10 @@ def named(key: str) -> Named | None:
             log.say(f"{problem.cause}; remedy: {problem.remedy}", 0)
             continue
         if current is not None and current.key == key:
-            places = [(task.entry, task.task_id) for task in current.tasks if task.ended != "refused"]
+            found += [current.entry(task) for task in current.tasks if task.ended != "refused"]
         elif known is not None:
-            places = list(zip(known.entries, known.task_ids, strict=True))
+            found += [journal.by_task(task_id) or task_id for task_id in known.task_ids]
         else:
             continue
         any_run = True
-        found += [(journal.read(Path(entry)) if entry else None) or task_id for entry, task_id in places]
     return Named.of(found) if any_run else None

@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from globuswrap.errors import Refused, UsageProblem
 from globuswrap.system import files, log, records, units
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
-from globuswrap.transfers import wait as waiting
+from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.wait import Patience
 
@@ -82,7 +82,7 @@ class Round:
         return f"batch:{self.name or self.key[:16]}:{self.number}:{kind}{index}"
 
     def entry(self, index: int, kind: str = "") -> Entry | None:
-        return journal.latest(requests.key_of("", self.piece_name(index, kind)))
+        return tasks.entry(self.piece_name(index, kind))
 
 
 @dataclass(frozen=True)
@@ -200,20 +200,17 @@ def _is_settled(round_: Round, once: bool, patience: Patience | None) -> bool:
     each task ended? That is asked of Globus. With `once` its outcome is to be repeated, so it is reported first."""
     entries = [round_.entry(index) for index in range(1, round_.pieces + 1)]
     known = [entry for entry in entries if entry is not None]
-    if len(known) < len(entries) or not all(entry.finished or entry.task_id for entry in known):
-        return False
-    if all(entry.finished and entry.reported for entry in known):
+    if len(known) == len(entries) and all(entry.finished and entry.reported for entry in known):
         return True
     if not round_.kept or round_.once or once:
         return False
-    running = [entry for entry in known if not entry.finished]
-    looked = waiting.wait(running, replace(patience or Patience(), timeout=0.0)) if running else {}
-    if not all(found.terminal for found in looked.values()):
+    looked = tasks.ended(entries, patience or Patience())
+    if looked is None:
         return False
     states = sorted({looked[entry.task_id].name if entry.task_id in looked else entry.state for entry in known})
     when = units.human_duration(max(0.0, time.time() - round_.created))
-    tasks = units.counted(len(known), "task")
-    log.say(f"The last run of this batch, {when} ago, has ended ({tasks}: {', '.join(states)}). A new one begins.")
+    count = units.counted(len(known), "task")
+    log.say(f"The last run of this batch, {when} ago, has ended ({count}: {', '.join(states)}). A new one begins.")
     return True
 
 
@@ -229,10 +226,7 @@ def _numbers(key: str) -> list[int]:
 
 
 def _names(key: str) -> list[str]:
-    try:
-        return [name for name in os.listdir(directory()) if name.startswith(f"{key}.")]
-    except FileNotFoundError:
-        return []
+    return [name for name in files.names(directory()) if name.startswith(f"{key}.")]
 
 
 def _load(path: Path, schema: str) -> dict[str, Any] | None:

@@ -6,19 +6,17 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import IO, Any
 
 from globuswrap import errors
 from globuswrap.errors import combined
 from globuswrap.globus import queries, verbs
 from globuswrap.system import log
-from globuswrap.transfers import journal, operations, outcome
+from globuswrap.transfers import operations, outcome
 from globuswrap.transfers import request as requests
-from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
-from globuswrap.transfers.batching import rounds, spool
+from globuswrap.transfers.batching import rounds, spool, tasks
 from globuswrap.transfers.batching.ids import Ids
 from globuswrap.transfers.batching.posting import Posting
 from globuswrap.transfers.batching.rounds import Round
@@ -196,14 +194,13 @@ class _Sender:
     _ahead: Posting | None = None
 
     def submit(self, index: int, load: Load, piece: Piece) -> Submitted:
-        name = self.round.piece_name(index, self.kind)
-        known = journal.latest(requests.key_of("", name))
-        if known is not None and known.receipt is not None:
-            return Submitted(known, "recorded")  # within a round a task is done once, whoever has asked about it since
-        policy = Policy(name=name, retry_for=self.policy.retry_for, chain=self.policy.chain)
+        policy = Policy(retry_for=self.policy.retry_for, chain=self.policy.chain)
         try:
-            return submitting.submit_intent(
-                self._intent(index, load, piece), policy, lambda: self._fresh_id(last=index == self.total)
+            return tasks.submit(
+                self.round.piece_name(index, self.kind),
+                self._intent(index, load, piece),
+                policy,
+                lambda: self._fresh_id(last=index == self.total),
             )
         finally:
             self._ahead = None
@@ -221,23 +218,11 @@ class _Sender:
         digest = hashlib.sha256(_head(request) + piece.digest.encode("ascii")).hexdigest()
         which = f" {index}/{self.total}" if self.total > 1 else ""
         label = requests.tagged_label(f"{request.label or 'globuswrap batch'}{which}", digest, "batch")
+        return tasks.intent_of(request, piece, digest, label, load.within, self._post)
 
-        def send_it(submission_id: str, label: str) -> Any:
-            with closing(spool.document(piece, requests.document(request, submission_id, label))) as file:
-                ahead, self._ahead = self._ahead, None
-                return ahead.send(file) if ahead is not None else verbs.post("/transfer", spool.path_of(file))
-
-        return Intent(
-            digest=digest,
-            label=label,
-            kind="transfer",
-            source=request.source,
-            destination=request.destination,
-            items=piece.items,
-            examples=piece.examples,
-            send=send_it,
-            within=load.within,
-        )
+    def _post(self, document: IO[bytes]) -> Any:
+        ahead, self._ahead = self._ahead, None
+        return ahead.send(document) if ahead is not None else verbs.post("/transfer", spool.path_of(document))
 
 
 def settle(

@@ -31,10 +31,10 @@ class Piece:
 
 
 class Spool:
-    """A file of items without a name: whatever ends this process, nothing is left behind. In TMPDIR."""
+    """A file of items: by default one without a name in TMPDIR, so that whatever ends this process, nothing is left behind."""
 
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (open for as long as the spool lives)
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile() if file is None else file  # noqa: SIM115 (open while the spool lives)
         self.count = 0
 
     def add(self, lines: list[str]) -> None:
@@ -71,6 +71,10 @@ class Spool:
                 tuple(_example(line) for line in lines[:3]),
             )
             start += len(body)
+
+    def whole(self, items: int, digest: str) -> Piece:
+        """All of it as one piece, of which the number of items and the digest are known."""
+        return Piece(self, 0, self._end(), items, digest, tuple(_example(line) for line in islice(self.lines(), 3)))
 
     def raw(self) -> Iterator[bytes]:
         """Everything in it, block by block."""
@@ -118,7 +122,7 @@ def blocks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _example(line: bytes) -> tuple[str, str | None]:
     item = json.loads(line[: -len(END)])
-    return item["source_path"], item["destination_path"]
+    return (item["path"], None) if "path" in item else (item["source_path"], item["destination_path"])
 
 
 __all__ = ["END", "Piece", "Spool", "blocks", "document", "path_of"]
