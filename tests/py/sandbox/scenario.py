@@ -129,7 +129,14 @@ class Scenario:
         self.run("bookmark show", "my data")
         self.run("bookmark rename", "my data", "their data")
         self.run("bookmark delete", "their data")
-        self.run("group list")
+        self.run("bookmark create", f"{source}:/data/", "gone", parse=False)
+        self.run("endpoint update", laptop, "--description", "of mine", "--keywords", "one,two")
+        self.run("endpoint my-shared-endpoint-list", source)
+        self.run("endpoint delete", laptop)
+        self.timers(source, target)
+        self.flows()
+        self.search()
+        self.groups()
         self.run("api transfer", "GET", f"/endpoint/{source}")
         body = {
             "DATA_TYPE": "transfer",
@@ -143,6 +150,66 @@ class Scenario:
         self.run("login", parse=False)
         self.run("whoami", GLOBUS_CLI_CLIENT_ID=auth.CLIENT, GLOBUS_CLI_CLIENT_SECRET=auth.CLIENT_SECRET)
         return self.steps
+
+    def timers(self, source: str, target: str) -> None:
+        both = (f"{source}:/data/", f"{target}:/copy/")
+        made = self.run("timer create transfer", *both, "--recursive", "--interval", "1d", "--name", "nightly")
+        self.run("timer create transfer", *both, "--stop-after-runs", "1", "--label", "once", "--start", "2099-01-01")
+        timer = made.get("timer", {}).get("job_id", "")
+        self.run("timer list")
+        self.run("timer list", parse=False)
+        for name in ("show", "pause", "resume", "delete"):
+            self.run(f"timer {name}", timer)
+
+    def flows(self) -> None:
+        definition = json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}})
+        me = f"urn:globus:auth:identity:{auth.USER}"
+        schema = ("--input-schema", json.dumps({"type": "object"}))
+        flow = self.run("flows create", "a flow", definition, *schema, "--keyword", "one", "--viewer", me).get("id", "")
+        self.run("flows validate", definition, *schema)
+        self.run("flows update", flow, "--title", "another", "--starters", me)
+        self.run("flows list", "--filter-role", "flow_owner")
+        self.run("flows show", flow, parse=False)
+        self.run("login", "--flow", flow, parse=False)
+        self.box.control.put("flow-script", flow, {"states": ["INACTIVE", "ACTIVE", "SUCCEEDED"]})
+        run = self.run("flows start", flow, "--input", "{}", "--label", "one run", "--tag", "t").get("run_id", "")
+        self.run("flows run list")
+        self.run("flows run list", "--filter-flow-id", flow)
+        for name in ("show", "show-definition", "show-logs", "resume", "cancel", "delete"):
+            self.run(f"flows run {name}", run)
+        other = self.run("flows start", flow, "--input", "{}").get("run_id", "")
+        self.run("flows run update", other, "--label", "two", "--tags", "u")
+        self.run("flows delete", flow)
+
+    def search(self) -> None:
+        index = self.run("search index create", "an index", "of ours").get("id", "")
+        entry = {"subject": "a:b", "visible_to": ["public"], "content": {"k": "v"}}
+        task = self.run("search ingest", index, "-", input=json.dumps({"@datatype": "GMetaEntry", **entry})).get(
+            "task_id", ""
+        )
+        self.run("search task show", task)
+        self.run("search task list", index)
+        self.run("search index list")
+        self.run("search index show", index)
+        self.run("search query", index, "-q", "v", "--limit", "5")
+        self.run("search subject show", index, "a:b")
+        role = self.run("search index role create", index, "writer", auth.USERNAME, "--type", "identity").get("id", "")
+        self.run("search index role list", index)
+        self.run("search index role delete", index, role)
+        self.run("search delete-by-query", index, "-q", "v")
+        self.run("search subject delete", index, "a:b")
+        self.run("search index delete", index)
+
+    def groups(self) -> None:
+        self.run("group list")
+        group = self.run("group create", "ours", "--description", "of us").get("id", "")
+        self.run("group show", group)
+        self.run("group update", group, "--name", "theirs")
+        self.run("group set-policies", group, "--join-requests")
+        for name in ("add", "remove", "invite"):
+            self.run(f"group member {name}", group, auth.CLIENT)
+        self.run("group member list", group)
+        self.run("group delete", group)
 
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -16,7 +16,7 @@ from globus_sandbox.launch import Sandbox
 from sandbox import scenario
 
 TABLE = support.REPOSITORY / "docs" / "sandbox-commands.md"
-OLDER = ("3.27.0", "3.30.1")
+OLDER = ("3.27.0", "3.30.1", "3.36.0")
 
 
 def program(version: str) -> Path:
