@@ -18,6 +18,10 @@ TRANSFER = auth.SCOPES["transfer.api.globus.org"]
 TIMER = auth.SCOPES["524230d7-ea86-4a52-8312-86065a9e0417"]
 
 
+#: What a timer starts, and what CLIs before 3.31 look for between the two.
+ACTION = "https://auth.globus.org/scopes/actions.globus.org/transfer/transfer"
+
+
 def data_access(collection: Collection) -> str:
     return f"https://auth.globus.org/scopes/{collection.id}/data_access"
 
@@ -46,7 +50,7 @@ def given(state: Any, identity: str) -> list[tuple[str, ...]]:
     if not state.modes.data_access:
         for collection in state.collections:
             if wants_consent(collection):
-                paths += [(TRANSFER, data_access(collection)), (TIMER, TRANSFER, data_access(collection))]
+                paths += [(*above, TRANSFER, data_access(collection)) for above in ((), (TIMER,), (TIMER, ACTION))]
     paths += [tuple(each["path"]) for each in state.documents.all("consent") if each["identity"] == identity]
     return list(dict.fromkeys(paths))
 

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from globus_sandbox.faults import NotAFault
+from globus_sandbox.web import Reply
 
 
 class ControlApi:
     def __init__(self, application: Any) -> None:
         self.application = application
 
-    async def endpoint(self, request: Any) -> Any:
-        from starlette.responses import JSONResponse
-
-        body: dict[str, Any] = {}
-        if request.method in ("POST", "PUT"):
-            raw = await request.body()
-            body = await request.json() if raw else {}
-        name = f"{request.method} {request.path_params['rest']}"
+    def answer(self, name: str, query: dict[str, str], raw: bytes) -> Reply:
+        """The answer to `METHOD PATH`, with the lock of the documents held."""
         try:
-            with self.application.state.documents.lock:
-                answer = self._answer(name, dict(request.query_params), body)
+            answer = self._answer(name, query, json.loads(raw) if raw else {})
         except NotAFault as problem:
-            return JSONResponse({"error": str(problem)}, 400)
-        if answer is None:
-            return JSONResponse({"error": f"no control {name}"}, 404)
-        return JSONResponse(answer)
+            return Reply({"error": str(problem)}, 400)
+        return Reply({"error": f"no control {name}"}, 404) if answer is None else Reply(answer)
 
     def _answer(self, name: str, query: dict[str, str], body: dict[str, Any]) -> Any:
         app, state = self.application, self.application.state

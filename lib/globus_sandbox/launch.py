@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shlex
@@ -165,7 +164,6 @@ class Sandbox:
         before = self.base / "port"
         port = before.read_text().strip() if before.exists() else "0"  # shells that know it work again
         address.unlink(missing_ok=True)
-        _check_packages()
         argv = [sys.executable, "-I", "-X", "utf8", "-c", _SERVER, json.dumps([entry for entry in sys.path if entry])]
         argv += ["--base", str(self.base), "--progress", self._progress, "--port", port]
         for one in self.collections.values():
@@ -344,17 +342,6 @@ _SERVER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from globus_sandbox.server import main; sys.exit(main(sys.argv[1:]))"
 )
-
-
-def _check_packages() -> None:
-    """Raises BadRequest when what the server needs is not installed."""
-    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise BadRequest(
-            "sandbox-needs-packages",
-            f"the sandbox needs {' and '.join(missing)}",
-            f"{sys.executable} -m pip install 'globuswrap[sandbox]'",
-        )
 
 
 def make_home(home: Path, login: str) -> None:

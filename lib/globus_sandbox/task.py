@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -80,7 +79,7 @@ class Task:
         self.stop = False
         self.retry_at = 0.0
         self.backoff = BACKOFF[0]
-        self.settled = threading.Event()
+        self.settled = False
 
     def reset(self) -> None:
         """Back to nothing done, for a new start after the server ended in the middle."""

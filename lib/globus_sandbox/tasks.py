@@ -87,19 +87,27 @@ class Engine:
     def all(self) -> list[Task]:
         return list(self._tasks.values())
 
-    def waiting_on(self, task: Task, asked: bool = True) -> threading.Event | None:
-        """Count a look at the task; an event to wait for (outside the lock) when its end is due."""
+    def look(self, tasks: list[Task]) -> None:
+        """Count a look at each, and give work that is due its moment, so that what is done at once is seen at once.
+
+        The lock is let go of while this waits.
+        """
+        waited = [task for task in tasks if self._is_due(task)]
+        for task in waited:
+            task.settled = False
+        if waited:
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: all(task.settled for task in waited), LOOK_WAITS)
+
+    def _is_due(self, task: Task) -> bool:
+        """Count a look; whether work is under way, or begins now."""
         if not task.unfinished:
-            return None
-        if asked:
-            task.looks += 1
-        if asked and task.place == "backoff" and self._mode(task).startswith("polls"):
+            return False
+        task.looks += 1
+        if task.place == "backoff" and self._mode(task).startswith("polls"):
             task.retry_at = 0.0  # there each look is a try
-        elif not task.running and not (task.place == "working" and self._due(task)) and not self._could_start(task):
-            return None
-        task.settled.clear()
-        self.wake()
-        return task.settled
+            return True
+        return task.running or (task.place == "working" and self._due(task)) or self._could_start(task)
 
     def cancel(self, task: Task, by: tuple[str, str] | None = None) -> str:
         """The result code of a cancel (recorded: Canceled; documented: TaskComplete, CancelAccepted).
@@ -269,7 +277,7 @@ class Engine:
             if task.place == "working" and not task.running and self._due(task):
                 task.running = True
                 task.stop = False
-                task.settled.clear()
+                task.settled = False
                 self._pool.submit(self._work, task)
             next_at = min(next_at, task.deadline, self._due_at(task, next_at))
         return max(0.005, next_at - now)
@@ -381,7 +389,7 @@ class Engine:
                     self._finish(task, "FAILED", "EXPIRED")
                 elif task.place == "working":
                     task.place = "queued"
-            task.settled.set()
+            task.settled = True
             self._wake.notify_all()
 
     def _finish(self, task: Task, status: str, code: str | None = None) -> None:
@@ -408,7 +416,7 @@ class Engine:
         self._keys.pop(task.id, None)
         task.todo = None
         self._keep(task)
-        task.settled.set()
+        task.settled = True
         self._wake.notify_all()
 
     # small parts

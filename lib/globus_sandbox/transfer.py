@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -57,18 +56,13 @@ def submission_id(state: Any, call: Call) -> dict[str, Any]:
 
 
 @routes("POST", V + "/transfer", body=_TRANSFER, inert=_NO_EFFECT)
-async def submit_transfer(state: Any, call: Call) -> Any:
-    return _submitted(state, call, "TRANSFER")
+def submit_transfer(state: Any, call: Call) -> Any:
+    return _submit(state, call, "TRANSFER")
 
 
 @routes("POST", V + "/delete", body=_DELETE, inert=_NO_EFFECT)
-async def submit_delete(state: Any, call: Call) -> Any:
-    return _submitted(state, call, "DELETE")
-
-
-def _submitted(state: Any, call: Call, kind: str) -> Any:
-    with state.documents.lock:
-        return _submit(state, call, kind)
+def submit_delete(state: Any, call: Call) -> Any:
+    return _submit(state, call, "DELETE")
 
 
 def _submit(state: Any, call: Call, kind: str) -> Any:
@@ -269,24 +263,10 @@ def some_fields(call: Call) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda document: {name: value for name, value in document.items() if name in wanted}
 
 
-async def _look(state: Any, tasks: list[Task], asked: bool = True) -> None:
-    """Count the look, and give work that is due its moment, so that what is done at once is seen at once."""
-    import asyncio
-
-    from globus_sandbox.tasks import LOOK_WAITS
-
-    with state.documents.lock:
-        waits: list[threading.Event] = [
-            event for task in tasks if (event := state.engine.waiting_on(task, asked)) is not None
-        ]
-    if waits:
-        await asyncio.to_thread(lambda: [event.wait(LOOK_WAITS) for event in waits])
-
-
 @routes("GET", V + "/task/{task}", query=("fields",))
-async def task_show(state: Any, call: Call) -> dict[str, Any]:
+def task_show(state: Any, call: Call) -> dict[str, Any]:
     task = task_of(state, call)
-    await _look(state, [task])
+    state.engine.look([task])
     state.engine.age(task)
     return some_fields(call)(state.engine.document(task))
 
@@ -333,12 +313,12 @@ _ORDERS = ("request_time", "completion_time", "task_id", "type", "status", "labe
 
 
 @routes("GET", V + "/task_list", query=("limit", "offset", "filter", "orderby", "fields"))
-async def task_list(state: Any, call: Call) -> dict[str, Any]:
+def task_list(state: Any, call: Call) -> dict[str, Any]:
     limit, offset, shortened = call.integer("limit", 10, 0, 1000), call.integer("offset", 0), some_fields(call)
     tests = _task_tests(call.query.get("filter", ""))
     rows = [task for task in state.engine.all() if task.owner == call.identity and all(test(task) for test in tests)]
     if "task_id:" in call.query.get("filter", ""):
-        await _look(state, rows)
+        state.engine.look(rows)
         rows = [task for task in rows if all(test(task) for test in tests)]
     for part in reversed([one for one in call.query.get("orderby", "request_time DESC").split(",") if one]):
         name, _, direction = part.strip().partition(" ")

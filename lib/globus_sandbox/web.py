@@ -1,6 +1,6 @@
 """How a request becomes a reply: routes as a table, strictness, refusals in the shape of each service.
 
-A service is a module with a `Routes`. Adding one is: a new module, its routes, and its name in `server.SERVICES`.
+A service is a module with a `Routes`. Adding one is: a new module, its routes, and its name in `application.SERVICES`.
 Everything it does not know (route, method, query parameter, body field) answers 501 and is put on a list, so that a test
 can fail on it.
 """
@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 class Fields(dict[str, Any]):

@@ -13,7 +13,7 @@ from support import REPOSITORY
 
 #: What takes long to import, or talks to somebody: none of it is needed to print help or to read a command line.
 HEAVY = {
-    "pydantic", "pydantic_core", "rich", "sh", "jmespath", "watchdog", "jsonschema", "starlette", "uvicorn", "globus_sdk",
+    "pydantic", "pydantic_core", "rich", "sh", "jmespath", "watchdog", "jsonschema", "globus_sdk",
     "globus_cli", "requests", "sqlite3", "subprocess", "asyncio", "http", "urllib.request", "email", "ssl", "pty",
     "multiprocessing", "tomllib", "tomli", "socket", "dis",
 }  # fmt: skip

@@ -171,7 +171,7 @@ class Scenario:
         self.run("flows list", "--filter-role", "flow_owner")
         self.run("flows show", flow, parse=False)
         self.run("login", "--flow", flow, parse=False)
-        self.box.control.put("flow-script", flow, {"states": ["INACTIVE", "ACTIVE", "SUCCEEDED"]})
+        self.box.control.put("flow-script", flow, {"states": ["INACTIVE"] * 9})
         run = self.run("flows start", flow, "--input", "{}", "--label", "one run", "--tag", "t").get("run_id", "")
         self.run("flows run list")
         self.run("flows run list", "--filter-flow-id", flow)
@@ -221,7 +221,12 @@ def _pattern(row: dict[str, Any]) -> str:
     return f"{row['method']} {row['service']} `{path}`"
 
 
+def is_unknown(step: Step) -> bool:
+    """Whether this version has no such command."""
+    return step.code == 2 and "No such command" in step.output
+
+
 def failures(steps: list[Step]) -> Iterator[str]:
     for step in steps:
-        if step.code != 0:
+        if step.code != 0 and not is_unknown(step):
             yield f"globus {step.name}: exit {step.code}\n{step.output}"

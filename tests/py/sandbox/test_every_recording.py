@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import support
-from globus_sandbox import auth, server, web
+from globus_sandbox import application, auth, web
 from globus_sandbox.launch import Sandbox
 from sandbox.place import Answer, Place, emptied
 from sandbox_api import TOKENS, differences, form, shape
@@ -28,7 +28,7 @@ except ImportError as missing:
 
 SERVICES = {
     name: [route for module in modules for route in importlib.import_module(f"globus_sandbox.{module}").routes.table]
-    for name, modules in server.SERVICES.items()
+    for name, modules in application.SERVICES.items()
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from globus_sandbox import auth, server, web
+from globus_sandbox import application, auth, web
 from globus_sandbox.launch import Sandbox
 from sandbox_api import Api
 
@@ -81,7 +81,7 @@ def test_a_parameter_that_is_served_is_served_where_there_is_nothing(api: Api) -
         "identity": auth.USER,
     }
     asked = 0
-    for service, modules in server.SERVICES.items():
+    for service, modules in application.SERVICES.items():
         for route in (one for name in modules for one in import_module(f"globus_sandbox.{name}").routes.table):
             path = re.sub(r"\(\?P<(\w+)>\[\^/\]\+\)", lambda found: names.get(found[1], "?"), route.pattern.pattern)
             if route.method != "GET" or "?" in path or not route.query or not route.login:

@@ -99,7 +99,7 @@ def table(seen: dict[str, list[scenario.Step]], newest: str) -> str:
         "Written by `tests/versions.sh --write`, which runs each command with each of these versions of globus-cli against the",
         "sandbox, and checked by `make test-versions`. A number says how often the command was run, with different options;",
         "every run ended with exit code 0. Requests are those of the newest version, without the check of the login that goes",
-        "before each; `*` marks a version that asks for other things.",
+        "before each; `*` marks a version that asks for other things, and `–` one that has no such command.",
         "",
         f"| command | {' | '.join(seen)} | requests |",
         f"|---|{'---|' * len(seen)}---|",
@@ -109,7 +109,7 @@ def table(seen: dict[str, list[scenario.Step]], newest: str) -> str:
         cells = []
         for version, steps in seen.items():
             count = sum(step.name == name and step.code == 0 for step in steps)
-            cells.append(f"{count}{'' if asked[version][name] == asked[newest][name] else '*'}")
+            cells.append("–" if not count else f"{count}{'' if asked[version][name] == asked[newest][name] else '*'}")
         lines.append(f"| `globus {name}` | {' | '.join(cells)} | {', '.join(asked[newest][name])} |")
     return "\n".join(lines) + "\n"
 
