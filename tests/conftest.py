@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import command_line
 import support
 from command_line import GLOBUS
 from globuswrap import config
@@ -125,12 +126,27 @@ def loaded_globus() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def loaded_globuswrap() -> Iterator[str | None]:
+    """globuswrap in the same way, for command lines that are run to their end (command_line.run)."""
+    if os.environ.get("GLOBUSWRAP_TEST_GLOBUS") == "started":
+        yield None
+        return
+    from forked import Forked
+
+    server = Forked("globuswrap", dict.fromkeys(support.inherited_settings()))
+    yield str(server.path)
+    server.stop()
+
+
 @pytest.fixture
 def globus_loaded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loaded one comes first on PATH. Not for tests of kills, by their names: what is forked would go on."""
+    """The loaded one comes first on PATH, and globuswrap is a loaded one too. Not for tests of kills, by their names: what is
+    forked would go on."""
     if "kill" not in request.node.name:
         directory = Path(request.getfixturevalue("loaded_globus")).parent
         monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+        monkeypatch.setattr(command_line, "loaded", request.getfixturevalue("loaded_globuswrap"))
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,13 @@ from globuswrap.cli.sandbox import Sandbox
 GLOBUS = str(Path(sys.executable).parent / "globus")
 
 
+#: What `run` starts in place of the launcher: one that is loaded, and forked (the fixture globus_loaded).
+loaded: str | None = None
+
+
 def run(sandbox: Sandbox, *arguments: str, **rest: Any) -> subprocess.CompletedProcess[str]:
     """One command line; its streams as text."""
-    return sandbox.run([str(support.LAUNCHER), *arguments], **rest)
+    return sandbox.run([loaded or str(support.LAUNCHER), *arguments], **rest)
 
 
 def run_json(sandbox: Sandbox, *arguments: str, expect: int = 0, **rest: Any) -> dict[str, Any]:
