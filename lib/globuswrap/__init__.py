@@ -13,15 +13,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from globuswrap.errors import Problem
     from globuswrap.transfers.batch import BatchResult, Choices, Listing, PathList, batch
-    from globuswrap.transfers.operations import After, Result, delete, transfer, wait
+    from globuswrap.transfers.operations import Hooks, Result, delete, transfer, wait
     from globuswrap.transfers.options import Options
     from globuswrap.transfers.outcome import Outcome
     from globuswrap.transfers.request import Item
     from globuswrap.transfers.submit import Policy
-    from globuswrap.transfers.wait import Patience
+    from globuswrap.transfers.wait import WaitPolicy
 
 _FROM = {
-    "After": "globuswrap.transfers.operations",
+    "Hooks": "globuswrap.transfers.operations",
     "BatchResult": "globuswrap.transfers.batch",
     "Choices": "globuswrap.transfers.batch",
     "Item": "globuswrap.transfers.request",
@@ -29,7 +29,7 @@ _FROM = {
     "Options": "globuswrap.transfers.options",
     "Outcome": "globuswrap.transfers.outcome",
     "PathList": "globuswrap.transfers.batch",
-    "Patience": "globuswrap.transfers.wait",
+    "WaitPolicy": "globuswrap.transfers.wait",
     "Policy": "globuswrap.transfers.submit",
     "Problem": "globuswrap.errors",
     "Result": "globuswrap.transfers.operations",
@@ -40,18 +40,18 @@ _FROM = {
 }
 
 __all__ = [
-    "After",
     "BatchResult",
     "Choices",
+    "Hooks",
     "Item",
     "Listing",
     "Options",
     "Outcome",
     "PathList",
-    "Patience",
     "Policy",
     "Problem",
     "Result",
+    "WaitPolicy",
     "__version__",
     "batch",
     "delete",

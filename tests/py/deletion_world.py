@@ -29,10 +29,10 @@ from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Plan, Verdict
 from globuswrap.errors import Problem
 from globuswrap.globus import command
-from globuswrap.globus.faults import Absent
+from globuswrap.globus.faults import NotFound
 from globuswrap.system import files
 from globuswrap.transfers import journal
-from globuswrap.transfers.wait import Patience
+from globuswrap.transfers.wait import WaitPolicy
 
 #: Collection -> its storage and where it is rooted there: `twin` shows what is below /p of `a`.
 COLLECTIONS = {"a": ("A", ""), "twin": ("A", "/p"), "b": ("B", ""), "c": ("C", "")}
@@ -214,7 +214,7 @@ class World:
         known = {**dict.fromkeys(self.directories[storage]), **self.storage[storage]}
         below = {path[len(top) + 1 :]: entry for path, entry in known.items() if path.startswith(f"{top}/")}
         if not below and top not in ("", "/d", "/p", "/p/d", *self.directories[storage]):
-            raise Absent("not-found", "", "")
+            raise NotFound("not-found", "", "")
         rows = {}
         for name, entry in below.items():
             first, deeper, _ = name.partition("/")
@@ -245,7 +245,7 @@ class World:
     def _document(self, task_id: str) -> dict[str, Any]:
         task = self.tasks.get(task_id)
         if task is None:
-            raise Absent("not-found", "", "")
+            raise NotFound("not-found", "", "")
         if task["status"] == "ACTIVE" and self.now > task["deadline"]:
             task["status"] = "FAILED"
         times = {"request_time": iso(self.now), "completion_time": iso(self.now)}
@@ -330,7 +330,7 @@ def cleanup(collection: str, owner: str | None = None, timeout: float | None = 5
         return evidence.gather(collection, None, owner=owner)
 
     found = carry_out.plan(known(), [TOP[collection]], evidence.View())
-    sending = Sending("cleanup", patience=Patience(timeout=timeout, poll=1.0, retry_for=0.0))
+    sending = Sending("cleanup", wait_policy=WaitPolicy(timeout=timeout, poll=1.0, retry_for=0.0))
     carry_out.carry_out(found, lambda paths: carry_out.judged(known(), paths, evidence.View()), sending)
     return found
 
@@ -339,7 +339,7 @@ def mirrored(collection: str, name: str) -> None:
     """A sync that deletes what the user has removed at its source."""
     path = f"{TOP[collection]}/{name}"
     found = Plan(collection, [Verdict(path)])
-    sending = Sending("sync", patience=Patience(timeout=5.0, poll=1.0, retry_for=0.0))
+    sending = Sending("sync", wait_policy=WaitPolicy(timeout=5.0, poll=1.0, retry_for=0.0))
     carry_out.carry_out(found, lambda paths: [Verdict(each) for each in paths], sending)
 
 

@@ -13,7 +13,7 @@ from globuswrap.globus import command
 from globuswrap.transfers import batch, journal
 from globuswrap.transfers.request import Item
 from globuswrap.transfers.submit import Policy
-from globuswrap.transfers.wait import Patience
+from globuswrap.transfers.wait import WaitPolicy
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_items_go_as_tasks_of_chunk_items_and_settle_to_one_result(inside: Any) 
     items = (Item(f"/{name}", f"/in/{name}") for name in names)
     sent = batch.submit_items(*ends(inside), items, chunk=10)
     assert [part.items for part in sent.parts] == [10, 10, 5]
-    result = batch.settle(sent, Patience(poll=0.1))
+    result = batch.settle(sent, WaitPolicy(poll=0.1))
     assert sorted(os.listdir(inside.collection("scratch").path / "in")) == names
     assert result.outcome is not None
     assert result.outcome.receipt is not None
@@ -59,7 +59,7 @@ def test_not_settled_it_is_adopted_and_settled_it_is_done_anew(inside: Any) -> N
     first = batch.submit_items(*ends(inside), items, chunk=2)
     second = batch.submit_items(*ends(inside), items, chunk=4)
     assert [each.task_id for each in second.submitted] == [each.task_id for each in first.submitted]
-    batch.settle(second, Patience(poll=0.1))
+    batch.settle(second, WaitPolicy(poll=0.1))
     assert all(entry.reported for entry in journal.entries())
     third = batch.submit_items(*ends(inside), items, chunk=2)
     assert {each.task_id for each in third.submitted}.isdisjoint(each.task_id for each in first.submitted)
@@ -70,5 +70,5 @@ def test_once_is_recorded(inside: Any) -> None:
     items = [Item(f"/{name}", f"/in/{name}") for name in names]
     for _ in range(2):
         sent = batch.submit_items(*ends(inside), items, policy=Policy(name="night", once=True), chunk=2)
-        batch.settle(sent, Patience(poll=0.1))
+        batch.settle(sent, WaitPolicy(poll=0.1))
     assert len(inside.control.tasks()) == 2

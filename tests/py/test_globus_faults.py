@@ -33,8 +33,13 @@ def session(**parameters: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("what", "kind", "name", "remedy"),
     [
-        (done(64, RAW), faults.Absent, "not-found", "globus endpoint search"),
-        (done(1, {"HTTP status": "404", "code": "NotFound", "error_name": "x"}), faults.Absent, "not-found", "globus"),
+        (done(64, RAW), faults.NotFound, "not-found", "globus endpoint search"),
+        (
+            done(1, {"HTTP status": "404", "code": "NotFound", "error_name": "x"}),
+            faults.NotFound,
+            "not-found",
+            "globus",
+        ),
         (done(63, {"code": "PermissionDenied", "message": "no"}), Refused, "globus-refused", "globus whoami"),
         (done(60, {"code": "BadRequest", "message": "no"}), Refused, "globus-refused", "rerun"),
         (done(1, CONSENT), LoginNeeded, "consent-needed", "globus session consent 'urn:a[*b]'"),
@@ -128,7 +133,7 @@ def test_a_service_account_gets_other_remedies(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_warning_before_the_body_is_no_hindrance() -> None:
     text = "`--delete` has been deprecated { and so on\n" + json.dumps(RAW)
-    assert isinstance(faults.problem_of(done(64, text)), faults.Absent)
+    assert isinstance(faults.problem_of(done(64, text)), faults.NotFound)
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from globuswrap.sync.context import RunOptions, RunResult
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.scan import Filters
 from globuswrap.sync.state import RunIssue, State
-from globuswrap.transfers.operations import After
+from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.options import Options
-from globuswrap.transfers.wait import Patience
+from globuswrap.transfers.wait import WaitPolicy
 from support import REPOSITORY
 from sync_support import Beam
 
@@ -83,7 +83,7 @@ def test_with_once_a_key_is_one_run_for_good_and_asks_nothing(beam: Beam, run: R
 
 def test_without_once_a_run_that_was_told_is_followed_by_a_new_one(beam: Beam, run: Run) -> None:
     beam.write("a")
-    assert run("k", after=After(then="true")).how == "new"  # its outcome is promised
+    assert run("k", after=Hooks(then="true")).how == "new"  # its outcome is promised
     beam.box.control.progress("held")
     beam.write("b")
     run()  # settles it and sends b: nobody of key k has been told
@@ -118,7 +118,7 @@ def test_who_waits_for_a_run_that_is_under_way_is_promised_its_outcome(
     beam.write("a")
     beam.box.control.progress("held")
     task_id = run("k").task_ids[0]
-    assert run("k", wait=True, patience=Patience(timeout=0.0)).exit_code == 75
+    assert run("k", wait=True, wait_policy=WaitPolicy(timeout=0.0)).exit_code == 75
     assert f"(task {task_id}). Nothing new was sent." in capsys.readouterr().err
     beam.box.control.progress("at-once")
     for task in beam.tasks():
@@ -162,12 +162,12 @@ def test_the_outcome_is_told_whole_whoever_settles_it_and_once_repeats_a_failure
     line = f'echo "$GLOBUSWRAP_OUTCOME" >> "{notes}"'
     asked = len(beam.box.control.requests())
     for _ in range(2):
-        told = run("k", once=True, after=After(then="echo >> /nonexistent/x", on_failure=line))
+        told = run("k", once=True, after=Hooks(then="echo >> /nonexistent/x", on_failure=line))
         assert (names(told), told.exit_code) == (["unsendable-names", "task-failed"], 1)
     assert len(beam.box.control.requests()) == asked
     assert notes.read_text() == "failed\n"  # once, until a caller of the key has been told
     assert [task["sync_level"] for task in beam.tasks()] == [None, 3]
-    assert run("next", wait=True, after=After(then=line)).exit_code == 1  # settles the other's: `then` is not for that
+    assert run("next", wait=True, after=Hooks(then=line)).exit_code == 1  # settles the other's: `then` is not for that
     assert notes.read_text() == "failed\n"
 
 
@@ -199,7 +199,7 @@ def test_what_is_said_of_waiting_holds_for_the_look_without_it(beam: Beam, run: 
     beam.write("a")
     beam.box.control.fault(kind="quota", collection="results")
     run()
-    assert names(run(patience=Patience(keep=True, fault_grace=0.0))) == ["task-permanent-fault"]
+    assert names(run(wait_policy=WaitPolicy(keep=True, fault_grace=0.0))) == ["task-permanent-fault"]
     assert [task["status"] for task in beam.tasks()] == ["ACTIVE"]
 
 
@@ -261,7 +261,7 @@ def test_another_request_under_a_key_is_2_and_limits_are_none(profile: Profile, 
 
 def test_skipped_files_are_judged_by_the_strictness_of_who_asks(profile: Profile, state: State) -> None:
     remembered(state, "k", True, request=profile.request, troubles=[RunIssue(0, "files-skipped", "1 file", "")])
-    assert [told(profile, "k", patience=Patience(strict=strict)).exit_code for strict in (False, True)] == [0, 6]
+    assert [told(profile, "k", wait_policy=WaitPolicy(strict=strict)).exit_code for strict in (False, True)] == [0, 6]
 
 
 def test_what_was_decided_on_an_older_state_begins_nothing(state: State) -> None:

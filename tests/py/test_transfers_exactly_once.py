@@ -290,9 +290,9 @@ def until_done(sandbox: Sandbox, runs: Runs, number: int, seed: int, kills: int)
         with tempfile.TemporaryFile() as said:
             process, begun = started(sandbox, line, runs.programs, said.fileno()), time.monotonic()
             # The first runs are killed; later ones get through, so that the test ends.
-            patience = chance.uniform(0.0, runs.longest_kill) if killed < kills else 120.0
+            wait_policy = chance.uniform(0.0, runs.longest_kill) if killed < kills else 120.0
             try:
-                code = process.wait(patience)
+                code = process.wait(wait_policy)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

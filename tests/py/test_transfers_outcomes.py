@@ -109,14 +109,14 @@ def test_each_outcome_has_its_code_and_message(sandbox: Sandbox, case: Case) -> 
     (sandbox.collection("archive").path / "in").mkdir()
     (sandbox.collection("archive").path / "in" / "a").write_text("data")
     case.prepare(sandbox)
-    patience = ("--poll", "0.1s", "--fault-grace", "0s")
+    wait_policy = ("--poll", "0.1s", "--fault-grace", "0s")
     line = ("transfer", case.source, "scratch:/out", *case.options)
     if case.afterwards is None:
-        envelope = run_json(sandbox, *line, "--wait", *patience, expect=case.code)
+        envelope = run_json(sandbox, *line, "--wait", *wait_policy, expect=case.code)
     else:
         first = run_json(sandbox, *line, "--then", "true")  # so that the outcome is promised
         case.afterwards(sandbox, first["data"]["task_id"])
-        envelope = run_json(sandbox, *line, "--wait", *patience, expect=case.code)
+        envelope = run_json(sandbox, *line, "--wait", *wait_policy, expect=case.code)
     data, error = envelope["data"], envelope["error"]
     assert data["outcome"] == case.name
     assert (error is None) == (case.code == 0)

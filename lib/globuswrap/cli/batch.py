@@ -111,7 +111,7 @@ def batch(
         result = batches.perform(
             prepared,
             policy,
-            waiting.patience(hold=wait or verify),
+            waiting.wait_policy(wait=wait or verify),
             waiting.after(),
             watcher,
             ids,

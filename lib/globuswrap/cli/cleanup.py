@@ -71,7 +71,7 @@ def cleanup(
     if yes and found.deleted:
         with progress.shown() as watcher:
             sending = carry_out.Sending(
-                label or "globuswrap cleanup", patience=waiting.patience(), after=waiting.after(), watcher=watcher
+                label or "globuswrap cleanup", wait_policy=waiting.wait_policy(), after=waiting.after(), watcher=watcher
             )
             results = carry_out.carry_out(
                 found, lambda paths: carry_out.judged(known(), paths, evidence.View()), sending

@@ -22,9 +22,9 @@ from globuswrap.system import log, units
 from globuswrap.transfers.options import Options, declared
 
 if TYPE_CHECKING:  # --help is made from this module alone: rooms are imported by what uses them
-    from globuswrap.transfers.operations import After
+    from globuswrap.transfers.operations import Hooks
     from globuswrap.transfers.submit import Policy
-    from globuswrap.transfers.wait import Patience
+    from globuswrap.transfers.wait import WaitPolicy
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -150,12 +150,12 @@ class WaitOptions:
     then: Annotated[str | None, typer.Option("--then", help="Shell command to run when it went well.")] = None
     on_failure: Annotated[str | None, typer.Option("--on-failure", help="Shell command to run when it did not.")] = None
 
-    def patience(self, hold: bool = True) -> Patience:
-        """As the transfers room takes them. `hold`: is --wait given, where there is such an option?"""
-        from globuswrap.transfers.wait import Patience
+    def wait_policy(self, wait: bool = True) -> WaitPolicy:
+        """As the transfers room takes them. `wait`: is --wait given, where there is such an option?"""
+        from globuswrap.transfers.wait import WaitPolicy
 
-        return Patience(
-            hold=hold,
+        return WaitPolicy(
+            wait=wait,
             timeout=_seconds(self.timeout),
             poll=_seconds(self.poll),
             fault_grace=_seconds(self.fault_grace),
@@ -171,10 +171,10 @@ class WaitOptions:
     def retry_seconds(self) -> float | None:
         return _seconds(self.retry_for)
 
-    def after(self) -> After:
-        from globuswrap.transfers.operations import After
+    def after(self) -> Hooks:
+        from globuswrap.transfers.operations import Hooks
 
-        return After(then=self.then, on_failure=self.on_failure, receipt=self.receipt)
+        return Hooks(then=self.then, on_failure=self.on_failure, receipt=self.receipt)
 
 
 def _seconds(text: str | None) -> float | None:

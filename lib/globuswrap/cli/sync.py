@@ -115,7 +115,7 @@ def run(
     with progress.shown() as watcher:
         options = RunOptions(
             wait=wait,
-            patience=waiting.patience(),
+            wait_policy=waiting.wait_policy(),
             after=waiting.after(),
             dry_run=dry_run,
             start_delay=units.duration(start_delay),

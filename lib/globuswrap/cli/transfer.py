@@ -74,8 +74,8 @@ def performed(
         return planned(request)
     with progress.shown() as watcher:
         policy = submitting.policy(waiting.retry_seconds)
-        patience, after = waiting.patience(hold=wait), waiting.after()
-        return told(operations.perform(request, policy, patience, after, watcher, check=check))
+        wait_policy, after = waiting.wait_policy(wait=wait), waiting.after()
+        return told(operations.perform(request, policy, wait_policy, after, watcher, check=check))
 
 
 def planned(request: Request) -> Report:

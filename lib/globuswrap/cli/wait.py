@@ -16,7 +16,7 @@ from globuswrap.errors import TryLater, UsageProblem, combined
 
 if TYPE_CHECKING:
     from globuswrap.transfers.outcome import Outcome
-    from globuswrap.transfers.wait import Patience
+    from globuswrap.transfers.wait import WaitPolicy
 
 app = application()
 
@@ -44,18 +44,20 @@ def wait(
 
     found = lookup.words(tasks)
     submitted = found.named.submitted
-    patience = waiting.patience()
+    wait_policy = waiting.wait_policy()
     started = time.monotonic()
     lines: list[str] = []
     chains: list[dict[str, Any]] = []
     codes: list[int] = []
     if found.chains:  # first: tasks go on without anyone
         _only_for_tasks(waiting)
-        chains = _chains(found.chains, patience)
+        chains = _chains(found.chains, wait_policy)
         lines += [f"{each['chain']}  {each['state']}{': ' + each['why'] if each['why'] else ''}" for each in chains]
         codes += [each["exit_code"] for each in chains]
-    if patience.timeout is not None:
-        patience = dataclasses.replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
+    if wait_policy.timeout is not None:
+        wait_policy = dataclasses.replace(
+            wait_policy, timeout=max(0.0, wait_policy.timeout - (time.monotonic() - started))
+        )
 
     def tell(ended: Outcome) -> None:
         lines.append(f"{ended.task_id}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
@@ -64,7 +66,7 @@ def wait(
             output.tell(problem, ended.task_id)
 
     with progress.shown() as watcher:
-        outcomes = operations.wait(submitted, patience, watcher, waiting.after(), tell) if submitted else {}
+        outcomes = operations.wait(submitted, wait_policy, watcher, waiting.after(), tell) if submitted else {}
     missing = found.missing()
     if missing is not None:
         output.tell(missing, "globuswrap")
@@ -85,13 +87,13 @@ def _only_for_tasks(waiting: WaitOptions) -> None:
             )
 
 
-def _chains(ids: list[str], patience: Patience) -> list[dict[str, Any]]:
+def _chains(ids: list[str], wait_policy: WaitPolicy) -> list[dict[str, Any]]:
     """How each chain stands, as `status` has it, and why, and the exit code of it."""
     from globuswrap.staging import status as chain_status
     from globuswrap.staging import wait as chain_wait
 
     told = []
-    for chain_id, status in chain_wait.wait(ids, patience).items():
+    for chain_id, status in chain_wait.wait(ids, wait_policy).items():
         problem = status.problem
         if problem is None and not status.ended:
             problem = TryLater("chain-running", "the chain is still running", f"globuswrap wait {chain_id}")

@@ -24,11 +24,11 @@ from globuswrap.system import log, units
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
-from globuswrap.transfers.operations import After, Result
+from globuswrap.transfers.operations import Hooks, Result
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.places import Place, inside
 from globuswrap.transfers.submit import Policy, Submitted
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 #: Paths of one deletion: a document of this many stays well below the largest that were measured.
 PER_TASK = 10_000
@@ -127,8 +127,8 @@ class Sending:
     name: str | None = None
     chain: str | None = None
     notify: str = "off"
-    patience: Patience = field(default_factory=Patience)
-    after: After | None = None
+    wait_policy: WaitPolicy = field(default_factory=WaitPolicy)
+    after: Hooks | None = None
     watcher: Watcher | None = None
 
 
@@ -162,7 +162,7 @@ def carry_out(found: Plan, again: Again, sending: Sending) -> list[Result]:
 
 
 def _settled(submitted: Submitted, announced: Announcement, sending: Sending) -> Result:
-    result = operations.settle(submitted, sending.patience, sending.after, sending.watcher)
+    result = operations.settle(submitted, sending.wait_policy, sending.after, sending.watcher)
     announcements.withdraw(announced)
     return result
 
@@ -255,7 +255,7 @@ def request_of(mine: Announcement, sending: Sending) -> requests.Request:
 
 
 def _policy(mine: Announcement, sending: Sending) -> Policy:
-    return Policy(name=mine.name, once=True, retry_for=sending.patience.retry_for, chain=sending.chain)
+    return Policy(name=mine.name, once=True, retry_for=sending.wait_policy.retry_for, chain=sending.chain)
 
 
 def _claimed(mine: Announcement, request: requests.Request, sending: Sending) -> bool:

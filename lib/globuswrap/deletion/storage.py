@@ -24,7 +24,7 @@ from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.places import Place
-from globuswrap.transfers.wait import Patience
+from globuswrap.transfers.wait import WaitPolicy
 
 PREFIX = ".globuswrap-probe-"
 LABEL = "globuswrap cleanup: remove probe directories"
@@ -94,7 +94,7 @@ class Probes:
         for paths in by_collection.values():
             try:
                 request = requests.delete(paths, recursive=True, options=Options(ignore_missing=True), label=LABEL)
-                operations.perform(request, wait=Patience(timeout=5.0))
+                operations.perform(request, wait=WaitPolicy(timeout=5.0))
             except Problem as problem:
                 listed = " ".join(str(each) for each in paths)
                 log.say(f"the empty directories {listed} may be left over: {problem.cause}", 0)

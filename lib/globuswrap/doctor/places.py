@@ -20,7 +20,7 @@ from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, war
 from globuswrap.doctor.login import Session
 from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
 from globuswrap.globus import faults, verbs
-from globuswrap.globus.faults import Absent
+from globuswrap.globus.faults import NotFound
 from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
 from globuswrap.sync.profile import Profile
@@ -135,7 +135,7 @@ def collection(place: Place, session: Session, until: float | None) -> Iterator[
     try:
         document = verbs.collection(place.address.collection, 0.0)
         rules = _pause_rules(place.address.collection)
-    except Absent as problem:
+    except NotFound as problem:
         remedy = "look the collection up: globuswrap collection search 'PART OF ITS NAME'"
         what = f"{place.said}: there is no collection {name} ({place.address.collection})"
         yield failure(
@@ -328,13 +328,13 @@ def _removed(probe: Address) -> Finding | None:
     from globuswrap.transfers import operations
     from globuswrap.transfers import request as requests
     from globuswrap.transfers.options import Options
-    from globuswrap.transfers.wait import Patience
+    from globuswrap.transfers.wait import WaitPolicy
 
     try:
         request = requests.delete(
             [probe], recursive=True, options=Options(ignore_missing=True), label="globuswrap doctor"
         )
-        ended = operations.perform(request, wait=Patience(timeout=_REMOVAL, fault_grace=_REMOVAL / 2))
+        ended = operations.perform(request, wait=WaitPolicy(timeout=_REMOVAL, fault_grace=_REMOVAL / 2))
         if ended.exit_code == 0:
             return None
         cause = ended.outcome.cause if ended.outcome is not None else ""

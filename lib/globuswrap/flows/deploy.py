@@ -20,7 +20,7 @@ from globuswrap.errors import Refused, UsageProblem
 from globuswrap.flows import definition
 from globuswrap.flows.definition import PEOPLE, Described
 from globuswrap.globus import accounts, verbs
-from globuswrap.globus.faults import Absent
+from globuswrap.globus.faults import NotFound
 from globuswrap.system import files, log
 
 #: Flows of one's own that are looked through for a keyword.
@@ -128,7 +128,7 @@ def _there(directory: Path, record: dict[str, Any]) -> Mapping[str, Any] | None:
     if "id" in record:
         try:
             return verbs.flow(record["id"])
-        except Absent:
+        except NotFound:
             raise Refused(
                 "flow-gone",
                 f"flow {record['id']} no longer exists, or this account may not see it",

@@ -44,7 +44,7 @@ class Conflict(TryLater):
     """409: an unfinished task has identical paths; the answer does not name it (Transfer API, ClientError.Conflict)."""
 
 
-class Absent(Refused):
+class NotFound(Refused):
     """404: what was asked for is not there."""
 
 
@@ -110,7 +110,7 @@ def _classified(done: Completed, body: dict[str, Any], inner: dict[str, Any]) ->
         return Conflict("conflict", told, "wait for the other task, then run again", ran=ran, detail=detail)
     if status == 404 or code in ("EndpointNotFound", "NotFound", "ClientError.NotFound", "TaskNotFound"):
         remedy = _REMEDIES.get(code, _REMEDIES["NotFound"])
-        return Absent("not-found", told or "not found", remedy, ran=ran, detail=detail)
+        return NotFound("not-found", told or "not found", remedy, ran=ran, detail=detail)
     if done.code == 2 and not body:
         return UsageProblem(
             "globus-usage",

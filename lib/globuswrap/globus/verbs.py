@@ -12,7 +12,7 @@ from typing import Any
 
 from globuswrap.errors import Refused
 from globuswrap.globus import arguments, command, queries
-from globuswrap.globus.faults import Absent
+from globuswrap.globus.faults import NotFound
 
 #: Tasks per process: keeps the request's address below 8 kB, which servers commonly refuse beyond.
 PER_PROCESS = 150
@@ -29,7 +29,7 @@ def stat(target: str, retry_for: float | None = None) -> Mapping[str, Any] | Non
     """
     try:
         answer = command.retrying(lambda: command.call("stat", "--", target), retry_for)
-    except Absent:
+    except NotFound:
         return None
     if isinstance(answer, dict) and isinstance(answer.get("type"), str):
         return answer
@@ -53,7 +53,7 @@ def ls(
     """
     try:
         answer = command.retrying(lambda: command.call("ls", "--all", "--", target, timeout=timeout), retry_for)
-    except Absent:
+    except NotFound:
         return None
     except Refused as problem:
         if problem.code in _NO_DIRECTORY:
@@ -85,7 +85,7 @@ def mkdir(target: str, retry_for: float | None = None) -> bool:
 
 
 def task(task_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
-    """The document of a task. Raises Absent if Globus does not find it."""
+    """The document of a task. Raises NotFound if Globus does not find it."""
     shown = command.retrying(lambda: command.call("task", "show", task_id), retry_for)
     if not isinstance(shown, dict) or shown.get("task_id") != task_id:
         raise Refused(
@@ -121,7 +121,7 @@ def my_tasks(
 
 
 def cancel_task(task_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
-    """Cancel a task; the answer has `code` and `message`, also if it had ended. Raises Absent if Globus does not find it."""
+    """Cancel a task; the answer has `code` and `message`, also if it had ended. Raises NotFound if Globus does not find it."""
     answer = command.retrying(lambda: command.call("task", "cancel", task_id), retry_for)
     return answer if isinstance(answer, dict) else {}
 
@@ -162,7 +162,7 @@ def new_submission_id(retry_for: float | None = None) -> str:
 
 
 def send(*argv: str, stdin: Any = None, retry_for: float | None = None) -> Any:
-    """Any other command. If it changes something, its caller knows what a second one is answered (Conflict, Absent), or allows
+    """Any other command. If it changes something, its caller knows what a second one is answered (Conflict, NotFound), or allows
     none (`retry_for` 0)."""
     return command.retrying(lambda: command.call(*argv, stdin=stdin), retry_for)
 
@@ -190,7 +190,7 @@ def session() -> Mapping[str, Any]:
 
 
 def collection(collection_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
-    """What Transfer knows about a collection. Raises Absent if there is none. `globus endpoint show` refuses the newer kinds
+    """What Transfer knows about a collection. Raises NotFound if there is none. `globus endpoint show` refuses the newer kinds
     (exit 3, observed on 3.43)."""
     shown = command.retrying(lambda: command.call("api", "transfer", "GET", f"/endpoint/{collection_id}"), retry_for)
     return shown if isinstance(shown, dict) else {}
@@ -246,7 +246,7 @@ def roles(collection_id: str) -> list[Mapping[str, Any]]:
 
 
 def flow(flow_id: str) -> Mapping[str, Any]:
-    """The document of a flow. Raises Absent if it is gone, or not shown to this account."""
+    """The document of a flow. Raises NotFound if it is gone, or not shown to this account."""
     return dict(command.retrying(lambda: command.call("flows", "show", flow_id)))
 
 

@@ -12,7 +12,7 @@ from globuswrap.collections import principals
 from globuswrap.collections.principals import Who
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import arguments, command, verbs, versions
-from globuswrap.globus.faults import Absent, Conflict
+from globuswrap.globus.faults import Conflict, NotFound
 from globuswrap.sharing import rules
 from globuswrap.sharing.rules import Existing, Step, Wanted
 
@@ -154,7 +154,7 @@ def _update(collection: str, wanted: Wanted, rule: Existing) -> None:
 def _delete(collection: str, rule: str) -> None:
     try:
         verbs.send("endpoint", "permission", "delete", collection, rule)
-    except Absent:
+    except NotFound:
         if any(each.id == rule for each in list_rules(collection)):  # gone is what was wanted, if it is true
             raise
 
@@ -240,6 +240,6 @@ def carry_out_roles(collection: str, steps: Sequence[tuple[str, Role]]) -> None:
         elif act == "delete":
             try:
                 verbs.send("endpoint", "role", "delete", collection, str(role.id))
-            except Absent:
+            except NotFound:
                 if any(each.id == role.id for each in roles(collection)):
                     raise

@@ -22,7 +22,7 @@ from globuswrap.transfers.operations import Result
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def request_of(delivery: Delivery, directory: bool) -> Request:
 def deliver(
     delivery: Delivery,
     policy: Policy | None = None,
-    patience: Patience | None = None,
-    after: operations.After | None = None,
+    wait_policy: WaitPolicy | None = None,
+    after: operations.Hooks | None = None,
     watcher: Watcher | None = None,
 ) -> Delivered:
     """Make the directory, transfer, wait, grant. Raises the Problem of a bad end: then nothing was granted.
@@ -119,9 +119,9 @@ def deliver(
     steps: Sequence[Step] = ()
     if delivery.grant_first:
         steps = actions.grant(share, wanted, delivery.mail)
-    patience = replace(patience or Patience(), receipt_files=True)  # what was delivered can be proven later
-    result = operations.perform(request, policy, patience, after, watcher)
-    replaced = _replaced(delivery, result, patience, watcher) if delivery.replace else None
+    wait_policy = replace(wait_policy or WaitPolicy(), receipt_files=True)  # what was delivered can be proven later
+    result = operations.perform(request, policy, wait_policy, after, watcher)
+    replaced = _replaced(delivery, result, wait_policy, watcher) if delivery.replace else None
     if not delivery.grant_first:
         steps = actions.grant(share, wanted, delivery.mail)
     return Delivered(result, steps, replaced)
@@ -138,7 +138,7 @@ def _leftovers(delivery: Delivery, paths: Sequence[str] | None) -> list[Verdict]
     return carry_out.leftovers(known, delivery.source, top, evidence.View(), paths)
 
 
-def _replaced(delivery: Delivery, result: Result, patience: Patience, watcher: Watcher | None) -> Plan:
+def _replaced(delivery: Delivery, result: Result, wait_policy: WaitPolicy, watcher: Watcher | None) -> Plan:
     """Now that the new data has arrived, delete the leftovers. Refused when the source was empty."""
     receipt = (result.outcome.receipt if result.outcome is not None else None) or {}
     if not receipt.get("files"):
@@ -149,7 +149,7 @@ def _replaced(delivery: Delivery, result: Result, patience: Patience, watcher: W
         )
     found = leftovers(delivery)
     sending = carry_out.Sending(
-        "globuswrap share deliver --replace", notify=delivery.notify, patience=patience, watcher=watcher
+        "globuswrap share deliver --replace", notify=delivery.notify, wait_policy=wait_policy, watcher=watcher
     )
     carry_out.carry_out(found, lambda paths: _leftovers(delivery, paths), sending)
     for each in found.kept:

@@ -138,8 +138,8 @@ def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain |
     if earlier is not None and earlier.finished and earlier.reported and request.options.sync_level is None:
         # The job runs again (requeued): what is on the node may be gone, or half of it; only checksums tell.
         request = replace(request, options=replace(request.options, sync_level="checksum"))
-    patience = replace(steps.patience_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
-    result = operations.perform(request, policy, patience)
+    wait_policy = replace(steps.wait_policy_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
+    result = operations.perform(request, policy, wait_policy)
     receipt = (result.outcome.receipt if result.outcome else None) or {}
     log.say(
         f"{step.name}: {result.outcome.name if result.outcome else 'submitted'}, {receipt.get('files_transferred')} files"

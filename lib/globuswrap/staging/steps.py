@@ -17,7 +17,7 @@ from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Verdict
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import verbs
-from globuswrap.globus.faults import Absent
+from globuswrap.globus.faults import NotFound
 from globuswrap.staging.directives import expand, printable
 from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
 from globuswrap.system import log, units
@@ -30,7 +30,7 @@ from globuswrap.transfers.options import Options
 from globuswrap.transfers.outcome import RUNNING, Outcome
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy, Submitted
-from globuswrap.transfers.wait import Patience
+from globuswrap.transfers.wait import WaitPolicy
 
 MOVING = "moving"  # a task works on it
 STUCK = "stuck"  # something that time or a person fixes
@@ -129,20 +129,20 @@ def _looked_at(
     plan: Plan, steps: Iterable[Step], entries: Mapping[str, Entry], receipt_files: bool
 ) -> dict[str, Outcome | StepResult]:
     found: dict[str, Outcome | StepResult] = {}
-    groups: dict[Patience, list[tuple[str, Entry]]] = {}
+    groups: dict[WaitPolicy, list[tuple[str, Entry]]] = {}
     for step in steps:
         entry = entries.get(step.name)
         if entry is None:
             continue
-        patience = patience_of(plan.staging, step, receipt_files)
-        known = waiting.recorded(entry, strict=patience.strict)
+        wait_policy = wait_policy_of(plan.staging, step, receipt_files)
+        known = waiting.recorded(entry, strict=wait_policy.strict)
         if known is not None:
             found[step.name] = known
         else:
-            groups.setdefault(patience, []).append((step.name, entry))
-    for patience, group in groups.items():
+            groups.setdefault(wait_policy, []).append((step.name, entry))
+    for wait_policy, group in groups.items():
         try:
-            outcomes = waiting.wait([entry for _, entry in group], patience)
+            outcomes = waiting.wait([entry for _, entry in group], wait_policy)
         except Problem as problem:
             found.update({name: replace(of_problem(problem), task_id=entry.task_id) for name, entry in group})
             continue
@@ -154,9 +154,9 @@ def _looked_at(
     return found
 
 
-def patience_of(staging: Staging, step: Step, receipt_files: bool) -> Patience:
+def wait_policy_of(staging: Staging, step: Step, receipt_files: bool) -> WaitPolicy:
     grace = step.options.get("fault-grace")
-    return Patience(
+    return WaitPolicy(
         timeout=0.0,
         retry_for=0.0,
         fault_grace=staging.fault_grace if grace is None else units.duration(str(grace)),
@@ -239,10 +239,10 @@ def cancel_task(task_id: str) -> None:
     """Cancel a task at Globus, and note how it ended; one that has ended, or is gone, is left as it is."""
     try:
         verbs.cancel_task(task_id, 30.0)
-    except Absent:
+    except NotFound:
         return
     entry = journal.by_task(task_id)
-    if entry is not None and waiting.wait([entry], Patience(timeout=0.0, retry_for=0.0))[task_id].terminal:
+    if entry is not None and waiting.wait([entry], WaitPolicy(timeout=0.0, retry_for=0.0))[task_id].terminal:
         operations.report(entry)
 
 
@@ -310,8 +310,8 @@ def clean(
         return carry_out.judged(evidence.gather(address.collection, None, owner=plan.id), left, evidence.View())
 
     notify = config.load().settings.notify
-    patience = Patience(timeout=0.0, retry_for=0.0)
-    sending = Sending(_label(step, symbols), key(scope, step), plan.id, notify, patience)
+    wait_policy = WaitPolicy(timeout=0.0, retry_for=0.0)
+    sending = Sending(_label(step, symbols), key(scope, step), plan.id, notify, wait_policy)
     try:
         begun = carry_out.once(address.collection, wanted, again, sending)
     except Problem as problem:

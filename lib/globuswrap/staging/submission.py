@@ -182,7 +182,7 @@ def _possible(plan: Plan, name: str) -> None:
                 resolve.address(directives.expand(step.source, values))
             else:
                 steps.request_of(step, values)
-                steps.patience_of(plan.staging, step, False)
+                steps.wait_policy_of(plan.staging, step, False)
         except UsageProblem as problem:
             where = f"{directives.printable(name)}:{step.line}"
             raise UsageProblem(problem.name, f"{where}: {problem.cause}", problem.remedy) from None

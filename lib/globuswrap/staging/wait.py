@@ -9,20 +9,20 @@ from globuswrap.staging.chain.state import BlockedOn, ChainStatus
 from globuswrap.staging.chain.tend import tend_all
 from globuswrap.system import log, units
 from globuswrap.system.pacing import Pace
-from globuswrap.transfers.wait import Patience
+from globuswrap.transfers.wait import WaitPolicy
 
 
-def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str, ChainStatus]:
+def wait(chain_ids: Iterable[str], wait_policy: WaitPolicy | None = None) -> dict[str, ChainStatus]:
     """Advance chains until each has ended; returns where each stands.
 
-    Of `patience`, `timeout`, `poll` and `retry_for` count; the rest is each chain's own. A chain that needs a person (a
+    Of `wait_policy`, `timeout`, `poll` and `retry_for` count; the rest is each chain's own. A chain that needs a person (a
     login, a paused collection) is given up on, and left as it is; so is one whose scheduler or Globus cannot be reached for
     `retry_for`. A chain's problem stops no other.
     """
-    patience = (patience or Patience()).settled()
+    wait_policy = (wait_policy or WaitPolicy()).settled()
     statuses: dict[str, ChainStatus] = {}
     pending = list(chain_ids)
-    pace = Pace(patience.poll, patience.timeout)
+    pace = Pace(wait_policy.poll, wait_policy.timeout)
     reached = dict.fromkeys(pending, 0.0)
     while True:
         before = {chain_id: statuses[chain_id].why for chain_id in pending if chain_id in statuses}
@@ -33,7 +33,7 @@ def wait(chain_ids: Iterable[str], patience: Patience | None = None) -> dict[str
             status = statuses[chain_id]
             if not _unreachable(status):
                 reached[chain_id] = now
-            lost = _unreachable(status) and now - reached[chain_id] >= (patience.retry_for or 0.0)
+            lost = _unreachable(status) and now - reached[chain_id] >= (wait_policy.retry_for or 0.0)
             if not _settled(status) and not lost:
                 open_.append(chain_id)
         pending = open_

@@ -12,8 +12,8 @@ from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import RunIssue, State
 from globuswrap.system import locks
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.operations import After
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.operations import Hooks
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class RunOptions:
     """
 
     wait: bool = False
-    patience: Patience = field(default_factory=Patience)
-    after: After = field(default_factory=After)
+    wait_policy: WaitPolicy = field(default_factory=WaitPolicy)
+    after: Hooks = field(default_factory=Hooks)
     dry_run: bool = False
     start_delay: float = 0.0
     watcher: Watcher | None = None
@@ -41,7 +41,7 @@ class RunOptions:
     @property
     def awaited(self) -> bool:
         """Is the caller promised the outcome, not just the submission?"""
-        return self.wait or self.after != After()
+        return self.wait or self.after != Hooks()
 
 
 @dataclass
@@ -101,5 +101,5 @@ class RunContext:
         self.add_issue(problem.exit_code, problem.name, problem.cause, problem.remedy)
 
 
-def skips(patience: Patience) -> int:
-    return FinishedWithSkips.exit_code if patience.strict else DONE
+def skips(wait_policy: WaitPolicy) -> int:
+    return FinishedWithSkips.exit_code if wait_policy.strict else DONE

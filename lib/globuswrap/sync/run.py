@@ -109,7 +109,7 @@ def _refuse_another(profile: Profile, request: str, key: str | None) -> None:
 
 def _recorded(known: RecordedRun, how: RunOptions) -> RunResult:
     def now(trouble: RunIssue) -> RunIssue:
-        return replace(trouble, code=skips(how.patience)) if trouble.name == "files-skipped" else trouble
+        return replace(trouble, code=skips(how.wait_policy)) if trouble.name == "files-skipped" else trouble
 
     troubles = [now(trouble) for trouble in known.troubles]
     return RunResult(known.outcome, troubles, list(known.task_ids), key=known.key, how="recorded")
@@ -138,7 +138,7 @@ def _run(context: RunContext) -> RunResult:
         settle(
             context,
             current,
-            context.options.patience if context.options.wait else replace(context.options.patience, timeout=0.0),
+            context.options.wait_policy if context.options.wait else replace(context.options.wait_policy, timeout=0.0),
         )
         if (mine and not again) or not _settled(current):
             return _reported(context)
@@ -167,7 +167,7 @@ def _run(context: RunContext) -> RunResult:
     context.result.outcome = "submitted"
     _promise(context, begun)
     if context.options.wait and not all(task.ended for task in begun.tasks):
-        settle(context, begun, context.options.patience)
+        settle(context, begun, context.options.wait_policy)
     elif all(task.ended for task in begun.tasks):
         finish(context, begun, {})
     return _reported(context)
@@ -178,7 +178,7 @@ def _is_done_with(context: RunContext, current: Run) -> bool:
     if not current.kept or current.once or context.options.once:
         return False
     entries = [current.entry(task) for task in current.tasks if not task.ended]
-    return tasks.ended(entries, context.options.patience) is not None
+    return tasks.ended(entries, context.options.wait_policy) is not None
 
 
 def _promise(context: RunContext, current: Run) -> None:
@@ -214,7 +214,7 @@ def _reported(context: RunContext) -> RunResult:
     )
     if not known.reported:
         entries = (entry for entry in map(journal.by_task, known.task_ids) if entry is not None and entry.receipt)
-        strict = context.options.patience.strict
+        strict = context.options.wait_policy.strict
         found = {str(entry.task_id): waiting.from_receipt(entry, strict=strict) for entry in entries}
         conclude(context, found, lambda: context.state.note_reported(known))
     return context.result

@@ -125,8 +125,8 @@ def workers_for(latencies: list[float], processors: int) -> int:
 def may_fork() -> bool:
     """Whether this process has no other threads: a fork of one that has can deadlock in the child. Threads that are about to end,
     as those of a program that was just run, are waited for."""
-    patience = time.monotonic() + 0.2
-    while threading.active_count() > 1 and time.monotonic() < patience:
+    wait_policy = time.monotonic() + 0.2
+    while threading.active_count() > 1 and time.monotonic() < wait_policy:
         time.sleep(0.005)
     return threading.active_count() == 1
 

@@ -40,7 +40,7 @@ def submit(context: RunContext, current: Run) -> dict[int, Entry]:
         if task.kind == "delete" and not known and current.id != context.planned_id:
             withdraw(context, current, task)
             continue
-        policy = Policy(retry_for=context.options.patience.retry_for)
+        policy = Policy(retry_for=context.options.wait_policy.retry_for)
         try:
             submitted = tasks.submit(current.submission(task.number), _intent(context, current, task), policy)
         except Refused as problem:

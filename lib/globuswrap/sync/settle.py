@@ -19,15 +19,15 @@ from globuswrap.system import records
 from globuswrap.transfers import operations
 from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.outcome import Outcome
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 
-def settle(context: RunContext, current: Run, patience: Patience) -> None:
+def settle(context: RunContext, current: Run, wait_policy: WaitPolicy) -> None:
     """Bring a run to its end if its tasks have ended; else the result says how they stand."""
     if current.tasks and all(task.ended for task in current.tasks):  # by a process that did not live to tell
         context.result.troubles.extend(current.troubles)
     entries = submit(context, current)
-    found = tasks.outcomes(entries.values(), patience, _watcher(context))
+    found = tasks.outcomes(entries.values(), wait_policy, _watcher(context))
     context.renew()
     stand = [(task, found[str(entries[task.number].task_id)]) for task in current.tasks if task.number in entries]
     for _, known in stand:
@@ -68,7 +68,7 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
             continue
         if known.name == "succeeded-with-skips":
             cause = f"task {known.task_id}: {known.cause}; they are sent again"
-            context.add_issue(skips(context.options.patience), "files-skipped", cause, known.remedy)
+            context.add_issue(skips(context.options.wait_policy), "files-skipped", cause, known.remedy)
         if not task.whole:
             kind = (task.kind, task.sync_level)
             delta = _without(manifest.delta_blocks([current.directory / task.delta]), skipped)

@@ -25,11 +25,11 @@ from globuswrap.transfers.batching.listing import Listing
 from globuswrap.transfers.batching.parse import Unsendable
 from globuswrap.transfers.batching.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
 from globuswrap.transfers.batching.spool import Spool
-from globuswrap.transfers.operations import After
+from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.request import Item, Request
 from globuswrap.transfers.submit import Policy
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def batch(
     choices: Choices | None = None,
     options: Options | None = None,
     policy: Policy | None = None,
-    wait: bool | Patience = False,
-    after: After | None = None,
+    wait: bool | WaitPolicy = False,
+    after: Hooks | None = None,
     watcher: Watcher | None = None,
     **rest: Any,
 ) -> BatchResult:
@@ -170,22 +170,22 @@ def prepare(
 def perform(
     prepared: Prepared,
     policy: Policy | None = None,
-    wait: bool | Patience = False,
-    after: After | None = None,
+    wait: bool | WaitPolicy = False,
+    after: Hooks | None = None,
     watcher: Watcher | None = None,
     ids: Ids | None = None,
 ) -> BatchResult:
     """Submit a prepared batch, and wait if asked (`verify` asks). See `batch`. `ids` may have one asked for already."""
     policy = policy or Policy()
     choices = prepared.choices
-    patience = Patience.of(wait).settled()
+    wait_policy = WaitPolicy.of(wait).settled()
     if choices.verify:
-        patience = replace(patience, hold=True)
+        wait_policy = replace(wait_policy, wait=True)
     _say_what_is_left_out(prepared)
-    after = after or After()
-    promised = replace(policy, awaited=patience.hold or after != After())
-    round_ = run.begin(prepared.loads, promised, choices.chunk, patience)
-    known = run.recorded(round_, strict=patience.strict)
+    after = after or Hooks()
+    promised = replace(policy, awaited=wait_policy.wait or after != Hooks())
+    round_ = run.begin(prepared.loads, promised, choices.chunk, wait_policy)
+    known = run.recorded(round_, strict=wait_policy.strict)
     if known is not None:
         tasks = (
             f"{units.counted(len(known.task_ids), 'task')}, such as {known.task_ids[0]}"
@@ -201,15 +201,15 @@ def perform(
     seen = None if watcher is None else _over_all(watcher)
     with submitting.recording():
         sent = run.send(
-            round_, prepared.loads, policy, in_flight=choices.in_flight, patience=patience, watcher=seen, ids=ids
+            round_, prepared.loads, policy, in_flight=choices.in_flight, wait_policy=wait_policy, watcher=seen, ids=ids
         )
     _say_what_is_not_new(sent)
-    if patience.timeout is not None:
-        patience = replace(patience, timeout=max(0.0, patience.timeout - (time.monotonic() - started)))
+    if wait_policy.timeout is not None:
+        wait_policy = replace(wait_policy, timeout=max(0.0, wait_policy.timeout - (time.monotonic() - started)))
     with submitting.recording(*sent.submitted):
         return settle(
             sent,
-            patience,
+            wait_policy,
             after,
             seen,
             verify=choices.verify,
@@ -228,7 +228,7 @@ def submit_items(
     *,
     chunk: int = CHUNK,
     in_flight: int | None = None,
-    patience: Patience | None = None,
+    wait_policy: WaitPolicy | None = None,
     watcher: Watcher | None = None,
     **rest: Any,
 ) -> Sent:
@@ -254,7 +254,7 @@ def submit_items(
     loads = (Load(request, spool),)
     policy = policy or Policy()
     round_ = run.begin(loads, policy, chunk)
-    return run.send(round_, loads, policy, in_flight=in_flight, patience=patience, watcher=watcher)
+    return run.send(round_, loads, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher)
 
 
 def checked(request: Request) -> Request:

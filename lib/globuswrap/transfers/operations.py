@@ -26,11 +26,11 @@ from globuswrap.transfers.options import Options
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy, Submitted
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 
 @dataclass(frozen=True)
-class After:
+class Hooks:
     """What to do when the outcome is known: shell command lines, and where the receipt goes besides the journal."""
 
     then: str | None = None
@@ -76,8 +76,8 @@ def transfer(
     recursive: bool | None = None,
     options: Options | None = None,
     policy: Policy | None = None,
-    wait: bool | Patience = False,
-    after: After | None = None,
+    wait: bool | WaitPolicy = False,
+    after: Hooks | None = None,
     watcher: Watcher | None = None,
     check: bool | None = None,
     **rest: Any,
@@ -94,7 +94,7 @@ def transfer(
         options=options or Options(),
         **rest,
     )
-    look = Patience.of(wait).hold if check is None else check
+    look = WaitPolicy.of(wait).wait if check is None else check
     return perform(request, policy, wait, after, watcher, check=look)
 
 
@@ -103,8 +103,8 @@ def delete(
     recursive: bool | None = None,
     options: Options | None = None,
     policy: Policy | None = None,
-    wait: bool | Patience = False,
-    after: After | None = None,
+    wait: bool | WaitPolicy = False,
+    after: Hooks | None = None,
     watcher: Watcher | None = None,
     check: bool = True,
     **rest: Any,
@@ -125,8 +125,8 @@ def delete(
 def perform(
     request: Request,
     policy: Policy | None = None,
-    wait: bool | Patience = False,
-    after: After | None = None,
+    wait: bool | WaitPolicy = False,
+    after: Hooks | None = None,
     watcher: Watcher | None = None,
     *,
     check: bool = False,
@@ -135,14 +135,14 @@ def perform(
     waiting, an adopted task is looked at once: it may be done, or be kept from going on, which is raised as at a timeout. Who
     waits, or asks for a receipt or a command afterwards, is promised the outcome, everyone else the submission: see
     `journal.Entry.kept`."""
-    patience = Patience.of(wait)
-    after = after or After()
-    promised = replace(policy or Policy(), awaited=patience.hold or after != After())
+    wait_policy = WaitPolicy.of(wait)
+    after = after or Hooks()
+    promised = replace(policy or Policy(), awaited=wait_policy.wait or after != Hooks())
     looked: dict[str, Outcome] = {}
 
     def look(entry: Entry) -> Entry:
         # Only a look: a task that this run has to give up on is adopted, and ends with its outcome.
-        seen = waiting.wait([entry], replace(patience, timeout=0.0, keep=True, fault_grace=math.inf))
+        seen = waiting.wait([entry], replace(wait_policy, timeout=0.0, keep=True, fault_grace=math.inf))
         found = journal.read(entry.path) or entry
         if found.finished:
             looked.update(seen)
@@ -162,7 +162,7 @@ def perform(
     with submitting.recording(submitted):
         if promised.awaited and not submitted.entry.awaited and not submitted.entry.finished:
             journal.record(submitted.entry, "awaited", {"time": time.time()})
-        return settle(submitted, patience, after, watcher, looked.get(submitted.task_id))
+        return settle(submitted, wait_policy, after, watcher, looked.get(submitted.task_id))
 
 
 def say_what_is_not_new(submitted: Submitted) -> None:
@@ -186,32 +186,32 @@ def ago(moment: float) -> str:
 
 def settle(
     submitted: Submitted,
-    wait: bool | Patience = False,
-    after: After | None = None,
+    wait: bool | WaitPolicy = False,
+    after: Hooks | None = None,
     watcher: Watcher | None = None,
     looked: Outcome | None = None,
 ) -> Result:
     """From a submission to a result: its record, or by waiting; then `after`, then it counts as reported. `looked`: what a look
     this moment found."""
-    patience = Patience.of(wait)
+    wait_policy = WaitPolicy.of(wait)
     entry = submitted.entry
-    known = waiting.recorded(entry, strict=patience.strict)
+    known = waiting.recorded(entry, strict=wait_policy.strict)
     if known is not None:
         found = known
-    elif patience.hold:
-        found = waiting.wait([entry], patience, watcher)[submitted.task_id]
+    elif wait_policy.wait:
+        found = waiting.wait([entry], wait_policy, watcher)[submitted.task_id]
     elif submitted.how != "new":
-        found = looked or waiting.wait([entry], replace(patience, timeout=0.0))[submitted.task_id]
+        found = looked or waiting.wait([entry], replace(wait_policy, timeout=0.0))[submitted.task_id]
     else:
         answer(entry)
         return Result(submitted)
-    if not found.terminal and not patience.hold:
+    if not found.terminal and not wait_policy.wait:
         answer(entry)
         if found.exit_code == TRY_LATER:
             return Result(submitted)
     result = Result(submitted, found)
     if found.terminal and not (entry.claim.once and entry.reported):
-        conclude(found, after or After(), lambda: report(entry))
+        conclude(found, after or Hooks(), lambda: report(entry))
     elif found.terminal:
         report(entry)
     problem = found.problem()
@@ -233,7 +233,7 @@ def report(entry: Entry) -> None:
         journal.record(entry, "reported", {"host": entry.claim.host})
 
 
-def conclude(ended: Outcome, after: After, report: Callable[[], None]) -> None:
+def conclude(ended: Outcome, after: Hooks, report: Callable[[], None]) -> None:
     """Do what comes after an outcome, then `report` it: a run that is stopped before the hook has ended has not kept its
     promise, and the next one runs the hook again. Raises what `go_on` raises, and Interrupted after a hook that was let finish.
     """
@@ -246,7 +246,7 @@ def conclude(ended: Outcome, after: After, report: Callable[[], None]) -> None:
     signals.check()
 
 
-def go_on(ended: Outcome, after: After) -> None:
+def go_on(ended: Outcome, after: Hooks) -> None:
     """Write the receipt where it was asked for and run the command line for this outcome.
 
     The command finds GLOBUSWRAP_RECEIPT (a file), GLOBUSWRAP_OUTCOME and GLOBUSWRAP_TASK_ID in its environment. A signal is
@@ -279,9 +279,9 @@ def go_on(ended: Outcome, after: After) -> None:
 
 def wait(
     tasks: Sequence[str | Entry],
-    patience: Patience | None = None,
+    wait_policy: WaitPolicy | None = None,
     watcher: Watcher | None = None,
-    after: After | None = None,
+    after: Hooks | None = None,
     tell: Callable[[Outcome], None] = lambda ended: None,
 ) -> dict[str, Outcome]:
     """Wait for tasks by id, journal entry, or key (of a request or a batch, as given with `--key`).
@@ -299,14 +299,14 @@ def wait(
         if named.unsent:
             raise lookup.partly_submitted({each: named.unsent})
         found += named.submitted
-    outcomes = waiting.wait(found, patience, watcher)
+    outcomes = waiting.wait(found, wait_policy, watcher)
     failed: Problem | None = None
     for each in found:
         ended = outcomes[each if isinstance(each, str) else str(each.task_id)]
         tell(ended)
         if ended.terminal:
             try:
-                conclude(ended, after or After(), functools.partial(_report_any, each))
+                conclude(ended, after or Hooks(), functools.partial(_report_any, each))
             except Problem as problem:
                 failed = problem
     if failed is not None:
@@ -324,4 +324,4 @@ def exit_code(outcomes: dict[str, Outcome]) -> int:
     return combined(each.exit_code for each in outcomes.values())
 
 
-__all__ = ["After", "Patience", "Policy", "Problem", "Result", "delete", "perform", "settle", "transfer", "wait"]
+__all__ = ["Hooks", "Policy", "Problem", "Result", "WaitPolicy", "delete", "perform", "settle", "transfer", "wait"]

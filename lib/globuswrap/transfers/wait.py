@@ -10,7 +10,7 @@ from globuswrap import config
 from globuswrap.collections import names
 from globuswrap.errors import Problem
 from globuswrap.globus import verbs
-from globuswrap.globus.faults import Absent, Transient
+from globuswrap.globus.faults import NotFound, Transient
 from globuswrap.system import log
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers import grace, journal, outcome, receipt
@@ -24,10 +24,10 @@ ABSENT_UNKNOWN = 10.0
 
 
 @dataclass(frozen=True)
-class Patience:
+class WaitPolicy:
     """How to wait. Durations are seconds; None takes the setting. `timeout` None: for ever; 0: look once.
 
-    `hold` False: a command that has just submitted does not wait; all else holds for its one look at what was begun before.
+    `wait` False: a command that has just submitted does not wait; all else holds for its one look at what was begun before.
     """
 
     timeout: float | None = None
@@ -39,14 +39,14 @@ class Patience:
     strict: bool = False
     receipt_files: bool = False
     retry_for: float | None = None
-    hold: bool = True
+    wait: bool = True
 
     @staticmethod
-    def of(wait: bool | Patience) -> Patience:
+    def of(wait: bool | WaitPolicy) -> WaitPolicy:
         """What a caller's `wait` means."""
-        return wait if isinstance(wait, Patience) else Patience(hold=wait)
+        return wait if isinstance(wait, WaitPolicy) else WaitPolicy(wait=wait)
 
-    def settled(self) -> Patience:
+    def settled(self) -> WaitPolicy:
         """With the settings filled in."""
         settings = config.load().settings
         filled = {
@@ -62,7 +62,7 @@ Watcher = Callable[[Sequence[Mapping[str, Any]]], None]
 
 def wait(
     tasks: Iterable[str | Entry],
-    patience: Patience | None = None,
+    wait_policy: WaitPolicy | None = None,
     watcher: Watcher | None = None,
     *,
     until_any: bool = False,
@@ -75,16 +75,16 @@ def wait(
     does not find is gone then. Receipts go to the journal, where the first outcome stays. `watcher` is called with the task
     documents of each poll. Raises login problems as they come, and Interrupted on a signal: tasks are left running.
     """
-    patience = (patience or Patience()).settled()
+    wait_policy = (wait_policy or WaitPolicy()).settled()
     waited = [_Waited(_id(task), task if isinstance(task, Entry) else journal.by_task(task)) for task in tasks]
     by_id = {each.task_id: each for each in waited}
     outcomes: dict[str, Outcome] = {}
     for each in by_id.values():
-        known = each.recorded(patience)
+        known = each.recorded(wait_policy)
         if known is not None:
             outcomes[each.task_id] = known
     pending = [task_id for task_id in by_id if task_id not in outcomes]
-    pace = Pace(patience.poll, patience.timeout)
+    pace = Pace(wait_policy.poll, wait_policy.timeout)
     reached = 0.0
     last: dict[str, Mapping[str, Any]] = {}
     while pending and not (until_any and outcomes):
@@ -99,13 +99,13 @@ def wait(
             if watcher is not None:
                 watcher([last[task_id] for task_id in pending])
             for task_id in pending:
-                found = by_id[task_id].judged(last[task_id], patience)
+                found = by_id[task_id].judged(last[task_id], wait_policy)
                 if found is not None:
                     outcomes[task_id] = found
             pending = [task_id for task_id in pending if task_id not in outcomes]
         if not pending or (until_any and outcomes):
             break
-        lost = unreachable and pace.elapsed - reached >= (patience.retry_for or 0.0)
+        lost = unreachable and pace.elapsed - reached >= (wait_policy.retry_for or 0.0)
         if lost or pace.over:
             for task_id in pending:
                 outcomes[task_id] = (
@@ -133,7 +133,7 @@ def documents(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         if task_id not in found:
             try:
                 found[task_id] = verbs.task(task_id, 0.0)
-            except Absent:
+            except NotFound:
                 found[task_id] = {"task_id": task_id, "status": outcome.ABSENT}
     return found
 
@@ -146,55 +146,55 @@ class _Waited:
         self.entry = entry
         self.mark = grace.Mark(task_id, entry)
 
-    def recorded(self, patience: Patience) -> Outcome | None:
+    def recorded(self, wait_policy: WaitPolicy) -> Outcome | None:
         """The outcome that the journal has and that a look at Globus cannot add to."""
         receipt_ = self.entry.receipt if self.entry is not None else None
         if self.entry is None or receipt_ is None or receipt_["outcome"] == outcome.GONE:
             return None
-        wanted = patience.receipt_files and receipt_.get("kind") != "delete" and receipt_.get("files_list") is None
-        return None if wanted else from_receipt(self.entry, strict=patience.strict)
+        wanted = wait_policy.receipt_files and receipt_.get("kind") != "delete" and receipt_.get("files_list") is None
+        return None if wanted else from_receipt(self.entry, strict=wait_policy.strict)
 
-    def judged(self, task: Mapping[str, Any], patience: Patience) -> Outcome | None:
+    def judged(self, task: Mapping[str, Any], wait_policy: WaitPolicy) -> Outcome | None:
         """The outcome of one document, or None while it is worth waiting on."""
-        now = outcome.phase(task, patience.permanent or ())
+        now = outcome.phase(task, wait_policy.permanent or ())
         if now.terminal:
-            return self._settled(None, patience, task)
+            return self._settled(None, wait_policy, task)
         count = int(task.get("faults") or 0)
-        if patience.max_faults is not None and count > patience.max_faults:
-            return self._stop(task, patience, f"faults: {count}, allowed {patience.max_faults}")
+        if wait_policy.max_faults is not None and count > wait_policy.max_faults:
+            return self._stop(task, wait_policy, f"faults: {count}, allowed {wait_policy.max_faults}")
         if now.fault is None:
             self.mark.healthy()
             return None
         lasting = self.mark.seen(now.fault)
-        limit = patience.fault_grace or 0.0
+        limit = wait_policy.fault_grace or 0.0
         if now.fault == outcome.ABSENT:
-            return self._absent(lasting, limit, patience)
+            return self._absent(lasting, limit, wait_policy)
         if lasting.seconds < limit:
             return None
         if now.held is not None:
             return outcome.held(task, now.held, lasting.seconds)
-        return self._stop(task, patience, now.fault)
+        return self._stop(task, wait_policy, now.fault)
 
-    def _absent(self, lasting: grace.Lasting, limit: float, patience: Patience) -> Outcome | None:
+    def _absent(self, lasting: grace.Lasting, limit: float, wait_policy: WaitPolicy) -> Outcome | None:
         """One 404 is not the end of a task: it has to be said again, over time."""
         enough = limit if self.entry is not None else min(limit, ABSENT_UNKNOWN)
         if self._first() is None and (lasting.looks < ABSENT_LOOKS or lasting.seconds < enough):
             return None
         kind = {} if self.entry is None else {"type": self.entry.claim.kind.upper()}
-        return self._settled(outcome.gone({"task_id": self.task_id, **kind}), patience)
+        return self._settled(outcome.gone({"task_id": self.task_id, **kind}), wait_policy)
 
-    def _stop(self, task: Mapping[str, Any], patience: Patience, code: str) -> Outcome | None:
+    def _stop(self, task: Mapping[str, Any], wait_policy: WaitPolicy, code: str) -> Outcome | None:
         """Cancel the task, and say why. None: it is being canceled, or has vanished; the next look tells."""
         reason = outcome.reason_for(task, code)
-        if patience.keep:
+        if wait_policy.keep:
             return outcome.stopped(task, reason, cancelled=False)
         self.mark.stopping(reason)
         try:
-            verbs.cancel_task(self.task_id, patience.retry_for)
-            ended = verbs.task(self.task_id, patience.retry_for)
-        except Absent:
+            verbs.cancel_task(self.task_id, wait_policy.retry_for)
+            ended = verbs.task(self.task_id, wait_policy.retry_for)
+        except NotFound:
             return None
-        return self._settled(None, patience, ended) if outcome.phase(ended, ()).terminal else None
+        return self._settled(None, wait_policy, ended) if outcome.phase(ended, ()).terminal else None
 
     def _first(self) -> Entry | None:
         """The entry with the outcome that was recorded first, if there is one: it stays, since it may know a cause that the
@@ -203,24 +203,26 @@ class _Waited:
         known = None if found is None else found.receipt
         return found if known is not None and known["outcome"] != outcome.GONE else None
 
-    def _settled(self, known: Outcome | None, patience: Patience, task: Mapping[str, Any] | None = None) -> Outcome:
+    def _settled(
+        self, known: Outcome | None, wait_policy: WaitPolicy, task: Mapping[str, Any] | None = None
+    ) -> Outcome:
         """A terminal outcome with its receipt, recorded in the journal where there is an entry."""
         document = known.task if known is not None else task or {}
         first = self._first()
         files = None
-        if patience.receipt_files and known is None and document.get("type") != "DELETE":
-            files = listed(verbs.successful_transfers, self.task_id, patience.retry_for)
+        if wait_policy.receipt_files and known is None and document.get("type") != "DELETE":
+            files = listed(verbs.successful_transfers, self.task_id, wait_policy.retry_for)
         if first is not None:
             if files is not None:
                 first = journal.record(first, "receipt", {**(first.receipt or {}), "files_list": files})
-            return from_receipt(first, strict=patience.strict)
+            return from_receipt(first, strict=wait_policy.strict)
         events: list[dict[str, Any]] = []
         if known is None and outcome.needs_events(document):
-            events = verbs.task_events(self.task_id, patience.retry_for)
-        ended = known if known is not None else self._ended(document, events, patience)
+            events = verbs.task_events(self.task_id, wait_policy.retry_for)
+        ended = known if known is not None else self._ended(document, events, wait_policy)
         skipped: list[dict[str, Any]] | None = []
         if ended.name == outcome.WITH_SKIPS:
-            skipped = listed(verbs.skipped_errors, self.task_id, patience.retry_for)
+            skipped = listed(verbs.skipped_errors, self.task_id, wait_policy.retry_for)
         submission = _submission(self.entry.claim) if self.entry is not None else None
         built = receipt.build(
             document, ended.name, ended.cause, submission=submission, events=events, skipped=skipped, files=files
@@ -230,13 +232,15 @@ class _Waited:
         self.mark.ended()
         return replace(ended, receipt=built)
 
-    def _ended(self, document: Mapping[str, Any], events: Sequence[Mapping[str, Any]], patience: Patience) -> Outcome:
+    def _ended(
+        self, document: Mapping[str, Any], events: Sequence[Mapping[str, Any]], wait_policy: WaitPolicy
+    ) -> Outcome:
         """How a finished task ended. That we have canceled it counts only if that is how it ended."""
         reason = self.mark.stopped_for
         if reason is not None and outcome.was_canceled(document, events):
             ended = outcome.stopped(document, reason, cancelled=True)
         else:
-            ended = outcome.finished(document, events, strict=patience.strict)
+            ended = outcome.finished(document, events, strict=wait_policy.strict)
         bad = ended.name in (outcome.PERMANENT_FAULT, outcome.TOO_MANY_FAULTS, outcome.FAILED)
         return outcome.with_path(ended, events, names.name_of) if bad else ended
 

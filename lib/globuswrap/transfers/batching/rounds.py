@@ -25,7 +25,7 @@ from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.journal import Entry
-from globuswrap.transfers.wait import Patience
+from globuswrap.transfers.wait import WaitPolicy
 
 SCHEMA = "globuswrap.batch/1"
 RECEIPT = "globuswrap.batch-receipt/1"
@@ -99,7 +99,7 @@ def directory() -> Path:
 
 
 def current(
-    key: str, digest: str, size: Size, *, name: str | None, once: bool, patience: Patience | None = None
+    key: str, digest: str, size: Size, *, name: str | None, once: bool, wait_policy: WaitPolicy | None = None
 ) -> Round:
     """The round to work on: the last one, unless it is over and its promise kept; then a new one, but with `once` that one.
 
@@ -120,7 +120,7 @@ def current(
     if highest > (last.number if last is not None else 0):
         # Its claim is damaged. Claimed again under its number, it has its facts, and its tasks are known by their names.
         last = begun(highest)
-    if last is not None and not last.reported and _is_settled(last, once, patience):
+    if last is not None and not last.reported and _is_settled(last, once, wait_policy):
         note_reported(last)
     if last is not None and last.digest != digest:
         if not (last.reported and not (last.once or once)) and _anything_sent(last):
@@ -195,7 +195,7 @@ def _anything_sent(round_: Round) -> bool:
     return any(entry is not None and (entry.task_id or not entry.refused) for entry in entries)
 
 
-def _is_settled(round_: Round, once: bool, patience: Patience | None) -> bool:
+def _is_settled(round_: Round, once: bool, wait_policy: WaitPolicy | None) -> bool:
     """Is the round over for its callers: each task waited for by itself, and reported; or what they were promised kept, and
     each task ended? That is asked of Globus. With `once` its outcome is to be repeated, so it is reported first."""
     entries = [round_.entry(index) for index in range(1, round_.pieces + 1)]
@@ -204,7 +204,7 @@ def _is_settled(round_: Round, once: bool, patience: Patience | None) -> bool:
         return True
     if not round_.kept or round_.once or once:
         return False
-    looked = tasks.ended(entries, patience or Patience())
+    looked = tasks.ended(entries, wait_policy or WaitPolicy())
     if looked is None:
         return False
     states = sorted({looked[entry.task_id].name if entry.task_id in looked else entry.state for entry in known})

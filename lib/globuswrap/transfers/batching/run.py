@@ -22,11 +22,11 @@ from globuswrap.transfers.batching.posting import Posting
 from globuswrap.transfers.batching.rounds import Round
 from globuswrap.transfers.batching.spool import Piece, Spool
 from globuswrap.transfers.journal import Entry
-from globuswrap.transfers.operations import After
+from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Intent, Policy, Submitted
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 CHUNK = 100_000
 #: Globus works on 3 transfers of a user at a time; two more keep it busy between two looks.
@@ -107,12 +107,12 @@ def _head(request: Request) -> bytes:
     return json.dumps(requests.content(request), sort_keys=True).encode("ascii") + b"\n"
 
 
-def begin(loads: Sequence[Load], policy: Policy, chunk: int, patience: Patience | None = None) -> Round:
+def begin(loads: Sequence[Load], policy: Policy, chunk: int, wait_policy: WaitPolicy | None = None) -> Round:
     """The round of this batch that is to be worked on; see `rounds.current`."""
     digest = digest_of(loads)
     key = rounds.key_of(digest, policy.name, policy.chain)
     size = rounds.Size(sum(load.spool.count for load in loads), count_of(loads, chunk), chunk)
-    begun = rounds.current(key, digest, size, name=policy.name, once=policy.once, patience=patience)
+    begun = rounds.current(key, digest, size, name=policy.name, once=policy.once, wait_policy=wait_policy)
     if policy.awaited and not begun.reported:
         begun.note("awaited")
     return begun
@@ -137,7 +137,7 @@ def send(
     policy: Policy,
     *,
     in_flight: int | None = IN_FLIGHT,
-    patience: Patience | None = None,
+    wait_policy: WaitPolicy | None = None,
     watcher: Watcher | None = None,
     kind: str = "",
     ids: Ids | None = None,
@@ -147,7 +147,7 @@ def send(
     Waits only where that limit asks for it. A task that is given up on while it is unfinished at Globus ends submitting:
     what is left is counted in `unsent`. Raises what `submit_intent` raises; running again goes on from there.
     """
-    patience = (patience or Patience()).settled()
+    wait_policy = (wait_policy or WaitPolicy()).settled()
     started = time.monotonic()
     parts: list[Part] = []
     open_: dict[str, Entry] = {}
@@ -156,10 +156,14 @@ def send(
     sender = _Sender(round_, policy, kind, total, ids or Ids(policy.retry_for))
     for index, load, piece in pieces_of(loads, round_.chunk):
         while in_flight is not None and len(open_) >= in_flight:
-            left = patience.timeout if patience.timeout is None else patience.timeout - (time.monotonic() - started)
+            left = (
+                wait_policy.timeout
+                if wait_policy.timeout is None
+                else wait_policy.timeout - (time.monotonic() - started)
+            )
             found = waiting.wait(
                 open_.values(),
-                replace(patience, timeout=None if left is None else max(0.0, left)),
+                replace(wait_policy, timeout=None if left is None else max(0.0, left)),
                 watcher,
                 until_any=True,
             )
@@ -171,7 +175,7 @@ def send(
         log.set_activity(f"submitting task {index} of {total}" if total > 1 else "")
         submitted = sender.submit(index, load, piece)
         parts.append(Part(index, piece.items, submitted))
-        known = waiting.recorded(submitted.entry, strict=patience.strict)
+        known = waiting.recorded(submitted.entry, strict=wait_policy.strict)
         if known is not None:
             outcomes[submitted.task_id] = known
         else:
@@ -227,8 +231,8 @@ class _Sender:
 
 def settle(
     sent: Sent,
-    wait: bool | Patience = False,
-    after: After | None = None,
+    wait: bool | WaitPolicy = False,
+    after: Hooks | None = None,
     watcher: Watcher | None = None,
     *,
     verify: bool = False,
@@ -241,32 +245,32 @@ def settle(
     Without waiting, tasks that were submitted before are looked at once: they may be done, or kept from going on. `notes` go
     into the receipt. Raises the Problem of any bad end, whose `data` is the result's.
     """
-    patience = Patience.of(wait).settled()
+    wait_policy = WaitPolicy.of(wait).settled()
     open_ = [part.submitted.entry for part in sent.parts if part.submitted.task_id not in sent.outcomes]
     new = sum(part.submitted.how == "new" for part in sent.parts)
     outcomes = dict(sent.outcomes)
-    if open_ and patience.hold:
-        outcomes.update(waiting.wait(open_, patience, watcher))
+    if open_ and wait_policy.wait:
+        outcomes.update(waiting.wait(open_, wait_policy, watcher))
     elif open_ and (sent.unsent or not new):
-        looked = waiting.wait(open_, replace(patience, timeout=0.0))
+        looked = waiting.wait(open_, replace(wait_policy, timeout=0.0))
         kept = any(not found.terminal and found.exit_code != errors.TRY_LATER for found in looked.values())
         outcomes.update({task_id: found for task_id, found in looked.items() if found.terminal or sent.unsent or kept})
     key = sent.round.name or sent.round.key
     result = BatchResult(key, tuple(each.task_id for each in sent.submitted), sent.round.items, None, new)
-    if not patience.hold and not sent.unsent:
+    if not wait_policy.wait and not sent.unsent:
         sent.round.note("answered")
     if len(outcomes) < len(sent.parts):
         return result
     total = over_all(sent, outcomes)
     verified = None
     if verify and total.exit_code == 0:
-        verified, total = _verified(sent, outcomes, total, policy or Policy(), in_flight, patience, watcher)
+        verified, total = _verified(sent, outcomes, total, policy or Policy(), in_flight, wait_policy, watcher)
     receipt = receipt_of(sent, outcomes, total, {**(notes or {}), "verification": verified})
     total = replace(total, receipt=receipt)
-    return conclude(replace(result, outcome=total), sent.round, after or After())
+    return conclude(replace(result, outcome=total), sent.round, after or Hooks())
 
 
-def conclude(result: BatchResult, round_: Round, after: After) -> BatchResult:
+def conclude(result: BatchResult, round_: Round, after: Hooks) -> BatchResult:
     """Write the receipt, do what comes after, note that the batch is reported; raise if it ended badly."""
     total = result.outcome
     assert total is not None and total.receipt is not None
@@ -372,14 +376,16 @@ def _verified(
     total: Outcome,
     policy: Policy,
     in_flight: int | None,
-    patience: Patience,
+    wait_policy: WaitPolicy,
     watcher: Watcher | None,
 ) -> tuple[dict[str, Any], Outcome]:
     """Send the batch once more, compared by checksum: it must find every file there and copy none."""
     again = tuple(_compared(load) for load in sent.loads)
-    second = send(sent.round, again, policy, in_flight=in_flight, patience=patience, watcher=watcher, kind="verify-")
+    second = send(
+        sent.round, again, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher, kind="verify-"
+    )
     open_ = [each.entry for each in second.submitted if each.task_id not in second.outcomes]
-    found = {**second.outcomes, **(waiting.wait(open_, patience, watcher) if open_ else {})}
+    found = {**second.outcomes, **(waiting.wait(open_, wait_policy, watcher) if open_ else {})}
     ended = over_all(second, found)
     first, then = (receipt_of(each, known, ended, {}) for each, known in ((sent, outcomes), (second, found)))
     copied, same = then["files_transferred"], then["files_skipped"]

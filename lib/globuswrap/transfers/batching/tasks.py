@@ -18,7 +18,7 @@ from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Intent, Policy, Submitted
-from globuswrap.transfers.wait import Patience, Watcher
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 
 def entry(name: str) -> Entry | None:
@@ -61,25 +61,25 @@ def intent_of(
     )
 
 
-def outcomes(entries: Iterable[Entry], patience: Patience, watcher: Watcher | None = None) -> dict[str, Outcome]:
+def outcomes(entries: Iterable[Entry], wait_policy: WaitPolicy, watcher: Watcher | None = None) -> dict[str, Outcome]:
     """How tasks that were submitted stand, by task id: what the journal says of those that ended, and waiting for the rest."""
     found: dict[str, Outcome] = {}
     open_: list[Entry] = []
     for each in entries:
-        known = waiting.recorded(each, strict=patience.strict)
+        known = waiting.recorded(each, strict=wait_policy.strict)
         if known is not None:
             found[known.task_id] = known
         else:
             open_.append(each)
-    return {**found, **(waiting.wait(open_, patience, watcher) if open_ else {})}
+    return {**found, **(waiting.wait(open_, wait_policy, watcher) if open_ else {})}
 
 
-def ended(entries: Iterable[Entry | None], patience: Patience) -> dict[str, Outcome] | None:
+def ended(entries: Iterable[Entry | None], wait_policy: WaitPolicy) -> dict[str, Outcome] | None:
     """How these tasks ended, of those of which the journal does not say it; None if not all of them were submitted and have
     ended. That is asked of Globus, once."""
     known = list(entries)
     if not all(each is not None and (each.finished or each.task_id) for each in known):
         return None
     running = [each for each in known if each is not None and not each.finished]
-    looked = waiting.wait(running, replace(patience, timeout=0.0)) if running else {}
+    looked = waiting.wait(running, replace(wait_policy, timeout=0.0)) if running else {}
     return looked if all(found.terminal for found in looked.values()) else None
