@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from globuswrap.batch.lookup import wait
+    from globuswrap.batch.prepare import BatchResult, Choices, Listing, PathList, batch
     from globuswrap.errors import Problem
-    from globuswrap.transfers.batch import BatchResult, Choices, Listing, PathList, batch
-    from globuswrap.transfers.operations import Hooks, Result, delete, transfer, wait
+    from globuswrap.transfers.operations import Hooks, Result, delete, transfer
     from globuswrap.transfers.options import Options
     from globuswrap.transfers.outcome import Outcome
     from globuswrap.transfers.request import Item
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
 
 _FROM = {
     "Hooks": "globuswrap.transfers.operations",
-    "BatchResult": "globuswrap.transfers.batch",
-    "Choices": "globuswrap.transfers.batch",
+    "BatchResult": "globuswrap.batch.prepare",
+    "Choices": "globuswrap.batch.prepare",
     "Item": "globuswrap.transfers.request",
-    "Listing": "globuswrap.transfers.batch",
+    "Listing": "globuswrap.batch.prepare",
     "Options": "globuswrap.transfers.options",
     "Outcome": "globuswrap.transfers.outcome",
-    "PathList": "globuswrap.transfers.batch",
+    "PathList": "globuswrap.batch.prepare",
     "WaitPolicy": "globuswrap.transfers.wait",
     "Policy": "globuswrap.transfers.submit",
     "Problem": "globuswrap.errors",
     "Result": "globuswrap.transfers.operations",
-    "batch": "globuswrap.transfers.batch",
+    "batch": "globuswrap.batch.prepare",
     "delete": "globuswrap.transfers.operations",
     "transfer": "globuswrap.transfers.operations",
-    "wait": "globuswrap.transfers.operations",
+    "wait": "globuswrap.batch.lookup",
 }
 
 __all__ = [

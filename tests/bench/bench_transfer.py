@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lib"))
 
 from globuswrap.cli.sandbox import Sandbox  # noqa: E402
-from globuswrap.globus.faults import MAP_HTTP_STATUS  # noqa: E402
+from globuswrap.globus.errors import MAP_HTTP_STATUS  # noqa: E402
 
 SCRIPT = """#!/usr/bin/env bash
 set -euo pipefail

@@ -29,7 +29,7 @@ from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Plan, Verdict
 from globuswrap.errors import Problem
 from globuswrap.globus import command
-from globuswrap.globus.faults import NotFound
+from globuswrap.globus.errors import NotFound
 from globuswrap.system import files
 from globuswrap.transfers import journal
 from globuswrap.transfers.wait import WaitPolicy

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from globuswrap.batch import collisions
+from globuswrap.batch import prepare as batch
+from globuswrap.batch.prepare import Choices, PathList
 from globuswrap.errors import UsageProblem
-from globuswrap.transfers import batch
-from globuswrap.transfers.batch import Choices, PathList
-from globuswrap.transfers.batching import collisions
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from command_line import accepted, run, run_json
+from globuswrap.batch import parse
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.system import process
-from globuswrap.transfers.batching import parse
 from support import HOSTILE_NAMES, LAUNCHER, REPOSITORY
 
 #: Each runs several commands, and each of those several processes.

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import support
+from globuswrap.batch import parse
+from globuswrap.batch import prepare as batch
+from globuswrap.batch.prepare import Choices, PathList
 from globuswrap.errors import UsageProblem
-from globuswrap.transfers import batch
-from globuswrap.transfers.batch import Choices, PathList
-from globuswrap.transfers.batching import parse
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from globuswrap import config
+from globuswrap.batch import prepare as batch
 from globuswrap.globus import command
-from globuswrap.transfers import batch, journal
+from globuswrap.transfers import journal
 from globuswrap.transfers.request import Item
 from globuswrap.transfers.submit import Policy
 from globuswrap.transfers.wait import WaitPolicy

@@ -8,7 +8,7 @@ import pytest
 
 from globuswrap.errors import Refused
 from globuswrap.globus import command, verbs
-from globuswrap.globus.faults import problem_of
+from globuswrap.globus.errors import problem_of
 from globuswrap.system.process import Completed
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from globuswrap.batch import spool
+from globuswrap.batch.spool import Spool
 from globuswrap.collections.address import Address
 from globuswrap.sync import manifest, planning, scan
 from globuswrap.sync.compare import ScanReport, compare
 from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Run, State
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.batching import spool
-from globuswrap.transfers.batching.spool import Spool
 from support import HOSTILE_NAMES
 
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"

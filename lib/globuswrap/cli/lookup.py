@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from globuswrap.batch import lookup
+from globuswrap.batch.lookup import Named
 from globuswrap.collections.names import UUID
 from globuswrap.errors import TryLater
 from globuswrap.staging import keys
 from globuswrap.staging.chain import record
 from globuswrap.sync import state
-from globuswrap.transfers import lookup
 from globuswrap.transfers.journal import Entry
-from globuswrap.transfers.lookup import Named
 
 
 @dataclass(frozen=True)

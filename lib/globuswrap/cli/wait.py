@@ -39,8 +39,8 @@ def wait(
 
     Chains are advanced meanwhile, as by tend. The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
     """
+    from globuswrap.batch import lookup as batch_lookup
     from globuswrap.cli import lookup
-    from globuswrap.transfers import operations
 
     found = lookup.words(tasks)
     submitted = found.named.submitted
@@ -66,13 +66,13 @@ def wait(
             output.tell(problem, ended.task_id)
 
     with progress.shown() as watcher:
-        outcomes = operations.wait(submitted, wait_policy, watcher, waiting.after(), tell) if submitted else {}
+        outcomes = batch_lookup.wait(submitted, wait_policy, watcher, waiting.after(), tell) if submitted else {}
     missing = found.missing()
     if missing is not None:
         output.tell(missing, "globuswrap")
         codes.append(missing.exit_code)
     data = {"tasks": [ended.as_data() for ended in outcomes.values()], "chains": chains, "unsent": found.unsent}
-    return Report(data, lines, combined([*codes, operations.exit_code(outcomes)]))
+    return Report(data, lines, combined([*codes, batch_lookup.exit_code(outcomes)]))
 
 
 def _only_for_tasks(waiting: WaitOptions) -> None:

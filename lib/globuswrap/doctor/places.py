@@ -19,8 +19,9 @@ from globuswrap.doctor import login
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.doctor.login import Session
 from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
-from globuswrap.globus import faults, verbs
-from globuswrap.globus.faults import NotFound
+from globuswrap.globus import errors as globus_errors
+from globuswrap.globus import verbs
+from globuswrap.globus.errors import NotFound
 from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
 from globuswrap.sync.profile import Profile
@@ -201,9 +202,9 @@ def _disconnected(name: str) -> Finding:
 
 def _unusable(problem: Problem, place: Place) -> Finding:
     """A finding from a refused stat or mkdir, by the service's code."""
-    code = str(faults.body_of(problem.detail).get("code") or "")
+    code = str(globus_errors.body_of(problem.detail).get("code") or "")
     name = place.address.name or place.address.collection
-    message = " ".join(str(faults.body_of(problem.detail).get("message") or problem.cause).split())
+    message = " ".join(str(globus_errors.body_of(problem.detail).get("message") or problem.cause).split())
     if code in ("OperationPaused", "GCPaused") or code.endswith(("PausedByAdmin", "GCPaused")):
         return _paused(name, message)
     if code.endswith("GCDisconnected"):
@@ -289,7 +290,7 @@ def _probe(place: Place, directory: Address) -> Iterator[Finding]:
 
 
 def _not_writable(problem: Problem, place: Place, directory: Address) -> Finding:
-    code = str(faults.body_of(problem.detail).get("code") or "")
+    code = str(globus_errors.body_of(problem.detail).get("code") or "")
     shown = f"{place.said}: {directory.shown}"
     why = "the results could not be brought there; the task would be retried until its deadline"
     if code.endswith("QuotaExceeded"):

@@ -20,7 +20,7 @@ from globuswrap.errors import Refused, UsageProblem
 from globuswrap.flows import definition
 from globuswrap.flows.definition import PEOPLE, Described
 from globuswrap.globus import accounts, verbs
-from globuswrap.globus.faults import NotFound
+from globuswrap.globus.errors import NotFound
 from globuswrap.system import files, log
 
 #: Flows of one's own that are looked through for a keyword.

@@ -19,7 +19,7 @@ from globuswrap import errors
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.flows import definition, deploy
 from globuswrap.globus import arguments, verbs
-from globuswrap.globus.faults import Transient
+from globuswrap.globus.errors import Transient
 from globuswrap.system import files, locks, log, records
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers import request as requests

@@ -18,8 +18,8 @@ from typing import IO, Any, TypeVar
 
 from globuswrap import config
 from globuswrap.errors import NoGlobus, Refused
-from globuswrap.globus import accounts, arguments, faults, versions
-from globuswrap.globus.faults import Transient
+from globuswrap.globus import accounts, arguments, errors, versions
+from globuswrap.globus.errors import Transient
 from globuswrap.system import log, process, records, units
 
 Result = TypeVar("Result")
@@ -44,16 +44,16 @@ def find() -> Cli:
     if wanted:
         path = process.find_program(os.path.expanduser(wanted))
         if path is None:
-            raise faults.no_globus(wanted, "it is not there, or not executable")
+            raise errors.no_globus(wanted, "it is not there, or not executable")
     else:
         path = process.find_program("globus") or process.find_program("globus", os.path.dirname(sys.executable))
         if path is None:
-            raise faults.no_globus("globus", "neither on PATH nor beside this Python")
+            raise errors.no_globus("globus", "neither on PATH nor beside this Python")
     facts = versions.known(path)
     try:
         found = tuple(facts.get("version", ())) or versions.ask(path, environment(path))
     except process.ProgramMissing as problem:
-        raise faults.no_globus(path, problem.detail or "it cannot be started") from None
+        raise errors.no_globus(path, problem.detail or "it cannot be started") from None
     if found is None:
         raise NoGlobus("no-globus", f"{path} is not the Globus CLI", "set GLOBUSWRAP_GLOBUS to the path of globus")
     if "version" not in facts:
@@ -94,7 +94,7 @@ def call(*args: str, stdin: bytes | Path | IO[bytes] | None = None, timeout: flo
     try:
         done = process.run(argv, env=environment(cli.path), stdin=stdin, timeout=limit)
     except process.ProgramMissing as problem:
-        raise faults.no_globus(cli.path, problem.detail or problem.cause) from None
+        raise errors.no_globus(cli.path, problem.detail or problem.cause) from None
     except process.ProgramTimedOut as problem:
         raise Transient(
             "globus-timeout",
@@ -108,7 +108,7 @@ def call(*args: str, stdin: bytes | Path | IO[bytes] | None = None, timeout: flo
         find.cache_clear()
         return call(*args, stdin=stdin, timeout=timeout)
     if done.code != 0:
-        raise faults.problem_of(done)
+        raise errors.problem_of(done)
     if not done.stdout.strip():
         return None
     try:
@@ -147,7 +147,7 @@ def retrying(work: Callable[[], Result], retry_for: float | None = None) -> Resu
 
 def _with_output_options(args: tuple[str, ...]) -> tuple[str, ...]:
     """The arguments with ours added: at the end, or before a `--` that ends the options."""
-    ours = ("--format", "json", "--map-http-status", faults.MAP_HTTP_STATUS)
+    ours = ("--format", "json", "--map-http-status", errors.MAP_HTTP_STATUS)
     at = args.index("--") if "--" in args else len(args)
     return (*args[:at], *ours, *args[at:])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from globuswrap.errors import Refused
 from globuswrap.globus import arguments, command, queries
-from globuswrap.globus.faults import NotFound
+from globuswrap.globus.errors import NotFound
 
 #: Tasks per process: keeps the request's address below 8 kB, which servers commonly refuse beyond.
 PER_PROCESS = 150

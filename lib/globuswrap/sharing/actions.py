@@ -12,7 +12,7 @@ from globuswrap.collections import principals
 from globuswrap.collections.principals import Who
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import arguments, command, verbs, versions
-from globuswrap.globus.faults import Conflict, NotFound
+from globuswrap.globus.errors import Conflict, NotFound
 from globuswrap.sharing import rules
 from globuswrap.sharing.rules import Existing, Step, Wanted
 

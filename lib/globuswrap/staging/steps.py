@@ -17,7 +17,7 @@ from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Verdict
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import verbs
-from globuswrap.globus.faults import NotFound
+from globuswrap.globus.errors import NotFound
 from globuswrap.staging.directives import expand, printable
 from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
 from globuswrap.system import log, units

@@ -19,6 +19,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import IO, Any
 
+from globuswrap.batch.spool import END
 from globuswrap.deletion import announcements
 from globuswrap.sync.manifest import (
     DELTA,
@@ -36,7 +37,6 @@ from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Run, State, Task
 from globuswrap.system import files, units
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.batching.spool import END
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.request import Request
 

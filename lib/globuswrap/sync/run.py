@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from globuswrap.batch import tasks
 from globuswrap.deletion import announcements
 from globuswrap.errors import Problem, UsageProblem
 from globuswrap.sync import deleting, look, planning
@@ -26,7 +27,6 @@ from globuswrap.sync.state import RecordedRun, Run, RunIssue, State
 from globuswrap.system import locks, log
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import wait as waiting
-from globuswrap.transfers.batching import tasks
 
 
 def run(profile: Profile, how: RunOptions | None = None) -> RunResult:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from globuswrap.batch import tasks
+from globuswrap.batch.spool import Spool
 from globuswrap.deletion import announcements
 from globuswrap.errors import Refused
 from globuswrap.sync import planning
@@ -12,8 +14,6 @@ from globuswrap.sync.state import Run, Task, submissions_of
 from globuswrap.system import units
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
-from globuswrap.transfers.batching import tasks
-from globuswrap.transfers.batching.spool import Spool
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.submit import Intent, Policy

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from globuswrap.batch import tasks
 from globuswrap.collections.address import normalised
 from globuswrap.deletion import announcements
 from globuswrap.errors import DONE, Refused, TryLater
@@ -17,7 +18,6 @@ from globuswrap.sync.send import submit
 from globuswrap.sync.state import Run, Task, submissions_of
 from globuswrap.system import records
 from globuswrap.transfers import operations
-from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.wait import WaitPolicy, Watcher
 

@@ -28,13 +28,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from globuswrap.batch import tasks
+from globuswrap.batch.lookup import Named
 from globuswrap.errors import Refused
 from globuswrap.system import files, log, records
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.journal import Entry
-from globuswrap.transfers.lookup import Named
 
 SCHEMA = "globuswrap.sync-run/1"
 KEY_SCHEMA = "globuswrap.sync-key/1"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from globuswrap.collections import resolve
-from globuswrap.errors import TRY_LATER, Problem, Refused, combined
+from globuswrap.errors import TRY_LATER, Problem, Refused
 from globuswrap.globus import queries, verbs
 from globuswrap.system import files, log, process, signals, units
 from globuswrap.transfers import check as checking
-from globuswrap.transfers import journal, lookup
+from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
@@ -277,51 +276,4 @@ def go_on(ended: Outcome, after: Hooks) -> None:
         )
 
 
-def wait(
-    tasks: Sequence[str | Entry],
-    wait_policy: WaitPolicy | None = None,
-    watcher: Watcher | None = None,
-    after: Hooks | None = None,
-    tell: Callable[[Outcome], None] = lambda ended: None,
-) -> dict[str, Outcome]:
-    """Wait for tasks by id, journal entry, or key (of a request or a batch, as given with `--key`).
-
-    Returns each task's outcome, whatever it is. When all are known, `tell` is called with each, and then `after` is done for
-    it. Raises UsageProblem for an unknown key, and for one under which Globus has accepted nothing yet; TryLater if a batch is
-    not submitted whole; if commands in `after` failed, the last one's Refused, with the outcomes in its `data`.
-    """
-    found: list[str | Entry] = []
-    for each in tasks:
-        if isinstance(each, Entry):
-            found.append(each)
-            continue
-        named = lookup.known(each, lookup.named(each))
-        if named.unsent:
-            raise lookup.partly_submitted({each: named.unsent})
-        found += named.submitted
-    outcomes = waiting.wait(found, wait_policy, watcher)
-    failed: Problem | None = None
-    for each in found:
-        ended = outcomes[each if isinstance(each, str) else str(each.task_id)]
-        tell(ended)
-        if ended.terminal:
-            try:
-                conclude(ended, after or Hooks(), functools.partial(_report_any, each))
-            except Problem as problem:
-                failed = problem
-    if failed is not None:
-        failed.data = {"tasks": [ended.as_data() for ended in outcomes.values()]}
-        raise failed
-    return outcomes
-
-
-def _report_any(task: str | Entry) -> None:
-    if isinstance(task, Entry):
-        report(task)
-
-
-def exit_code(outcomes: dict[str, Outcome]) -> int:
-    return combined(each.exit_code for each in outcomes.values())
-
-
-__all__ = ["Hooks", "Policy", "Problem", "Result", "WaitPolicy", "delete", "perform", "settle", "transfer", "wait"]
+__all__ = ["Hooks", "Policy", "Problem", "Result", "WaitPolicy", "delete", "perform", "settle", "transfer"]

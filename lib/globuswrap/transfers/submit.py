@@ -12,7 +12,7 @@ from globuswrap import errors
 from globuswrap.collections.address import normalised
 from globuswrap.errors import Problem, Refused, TryLater, UsageProblem
 from globuswrap.globus import command, queries, verbs
-from globuswrap.globus.faults import Conflict
+from globuswrap.globus.errors import Conflict
 from globuswrap.system import log, units
 from globuswrap.transfers import journal, outcome, places
 from globuswrap.transfers import request as requests

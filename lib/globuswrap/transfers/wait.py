@@ -10,7 +10,7 @@ from globuswrap import config
 from globuswrap.collections import names
 from globuswrap.errors import Problem
 from globuswrap.globus import verbs
-from globuswrap.globus.faults import NotFound, Transient
+from globuswrap.globus.errors import NotFound, Transient
 from globuswrap.system import log
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers import grace, journal, outcome, receipt

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from globuswrap import config
+from globuswrap.batch.parse import Rows, Unsendable, shown
+from globuswrap.batch.run import Load
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import queries, verbs
 from globuswrap.system import log, units
-from globuswrap.transfers.batching.parse import Rows, Unsendable, shown
-from globuswrap.transfers.batching.run import Load
 
 #: The service's answer holds no more entries of one directory (Transfer API, list directory contents).
 LS_LIMIT = 100_000

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from globuswrap import errors
+from globuswrap.batch import batch_run, spool, tasks
+from globuswrap.batch.batch_run import BatchRun
+from globuswrap.batch.ids import Ids
+from globuswrap.batch.posting import Posting
+from globuswrap.batch.spool import Chunk, Spool
 from globuswrap.errors import combined
 from globuswrap.globus import queries, verbs
 from globuswrap.system import log
 from globuswrap.transfers import operations, outcome
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import wait as waiting
-from globuswrap.transfers.batching import rounds, spool, tasks
-from globuswrap.transfers.batching.ids import Ids
-from globuswrap.transfers.batching.posting import Posting
-from globuswrap.transfers.batching.rounds import Round
-from globuswrap.transfers.batching.spool import Piece, Spool
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.outcome import Outcome
@@ -44,7 +44,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Part:
+class SubmittedChunk:
     """One task of a batch: its number from 1, how many items, and its submission."""
 
     index: int
@@ -57,9 +57,9 @@ class Sent:
     """What was submitted of a batch. `outcomes` are those known so far, by task id; `unsent` counts tasks not submitted
     because those before them are not over."""
 
-    round: Round
+    round: BatchRun
     loads: tuple[Load, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[SubmittedChunk, ...]
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     unsent: int = 0
 
@@ -107,12 +107,12 @@ def _head(request: Request) -> bytes:
     return json.dumps(requests.content(request), sort_keys=True).encode("ascii") + b"\n"
 
 
-def begin(loads: Sequence[Load], policy: Policy, chunk: int, wait_policy: WaitPolicy | None = None) -> Round:
-    """The round of this batch that is to be worked on; see `rounds.current`."""
+def begin(loads: Sequence[Load], policy: Policy, chunk: int, wait_policy: WaitPolicy | None = None) -> BatchRun:
+    """The round of this batch that is to be worked on; see `batch_run.current`."""
     digest = digest_of(loads)
-    key = rounds.key_of(digest, policy.name, policy.chain)
-    size = rounds.Size(sum(load.spool.count for load in loads), count_of(loads, chunk), chunk)
-    begun = rounds.current(key, digest, size, name=policy.name, once=policy.once, wait_policy=wait_policy)
+    key = batch_run.key_of(digest, policy.name, policy.chain)
+    size = batch_run.Size(sum(load.spool.count for load in loads), count_of(loads, chunk), chunk)
+    begun = batch_run.current(key, digest, size, name=policy.name, once=policy.once, wait_policy=wait_policy)
     if policy.awaited and not begun.reported:
         begun.note("awaited")
     return begun
@@ -123,7 +123,7 @@ def count_of(loads: Sequence[Load], chunk: int) -> int:
     return sum(-(-load.spool.count // chunk) for load in loads)
 
 
-def pieces_of(loads: Sequence[Load], chunk: int) -> Iterator[tuple[int, Load, Piece]]:
+def pieces_of(loads: Sequence[Load], chunk: int) -> Iterator[tuple[int, Load, Chunk]]:
     index = 0
     for load in loads:
         for piece in load.spool.pieces(chunk):
@@ -132,7 +132,7 @@ def pieces_of(loads: Sequence[Load], chunk: int) -> Iterator[tuple[int, Load, Pi
 
 
 def send(
-    round_: Round,
+    run_: BatchRun,
     loads: Sequence[Load],
     policy: Policy,
     *,
@@ -149,12 +149,12 @@ def send(
     """
     wait_policy = (wait_policy or WaitPolicy()).settled()
     started = time.monotonic()
-    parts: list[Part] = []
+    parts: list[SubmittedChunk] = []
     open_: dict[str, Entry] = {}
     outcomes: dict[str, Outcome] = {}
-    total = count_of(loads, round_.chunk)
-    sender = _Sender(round_, policy, kind, total, ids or Ids(policy.retry_for))
-    for index, load, piece in pieces_of(loads, round_.chunk):
+    total = count_of(loads, run_.chunk)
+    sender = _Sender(run_, policy, kind, total, ids or Ids(policy.retry_for))
+    for index, load, piece in pieces_of(loads, run_.chunk):
         while in_flight is not None and len(open_) >= in_flight:
             left = (
                 wait_policy.timeout
@@ -171,10 +171,10 @@ def send(
             for task_id in found:
                 del open_[task_id]
         if not all(found.terminal for found in outcomes.values()):
-            return Sent(round_, tuple(loads), tuple(parts), outcomes, total - len(parts))
+            return Sent(run_, tuple(loads), tuple(parts), outcomes, total - len(parts))
         log.set_activity(f"submitting task {index} of {total}" if total > 1 else "")
         submitted = sender.submit(index, load, piece)
-        parts.append(Part(index, piece.items, submitted))
+        parts.append(SubmittedChunk(index, piece.items, submitted))
         known = waiting.recorded(submitted.entry, strict=wait_policy.strict)
         if known is not None:
             outcomes[submitted.task_id] = known
@@ -183,21 +183,21 @@ def send(
         if total > 1:
             log.say(f"task {index} of {total}: {submitted.task_id}, {piece.items} items ({submitted.how})", 2)
     log.set_activity("")
-    return Sent(round_, tuple(loads), tuple(parts), outcomes)
+    return Sent(run_, tuple(loads), tuple(parts), outcomes)
 
 
 @dataclass
 class _Sender:
     """Submits the pieces of one round, one after the other."""
 
-    round: Round
+    round: BatchRun
     policy: Policy
     kind: str
     total: int
     ids: Ids
     _ahead: Posting | None = None
 
-    def submit(self, index: int, load: Load, piece: Piece) -> Submitted:
+    def submit(self, index: int, load: Load, piece: Chunk) -> Submitted:
         policy = Policy(retry_for=self.policy.retry_for, chain=self.policy.chain)
         try:
             return tasks.submit(
@@ -217,7 +217,7 @@ class _Sender:
             self.ids.ahead()
         return found
 
-    def _intent(self, index: int, load: Load, piece: Piece) -> Intent:
+    def _intent(self, index: int, load: Load, piece: Chunk) -> Intent:
         request = load.request
         digest = hashlib.sha256(_head(request) + piece.digest.encode("ascii")).hexdigest()
         which = f" {index}/{self.total}" if self.total > 1 else ""
@@ -270,17 +270,17 @@ def settle(
     return conclude(replace(result, outcome=total), sent.round, after or Hooks())
 
 
-def conclude(result: BatchResult, round_: Round, after: Hooks) -> BatchResult:
+def conclude(result: BatchResult, run_: BatchRun, after: Hooks) -> BatchResult:
     """Write the receipt, do what comes after, note that the batch is reported; raise if it ended badly."""
     total = result.outcome
     assert total is not None and total.receipt is not None
-    repeated = round_.once and round_.reported
+    repeated = run_.once and run_.reported
     if total.terminal and not repeated:
-        rounds.note_receipt(round_, dict(total.receipt))
+        batch_run.note_receipt(run_, dict(total.receipt))
         if after.receipt is None:
-            after = replace(after, receipt=round_.receipt_path)
+            after = replace(after, receipt=run_.receipt_path)
         ended = replace(total, task_id=" ".join(result.task_ids))
-        operations.conclude(ended, after, lambda: rounds.note_reported(round_))
+        operations.conclude(ended, after, lambda: batch_run.note_reported(run_))
     problem = total.problem()
     if problem is not None:
         problem.data = result.as_data()
@@ -288,9 +288,9 @@ def conclude(result: BatchResult, round_: Round, after: Hooks) -> BatchResult:
     return result
 
 
-def recorded(round_: Round, *, strict: bool = False) -> BatchResult | None:
+def recorded(run_: BatchRun, *, strict: bool = False) -> BatchResult | None:
     """The result of a round that was reported; None if it is not over, or if tasks of it are gone: they are asked for again."""
-    receipt = round_.receipt if round_.reported else None
+    receipt = run_.receipt if run_.reported else None
     if receipt is None or any(task["outcome"] == outcome.GONE for task in receipt["tasks"]):
         return None
     task_ids = tuple(str(task["task_id"]) for task in receipt["tasks"])
@@ -298,8 +298,8 @@ def recorded(round_: Round, *, strict: bool = False) -> BatchResult | None:
     if strict and receipt["outcome"] == outcome.WITH_SKIPS:
         code = errors.SKIPPED
     remedy = f"look at: globus task event-list {task_ids[0]}" if task_ids else ""
-    total = Outcome(round_.name or round_.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt)
-    return BatchResult(round_.name or round_.key, task_ids, round_.items, total)
+    total = Outcome(run_.name or run_.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt)
+    return BatchResult(run_.name or run_.key, task_ids, run_.items, total)
 
 
 def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:
@@ -335,7 +335,7 @@ def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, note
 
     times = [str(each["completed"]) for each in receipts if each.get("completed")]
     return {
-        "schema": rounds.RECEIPT,
+        "schema": batch_run.RECEIPT,
         "outcome": total.name,
         "cause": total.cause,
         "exit_code": total.exit_code,

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from globuswrap.batch import tasks
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.system import files, log, records, units
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.batching import tasks
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.wait import WaitPolicy
 
@@ -33,7 +33,7 @@ FACTS = ("answered", "awaited", "receipt", "reported")
 
 
 @dataclass(frozen=True)
-class Round:
+class BatchRun:
     """One run of a batch. `chunk` is how many items make a task: a run that goes on keeps the first one's."""
 
     key: str
@@ -100,14 +100,14 @@ def directory() -> Path:
 
 def current(
     key: str, digest: str, size: Size, *, name: str | None, once: bool, wait_policy: WaitPolicy | None = None
-) -> Round:
+) -> BatchRun:
     """The round to work on: the last one, unless it is over and its promise kept; then a new one, but with `once` that one.
 
     UsageProblem if the key stands for another batch that is not over, Refused for a round of another version.
     """
 
-    def begun(number: int) -> Round:
-        new = Round(
+    def begun(number: int) -> BatchRun:
+        new = BatchRun(
             key, number, digest, **vars(size), created=time.time(), host=socket.gethostname(), name=name, once=once
         )
         found = _begin(new)
@@ -133,7 +133,7 @@ def current(
     return begun(last.number + 1 if last is not None else 1)
 
 
-def _begin(new: Round) -> Round:
+def _begin(new: BatchRun) -> BatchRun:
     """Take this number, or read who has it. Durable before it returns."""
     files.private_directory(directory())
     if records.write_once(new.path, json.dumps(asdict(new), indent=1) + "\n"):
@@ -141,7 +141,7 @@ def _begin(new: Round) -> Round:
     return latest(new.key) or new
 
 
-def latest(key: str) -> Round | None:
+def latest(key: str) -> BatchRun | None:
     """The highest round of a key; a damaged one is set aside. Raises Refused for one of another version."""
     while numbers := _numbers(key):
         path = directory() / f"{key}.{max(numbers)}"
@@ -150,7 +150,7 @@ def latest(key: str) -> Round | None:
             if document is None:
                 continue
             records.of_schema(document, SCHEMA, path)
-            return records.built(Round, document, path)
+            return records.built(BatchRun, document, path)
         except records.Damaged as error:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(path, f"{path}.damaged")
@@ -162,18 +162,18 @@ def key_of(digest: str, name: str | None, chain: str | None) -> str:
     return requests.key_of(digest, None if name is None else f"batch:{name}", chain)
 
 
-def note_receipt(round_: Round, receipt: dict[str, Any]) -> None:
-    files.write_atomic(round_.receipt_path, json.dumps(receipt, indent=1) + "\n")
+def note_receipt(run_: BatchRun, receipt: dict[str, Any]) -> None:
+    files.write_atomic(run_.receipt_path, json.dumps(receipt, indent=1) + "\n")
 
 
-def note_reported(round_: Round) -> None:
+def note_reported(run_: BatchRun) -> None:
     """A caller has been told. The round first, then its tasks: killed in between, nothing is begun anew by mistake."""
-    round_.note("reported")
+    run_.note("reported")
     for kind in ("", "verify-"):
-        for index in range(1, round_.pieces + 1):
-            entry = round_.entry(index, kind)
+        for index in range(1, run_.pieces + 1):
+            entry = run_.entry(index, kind)
             if entry is not None and entry.finished and not entry.reported:
-                journal.record(entry, "reported", {"host": round_.host})
+                journal.record(entry, "reported", {"host": run_.host})
 
 
 def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
@@ -182,7 +182,7 @@ def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
     for number in sorted(_numbers(key))[:-1]:
         path = directory() / f"{key}.{number}"
         with contextlib.suppress(records.Damaged, Refused):
-            old = records.built(Round, records.load(path) or {}, path)
+            old = records.built(BatchRun, records.load(path) or {}, path)
             if old.once or not old.reported or old.created >= limit:
                 continue
             for each in (path, *(Path(f"{path}.{fact}") for fact in FACTS)):
@@ -190,25 +190,25 @@ def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
                     os.unlink(each)
 
 
-def _anything_sent(round_: Round) -> bool:
-    entries = (round_.entry(index) for index in range(1, round_.pieces + 1))
+def _anything_sent(run_: BatchRun) -> bool:
+    entries = (run_.entry(index) for index in range(1, run_.pieces + 1))
     return any(entry is not None and (entry.task_id or not entry.refused) for entry in entries)
 
 
-def _is_settled(round_: Round, once: bool, wait_policy: WaitPolicy | None) -> bool:
+def _is_settled(run_: BatchRun, once: bool, wait_policy: WaitPolicy | None) -> bool:
     """Is the round over for its callers: each task waited for by itself, and reported; or what they were promised kept, and
     each task ended? That is asked of Globus. With `once` its outcome is to be repeated, so it is reported first."""
-    entries = [round_.entry(index) for index in range(1, round_.pieces + 1)]
+    entries = [run_.entry(index) for index in range(1, run_.pieces + 1)]
     known = [entry for entry in entries if entry is not None]
     if len(known) == len(entries) and all(entry.finished and entry.reported for entry in known):
         return True
-    if not round_.kept or round_.once or once:
+    if not run_.kept or run_.once or once:
         return False
     looked = tasks.ended(entries, wait_policy or WaitPolicy())
     if looked is None:
         return False
     states = sorted({looked[entry.task_id].name if entry.task_id in looked else entry.state for entry in known})
-    when = units.human_duration(max(0.0, time.time() - round_.created))
+    when = units.human_duration(max(0.0, time.time() - run_.created))
     count = units.counted(len(known), "task")
     log.say(f"The last run of this batch, {when} ago, has ended ({count}: {', '.join(states)}). A new one begins.")
     return True

@@ -12,11 +12,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from globuswrap.batch.normalise import Collector, PathBase
+from globuswrap.batch.parse import shown
+from globuswrap.batch.run import Load
+from globuswrap.batch.spool import END, Spool
 from globuswrap.errors import UsageProblem
-from globuswrap.transfers.batching.collect import Collector, Column
-from globuswrap.transfers.batching.parse import shown
-from globuswrap.transfers.batching.run import Load
-from globuswrap.transfers.batching.spool import END, Spool
 
 CHOICES = ("error", "first", "last", "rename")
 _SHARE = 250_000
@@ -38,7 +38,7 @@ class Collision:
 
 
 @dataclass
-class Found:
+class CollisionReport:
     """Collisions that were settled: how many, and the first of them."""
 
     count: int = 0
@@ -50,7 +50,7 @@ class Found:
             self.first.append(collision)
 
 
-def settled(loads: Sequence[Load], collector: Collector, choice: str) -> tuple[list[Load], Found]:
+def settled(loads: Sequence[Load], collector: Collector, choice: str) -> tuple[list[Load], CollisionReport]:
     """The loads without collisions, and what was done about those there were.
 
     `error`: none may be. `first` and `last`: that item is sent and the others are left out. `rename`: every further one
@@ -63,10 +63,10 @@ def settled(loads: Sequence[Load], collector: Collector, choice: str) -> tuple[l
     if above:
         _refuse_nested(loads, collector.destination, above)
     if not twice:
-        return list(loads), Found()
+        return list(loads), CollisionReport()
     if choice == "error":
         _refuse_twice(loads, collector.destination, twice)
-        return list(loads), Found()  # equal hashes of other names
+        return list(loads), CollisionReport()  # equal hashes of other names
     return _resolved(loads, collector, twice, choice)
 
 
@@ -88,7 +88,7 @@ def _alike(hashes: array[int], directories: array[int]) -> tuple[set[int], set[i
     return twice, above
 
 
-def _each(loads: Sequence[Load], base: Column) -> Iterator[tuple[str, str]]:
+def _each(loads: Sequence[Load], base: PathBase) -> Iterator[tuple[str, str]]:
     """Source and destination, that one relative to the base, of every item, without trailing slashes."""
     for load in loads:
         named = _named(loads, load)
@@ -102,9 +102,9 @@ def _named(loads: Sequence[Load], load: Load) -> Callable[[str], str]:
     return lambda path: where + (path.rstrip("/") or "/")
 
 
-def _refuse_twice(loads: Sequence[Load], base: Column, twice: set[int]) -> None:
+def _refuse_twice(loads: Sequence[Load], base: PathBase, twice: set[int]) -> None:
     first: dict[str, str] = {}
-    found = Found()
+    found = CollisionReport()
     for source, destination in _each(loads, base):
         if hash(destination) in twice:
             if destination in first:
@@ -121,14 +121,14 @@ def _refuse_twice(loads: Sequence[Load], base: Column, twice: set[int]) -> None:
         )
 
 
-def _told(each: Collision, base: Column) -> str:
+def _told(each: Collision, base: PathBase) -> str:
     place = shown(base.path(each.destination))
     if each.kept == each.other:
         return f"{shown(each.kept)} is listed twice -> {place}"
     return f"{shown(each.kept)} and {shown(each.other)} -> {place}"
 
 
-def _refuse_nested(loads: Sequence[Load], base: Column, above: set[int]) -> None:
+def _refuse_nested(loads: Sequence[Load], base: PathBase, above: set[int]) -> None:
     """A destination inside another item's: no choice settles it, since what is there first decides what the other is."""
     outer = {destination: source for source, destination in _each(loads, base) if hash(destination) in above}
     lines: list[str] = []
@@ -162,7 +162,9 @@ def _collisions(cause: str, remedy: str, lines: list[str], count: int) -> UsageP
     return UsageProblem("collisions", f"{cause}; nothing was submitted", remedy, detail="\n".join([*lines, *more]))
 
 
-def _resolved(loads: Sequence[Load], collector: Collector, twice: set[int], choice: str) -> tuple[list[Load], Found]:
+def _resolved(
+    loads: Sequence[Load], collector: Collector, twice: set[int], choice: str
+) -> tuple[list[Load], CollisionReport]:
     base = collector.destination
     kept: dict[str, str] = {}
     wanted: dict[str, int] = {}  # how many items want it, from which `last` knows the last
@@ -173,7 +175,7 @@ def _resolved(loads: Sequence[Load], collector: Collector, twice: set[int], choi
                 kept[destination] = source
     free = _Free(collector) if choice == "rename" else None
     seen: dict[str, int] = {}
-    found = Found()
+    found = CollisionReport()
     after = []
     for load in loads:
         named = _named(loads, load)

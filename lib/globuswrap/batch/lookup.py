@@ -1,16 +1,21 @@
-"""What a word names: a task by its id, or what was last submitted under a key, as a request or as a batch."""
+"""What a word names: a task by its id, or what was last submitted under a key, as a request or as a batch; and waiting for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from globuswrap.batch import batch_run
 from globuswrap.collections.names import UUID
-from globuswrap.errors import TryLater, UsageProblem
-from globuswrap.transfers import journal
+from globuswrap.errors import Problem, TryLater, UsageProblem, combined
+from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.batching import rounds
+from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.operations import Hooks
+from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def named(word: str) -> Named | None:
         return Named((journal.by_task(word.lower()) or word.lower(),))
     whole = len(word) == 40
     entry = journal.latest(requests.key_of("", word)) or (journal.latest(word) if whole else None)
-    batch = rounds.latest(rounds.key_of("", word, None)) or (rounds.latest(word) if whole else None)
+    batch = batch_run.latest(batch_run.key_of("", word, None)) or (batch_run.latest(word) if whole else None)
     if entry is None and batch is None:
         return None
     found: list[Entry | None] = [] if entry is None else [entry]
@@ -67,3 +72,50 @@ def partly_submitted(unsent: Mapping[str, int]) -> TryLater:
     counts = ", ".join(f"{count} of {key!r}" for key, count in unsent.items())
     remedy = "run the command that submits them again, unless it is still at work"
     return TryLater("partly-submitted", f"tasks that are not submitted yet: {counts}", remedy)
+
+
+def wait(
+    tasks: Sequence[str | Entry],
+    wait_policy: WaitPolicy | None = None,
+    watcher: Watcher | None = None,
+    after: Hooks | None = None,
+    tell: Callable[[Outcome], None] = lambda ended: None,
+) -> dict[str, Outcome]:
+    """Wait for tasks by id, journal entry, or key (of a request or a batch, as given with `--key`).
+
+    Returns each task's outcome, whatever it is. When all are known, `tell` is called with each, and then `after` is done for
+    it. Raises UsageProblem for an unknown key, and for one under which Globus has accepted nothing yet; TryLater if a batch is
+    not submitted whole; if commands in `after` failed, the last one's Refused, with the outcomes in its `data`.
+    """
+    found: list[str | Entry] = []
+    for each in tasks:
+        if isinstance(each, Entry):
+            found.append(each)
+            continue
+        found_under = known(each, named(each))
+        if found_under.unsent:
+            raise partly_submitted({each: found_under.unsent})
+        found += found_under.submitted
+    outcomes = waiting.wait(found, wait_policy, watcher)
+    failed: Problem | None = None
+    for each in found:
+        ended = outcomes[each if isinstance(each, str) else str(each.task_id)]
+        tell(ended)
+        if ended.terminal:
+            try:
+                operations.conclude(ended, after or Hooks(), functools.partial(_report_any, each))
+            except Problem as problem:
+                failed = problem
+    if failed is not None:
+        failed.data = {"tasks": [ended.as_data() for ended in outcomes.values()]}
+        raise failed
+    return outcomes
+
+
+def _report_any(task: str | Entry) -> None:
+    if isinstance(task, Entry):
+        operations.report(task)
+
+
+def exit_code(outcomes: dict[str, Outcome]) -> int:
+    return combined(each.exit_code for each in outcomes.values())

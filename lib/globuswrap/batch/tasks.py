@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import replace
 from typing import IO, Any
 
+from globuswrap.batch import spool
+from globuswrap.batch.spool import Chunk
 from globuswrap.globus import verbs
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
-from globuswrap.transfers.batching import spool
-from globuswrap.transfers.batching.spool import Piece
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.request import Request
@@ -36,7 +36,7 @@ def submit(name: str, intent: Intent, policy: Policy, fresh_id: Callable[[], str
 
 def intent_of(
     request: Request,
-    piece: Piece,
+    piece: Chunk,
     digest: str,
     label: str,
     within: tuple[str, str | None] | None,

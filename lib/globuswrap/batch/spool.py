@@ -19,7 +19,7 @@ END = ",\n"
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Consecutive items that go as one task: where they are in the spool, how many, and the digest of their lines."""
 
     spool: Spool
@@ -55,14 +55,14 @@ class Spool:
         for line in self.lines():
             yield json.loads(line[: -len(END)])
 
-    def pieces(self, size: int) -> Iterator[Piece]:
+    def pieces(self, size: int) -> Iterator[Chunk]:
         """The spool cut into pieces of `size` items, the last one of what is left."""
         start = 0
         while start < self._end():
             self._file.seek(start)
             lines = list(islice(self._file, size))
             body = b"".join(lines)
-            yield Piece(
+            yield Chunk(
                 self,
                 start,
                 start + len(body),
@@ -72,9 +72,9 @@ class Spool:
             )
             start += len(body)
 
-    def whole(self, items: int, digest: str) -> Piece:
+    def whole(self, items: int, digest: str) -> Chunk:
         """All of it as one piece, of which the number of items and the digest are known."""
-        return Piece(self, 0, self._end(), items, digest, tuple(_example(line) for line in islice(self.lines(), 3)))
+        return Chunk(self, 0, self._end(), items, digest, tuple(_example(line) for line in islice(self.lines(), 3)))
 
     def raw(self) -> Iterator[bytes]:
         """Everything in it, block by block."""
@@ -82,7 +82,7 @@ class Spool:
         while block := self._file.read(1 << 20):
             yield block
 
-    def copy(self, piece: Piece, target: IO[bytes]) -> None:
+    def copy(self, piece: Chunk, target: IO[bytes]) -> None:
         """Write the items of a piece, as the inside of a JSON list."""
         self._file.seek(piece.start)
         left = piece.end - piece.start - len(END)
@@ -98,7 +98,7 @@ class Spool:
         return self._file.seek(0, 2)
 
 
-def document(piece: Piece, head: dict[str, Any]) -> IO[bytes]:
+def document(piece: Chunk, head: dict[str, Any]) -> IO[bytes]:
     """The whole document of a piece, in an open file without a name: `head` with the items as its DATA."""
     file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     without = {name: value for name, value in head.items() if name != "DATA"}
@@ -125,4 +125,4 @@ def _example(line: bytes) -> tuple[str, str | None]:
     return (item["path"], None) if "path" in item else (item["source_path"], item["destination_path"])
 
 
-__all__ = ["END", "Piece", "Spool", "blocks", "document", "path_of"]
+__all__ = ["END", "Chunk", "Spool", "blocks", "document", "path_of"]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from operator import eq
 
+from globuswrap.batch.parse import CR_LF, HOME, Rows, Unsendable, shown
+from globuswrap.batch.run import Load
+from globuswrap.batch.spool import END
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
-from globuswrap.transfers.batching.parse import CR_LF, HOME, Rows, Unsendable, shown
-from globuswrap.transfers.batching.run import Load
-from globuswrap.transfers.batching.spool import END
 
 #: In a block of paths with a NUL before, between and after them: what makes one of them other than clean and relative.
 _UNCLEAN = ("\0/", "\0\0", "//", "/\0", "\0./", "\0../", "/./", "/../", "/.\0", "/..\0", "\0.\0", "\0..\0")
@@ -25,7 +25,7 @@ _DIRECTORIES_KEPT = 50_000
 
 
 @dataclass
-class Column:
+class PathBase:
     """Where the paths of one column begin. `local` is the directory as the user wrote it, when that was a local path:
     absolute paths of a list may begin with it instead. What kind of path was seen is remembered: kinds are not mixed."""
 
@@ -104,14 +104,14 @@ def _spelled(path: str) -> str:
 class Collector:
     """Takes the rows of a batch into the spools of its loads."""
 
-    def __init__(self, destination: Column, unsendable: Unsendable) -> None:
+    def __init__(self, destination: PathBase, unsendable: Unsendable) -> None:
         self.destination = destination
         self.unsendable = unsendable
         self.hashes = array("q")
         self.directories = array("q")
         self._known: set[str] = set()
 
-    def add(self, load: Load, source: Column, rows: Rows) -> None:
+    def add(self, load: Load, source: PathBase, rows: Rows) -> None:
         """Add rows whose sources are below `source`. UsageProblem for a path that cannot be in a batch."""
         rows = self._sendable(rows)
         if not rows.sources:
@@ -158,7 +158,7 @@ class Collector:
             None if rows.extras is None else [rows.extras[at] for at in keep],
         )
 
-    def _misread(self, column: Column, paths: list[str]) -> dict[int, str]:
+    def _misread(self, column: PathBase, paths: list[str]) -> dict[int, str]:
         """Which of these paths the service would refuse, or take for another, and why."""
         text = "\0" + "\0".join(paths) + "\0"
         home = column.prefix == "/" and ("\0~\0" in text or "\0~/" in text)
@@ -169,7 +169,7 @@ class Collector:
             found.update({at: HOME for at, path in enumerate(paths) if path == "~" or path.startswith("~/")})
         return found
 
-    def _refuse_same(self, load: Load, source: Column, sources: list[str], destinations: list[str]) -> None:
+    def _refuse_same(self, load: Load, source: PathBase, sources: list[str], destinations: list[str]) -> None:
         if load.request.source != load.request.destination:
             return
         pairs = (
@@ -186,7 +186,7 @@ class Collector:
                 )
 
     def _lines(
-        self, source: Column, sources: list[str], destinations: list[str], extras: Sequence[str] | None
+        self, source: PathBase, sources: list[str], destinations: list[str], extras: Sequence[str] | None
     ) -> list[str]:
         if "" in sources or "" in destinations:  # a base itself: its path has no slash to end in
             quoted = [
@@ -241,4 +241,4 @@ def _not_escapes(name: str) -> bool:
     return any("\ud800" <= each <= "\udfff" and not "\udc80" <= each <= "\udcff" for each in name)
 
 
-__all__ = ["Collector", "Column"]
+__all__ = ["Collector", "PathBase"]

@@ -10,6 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from globuswrap.batch import collisions, listing, parse, run
+from globuswrap.batch.collisions import CollisionReport
+from globuswrap.batch.ids import Ids
+from globuswrap.batch.listing import Listing
+from globuswrap.batch.normalise import Collector, PathBase
+from globuswrap.batch.parse import Unsendable
+from globuswrap.batch.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
+from globuswrap.batch.spool import Spool
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
@@ -17,14 +25,6 @@ from globuswrap.system import log, units
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
-from globuswrap.transfers.batching import collisions, listing, parse, run
-from globuswrap.transfers.batching.collect import Collector, Column
-from globuswrap.transfers.batching.collisions import Found
-from globuswrap.transfers.batching.ids import Ids
-from globuswrap.transfers.batching.listing import Listing
-from globuswrap.transfers.batching.parse import Unsendable
-from globuswrap.transfers.batching.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
-from globuswrap.transfers.batching.spool import Spool
 from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.request import Item, Request
@@ -60,7 +60,7 @@ class Prepared:
 
     loads: tuple[Load, ...]
     unsendable: Unsendable
-    collisions: Found
+    collisions: CollisionReport
     choices: Choices = field(default_factory=Choices)
 
     @property
@@ -184,8 +184,8 @@ def perform(
     _say_what_is_left_out(prepared)
     after = after or Hooks()
     promised = replace(policy, awaited=wait_policy.wait or after != Hooks())
-    round_ = run.begin(prepared.loads, promised, choices.chunk, wait_policy)
-    known = run.recorded(round_, strict=wait_policy.strict)
+    run_ = run.begin(prepared.loads, promised, choices.chunk, wait_policy)
+    known = run.recorded(run_, strict=wait_policy.strict)
     if known is not None:
         tasks = (
             f"{units.counted(len(known.task_ids), 'task')}, such as {known.task_ids[0]}"
@@ -193,15 +193,15 @@ def perform(
             else "no task"
         )
         log.say(
-            f"This batch was submitted {operations.ago(round_.created)} ({tasks}), and --once repeats its outcome. "
+            f"This batch was submitted {operations.ago(run_.created)} ({tasks}), and --once repeats its outcome. "
             "Nothing new was sent."
         )
-        return run.conclude(known, round_, after)
+        return run.conclude(known, run_, after)
     started = time.monotonic()
     seen = None if watcher is None else _over_all(watcher)
     with submitting.recording():
         sent = run.send(
-            round_, prepared.loads, policy, in_flight=choices.in_flight, wait_policy=wait_policy, watcher=seen, ids=ids
+            run_, prepared.loads, policy, in_flight=choices.in_flight, wait_policy=wait_policy, watcher=seen, ids=ids
         )
     _say_what_is_not_new(sent)
     if wait_policy.timeout is not None:
@@ -253,8 +253,8 @@ def submit_items(
         raise nothing_to_do()
     loads = (Load(request, spool),)
     policy = policy or Policy()
-    round_ = run.begin(loads, policy, chunk)
-    return run.send(round_, loads, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher)
+    run_ = run.begin(loads, policy, chunk)
+    return run.send(run_, loads, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher)
 
 
 def checked(request: Request) -> Request:
@@ -266,10 +266,10 @@ def nothing_to_do() -> UsageProblem:
     return UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")
 
 
-def _column(text: str) -> Column:
+def _column(text: str) -> PathBase:
     local = text.startswith(("/", "./", "../", "~/")) or text in (".", "..")
     address: Address = resolve.address(text)
-    return Column(address, os.path.abspath(os.path.expanduser(text)) if local else None)
+    return PathBase(address, os.path.abspath(os.path.expanduser(text)) if local else None)
 
 
 def _rows(items: Iterable[str | tuple[str, str] | Item] | PathList, unsendable: Unsendable) -> Iterable[parse.Rows]:
