@@ -91,7 +91,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     ),
     "task wait says 1 for failed, for timeout and for an API error": (
         "py/test_transfers_outcomes.py::test_each_outcome_has_its_code_and_message",
-        "py/test_globus_faults.py::test_what_globus_printed_decides",
+        "py/test_globus_errors.py::test_what_globus_printed_decides",
     ),
     "jobs queued for days start when the login session has expired": (
         "py/test_staging_scenarios.py::test_login_expires_and_comes_back",

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from globuswrap.errors import LoginNeeded, NoGlobus, Refused, TryLater, UsageProblem
-from globuswrap.globus import command, faults, versions
+from globuswrap.globus import command, errors, versions
 from globuswrap.system import log
 from globuswrap.system.process import Completed
 
@@ -33,10 +33,10 @@ def session(**parameters: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("what", "kind", "name", "remedy"),
     [
-        (done(64, RAW), faults.NotFound, "not-found", "globus endpoint search"),
+        (done(64, RAW), errors.NotFound, "not-found", "globus endpoint search"),
         (
             done(1, {"HTTP status": "404", "code": "NotFound", "error_name": "x"}),
-            faults.NotFound,
+            errors.NotFound,
             "not-found",
             "globus",
         ),
@@ -83,24 +83,24 @@ def session(**parameters: object) -> dict[str, object]:
         ),
         (
             done(1, {"error_name": "Globus Error", "error_type": "GlobusConnectionError", "message": "x"}),
-            faults.Transient,
+            errors.Transient,
             "globus-unreachable",
             "again",
         ),
         (
             done(1, {"error_name": "Globus Error", "error_type": "GlobusTimeoutError", "message": "x"}),
-            faults.Transient,
+            errors.Transient,
             "globus-unreachable",
             "again",
         ),
-        (done(80, {"error_name": "GlobusAPINullDataError"}), faults.Transient, "globus-busy", "later"),
-        (done(1, {"error_name": "GlobusAPINullDataError"}), faults.Transient, "globus-busy", "later"),
-        (done(79, {"code": "RateLimitExceeded"}), faults.Transient, "globus-busy", "later"),
-        (done(83, {"code": "ServiceUnavailable"}), faults.Transient, "globus-busy", "later"),
-        (done(-9), faults.Transient, "globus-killed", "again"),
+        (done(80, {"error_name": "GlobusAPINullDataError"}), errors.Transient, "globus-busy", "later"),
+        (done(1, {"error_name": "GlobusAPINullDataError"}), errors.Transient, "globus-busy", "later"),
+        (done(79, {"code": "RateLimitExceeded"}), errors.Transient, "globus-busy", "later"),
+        (done(83, {"code": "ServiceUnavailable"}), errors.Transient, "globus-busy", "later"),
+        (done(-9), errors.Transient, "globus-killed", "again"),
         (
             done(69, {"code": "ClientError.Conflict", "message": "has not yet completed"}),
-            faults.Conflict,
+            errors.Conflict,
             "conflict",
             "wait",
         ),
@@ -117,7 +117,7 @@ def session(**parameters: object) -> dict[str, object]:
     ids=lambda value: str(value.code) if isinstance(value, Completed) else None,
 )
 def test_what_globus_printed_decides(what: Completed, kind: type, name: str, remedy: str) -> None:
-    problem = faults.problem_of(what)
+    problem = errors.problem_of(what)
     assert type(problem) is kind and problem.name == name and remedy in problem.remedy
     assert problem.cause and "\n" not in problem.cause and "\n" not in problem.remedy
 
@@ -126,14 +126,14 @@ def test_a_service_account_gets_other_remedies(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GLOBUS_CLI_CLIENT_ID", "x")
     monkeypatch.setenv("GLOBUS_CLI_CLIENT_SECRET", "y")
     for what in (done(1, CONSENT), done(63, session(session_required_mfa=True)), done(4, "MissingLoginError: x")):
-        problem = faults.problem_of(what)
+        problem = errors.problem_of(what)
         assert isinstance(problem, LoginNeeded)
         assert "globus session" not in problem.remedy and not problem.remedy.startswith("globus login")
 
 
 def test_a_warning_before_the_body_is_no_hindrance() -> None:
     text = "`--delete` has been deprecated { and so on\n" + json.dumps(RAW)
-    assert isinstance(faults.problem_of(done(64, text)), faults.NotFound)
+    assert isinstance(errors.problem_of(done(64, text)), errors.NotFound)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_mends_itself_is_tried_again_until_the_time_is_over(monkeypatch: py
 
     def work() -> None:
         tries.append(clock[0])
-        raise faults.Transient("globus-busy", "no", "later")
+        raise errors.Transient("globus-busy", "no", "later")
 
     with pytest.raises(TryLater):
         command.retrying(work, 100)
