@@ -76,21 +76,24 @@ def bare(scheduler: Scheduler, work: Path) -> float:
     return started(marker, 30) - begun
 
 
-def submitted(box: Sandbox, scheduler: Scheduler, work: Path, marker: Path, *options: str, lines: str = "") -> float:
-    """Submit a chain; returns when that began (seconds since the epoch)."""
+def submitted(
+    box: Sandbox, scheduler: Scheduler, work: Path, marker: Path, *options: str, lines: str = ""
+) -> tuple[float, str]:
+    """Submit a chain; returns when that began (seconds since the epoch), and the chain's id."""
     marker.unlink(missing_ok=True)
     lines = f"#GLOBUS stage-in archive:/in/ scratch:/%j/in/\n{lines}"
     script = job(work, f"#!/bin/bash\n{scheduler.header}\n{lines}date +%s.%N >'{marker}'\n")
     env = {**os.environ, **{name: value for name, value in box.env.items() if value is not None}, **scheduler.env}
     begun = time.time()
-    subprocess.run(
+    done = subprocess.run(
         [str(ROOT / "bin" / "globuswrap"), "submit", "--scheduler", scheduler.name, *options, str(script)],
         env=env,
         cwd=work,
         check=True,
         capture_output=True,
+        text=True,
     )
-    return begun
+    return begun, done.stdout.strip()
 
 
 def task_seconds(box: Sandbox) -> float:
@@ -106,7 +109,7 @@ def start_latency(box: Sandbox, scheduler: Scheduler, work: Path, *options: str)
         alone.append(bare(scheduler, work))
         box.control.progress(f"timed:{TASK:g}")
         marker = work / "started"
-        begun = submitted(box, scheduler, work, marker, "--poll", f"{POLL:g}", *options)
+        begun, _ = submitted(box, scheduler, work, marker, "--poll", f"{POLL:g}", *options)
         over.append(started(marker, 60) - begun - max(TASK, task_seconds(box)))
     allowed = 3 + POLL
     worst, median = max(over), statistics.median(over)
@@ -124,18 +127,17 @@ def end_latency(box: Sandbox, scheduler: Scheduler, work: Path) -> None:
     chains = Path(str(box.env["XDG_STATE_HOME"])) / "globuswrap" / "chains"
     took, starts = [], []
     for _ in range(RUNS):
-        known = set(chains.glob("*/g1/ended"))
         marker = work / "ending"
         lines = "#GLOBUS stage-out scratch:/%j/in/ results:/out/\n"
-        begun = submitted(box, scheduler, work, marker, "--poll", f"{POLL:g}", "--no-check", lines=lines)
+        begun, chain = submitted(box, scheduler, work, marker, "--poll", f"{POLL:g}", "--no-check", lines=lines)
         over = started(marker, 60)
         deadline = time.monotonic() + 120
-        while not (ended := set(chains.glob("*/g1/ended")) - known):
+        while not (ended := chains / chain / "g1" / "ended").exists():  # others may end meanwhile
             if time.monotonic() > deadline:
                 raise TimeoutError("the chain has not ended")
             time.sleep(0.05)
         starts.append(over - begun)
-        took.append(float(json.loads(ended.pop().read_text())["at"]) - over)
+        took.append(float(json.loads(ended.read_text())["at"]) - over)
     print(f"transfers that take no time: submit to start: median {statistics.median(starts):.2f} s")
     print(
         f"  end of the job to end of the chain: median {statistics.median(took):.2f} s, worst {max(took):.2f} s of {RUNS}"
@@ -147,7 +149,7 @@ def allocations(box: Sandbox, node: SlurmNode, work: Path) -> bool:
     box.control.progress(f"timed:{length}")
     marker = work / "started"
     scheduler = Scheduler(*SLURM, node.env)
-    begun = submitted(box, scheduler, work, marker, "--poll", "5", "--stage-time", f"{limit}s")
+    begun, _ = submitted(box, scheduler, work, marker, "--poll", "5", "--stage-time", f"{limit}s")
     total = started(marker, 240) - begun
     time.sleep(2)
     text = node.run(["scontrol", "show", "job", "-o"]).stdout
