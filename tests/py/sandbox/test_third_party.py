@@ -55,12 +55,15 @@ def test_the_examples_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
 @pytest.mark.versions
 @pytest.mark.timeout(900)
 def test_an_installation_from_nothing(tmp_path: Path) -> None:
-    """`pip install .[sandbox] pytest` into a fresh environment, and the examples in it."""
+    """What the recipe of a container copies, installed into a fresh environment; its entry point, and the examples, in that."""
     import shutil
 
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    recipe = (support.REPOSITORY / "recipes" / "sandbox" / "Containerfile").read_text()
+    (files,) = re.findall(r"^COPY (.*) \./$", recipe, re.MULTILINE)
+    assert "COPY lib lib\n" in recipe and "pip install --no-cache-dir '.[sandbox]'" in recipe
+    for name in files.split():
         shutil.copy(support.REPOSITORY / name, source)
     shutil.copytree(
         support.REPOSITORY / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -71,4 +74,30 @@ def test_an_installation_from_nothing(tmp_path: Path) -> None:
     subprocess.run([*pip, f"{source}[sandbox]", "pytest"], check=True, timeout=600, env={**os.environ})
     work = tmp_path / "work"
     work.mkdir()
+    assert_entry_point_serves(recipe, fresh / "bin", tmp_path)
     assert_examples_run(fresh / "bin", work)
+
+
+def assert_entry_point_serves(recipe: str, bin: Path, tmp_path: Path) -> None:
+    """As in a container, but for where it keeps things, and for whom it listens to."""
+    import json
+    import time
+    import urllib.request
+
+    base = tmp_path / "base"
+    there = {"/home/globus/sandbox": str(base), "0.0.0.0": "127.0.0.1"}
+    argv = [there.get(word, word) for word in json.loads(re.findall(r"^ENTRYPOINT (.*)$", recipe, re.MULTILINE)[0])]
+    served = subprocess.Popen([str(bin / argv[0]), *argv[1:]], env=plain(bin, tmp_path), stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while not (base / "address").exists():
+            assert served.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        url = json.loads((base / "address").read_text())["url"]
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"{url}/_sandbox/health", timeout=60
+        ) as answer:
+            assert json.load(answer)["healthy"]
+    finally:
+        served.terminate()
+        served.wait(30)
