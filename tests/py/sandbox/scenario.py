@@ -155,7 +155,7 @@ class Scenario:
         both = (f"{source}:/data/", f"{target}:/copy/")
         made = self.run("timer create transfer", *both, "--recursive", "--interval", "1d", "--name", "nightly")
         self.run("timer create transfer", *both, "--stop-after-runs", "1", "--label", "once", "--start", "2099-01-01")
-        timer = made.get("timer", {}).get("job_id", "")
+        timer = made.get("job_id", "")
         self.run("timer list")
         self.run("timer list", parse=False)
         for name in ("show", "pause", "resume", "delete"):

@@ -36,14 +36,14 @@ def run_all(base: Path, globus: str) -> list[scenario.Step]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_command_with_the_globus_of_this_environment(tmp_path: Path, globus_path: str) -> None:
     run_all(tmp_path / "box", globus_path)
 
 
 @pytest.mark.versions
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_command_with_every_version(tmp_path: Path, globus_path: str) -> None:
     programs = {version: program(version) for version in OLDER}
     newest = globus_version(globus_path, tmp_path)
