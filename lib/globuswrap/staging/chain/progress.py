@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -42,7 +42,7 @@ def receipts(chain: Chain) -> dict[str, Mapping[str, Any]]:
     return {name: each.receipt for name, each in found.items() if each.state == steps.DONE and each.receipt}
 
 
-def look(chain: Chain, wanted: Iterable[Step]) -> dict[str, StepResult]:
+def look(chain: Chain, wanted: Sequence[Step]) -> dict[str, StepResult]:
     """Where these steps stand; what has just settled is recorded."""
     found = {step.name: recorded(chain, step.name) for step in wanted}
     results = {name: result for name, result in found.items() if result is not None}
