@@ -85,7 +85,10 @@ def shown(state: Any, index: dict[str, Any]) -> dict[str, Any]:
 def _role(state: Any, index: str, principal: str, name: str) -> dict[str, Any]:
     return {
         "creation_date": spaced(state.clock.now())[:19],
-        "id": base64.b64encode(uuid.uuid4().bytes[:6]).decode().replace("/", "_").replace("+", "-"),
+        "id": base64.b64encode(uuid.uuid4().bytes[:6])
+        .decode()
+        .replace("/", "_")
+        .replace("+", "_"),  # a leading - would be an option
         "index_id": index,
         "principal": principal,
         "principal_type": "group" if ":groups:" in principal else "identity",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from globuswrap.batch.lookup import wait
-    from globuswrap.batch.prepare import BatchResult, Choices, Listing, PathList, batch
+    from globuswrap.batches.lookup import wait
+    from globuswrap.batches.prepare import BatchResult, Choices, Listing, PathList, batch
     from globuswrap.errors import Problem
     from globuswrap.transfers.operations import Hooks, Result, delete, transfer
     from globuswrap.transfers.options import Options
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 _FROM = {
     "Hooks": "globuswrap.transfers.operations",
-    "BatchResult": "globuswrap.batch.prepare",
-    "Choices": "globuswrap.batch.prepare",
+    "BatchResult": "globuswrap.batches.prepare",
+    "Choices": "globuswrap.batches.prepare",
     "Item": "globuswrap.transfers.request",
-    "Listing": "globuswrap.batch.prepare",
+    "Listing": "globuswrap.batches.prepare",
     "Options": "globuswrap.transfers.options",
     "Outcome": "globuswrap.transfers.outcome",
-    "PathList": "globuswrap.batch.prepare",
+    "PathList": "globuswrap.batches.prepare",
     "WaitPolicy": "globuswrap.transfers.wait",
     "Policy": "globuswrap.transfers.submit",
     "Problem": "globuswrap.errors",
     "Result": "globuswrap.transfers.operations",
-    "batch": "globuswrap.batch.prepare",
+    "batch": "globuswrap.batches.prepare",
     "delete": "globuswrap.transfers.operations",
     "transfer": "globuswrap.transfers.operations",
-    "wait": "globuswrap.batch.lookup",
+    "wait": "globuswrap.batches.lookup",
 }
 
 __all__ = [

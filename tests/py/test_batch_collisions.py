@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from globuswrap.batch import collisions
-from globuswrap.batch import prepare as batch
-from globuswrap.batch.prepare import Choices, PathList
+from globuswrap.batches import collisions
+from globuswrap.batches import prepare as batch
+from globuswrap.batches.prepare import Choices, PathList
 from globuswrap.errors import UsageProblem
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from command_line import accepted, run, run_json
-from globuswrap.batch import parse
+from globuswrap.batches import parse
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.system import process
 from support import HOSTILE_NAMES, LAUNCHER, REPOSITORY

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import support
-from globuswrap.batch import parse
-from globuswrap.batch import prepare as batch
-from globuswrap.batch.prepare import Choices, PathList
+from globuswrap.batches import parse
+from globuswrap.batches import prepare as batch
+from globuswrap.batches.prepare import Choices, PathList
 from globuswrap.errors import UsageProblem
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"

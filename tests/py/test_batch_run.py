@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from globuswrap import config
-from globuswrap.batch import prepare as batch
+from globuswrap.batches import prepare as batch
 from globuswrap.globus import command
 from globuswrap.transfers import journal
 from globuswrap.transfers.request import Item

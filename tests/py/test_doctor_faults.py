@@ -247,7 +247,8 @@ def chain_cut_off(site: Site) -> None:
 def chain_stuck(site: Site) -> None:
     _chain(site, created=time.time())
     note = {"at": time.time(), "state": "stuck", "cause": "consent is missing", "remedy": "globus session consent X"}
-    site.note("chains/c0000000a/g1/about", json.dumps({"at": time.time()}))
+    about = {"at": time.time(), "id": "1", "name": "job.sh", "user": "me", "workdir": "/"}
+    site.note("chains/c0000000a/g1/about", json.dumps(about))
     site.note("chains/c0000000a/note.stage-in.1", json.dumps(note))
 
 

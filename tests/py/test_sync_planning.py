@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from globuswrap.batch import spool
-from globuswrap.batch.spool import Spool
+from globuswrap.batches import spool
+from globuswrap.batches.spool import Spool
 from globuswrap.collections.address import Address
 from globuswrap.sync import manifest, planning, scan
 from globuswrap.sync.compare import ScanReport, compare

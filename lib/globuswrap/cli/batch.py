@@ -15,7 +15,7 @@ from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
 if TYPE_CHECKING:
-    from globuswrap.batch.prepare import BatchResult, Listing, PathList, Prepared
+    from globuswrap.batches.prepare import BatchResult, Listing, PathList, Prepared
 
 app = application()
 
@@ -88,13 +88,13 @@ def batch(
             "--recursive does not apply to a batch: each item says it itself",
             "remove it (Globus finds directories by itself), or use --format json",
         )
-    from globuswrap.batch.ids import Ids
+    from globuswrap.batches.ids import Ids
 
     policy = submitting.policy(waiting.retry_seconds)
     ids = Ids(policy.retry_for)
     if not submitting.dry_run:
         ids.ahead()  # first of all: what is imported and read meanwhile costs no time
-    from globuswrap.batch import prepare as batches
+    from globuswrap.batches import prepare as batches
 
     items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
     prepared = batches.prepare(
@@ -128,8 +128,8 @@ def _items(
     larger_than: str | None,
     depth: int | None,
 ) -> PathList | Listing:
-    from globuswrap.batch.listing import since
-    from globuswrap.batch.prepare import Listing, PathList
+    from globuswrap.batches.listing import since
+    from globuswrap.batches.prepare import Listing, PathList
     from globuswrap.system import units
 
     listed = {"--filter": filter_, "--newer-than": newer_than, "--larger-than": larger_than, "--depth": depth}
@@ -165,7 +165,7 @@ def _items(
 
 def planned(prepared: Prepared) -> Report:
     """What a dry run shows: how many items and tasks, and the first of them."""
-    from globuswrap.batch.parse import shown
+    from globuswrap.batches.parse import shown
 
     first = prepared.first(10)
     text = [f"{shown(source)} -> {shown(destination)}" for source, destination in first]

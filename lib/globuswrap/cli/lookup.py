@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from globuswrap.batch import lookup
-from globuswrap.batch.lookup import Named
+from globuswrap.batches import lookup
+from globuswrap.batches.lookup import Named
 from globuswrap.collections.names import UUID
 from globuswrap.errors import TryLater
 from globuswrap.staging import keys

@@ -39,7 +39,7 @@ def wait(
 
     Chains are advanced meanwhile, as by tend. The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
     """
-    from globuswrap.batch import lookup as batch_lookup
+    from globuswrap.batches import lookup as batch_lookup
     from globuswrap.cli import lookup
 
     found = lookup.words(tasks)

@@ -19,7 +19,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import IO, Any
 
-from globuswrap.batch.spool import END
+from globuswrap.batches.spool import END
 from globuswrap.deletion import announcements
 from globuswrap.sync.manifest import (
     DELTA,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from globuswrap.batch import tasks
+from globuswrap.batches import tasks
 from globuswrap.deletion import announcements
 from globuswrap.errors import Problem, UsageProblem
 from globuswrap.sync import deleting, look, planning

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from globuswrap.batch import tasks
-from globuswrap.batch.spool import Spool
+from globuswrap.batches import tasks
+from globuswrap.batches.spool import Spool
 from globuswrap.deletion import announcements
 from globuswrap.errors import Refused
 from globuswrap.sync import planning

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from globuswrap.batch import tasks
+from globuswrap.batches import tasks
 from globuswrap.collections.address import normalised
 from globuswrap.deletion import announcements
 from globuswrap.errors import DONE, Refused, TryLater

@@ -28,8 +28,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from globuswrap.batch import tasks
-from globuswrap.batch.lookup import Named
+from globuswrap.batches import tasks
+from globuswrap.batches.lookup import Named
 from globuswrap.errors import Refused
 from globuswrap.system import files, log, records
 from globuswrap.transfers import journal

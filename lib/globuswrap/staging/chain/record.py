@@ -283,7 +283,11 @@ def _typed(kind: type[T], fact: Mapping[str, Any] | None) -> T | None:
     """The fact as an object; what it does not know was written by another version, and is left out."""
     if fact is None:
         return None
-    return kind(**{name: fact[name] for name in kind.__dataclass_fields__ if name in fact})
+    try:
+        return kind(**{name: fact[name] for name in kind.__dataclass_fields__ if name in fact})
+    except TypeError as error:
+        remedy = "cancel its jobs by hand, then remove its directory"
+        raise UsageProblem("damaged-chain", f"a record of a chain is damaged: {error}", remedy) from None
 
 
 def _load(path: Path) -> dict[str, Any] | None:

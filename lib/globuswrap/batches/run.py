@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from globuswrap import errors
-from globuswrap.batch import batch_run, spool, tasks
-from globuswrap.batch.batch_run import BatchRun
-from globuswrap.batch.ids import Ids
-from globuswrap.batch.posting import Posting
-from globuswrap.batch.spool import Chunk, Spool
+from globuswrap.batches import batch_run, spool, tasks
+from globuswrap.batches.batch_run import BatchRun
+from globuswrap.batches.ids import Ids
+from globuswrap.batches.posting import Posting
+from globuswrap.batches.spool import Chunk, Spool
 from globuswrap.errors import combined
 from globuswrap.globus import queries, verbs
 from globuswrap.system import log

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from globuswrap.batch import batch_run
+from globuswrap.batches import batch_run
 from globuswrap.collections.names import UUID
 from globuswrap.errors import Problem, TryLater, UsageProblem, combined
 from globuswrap.transfers import journal, operations

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from globuswrap import config
-from globuswrap.batch.parse import Rows, Unsendable, shown
-from globuswrap.batch.run import Load
+from globuswrap.batches.parse import Rows, Unsendable, shown
+from globuswrap.batches.run import Load
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import queries, verbs

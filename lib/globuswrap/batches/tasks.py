@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import IO, Any
 
-from globuswrap.batch import spool
-from globuswrap.batch.spool import Chunk
+from globuswrap.batches import spool
+from globuswrap.batches.spool import Chunk
 from globuswrap.globus import verbs
 from globuswrap.transfers import journal
 from globuswrap.transfers import request as requests

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from globuswrap.batch import tasks
+from globuswrap.batches import tasks
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.system import files, log, records, units
 from globuswrap.transfers import journal

@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from globuswrap.batch import collisions, listing, parse, run
-from globuswrap.batch.collisions import CollisionReport
-from globuswrap.batch.ids import Ids
-from globuswrap.batch.listing import Listing
-from globuswrap.batch.normalise import Collector, PathBase
-from globuswrap.batch.parse import Unsendable
-from globuswrap.batch.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
-from globuswrap.batch.spool import Spool
+from globuswrap.batches import collisions, listing, parse, run
+from globuswrap.batches.collisions import CollisionReport
+from globuswrap.batches.ids import Ids
+from globuswrap.batches.listing import Listing
+from globuswrap.batches.normalise import Collector, PathBase
+from globuswrap.batches.parse import Unsendable
+from globuswrap.batches.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
+from globuswrap.batches.spool import Spool
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem

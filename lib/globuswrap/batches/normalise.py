@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from operator import eq
 
-from globuswrap.batch.parse import CR_LF, HOME, Rows, Unsendable, shown
-from globuswrap.batch.run import Load
-from globuswrap.batch.spool import END
+from globuswrap.batches.parse import CR_LF, HOME, Rows, Unsendable, shown
+from globuswrap.batches.run import Load
+from globuswrap.batches.spool import END
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
 

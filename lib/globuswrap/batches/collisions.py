@@ -12,10 +12,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from globuswrap.batch.normalise import Collector, PathBase
-from globuswrap.batch.parse import shown
-from globuswrap.batch.run import Load
-from globuswrap.batch.spool import END, Spool
+from globuswrap.batches.normalise import Collector, PathBase
+from globuswrap.batches.parse import shown
+from globuswrap.batches.run import Load
+from globuswrap.batches.spool import END, Spool
 from globuswrap.errors import UsageProblem
 
 CHOICES = ("error", "first", "last", "rename")
