@@ -1,4 +1,4 @@
-"""The commands of the list with the `globus` of this environment, and, marked `versions`, with older ones.
+"""The commands of the list with the `globus` of this environment and with older ones.
 
 tests/versions.sh makes the environments; docs/sandbox-commands.md is written by its --write and compared otherwise.
 """
@@ -33,12 +33,6 @@ def run_all(base: Path, globus: str) -> list[scenario.Step]:
         assert list(scenario.failures(steps)) == []
         assert box.control.unknown() == []
     return steps
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_every_command_with_the_globus_of_this_environment(tmp_path: Path, globus_path: str) -> None:
-    run_all(tmp_path / "box", globus_path)
 
 
 @pytest.mark.versions
