@@ -213,11 +213,12 @@ class Scenario:
 
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ROLE = re.compile(r"/role/[^/]+$")  # of a search index: eight characters
 
 
 def _pattern(row: dict[str, Any]) -> str:
     """A request without its ids, e.g. `GET transfer /task/ID`."""
-    path = _UUID.sub("ID", row["path"]).removeprefix("/v0.10")
+    path = _ROLE.sub("/role/ID", _UUID.sub("ID", row["path"])).removeprefix("/v0.10")
     return f"{row['method']} {row['service']} `{path}`"
 
 
