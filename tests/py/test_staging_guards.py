@@ -140,6 +140,7 @@ def test_a_job_does_not_run_when_its_stage_in_failed(sandbox: Sandbox, tmp_path:
 
 
 def test_nothing_is_cleaned_up_when_a_stage_out_failed(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.control.advance_clock(3600)  # what is as old as the transfer, to the second, would stay in any case
     source = sandbox.collections["archive"].path / "in"
     source.mkdir()
     (source / "a").write_text("a\n")
