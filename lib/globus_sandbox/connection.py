@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,7 +25,9 @@ class Server(ThreadingHTTPServer):
         self.application = application
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away in the middle is none of our business."""
+        """A client that went away in the middle is none of our business; anything else is in server.log."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class Connection(BaseHTTPRequestHandler):

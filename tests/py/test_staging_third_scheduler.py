@@ -62,7 +62,7 @@ class ToyCluster:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout that knows the third scheduler: one file more, and one line changed."""
+    """A checkout that knows the third scheduler: one file more, and one line."""
     root = tmp_path_factory.mktemp("copy")
     for name in ("bin", "lib"):
         shutil.copytree(support.REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -70,10 +70,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     room = root / "lib" / "globuswrap" / "schedulers"
     shutil.copy(DOUBLE / "toy.py", room)
     registry = (room / "__init__.py").read_text()
-    line = "KNOWN: tuple[Scheduler, ...] = (Slurm(), Pbs())"
-    assert registry.count(line) == 1
-    added = "from globuswrap.schedulers.toy import Toy\n"
-    (room / "__init__.py").write_text(registry.replace(f"{line}\n", f"{added}\n{line[:-1]}, Toy())\n"))
+    last = '    "pbs": Known("qsub", "PBS_JOBID"),\n'
+    assert registry.count(last) == 1
+    (room / "__init__.py").write_text(registry.replace(last, f'{last}    "toy": Known("toyq", "TOYQ_JOB"),\n'))
     return root
 
 

@@ -101,9 +101,9 @@ def directory() -> Path:
 def current(
     key: str, digest: str, size: Size, *, name: str | None, once: bool, wait_policy: WaitPolicy | None = None
 ) -> BatchRun:
-    """The round to work on: the last one, unless it is over and its promise kept; then a new one, but with `once` that one.
+    """The run to work on: the last one, unless it is over and its promise kept; then a new one, but with `once` that one.
 
-    UsageProblem if the key stands for another batch that is not over, Refused for a round of another version.
+    UsageProblem if the key stands for another batch that is not over, Refused for a run of another version.
     """
 
     def begun(number: int) -> BatchRun:
@@ -142,7 +142,7 @@ def _begin(new: BatchRun) -> BatchRun:
 
 
 def latest(key: str) -> BatchRun | None:
-    """The highest round of a key; a damaged one is set aside. Raises Refused for one of another version."""
+    """The highest run of a key; a damaged one is set aside. Raises Refused for one of another version."""
     while numbers := _numbers(key):
         path = directory() / f"{key}.{max(numbers)}"
         try:
@@ -162,18 +162,18 @@ def key_of(digest: str, name: str | None, chain: str | None) -> str:
     return requests.key_of(digest, None if name is None else f"batch:{name}", chain)
 
 
-def note_receipt(run_: BatchRun, receipt: dict[str, Any]) -> None:
-    files.write_atomic(run_.receipt_path, json.dumps(receipt, indent=1) + "\n")
+def note_receipt(begun_run: BatchRun, receipt: dict[str, Any]) -> None:
+    files.write_atomic(begun_run.receipt_path, json.dumps(receipt, indent=1) + "\n")
 
 
-def note_reported(run_: BatchRun) -> None:
-    """A caller has been told. The round first, then its tasks: killed in between, nothing is begun anew by mistake."""
-    run_.note("reported")
+def note_reported(begun_run: BatchRun) -> None:
+    """A caller has been told. The run first, then its tasks: killed in between, nothing is begun anew by mistake."""
+    begun_run.note("reported")
     for kind in ("", "verify-"):
-        for index in range(1, run_.pieces + 1):
-            entry = run_.entry(index, kind)
+        for index in range(1, begun_run.pieces + 1):
+            entry = begun_run.entry(index, kind)
             if entry is not None and entry.finished and not entry.reported:
-                journal.record(entry, "reported", {"host": run_.host})
+                journal.record(entry, "reported", {"host": begun_run.host})
 
 
 def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
@@ -190,25 +190,25 @@ def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
                     os.unlink(each)
 
 
-def _anything_sent(run_: BatchRun) -> bool:
-    entries = (run_.entry(index) for index in range(1, run_.pieces + 1))
+def _anything_sent(begun_run: BatchRun) -> bool:
+    entries = (begun_run.entry(index) for index in range(1, begun_run.pieces + 1))
     return any(entry is not None and (entry.task_id or not entry.refused) for entry in entries)
 
 
-def _is_settled(run_: BatchRun, once: bool, wait_policy: WaitPolicy | None) -> bool:
-    """Is the round over for its callers: each task waited for by itself, and reported; or what they were promised kept, and
+def _is_settled(begun_run: BatchRun, once: bool, wait_policy: WaitPolicy | None) -> bool:
+    """Is the run over for its callers: each task waited for by itself, and reported; or what they were promised kept, and
     each task ended? That is asked of Globus. With `once` its outcome is to be repeated, so it is reported first."""
-    entries = [run_.entry(index) for index in range(1, run_.pieces + 1)]
+    entries = [begun_run.entry(index) for index in range(1, begun_run.pieces + 1)]
     known = [entry for entry in entries if entry is not None]
     if len(known) == len(entries) and all(entry.finished and entry.reported for entry in known):
         return True
-    if not run_.kept or run_.once or once:
+    if not begun_run.kept or begun_run.once or once:
         return False
     looked = tasks.ended(entries, wait_policy or WaitPolicy())
     if looked is None:
         return False
     states = sorted({looked[entry.task_id].name if entry.task_id in looked else entry.state for entry in known})
-    when = units.human_duration(max(0.0, time.time() - run_.created))
+    when = units.human_duration(max(0.0, time.time() - begun_run.created))
     count = units.counted(len(known), "task")
     log.say(f"The last run of this batch, {when} ago, has ended ({count}: {', '.join(states)}). A new one begins.")
     return True

@@ -184,8 +184,8 @@ def perform(
     _say_what_is_left_out(prepared)
     after = after or Hooks()
     promised = replace(policy, awaited=wait_policy.wait or after != Hooks())
-    run_ = run.begin(prepared.loads, promised, choices.chunk, wait_policy)
-    known = run.recorded(run_, strict=wait_policy.strict)
+    begun_run = run.begin(prepared.loads, promised, choices.chunk, wait_policy)
+    known = run.recorded(begun_run, strict=wait_policy.strict)
     if known is not None:
         tasks = (
             f"{units.counted(len(known.task_ids), 'task')}, such as {known.task_ids[0]}"
@@ -193,15 +193,21 @@ def perform(
             else "no task"
         )
         log.say(
-            f"This batch was submitted {operations.ago(run_.created)} ({tasks}), and --once repeats its outcome. "
+            f"This batch was submitted {operations.ago(begun_run.created)} ({tasks}), and --once repeats its outcome. "
             "Nothing new was sent."
         )
-        return run.conclude(known, run_, after)
+        return run.conclude(known, begun_run, after)
     started = time.monotonic()
     seen = None if watcher is None else _over_all(watcher)
     with submitting.recording():
         sent = run.send(
-            run_, prepared.loads, policy, in_flight=choices.in_flight, wait_policy=wait_policy, watcher=seen, ids=ids
+            begun_run,
+            prepared.loads,
+            policy,
+            in_flight=choices.in_flight,
+            wait_policy=wait_policy,
+            watcher=seen,
+            ids=ids,
         )
     _say_what_is_not_new(sent)
     if wait_policy.timeout is not None:
@@ -253,8 +259,8 @@ def submit_items(
         raise nothing_to_do()
     loads = (Load(request, spool),)
     policy = policy or Policy()
-    run_ = run.begin(loads, policy, chunk)
-    return run.send(run_, loads, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher)
+    begun_run = run.begin(loads, policy, chunk)
+    return run.send(begun_run, loads, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher)
 
 
 def checked(request: Request) -> Request:

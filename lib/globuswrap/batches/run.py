@@ -132,7 +132,7 @@ def pieces_of(loads: Sequence[Load], chunk: int) -> Iterator[tuple[int, Load, Ch
 
 
 def send(
-    run_: BatchRun,
+    begun_run: BatchRun,
     loads: Sequence[Load],
     policy: Policy,
     *,
@@ -152,9 +152,9 @@ def send(
     parts: list[SubmittedChunk] = []
     open_: dict[str, Entry] = {}
     outcomes: dict[str, Outcome] = {}
-    total = count_of(loads, run_.chunk)
-    sender = _Sender(run_, policy, kind, total, ids or Ids(policy.retry_for))
-    for index, load, piece in pieces_of(loads, run_.chunk):
+    total = count_of(loads, begun_run.chunk)
+    sender = _Sender(begun_run, policy, kind, total, ids or Ids(policy.retry_for))
+    for index, load, piece in pieces_of(loads, begun_run.chunk):
         while in_flight is not None and len(open_) >= in_flight:
             left = (
                 wait_policy.timeout
@@ -171,7 +171,7 @@ def send(
             for task_id in found:
                 del open_[task_id]
         if not all(found.terminal for found in outcomes.values()):
-            return Sent(run_, tuple(loads), tuple(parts), outcomes, total - len(parts))
+            return Sent(begun_run, tuple(loads), tuple(parts), outcomes, total - len(parts))
         log.set_activity(f"submitting task {index} of {total}" if total > 1 else "")
         submitted = sender.submit(index, load, piece)
         parts.append(SubmittedChunk(index, piece.items, submitted))
@@ -183,7 +183,7 @@ def send(
         if total > 1:
             log.say(f"task {index} of {total}: {submitted.task_id}, {piece.items} items ({submitted.how})", 2)
     log.set_activity("")
-    return Sent(run_, tuple(loads), tuple(parts), outcomes)
+    return Sent(begun_run, tuple(loads), tuple(parts), outcomes)
 
 
 @dataclass
@@ -270,17 +270,17 @@ def settle(
     return conclude(replace(result, outcome=total), sent.round, after or Hooks())
 
 
-def conclude(result: BatchResult, run_: BatchRun, after: Hooks) -> BatchResult:
+def conclude(result: BatchResult, begun_run: BatchRun, after: Hooks) -> BatchResult:
     """Write the receipt, do what comes after, note that the batch is reported; raise if it ended badly."""
     total = result.outcome
     assert total is not None and total.receipt is not None
-    repeated = run_.once and run_.reported
+    repeated = begun_run.once and begun_run.reported
     if total.terminal and not repeated:
-        batch_run.note_receipt(run_, dict(total.receipt))
+        batch_run.note_receipt(begun_run, dict(total.receipt))
         if after.receipt is None:
-            after = replace(after, receipt=run_.receipt_path)
+            after = replace(after, receipt=begun_run.receipt_path)
         ended = replace(total, task_id=" ".join(result.task_ids))
-        operations.conclude(ended, after, lambda: batch_run.note_reported(run_))
+        operations.conclude(ended, after, lambda: batch_run.note_reported(begun_run))
     problem = total.problem()
     if problem is not None:
         problem.data = result.as_data()
@@ -288,9 +288,9 @@ def conclude(result: BatchResult, run_: BatchRun, after: Hooks) -> BatchResult:
     return result
 
 
-def recorded(run_: BatchRun, *, strict: bool = False) -> BatchResult | None:
+def recorded(begun_run: BatchRun, *, strict: bool = False) -> BatchResult | None:
     """The result of a round that was reported; None if it is not over, or if tasks of it are gone: they are asked for again."""
-    receipt = run_.receipt if run_.reported else None
+    receipt = begun_run.receipt if begun_run.reported else None
     if receipt is None or any(task["outcome"] == outcome.GONE for task in receipt["tasks"]):
         return None
     task_ids = tuple(str(task["task_id"]) for task in receipt["tasks"])
@@ -298,8 +298,10 @@ def recorded(run_: BatchRun, *, strict: bool = False) -> BatchResult | None:
     if strict and receipt["outcome"] == outcome.WITH_SKIPS:
         code = errors.SKIPPED
     remedy = f"look at: globus task event-list {task_ids[0]}" if task_ids else ""
-    total = Outcome(run_.name or run_.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt)
-    return BatchResult(run_.name or run_.key, task_ids, run_.items, total)
+    total = Outcome(
+        begun_run.name or begun_run.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt
+    )
+    return BatchResult(begun_run.name or begun_run.key, task_ids, begun_run.items, total)
 
 
 def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:

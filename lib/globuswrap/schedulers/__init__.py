@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from globuswrap.errors import UsageProblem
-from globuswrap.schedulers.base import CurrentJob, Scheduler
-from globuswrap.schedulers.pbs import Pbs
-from globuswrap.schedulers.slurm import Slurm
 from globuswrap.system import process
 
-#: In the order in which they are looked for: Slurm also ships a qsub of its own, which is no PBS.
-KNOWN: tuple[Scheduler, ...] = (Slurm(), Pbs())
+if TYPE_CHECKING:
+    from globuswrap.schedulers.base import CurrentJob, Scheduler
+
+
+class Known(NamedTuple):
+    """By what a batch system is known: its command for submitting on PATH, and the variable with a job's id in the job."""
+
+    program: str
+    job_variable: str
+
+
+#: In the order in which they are looked for: Slurm also ships a qsub of its own, which is no PBS. The module of the same name
+#: is imported when it is used: a plain transfer starts without any.
+KNOWN = {
+    "slurm": Known("sbatch", "SLURM_JOB_ID"),
+    "pbs": Known("qsub", "PBS_JOBID"),
+}
 
 #: This machine instead of a batch system (staging/chain/local.py).
 LOCAL = "local"
 AUTO = "auto"
-NAMES = (AUTO, *(each.name for each in KNOWN), LOCAL)
+NAMES = (AUTO, *KNOWN, LOCAL)
 
 
 def batch_system(name: str) -> Scheduler | None:
     """The batch system of that name; None for this machine."""
-    return next((each for each in KNOWN if each.name == name), None)
+    if name not in KNOWN:
+        return None
+    return cast("Scheduler", importlib.import_module(f"globuswrap.schedulers.{name}").SCHEDULER)
 
 
 def choose(wanted: str) -> str:
@@ -29,23 +45,23 @@ def choose(wanted: str) -> str:
     if wanted not in NAMES:
         raise UsageProblem("bad-scheduler", f"{wanted!r} is no known scheduler", f"use one of: {', '.join(NAMES)}")
     if wanted == AUTO:
-        found = next((each.name for each in KNOWN if process.find_program(each.program)), None)
+        found = next((name for name, known in KNOWN.items() if process.find_program(known.program)), None)
         if found is None:
-            programs = " or ".join(each.program for each in KNOWN)
+            programs = " or ".join(known.program for known in KNOWN.values())
             remedy = "run it on a login node, or with --scheduler local"
             raise UsageProblem("no-scheduler", f"there is no {programs} on PATH", remedy)
         return found
-    system = batch_system(wanted)
-    if system is not None and not process.find_program(system.program):
+    if wanted in KNOWN and not process.find_program(KNOWN[wanted].program):
         remedy = "run it on a login node of the cluster"
-        raise UsageProblem("no-scheduler", f"there is no {system.program} on PATH", remedy)
+        raise UsageProblem("no-scheduler", f"there is no {KNOWN[wanted].program} on PATH", remedy)
     return wanted
 
 
 def current_job(environ: Mapping[str, str]) -> tuple[Scheduler, CurrentJob] | None:
     """The batch job that this process runs in, by its environment; None outside of one."""
-    for system in KNOWN:
-        job = system.current_job(environ)
-        if job is not None:
+    for name, known in KNOWN.items():
+        system = batch_system(name) if environ.get(known.job_variable) else None
+        job = system.current_job(environ) if system is not None else None
+        if system is not None and job is not None:
             return system, job
     return None

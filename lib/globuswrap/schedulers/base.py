@@ -101,88 +101,25 @@ class CurrentJob:
         return self.array or self.id
 
 
-class Scheduler(abc.ABC):
-    """A batch system: facts as attributes, what differs as methods. `words` are options as in a command line."""
+class JobSystem(abc.ABC):
+    """What runs the job of a chain: a batch system, or this machine."""
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    #: Its command for submitting: a machine that has it on PATH has the scheduler.
-    program: ClassVar[str]
-    #: Begins a script's own lines of options.
-    prefix: ClassVar[str]
-    #: The variable that holds a job's id, in the job.
-    job_variable: ClassVar[str]
-    #: Variables that its commands read.
-    settings: ClassVar[tuple[str, ...]] = ()
-    #: Keys of [staging] that name the queue of stage jobs; the first that is set counts.
-    queue_keys: ClassVar[tuple[str, str]] = ("stage-partition", "stage-queue")
     #: Whether a job that follows another one starts when that one is deleted before it ran.
     tells_of_deletion: ClassVar[bool]
-    #: Whether anyone can list a job's environment.
-    shows_environment: ClassVar[bool]
     #: Whether the state of an array counts those of its elements that are over.
-    remembers_elements: ClassVar[bool]
-    #: The dependencies that jobs of a chain may use; `outcomes` says which of them one does.
-    dependencies: ClassVar[tuple[str, ...]] = (AFTER_SUCCESS, AFTER_FAILURE)
-
-    # --- commands and scripts; pure ---
+    remembers_elements: ClassVar[bool] = False
 
     @abc.abstractmethod
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
-        """Submits the user's script: nothing of theirs is replaced, only the hold is added."""
-
-    @abc.abstractmethod
-    def stage_command(self, job: StageJob) -> tuple[str, ...]:
-        """Submits a job of the chain's own."""
-
-    def unfit(self, words: Sequence[str]) -> tuple[int, str] | None:
-        """The first option with which the job's id is not known at once, or never: its index, and what it is."""
-        return None
-
-    def accepted(self, words: Sequence[str]) -> tuple[str, ...]:
-        """The user's arguments, without those that `compute_command` gives itself."""
-        return tuple(words)
-
-    @abc.abstractmethod
-    def asks_for_hold(self, words: Sequence[str]) -> bool:
-        """Whether the user asks for a hold themself: then it is theirs to release."""
-
-    def elements_report(self, words: Sequence[str]) -> bool:
-        """Whether this is an array whose elements have to note how they end, since the scheduler does not keep it."""
-        return False
-
-    def element_of(self, job_id: str, element: str) -> bool:
-        """Whether the id is that of an element of this array."""
-        return False
-
-    @abc.abstractmethod
-    def walltime(self, words: Sequence[str]) -> float | None:
-        """The walltime in seconds that these options ask for; the last one counts. None if none does."""
-
-    @abc.abstractmethod
-    def outcomes(self, info: JobInfo) -> tuple[str, ...]:
-        """The dependencies by which the scheduler itself tells how the job ended."""
-
-    # --- in a job ---
+        """Submits the user's script: nothing of theirs is replaced, only the hold is added. Pure."""
 
     @abc.abstractmethod
     def current_job(self, environ: Mapping[str, str]) -> CurrentJob | None:
-        """The job of this scheduler that the process runs in; None outside of one."""
+        """The job of this system that the process runs in; None outside of one. Pure."""
 
-    @abc.abstractmethod
-    def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
-        """The time that a job which began `elapsed` seconds ago has left; None if the scheduler does not say."""
-
-    # --- what acts, or asks ---
-
-    @abc.abstractmethod
-    def ping(self) -> Completed:
-        """Ask whether the scheduler answers: exit code 0 if it does."""
-
-    def expected_start(self, script: str, words: Sequence[str], cwd: str) -> float | None:
-        """When the job would start (seconds since the epoch); None if that cannot be asked. Raises Refused if the scheduler
-        would not take it."""
-        return None
+    def element_of(self, job_id: str, element: str) -> bool:
+        """Whether the id is that of an element of this array. Pure."""
+        return False
 
     @abc.abstractmethod
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
@@ -207,6 +144,68 @@ class Scheduler(abc.ABC):
     @abc.abstractmethod
     def find(self, directory: Path) -> dict[str, str]:
         """Unfinished jobs of this user whose script lies below the directory: id -> script."""
+
+
+class Scheduler(JobSystem):
+    """A batch system: facts as attributes, what differs as methods. `words` are options as in a command line."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    #: Begins a script's own lines of options.
+    prefix: ClassVar[str]
+    #: Variables that its commands read.
+    settings: ClassVar[tuple[str, ...]] = ()
+    #: Keys of [staging] that name the queue of stage jobs; the first that is set counts.
+    queue_keys: ClassVar[tuple[str, str]] = ("stage-partition", "stage-queue")
+    #: Whether anyone can list a job's environment.
+    shows_environment: ClassVar[bool]
+    #: The dependencies that jobs of a chain may use; `outcomes` says which of them one does.
+    dependencies: ClassVar[tuple[str, ...]] = (AFTER_SUCCESS, AFTER_FAILURE)
+
+    # --- commands and scripts; pure ---
+
+    @abc.abstractmethod
+    def stage_command(self, job: StageJob) -> tuple[str, ...]:
+        """Submits a job of the chain's own."""
+
+    def unfit(self, words: Sequence[str]) -> tuple[int, str] | None:
+        """The first option with which the job's id is not known at once, or never: its index, and what it is."""
+        return None
+
+    def accepted(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The user's arguments, without those that `compute_command` gives itself."""
+        return tuple(words)
+
+    @abc.abstractmethod
+    def asks_for_hold(self, words: Sequence[str]) -> bool:
+        """Whether the user asks for a hold themself: then it is theirs to release."""
+
+    def elements_report(self, words: Sequence[str]) -> bool:
+        """Whether this is an array whose elements have to note how they end, since the scheduler does not keep it."""
+        return False
+
+    @abc.abstractmethod
+    def walltime(self, words: Sequence[str]) -> float | None:
+        """The walltime in seconds that these options ask for; the last one counts. None if none does."""
+
+    @abc.abstractmethod
+    def outcomes(self, info: JobInfo) -> tuple[str, ...]:
+        """The dependencies by which the scheduler itself tells how the job ended."""
+
+    # --- what asks ---
+
+    @abc.abstractmethod
+    def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
+        """The time that a job which began `elapsed` seconds ago has left; None if the scheduler does not say."""
+
+    @abc.abstractmethod
+    def ping(self) -> Completed:
+        """Ask whether the scheduler answers: exit code 0 if it does."""
+
+    def expected_start(self, script: str, words: Sequence[str], cwd: str) -> float | None:
+        """When the job would start (seconds since the epoch); None if that cannot be asked. Raises Refused if the scheduler
+        would not take it."""
+        return None
 
 
 def option_words(text: str, prefix: str) -> list[str]:

@@ -188,9 +188,7 @@ class Pbs(Scheduler):
 
     name = "pbs"
     title = "PBS"
-    program = "qsub"
     prefix = "#PBS"
-    job_variable = "PBS_JOBID"
     settings = ("PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER")
     queue_keys = ("stage-queue", "stage-partition")
     tells_of_deletion = False
@@ -343,3 +341,6 @@ def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
 def _unreachable(done: Completed) -> TryLater:
     told = (done.stderr or done.stdout).strip()
     return TryLater("scheduler-unreachable", "PBS does not answer", "run it again later", ran=done.argv, detail=told)
+
+
+SCHEDULER = Pbs()

@@ -162,13 +162,11 @@ class Slurm(Scheduler):
 
     name = "slurm"
     title = "Slurm"
-    program = "sbatch"
     prefix = "#SBATCH"
-    job_variable = "SLURM_JOB_ID"
     settings = ("SLURM_CONF",)
     tells_of_deletion = True
     shows_environment = False
-    remembers_elements = False  # elements are purged one by one
+    remembers_elements = False  # they are purged one by one
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         return compute_command(script, arguments, hold=hold)
@@ -296,3 +294,6 @@ class Slurm(Scheduler):
                 "scheduler-unreachable", "Slurm does not answer", "run it again later", ran=done.argv, detail=told
             )
         return base.refused(done, what, remedy)
+
+
+SCHEDULER = Slurm()

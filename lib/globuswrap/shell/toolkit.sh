@@ -67,7 +67,7 @@ gw_run() {
     esac
   done
   if [[ -n $margin ]]; then
-    if left=$(gw_seconds_left 2>/dev/null); then
+    if left=$(gw_seconds_left); then
       watcher=$((left > margin ? left - margin : 0))
     else
       gw_say "nobody knows when the job's time is up: --stop-before has no effect"

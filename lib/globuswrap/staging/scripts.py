@@ -29,14 +29,15 @@ _NAMES = {
     "https_proxy",
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
-    *(name for each in schedulers.KNOWN for name in each.settings),
 }
 _PREFIXES = ("GLOBUS_SDK_SERVICE_URL_", "GLOBUSWRAP_")
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What of the caller's environment generated scripts set: named settings, never a secret, never a proxy's password."""
-    chosen = {name: value for name, value in environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+    systems = filter(None, map(schedulers.batch_system, schedulers.KNOWN))
+    wanted = _NAMES.union(*(each.settings for each in systems))
+    chosen = {name: value for name, value in environ.items() if name in wanted or name.startswith(_PREFIXES)}
     return {
         name: value
         for name, value in sorted(chosen.items())
@@ -62,7 +63,7 @@ def stage(plan: Plan, directory: Path, what: str, arguments: Sequence[str], sche
         f"exec >>{shlex.quote(str(directory / 'log'))} 2>&1 </dev/null",
         f"source {shlex.quote(str(directory / 'settings'))} || exit 1",
         f"cd -- {shlex.quote(plan.cwd)} || cd /",
-        f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{{scheduler.job_variable}:-}}"',
+        f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{{_job_variable(scheduler)}:-}}"',
         f"exec {shlex.join([*plan.launcher, 'in-job', 'advance', *arguments])}",
     ]
     return "\n".join(lines) + "\n"
@@ -98,10 +99,14 @@ def element(plan: Plan, directory: Path, payload: Path, text: str, scheduler: Sc
         "trap : TERM # the script gets it too",
         shlex.quote(str(payload)),
         "code=$?",
-        f'echo "$code" >{shlex.quote(str(directory))}/exit."${scheduler.job_variable}"',
+        f'echo "$code" >{shlex.quote(str(directory))}/exit."${_job_variable(scheduler)}"',
         'exit "$code"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _job_variable(scheduler: Scheduler) -> str:
+    return schedulers.KNOWN[scheduler.name].job_variable
 
 
 def _own_lines(text: str, scheduler: Scheduler | None) -> list[str]:

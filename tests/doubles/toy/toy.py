@@ -21,13 +21,10 @@ class Toy(Scheduler):
 
     name = "toy"
     title = "Toy"
-    program = "toyq"
     prefix = "#TOY"
-    job_variable = "TOYQ_JOB"
     settings = ("TOYQ",)
     tells_of_deletion = True
     shows_environment = False
-    remembers_elements = False
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         return ("toyq", "submit", *(("--hold",) if hold else ()), *arguments, str(script))
@@ -102,3 +99,6 @@ class Toy(Scheduler):
     def _jobs(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(base.ran(("toyq", "list")).stdout)
         return found
+
+
+SCHEDULER = Toy()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Refused, StoppedEarly, TryLater, combined
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import Scheduler
+from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging import plan as plans
 from globuswrap.staging import steps
 from globuswrap.staging.chain import end as ends
@@ -53,7 +53,7 @@ def advance(chain: Chain, evidence: str | None = None, *, until_released: bool =
     return _after(chain, scheduler, outcome)
 
 
-def _blocked_on_job(scheduler: Scheduler, compute: str) -> ChainStatus:
+def _blocked_on_job(scheduler: JobSystem, compute: str) -> ChainStatus:
     state = jobs.state(scheduler, compute)
     why = f"job {compute} {state.raw_state.lower()}" + (f" ({state.reason})" if state.reason else "")
     return ChainStatus(BlockedOn.JOB, why, watch=not scheduler.tells_of_deletion and state.phase != base.RUNNING)
@@ -62,7 +62,7 @@ def _blocked_on_job(scheduler: Scheduler, compute: str) -> ChainStatus:
 # --- before the job ---------------------------------------------------------------------------------------------------
 
 
-def _stage_in(chain: Chain, scheduler: Scheduler, compute: str) -> ChainStatus | None:
+def _stage_in(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus | None:
     """Bring the data, then release the job. None when that is done."""
     state = jobs.state(scheduler, compute)
     held = chain.releasing or state.phase == base.HELD
@@ -93,7 +93,7 @@ def _stage_in(chain: Chain, scheduler: Scheduler, compute: str) -> ChainStatus |
     return _release(chain, scheduler, compute)
 
 
-def _release(chain: Chain, scheduler: Scheduler, compute: str) -> ChainStatus | None:
+def _release(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus | None:
     """Release the job, whose data is there."""
     if chain.ending is not None:
         return ends.end(chain, scheduler)
@@ -110,7 +110,7 @@ def _release(chain: Chain, scheduler: Scheduler, compute: str) -> ChainStatus | 
     return None
 
 
-def _released_early(chain: Chain, scheduler: Scheduler, compute: str) -> ChainStatus | None:
+def _released_early(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus | None:
     """Cancel the job, or let it run and go on with it, as the chain's `on-early-release` says."""
     what = f"job {compute} was released by hand before its data was staged in"
     if chain.plan.staging.on_early_release == plans.LET_RUN:
@@ -125,7 +125,7 @@ def _released_early(chain: Chain, scheduler: Scheduler, compute: str) -> ChainSt
 # --- after the job ----------------------------------------------------------------------------------------------------
 
 
-def _after(chain: Chain, scheduler: Scheduler, outcome: JobOutcome) -> ChainStatus:
+def _after(chain: Chain, scheduler: JobSystem, outcome: JobOutcome) -> ChainStatus:
     """Stage out and clean up, by the outcome, and end the chain."""
     plan = chain.plan
     ran = chain.releasing and outcome.started is not False
@@ -178,7 +178,7 @@ def _job_failed(chain: Chain, cause: str) -> Refused:
     return Refused("job-failed", cause, f"look at its output, then: globuswrap submit --resume {chain.id}")
 
 
-def _advance_inline(chain: Chain, scheduler: Scheduler, compute: str) -> ChainStatus:
+def _advance_inline(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus:
     """An inline chain advances by itself, inside the job: here it is only watched, and ended when the job is over."""
     chain.add("released")
     state = jobs.state(scheduler, compute)

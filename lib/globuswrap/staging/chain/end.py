@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from globuswrap.collections.address import Address, normalised
 from globuswrap.deletion import uses
 from globuswrap.errors import Problem, Refused, UsageProblem
-from globuswrap.schedulers.base import Scheduler
+from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging import keys, steps
 from globuswrap.staging.chain import jobs, progress, record
 from globuswrap.staging.chain.record import Chain
@@ -22,14 +22,14 @@ from globuswrap.system import log
 _KEEP_ENDED = 90 * 86400.0
 
 
-def succeed(chain: Chain, scheduler: Scheduler) -> ChainStatus:
+def succeed(chain: Chain, scheduler: JobSystem) -> ChainStatus:
     """Everything went well: end the chain."""
     chain.add("ending", code=0, step="", cause="", remedy="")
     return end(chain, scheduler)
 
 
 def fail(
-    chain: Chain, scheduler: Scheduler, step: str, problem: Problem, *, code: int | None = None, also: str = ""
+    chain: Chain, scheduler: JobSystem, step: str, problem: Problem, *, code: int | None = None, also: str = ""
 ) -> ChainStatus:
     """Record what went wrong at which step, and end the chain: nothing of it stays queued."""
     remedy = f"fix it ({problem.remedy}), then: globuswrap submit --resume {chain.id}"
@@ -46,7 +46,7 @@ def fail(
     return end(chain, scheduler)
 
 
-def end(chain: Chain, scheduler: Scheduler) -> ChainStatus:
+def end(chain: Chain, scheduler: JobSystem) -> ChainStatus:
     """Cancel what is left of the chain's tasks and jobs (not the job this runs in), and mark its end. Can be repeated."""
     progress.cancel_tasks(chain)
     own = jobs.own_job(scheduler)
@@ -75,7 +75,7 @@ def status(chain: Chain) -> ChainStatus:
     return ChainStatus(None, ending.cause, code, problem)
 
 
-def undo(chain: Chain, scheduler: Scheduler, problem: BaseException) -> None:
+def undo(chain: Chain, scheduler: JobSystem, problem: BaseException) -> None:
     """After a refusal in the middle of a submission: cancel what was submitted, last first, and leave no chain behind."""
     cause = problem.cause if isinstance(problem, Problem) else str(problem) or type(problem).__name__
     code = problem.exit_code if isinstance(problem, Problem) else 1

@@ -13,7 +13,7 @@ from typing import Any
 from globuswrap import schedulers
 from globuswrap.errors import Problem, Refused, TryLater
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import JobInfo, JobState, Scheduler, StageJob
+from globuswrap.schedulers.base import JobInfo, JobState, JobSystem, Scheduler, StageJob
 from globuswrap.staging import scripts
 from globuswrap.staging.chain.local import Local
 from globuswrap.staging.chain.record import Chain
@@ -48,14 +48,14 @@ _STAGE_PREFIX = "gw-in-"
 ELEMENTS = "array"
 
 
-def scheduler_of(chain: Chain) -> Scheduler:
+def scheduler_of(chain: Chain) -> JobSystem:
     """The scheduler that the chain was submitted to."""
     return schedulers.batch_system(chain.plan.scheduler) or Local(chain)
 
 
-def has_stage_jobs(plan: Plan) -> bool:
-    """Whether short jobs on nodes advance the chain."""
-    return plan.staging.mode == JOBS and not plan.on_this_machine
+def stage_system(plan: Plan) -> Scheduler | None:
+    """The batch system whose nodes run short jobs that advance the chain; None if others advance it."""
+    return schedulers.batch_system(plan.scheduler) if plan.staging.mode == JOBS else None
 
 
 # --- texts and commands; pure -----------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
         {f"{ELEMENTS}/{name}": scripts.element(plan, directory / ELEMENTS, copy, text, system)} if plan.array else {}
     )
     followers = {outcome: FOLLOWERS[outcome] for outcome in system.dependencies}
-    if not has_stage_jobs(plan):
+    if stage_system(plan) is None:
         witness = "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"
         return texts | {each.script: witness for each in followers.values()}
     seconds = max(30, int(plan.staging.time - min(60.0, plan.staging.time / 4)))
@@ -105,7 +105,7 @@ def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
     if hold:
         info = JobInfo("JOB", "", plan.user, plan.cwd)
         listed += [scheduler.stage_command(_follower(plan, directory, info, each)) for each in scheduler.outcomes(info)]
-        if has_stage_jobs(plan) and plan.of(STAGE_IN):
+        if stage_system(plan) is not None and plan.of(STAGE_IN):
             listed.append(scheduler.stage_command(_stage_job(plan, directory, info, 0.0)))
     return listed
 
@@ -113,7 +113,7 @@ def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
 def _follower(plan: Plan, directory: Path, info: JobInfo, outcome: str) -> StageJob:
     each = FOLLOWERS[outcome]
     job = _job(plan, info, directory / each.script, each.prefix)
-    return replace(job, after=(info.id, outcome), witness=not has_stage_jobs(plan))
+    return replace(job, after=(info.id, outcome), witness=stage_system(plan) is None)
 
 
 def _stage_job(plan: Plan, directory: Path, info: JobInfo, delay: float) -> StageJob:
@@ -129,18 +129,18 @@ def _job(plan: Plan, info: JobInfo, script: Path, prefix: str) -> StageJob:
 # --- what the scheduler says ------------------------------------------------------------------------------------------
 
 
-def state(scheduler: Scheduler, job_id: str) -> JobState:
+def state(scheduler: JobSystem, job_id: str) -> JobState:
     """The state of one job."""
     return scheduler.states([job_id])[job_id]
 
 
-def own_job(scheduler: Scheduler) -> str | None:
+def own_job(scheduler: JobSystem) -> str | None:
     """The id of the job that this process runs in, of an element that of its array; None outside of one."""
     job = scheduler.current_job(os.environ)
     return None if job is None else job.whole
 
 
-def info_of(chain: Chain, scheduler: Scheduler, compute: str) -> JobInfo:
+def info_of(chain: Chain, scheduler: JobSystem, compute: str) -> JobInfo:
     """What the scheduler says of the compute job, asked once."""
     known = chain.info
     if known is None:
@@ -164,7 +164,7 @@ def has_started(state: JobState) -> bool:
     return state.phase == base.RUNNING or state.satisfied
 
 
-def is_helped(chain: Chain, scheduler: Scheduler) -> bool:
+def is_helped(chain: Chain, scheduler: JobSystem) -> bool:
     """Whether a job is there that advances the chain. A follower is one once its dependency is met: where the scheduler does
     not tell of deletion, those of a job that was deleted before it started wait for ever."""
     jobs = {name: job_id for name, job_id in chain.jobs.items() if name != "compute"}
@@ -175,7 +175,7 @@ def is_helped(chain: Chain, scheduler: Scheduler) -> bool:
     )
 
 
-def twins(chain: Chain, scheduler: Scheduler, compute: str | None) -> list[str]:
+def twins(chain: Chain, scheduler: JobSystem, compute: str | None) -> list[str]:
     """Other jobs of the user's script: the submission of one that was killed may have come through later."""
     if chain.fact("submitting-again") is None:
         return []
@@ -183,7 +183,7 @@ def twins(chain: Chain, scheduler: Scheduler, compute: str | None) -> list[str]:
     return [job_id for job_id, script in jobs if job_id != compute and is_payload(chain, script)]
 
 
-def orphans(chain: Chain, scheduler: Scheduler) -> list[str]:
+def orphans(chain: Chain, scheduler: JobSystem) -> list[str]:
     """Jobs of the chain, recorded or not: known by their script, which lies in its directory. None if the scheduler cannot
     say."""
     try:
@@ -193,7 +193,7 @@ def orphans(chain: Chain, scheduler: Scheduler) -> list[str]:
         return []
 
 
-def unrecorded(chain: Chain, scheduler: Scheduler) -> list[str]:
+def unrecorded(chain: Chain, scheduler: JobSystem) -> list[str]:
     """Jobs in the queue that whoever submitted them was killed before recording."""
     claimed = {name.removeprefix("claim.") for name in chain.facts("claim.stage.")}
     recorded = chain.jobs
@@ -218,7 +218,7 @@ def submitting(chain: Chain) -> Iterator[None]:
         yield
 
 
-def submit_compute(chain: Chain, scheduler: Scheduler) -> str:
+def submit_compute(chain: Chain, scheduler: JobSystem) -> str:
     """Submit the user's job, held unless it stages by itself; one that is recorded already is not submitted again."""
     plan = chain.plan
     if chain.compute is not None:
@@ -267,7 +267,7 @@ def submit_stage(chain: Chain, scheduler: Scheduler, delay: float) -> str | None
     return job_id
 
 
-def adopt(chain: Chain, scheduler: Scheduler) -> None:
+def adopt(chain: Chain, scheduler: JobSystem) -> None:
     """Record jobs that a killed submission had submitted and not written down."""
     if chain.compute is None:
         found = (job_id for job_id, script in scheduler.find(chain.directory).items() if is_payload(chain, script))

@@ -7,30 +7,22 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from globuswrap import schedulers
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, Scheduler, StageJob
+from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, JobSystem
 from globuswrap.staging.chain.record import Chain
 from globuswrap.system import log, process
-from globuswrap.system.process import Completed
 
 #: The shell outlives a killed globuswrap and still writes down how the job ended. The job has its user's umask.
 _RUN = '(umask 077; printf "%s\\n" "$$" >"$1/local.pid"); "$2"; code=$?; umask 077; ' \
     'printf "%s\\n" "$code" >"$1/local.tmp"; mv -f "$1/local.tmp" "$1/local.code"; exit "$code"'  # fmt: skip
 
 
-class Local(Scheduler):
+class Local(JobSystem):
     """Runs the job of one chain. Its hold is that it has not been started."""
 
-    name = schedulers.LOCAL
-    title = "this machine"
-    program = ""
-    prefix = ""
-    job_variable = "GLOBUSWRAP_JOB_ID"
     tells_of_deletion = True
-    shows_environment = False
-    remembers_elements = False
-    dependencies = ()
+    #: In the job, its id.
+    job_variable = "GLOBUSWRAP_JOB_ID"
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
@@ -42,9 +34,6 @@ class Local(Scheduler):
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         return (str(script), *arguments)
-
-    def stage_command(self, job: StageJob) -> tuple[str, ...]:
-        raise NotImplementedError("chains on this machine have no stage jobs")
 
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
         return f"local-{self.chain.id}"
@@ -74,24 +63,9 @@ class Local(Scheduler):
         if pid is not None and self._number("local.code") is None and process.exists(pid):
             process.run(("pkill", "-TERM", "-P", str(pid)))
 
-    def asks_for_hold(self, words: Sequence[str]) -> bool:
-        return False
-
-    def walltime(self, words: Sequence[str]) -> float | None:
-        return None
-
-    def outcomes(self, info: JobInfo) -> tuple[str, ...]:
-        return ()
-
     @classmethod
     def current_job(cls, environ: Mapping[str, str]) -> CurrentJob | None:
         return CurrentJob(environ[cls.job_variable]) if environ.get(cls.job_variable) else None
-
-    def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
-        return None
-
-    def ping(self) -> Completed:
-        return Completed((), 0, "", "", 0.0)
 
     def find(self, directory: Path) -> dict[str, str]:
         return {}

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import JobInfo, JobState, Scheduler
+from globuswrap.schedulers.base import JobInfo, JobState, JobSystem
 from globuswrap.staging.chain import jobs
 from globuswrap.staging.chain.record import Chain, JobOutcome
 from globuswrap.system import log
@@ -17,7 +17,7 @@ _SETTLES = 60.0
 _SETTLES_AT_ONCE = 10.0
 
 
-def observe(chain: Chain, scheduler: Scheduler, compute: str, evidence: str | None) -> JobOutcome | None:
+def observe(chain: Chain, scheduler: JobSystem, compute: str, evidence: str | None) -> JobOutcome | None:
     """How the compute job ended, recorded; None while it has not. `evidence`: the dependency that started the calling job.
 
     What the scheduler says of the job itself counts when it is one job; of an array, elements may be forgotten before the
@@ -46,7 +46,7 @@ def observe(chain: Chain, scheduler: Scheduler, compute: str, evidence: str | No
 
 
 def _nobody_tells(
-    chain: Chain, scheduler: Scheduler, compute: str, state: JobState, evidence: str | None
+    chain: Chain, scheduler: JobSystem, compute: str, state: JobState, evidence: str | None
 ) -> JobOutcome | None:
     followers = scheduler.states(_followers(chain).values()).values()
     waiting = [each for each in followers if each.alive and not jobs.has_started(each)]
@@ -78,7 +78,7 @@ def _followers(chain: Chain) -> dict[str, str]:
     return {name.removeprefix("after-"): job for name, job in chain.jobs.items() if name.startswith("after-")}
 
 
-def _followers_tell(chain: Chain, scheduler: Scheduler) -> bool | None:
+def _followers_tell(chain: Chain, scheduler: JobSystem) -> bool | None:
     followers = _followers(chain)
     if set(followers) != {base.AFTER_SUCCESS, base.AFTER_FAILURE}:
         return None
@@ -89,7 +89,7 @@ def _followers_tell(chain: Chain, scheduler: Scheduler) -> bool | None:
     return started[base.AFTER_SUCCESS]
 
 
-def _elements_tell(chain: Chain, scheduler: Scheduler, info: JobInfo) -> tuple[bool, str, bool] | None:
+def _elements_tell(chain: Chain, scheduler: JobSystem, info: JobInfo) -> tuple[bool, str, bool] | None:
     """What the elements of an array noted at their ends: whether all succeeded, in words, and whether all have noted it.
     None if none has, or nobody knows how many there are."""
     noted = {path.name: path.read_text().strip() for path in (chain.directory / jobs.ELEMENTS).glob("exit.*")}

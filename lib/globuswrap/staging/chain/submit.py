@@ -6,9 +6,10 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from globuswrap import schedulers
 from globuswrap.deletion import uses
 from globuswrap.errors import Interrupted
-from globuswrap.schedulers.base import Scheduler
+from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging import plan as plans
 from globuswrap.staging import steps
 from globuswrap.staging.chain import end as ends
@@ -55,10 +56,11 @@ def _start(chain: Chain) -> ChainStatus:
         if status.needs_user and status.problem is not None:
             raise status.problem  # a login is wanted, and here is someone to give it
         # After the transfers: it would only compete for submitting them.
-        if jobs.has_stage_jobs(chain.plan) and status.blocked_on in (BlockedOn.TRANSFER, BlockedOn.USER):
-            jobs.submit_stage(chain, scheduler, 0.0)
-        elif jobs.has_stage_jobs(chain.plan) and status.watch:
-            jobs.submit_stage(chain, scheduler, _FIRST_LOOK)
+        system = jobs.stage_system(chain.plan)
+        if system is not None and status.blocked_on in (BlockedOn.TRANSFER, BlockedOn.USER):
+            jobs.submit_stage(chain, system, 0.0)
+        elif system is not None and status.watch:
+            jobs.submit_stage(chain, system, _FIRST_LOOK)
     except Interrupted as problem:
         if not chain.plan.on_this_machine:  # a chain of this machine is taken up again where it was
             ends.undo(chain, scheduler, problem)
@@ -69,15 +71,16 @@ def _start(chain: Chain) -> ChainStatus:
     return status
 
 
-def _submit_jobs(chain: Chain, scheduler: Scheduler) -> None:
+def _submit_jobs(chain: Chain, scheduler: JobSystem) -> None:
     """The compute job (held) and its followers. What is recorded already is not submitted again."""
     plan = chain.plan
     compute = jobs.submit_compute(chain, scheduler)
     info = jobs.info_of(chain, scheduler, compute)
     plans.checked(plan, os.path.basename(plan.script), info.array)
     _hold_paths(chain)
-    if plan.staging.mode != INLINE:
-        jobs.submit_followers(chain, scheduler, info)
+    system = schedulers.batch_system(plan.scheduler)
+    if system is not None and plan.staging.mode != INLINE:
+        jobs.submit_followers(chain, system, info)
     chain.add("submitted")
 
 

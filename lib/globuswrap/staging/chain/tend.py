@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from globuswrap import config
 from globuswrap.errors import Problem, TryLater, UsageProblem
-from globuswrap.schedulers.base import Scheduler
+from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging.chain import end as ends
 from globuswrap.staging.chain import jobs, record
 from globuswrap.staging.chain.advance import advance
@@ -53,7 +53,6 @@ def follow(
 def in_job(chain: Chain, seconds: float, evidence: str | None) -> ChainStatus:
     """What a stage job does: advance for at most `seconds`, then hand over to a follow-up that begins later, so that no node
     is held by waiting."""
-    scheduler = jobs.scheduler_of(chain)
 
     def leave(status: ChainStatus) -> bool:
         # What only a person fixes is not waited for on a node. When the job is over, a moment more tells how it ended.
@@ -68,7 +67,8 @@ def in_job(chain: Chain, seconds: float, evidence: str | None) -> ChainStatus:
     delay = min(60.0 * 2 ** max(0, min(handed - 1, 4)), 900.0)
     if status.blocked_on is BlockedOn.USER:
         delay = 900.0
-    job_id = jobs.submit_stage(chain, scheduler, delay)
+    system = jobs.stage_system(chain.plan)
+    job_id = jobs.submit_stage(chain, system, delay) if system is not None else None
     if job_id is not None:
         log.say(f"{chain.id}: {status.why}; job {job_id} goes on in {units.human_duration(delay)}")
     return status
@@ -83,14 +83,15 @@ def tend(chain: Chain) -> ChainStatus:
     if status.blocked_on is BlockedOn.SUBMISSION:
         return _tend_cut_off(chain, scheduler, status)
     wanted = status.blocked_on in (BlockedOn.TRANSFER, BlockedOn.USER) or status.watch
-    if jobs.has_stage_jobs(chain.plan) and wanted and not jobs.is_helped(chain, scheduler):
-        job_id = jobs.submit_stage(chain, scheduler, 0.0)
+    system = jobs.stage_system(chain.plan)
+    if system is not None and wanted and not jobs.is_helped(chain, system):
+        job_id = jobs.submit_stage(chain, system, 0.0)
         if job_id is not None:
             log.say(f"{chain.id}: its stage job has vanished; job {job_id} takes over")
     return status
 
 
-def _tend_cut_off(chain: Chain, scheduler: Scheduler, status: ChainStatus) -> ChainStatus:
+def _tend_cut_off(chain: Chain, scheduler: JobSystem, status: ChainStatus) -> ChainStatus:
     """Undo a submission that was killed a while ago."""
     if time.time() - max(chain.plan.created, chain.resumed_at) < _CUT_OFF_AFTER:
         return status
