@@ -56,11 +56,7 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
     sizes = Counter(str(each["name"]).rpartition("/")[0] for each in entries)
     cut = [directory for directory, size in sizes.items() if size >= LS_LIMIT]
     if cut:
-        raise UsageProblem(
-            "listing-cut-off",
-            f"{shown(source.joined(cut[0]).shown)} has {LS_LIMIT} entries or more: Globus lists no further",
-            "make the list of paths where the files are, and give it as FILE",
-        )
+        raise cut_off(source.joined(cut[0]))
     deeper = [
         each["name"] for each in entries if each["type"] == "dir" and str(each["name"]).count("/") >= listing.depth
     ]
@@ -76,9 +72,24 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
         log.say(f"{source.shown}: {others} entries are neither files nor directories; left out")
     names = [str(name) for name in queries.search(wanted, {"DATA": entries}) or []]
     for name in names:
-        if _MARK in name and any(map(_marked, name.split("/"))):
-            unsendable.add(b"/".join(map(_bytes_of, name.split("/"))))
-    return Rows([name for name in names if _MARK not in name or not any(map(_marked, name.split("/")))])
+        if (bad := not_utf8(name)) is not None:
+            unsendable.add(bad)
+    return Rows([name for name in names if not_utf8(name) is None])
+
+
+def cut_off(directory: Address) -> UsageProblem:
+    return UsageProblem(
+        "listing-cut-off",
+        f"{shown(directory.shown)} has {LS_LIMIT} entries or more: Globus lists no further",
+        "make the list of paths where the files are, and give it to batch as FILE",
+    )
+
+
+def not_utf8(path: str) -> bytes | None:
+    """The bytes of a path that a listing shows otherwise because they are not UTF-8; None if it shows it as it is."""
+    if _MARK not in path or not any(map(_marked, path.split("/"))):
+        return None
+    return b"/".join(map(_bytes_of, path.split("/")))
 
 
 def _marked(part: str) -> bool:

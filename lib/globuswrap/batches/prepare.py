@@ -10,12 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from globuswrap.batches import collisions, listing, parse, run
+from globuswrap.batches import collisions, listing, parse, patterns, run
 from globuswrap.batches.collisions import CollisionReport
 from globuswrap.batches.ids import Ids
 from globuswrap.batches.listing import Listing
 from globuswrap.batches.normalise import Collector, PathBase
 from globuswrap.batches.parse import Unsendable
+from globuswrap.batches.patterns import Patterns
 from globuswrap.batches.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
 from globuswrap.batches.spool import Spool
 from globuswrap.collections import resolve
@@ -96,7 +97,7 @@ class Prepared:
 def batch(
     sources: str | Sequence[str],
     destination: str,
-    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing,
+    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing | Patterns,
     *,
     choices: Choices | None = None,
     options: Options | None = None,
@@ -108,10 +109,11 @@ def batch(
 ) -> BatchResult:
     """Transfer many items between a source base (or several) and a destination base, each task exactly once.
 
-    `items` are paths below the bases (the same on both sides), pairs, or Items; a PathList to read; or a Listing of what to
-    look for. Everything is checked before the first is sent. Returns the result over all tasks; run again, an unfinished
-    batch goes on where it stopped. `rest`: label, notify, deadline. Raises UsageProblem for what is wrong with the list
-    (nothing was submitted then), and the Problem of any bad end, whose `data` holds the receipt.
+    `items` are paths below the bases (the same on both sides), pairs, or Items; a PathList to read; a Listing of what to look
+    for; or the Patterns whose bases are the sources. Everything is checked before the first is sent. Returns the result over
+    all tasks; run again, an unfinished batch goes on where it stopped. `rest`: label, notify, deadline. Raises UsageProblem
+    for what is wrong with the list (nothing was submitted then), and the Problem of any bad end, whose `data` holds the
+    receipt.
     """
     ids = Ids(policy.retry_for if policy is not None else None)
     ids.ahead()
@@ -122,7 +124,7 @@ def batch(
 def prepare(
     sources: str | Sequence[str],
     destination: str,
-    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing,
+    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing | Patterns,
     *,
     choices: Choices | None = None,
     options: Options | None = None,
@@ -147,6 +149,9 @@ def prepare(
     if isinstance(items, Listing):
         for column in columns:
             collector.add(loads[column.base.collection], column, listing.files(column.base, items, unsendable))
+    elif isinstance(items, Patterns):
+        for column, pattern in zip(columns, items.each, strict=True):
+            collector.add(loads[column.base.collection], column, patterns.rows(pattern))
     else:
         log.set_activity("reading the list")
         for rows in _rows(items, unsendable):

@@ -15,6 +15,7 @@ from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
 if TYPE_CHECKING:
+    from globuswrap.batches.patterns import Patterns
     from globuswrap.batches.prepare import BatchResult, Listing, PathList, Prepared
 
 app = application()
@@ -22,7 +23,13 @@ app = application()
 
 @command(app, cls=OrderedFilters)
 def batch(
-    source: Annotated[str, typer.Argument(metavar="SRC_BASE", help="Where the paths of the list begin.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC_BASE",
+            help="Where the paths of the list begin; or, in quotes, a pattern: 'archive:/runs/*/x.h5'.",
+        ),
+    ],
     destination: Annotated[str, typer.Argument(metavar="DST_BASE", help="Where they begin at the destination.")],
     options: TransferOptions,
     submitting: SubmitOptions,
@@ -94,11 +101,23 @@ def batch(
     ids = Ids(policy.retry_for)
     if not submitting.dry_run:
         ids.ahead()  # first of all: what is imported and read meanwhile costs no time
+    from globuswrap.batches import patterns
     from globuswrap.batches import prepare as batches
 
-    items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
+    sources = patterns.read_all([source, *(from_ or ())])
+    listed = (file, format_, filter_, newer_than, larger_than, depth)
+    if isinstance(sources, patterns.Patterns):
+        if null or any(each is not None for each in listed):
+            raise UsageProblem(
+                "bad-pattern",
+                f"{sources.each[0].shown} is a pattern, which chooses what to send itself",
+                "remove the list file and the options for a list or a listing, or the pattern",
+            )
+        items: PathList | Listing | Patterns = sources
+    else:
+        items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
     prepared = batches.prepare(
-        [source, *(from_ or ())],
+        sources if isinstance(sources, list) else sources.sources,
         destination,
         items,
         choices=batches.Choices(chunk, in_flight, on_collision, skip_unsendable, check, verify),
@@ -146,8 +165,8 @@ def _items(
     if not chosen:
         raise UsageProblem(
             "no-list",
-            "nothing to transfer: no list file and no filter",
-            "name a list file (- for stdin), or give --filter, --newer-than or --depth",
+            "nothing to transfer: no list file, no filter, and no pattern as SRC_BASE",
+            "name a list file (- for stdin), give --filter, --newer-than or --depth, or write a pattern: 'archive:/runs/*.h5'",
         )
     if format_ is not None or null:
         raise UsageProblem(

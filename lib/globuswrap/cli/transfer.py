@@ -10,6 +10,7 @@ import typer
 from globuswrap.cli import progress
 from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
 from globuswrap.cli.output import Report
+from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
 if TYPE_CHECKING:
@@ -29,7 +30,13 @@ Check = Annotated[
 
 @command(app, cls=OrderedFilters)
 def transfer(
-    source: Annotated[str, typer.Argument(help="NAME_OR_UUID:/path, or a local path where a mount is known.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="NAME_OR_UUID:/path, or a local path where a mount is known. In quotes, its path can be a pattern:"
+            " 'archive:/runs/*/x.h5'."
+        ),
+    ],
     destination: Annotated[str, typer.Argument(help="The same for the destination.")],
     options: TransferOptions,
     submitting: SubmitOptions,
@@ -43,22 +50,29 @@ def transfer(
     ] = None,
     check: Check = None,
 ) -> Report:
-    """Transfer a file or directory as one Globus task, exactly once.
+    """Transfer a file, a directory, or what a pattern matches as one Globus task, exactly once.
 
     With --wait, and at a terminal, it first checks that the source exists. Rerun, it adopts a task that is still running, and
     reports the outcome of one that --wait was interrupted over. Otherwise it sends what is new as a new task.
     """
+    from globuswrap.batches import patterns
     from globuswrap.collections import resolve
     from globuswrap.transfers import request as requests
 
+    found, into, rest = patterns.read(source), resolve.address(destination), submitting.rest()
+    if isinstance(found, patterns.Pattern):
+        if external_checksum is not None:
+            raise UsageProblem("bad-option", "--external-checksum is of one file", "name the file, without a pattern")
+        request = patterns.request(found, into, options.recursive, options=options.options(), **rest)
+        return performed(request, submitting, waiting, wait)  # what was just listed is there
     request = requests.transfer(
-        resolve.address(source),
-        resolve.address(destination),
+        found,
+        into,
         recursive=options.recursive,
         options=options.options(),
         external_checksum=external_checksum,
         checksum_algorithm=checksum_algorithm,
-        **submitting.rest(),
+        **rest,
     )
     look = check if check is not None else wait or sys.stderr.isatty()
     return performed(request, submitting, waiting, wait, look)
@@ -89,7 +103,10 @@ def planned(request: Request) -> Report:
         line = log.shell_line(("globus", *requests.command(request, "SUBMISSION_ID", label, NEWEST)))
     else:
         line = f"globus api transfer POST /{request.kind} --body-file -   # {len(request.items)} items"
-    return Report({"planned": requests.document(request, "SUBMISSION_ID", label), "command": line}, [line])
+    first = request.items[:10] if len(request.items) > 1 and request.destination is not None else ()
+    shown = [f"{item.source} -> {item.destination}" for item in first]
+    shown += [f"... and {len(request.items) - len(first)} more"] if 0 < len(first) < len(request.items) else []
+    return Report({"planned": requests.document(request, "SUBMISSION_ID", label), "command": line}, [*shown, line])
 
 
 def told(result: Result) -> Report:
