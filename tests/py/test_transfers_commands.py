@@ -181,20 +181,22 @@ def test_wait_takes_the_worst_of_several(sandbox: Sandbox) -> None:
     assert run(sandbox, "wait", good, slow).returncode == 5
 
 
-def test_a_requeued_job_adopts_what_runs_and_else_compares_by_checksum(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("job", [{"SLURM_CLUSTER_NAME": "c", "SLURM_JOB_ID": "7"}, {"PBS_JOBID": "7.server"}])
+def test_a_requeued_job_adopts_what_runs_and_else_compares_by_checksum(sandbox: Sandbox, job: dict[str, str]) -> None:
     put(sandbox)
     sandbox.control.progress("held")
     line = ("stage", "in", "archive:/a", "scratch:/a", "--poll", "0.1s")
-    job = {"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "c"}
-    again = {**job, "SLURM_RESTART_COUNT": "1"}
     assert run(sandbox, *line, "--timeout", "1s", env=job).returncode == 75
     sandbox.control.progress("at-once")
-    first = run_json(sandbox, *line, env=again)["data"]
+    first = run_json(sandbox, *line, env=job)["data"]
     assert len(accepted(sandbox)) == 1
-    second = run_json(sandbox, *line, env=again)["data"]
+    second = run_json(sandbox, *line, env=job)["data"]
     assert second["task_id"] != first["task_id"] and second["receipt"]["sync_level"] == 3
-    other = run_json(sandbox, *line, env={**job, "SLURM_JOB_ID": "8"})["data"]
+    *_, variable = job
+    other = run_json(sandbox, *line, env={**job, variable: "8"})["data"]
     assert other["receipt"]["sync_level"] is None
+    outside = [run_json(sandbox, *line)["data"] for _ in range(2)]
+    assert [each["receipt"]["sync_level"] for each in outside] == [None, None]
 
 
 def test_stage_out_if_present(sandbox: Sandbox) -> None:

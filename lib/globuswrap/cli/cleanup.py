@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from globuswrap.cli import progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.errors import DONE, TRY_LATER, Refused, UsageProblem
-from globuswrap.system import log, units
+from globuswrap.errors import DONE, TRY_LATER, UsageProblem
+from globuswrap.system import units
 
 if TYPE_CHECKING:
     from globuswrap.deletion.judge import Plan
-    from globuswrap.sharing import rules
-    from globuswrap.transfers.operations import Result
 
 app = application()
 
@@ -50,35 +47,27 @@ def cleanup(
     copy must still be there, of the same size. Permissions on directories that are empty then are revoked.
     """
     from globuswrap.collections import resolve
-    from globuswrap.deletion import carry_out, evidence
-    from globuswrap.sharing import actions
+    from globuswrap.deletion.carry_out import Sending
+    from globuswrap.sharing.cleanup import clean_up
 
     if not under:
         raise UsageProblem(
             "no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/"
         )
-    top = resolve.address(under)
-    roots = carry_out.checked_roots(top, [resolve.address(each) for each in paths or []])
-    age = units.duration(older_than) if older_than is not None else 0.0
-    before = time.time() - age if age else None
-
-    def known() -> evidence.Evidence:
-        return evidence.gather(top.collection, places, completed_before=before)
-
-    places = None if receipts is None else lambda: _receipts(receipts)
-    found = carry_out.plan(known(), roots, evidence.View())
-    results: list[Result] = []
-    if yes and found.deleted:
-        with progress.shown() as watcher:
-            sending = carry_out.Sending(
+    with progress.shown() if yes else contextlib.nullcontext() as watcher:
+        done = clean_up(
+            resolve.address(under),
+            [resolve.address(each) for each in paths or []],
+            receipts=receipts,
+            older_than=units.duration(older_than) if older_than is not None else 0.0,
+            keep_rules=keep_rules,
+            sending=Sending(
                 label or "globuswrap cleanup", wait_policy=waiting.wait_policy(), after=waiting.after(), watcher=watcher
             )
-            results = carry_out.carry_out(
-                found, lambda paths: carry_out.judged(known(), paths, evidence.View()), sending
-            )
-    pointed = [] if keep_rules else _rules(found, roots)
-    if yes:
-        actions.carry_out(top.collection, pointed)
+            if yes
+            else None,
+        )
+    found = done.plan
     return Report(
         {
             "deleted" if yes else "to_delete": [
@@ -87,12 +76,12 @@ def cleanup(
                 if each.proof is not None
             ],
             "kept": [{"path": each.path, "reason": each.reason} for each in found.kept],
-            "rules": [each.what for each in pointed],
+            "rules": [each.what for each in done.revoked],
             "receipts_without_list": found.silent,
-            "tasks": [each.task_id for each in results],
+            "tasks": [each.task_id for each in done.results],
             "dry_run": not yes,
         },
-        [*_lines(found, yes), *(f"revoke  {each.what}" for each in pointed), _summary(found, yes)],
+        [*_lines(found, yes), *(f"revoke  {each.what}" for each in done.revoked), _summary(found, yes)],
         TRY_LATER if any(each.later for each in found.kept) else DONE,
     )
 
@@ -110,35 +99,3 @@ def _summary(found: Plan, yes: bool) -> str:
     what = f"{len(found.deleted)} files, {size}, {'deleted' if yes else 'would be deleted (--yes)'}"
     silent = f"; {found.silent} receipts list no files: use --receipt-files" if found.silent else ""
     return f"{what}; {len(found.kept)} kept{silent}"
-
-
-def _rules(found: Plan, roots: list[str]) -> list[rules.Step]:
-    """The permissions on directories within the roots that no file will be in any more."""
-    from globuswrap.sharing import actions
-
-    if not found.deleted and not any(found.delivered(root) for root in roots):
-        return []
-    try:
-        there = actions.list_rules(found.collection, names=True)
-    except Refused as problem:
-        log.say(f"no permissions to look at: {problem.cause}", 2)  # not a guest collection
-        return []
-    return [
-        actions.removal(each)
-        for each in there
-        if each.id is not None
-        and any(each.path.startswith(root.rstrip("/") + "/") for root in roots)
-        and found.emptied(each.path.rstrip("/"))
-    ]
-
-
-def _receipts(places: list[Path]) -> Iterator[Mapping[str, Any]]:
-    for place in places:
-        for file in sorted(place.glob("*.json")) if place.is_dir() else [place]:
-            try:
-                document = json.loads(file.read_text("utf-8"))
-            except (OSError, ValueError) as error:
-                raise UsageProblem("bad-receipt", f"{file}: {error}", "name receipts that globuswrap wrote") from None
-            if not isinstance(document, dict) or document.get("schema") != "globuswrap.receipt/1":
-                raise UsageProblem("bad-receipt", f"{file} is not a receipt", "name receipts that globuswrap wrote")
-            yield document

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +11,6 @@ from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import performed
 from globuswrap.errors import DONE
 from globuswrap.system import log
-
-if TYPE_CHECKING:
-    from globuswrap.transfers.request import Request
 
 app = application(no_args_is_help=True, help="Stage data in or out, inside a job.")
 
@@ -31,7 +26,7 @@ def stage_in(
     waiting: WaitOptions,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data is there (default).")] = True,
 ) -> Report:
-    """Bring data to the job: transfer and wait. In a requeued job, what was staged is compared by checksum."""
+    """Bring data to the job: transfer and wait. In a job that runs again, what was staged is compared by checksum."""
     return _staged(source, destination, options, submitting, waiting, wait)
 
 
@@ -63,8 +58,8 @@ def _staged(
     waiting: WaitOptions,
     wait: bool,
 ) -> Report:
-    from globuswrap import schedulers
     from globuswrap.collections import resolve
+    from globuswrap.staging import inline
     from globuswrap.transfers import request as requests
 
     request = requests.transfer(
@@ -74,21 +69,5 @@ def _staged(
         options=options.options(),
         **submitting.rest(),
     )
-    here = schedulers.current_job(os.environ)
-    if (
-        here is not None
-        and here[1].requeued
-        and request.options.sync_level is None
-        and _done_before(request, submitting.key)
-    ):
-        # Node-local scratch may be gone, or half of it: only checksums tell.
-        request = replace(request, options=replace(request.options, sync_level="checksum"))
+    request = inline.requested_again(request, submitting.policy(waiting.retry_seconds))
     return performed(request, submitting, waiting, wait)
-
-
-def _done_before(request: Request, name: str | None) -> bool:
-    from globuswrap.transfers import journal
-    from globuswrap.transfers import request as requests
-
-    entry = journal.latest(requests.key_of(requests.digest_of(requests.content(request)), name))
-    return entry is not None and entry.finished

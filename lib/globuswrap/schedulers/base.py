@@ -83,8 +83,7 @@ class StageJob:
 
 @dataclass(frozen=True)
 class CurrentJob:
-    """The batch job that a process runs in, by its environment. `array` and `task`: of an element of an array. `requeued`:
-    the scheduler has started it before."""
+    """The batch job that a process runs in, by its environment. `array` and `task`: of an element of an array."""
 
     id: str
     name: str | None = None
@@ -93,7 +92,6 @@ class CurrentJob:
     array: str | None = None
     task: str | None = None
     cluster: str = ""
-    requeued: bool = False
 
     @property
     def whole(self) -> str:

@@ -210,7 +210,6 @@ class Slurm(Scheduler):
             environ.get("SLURM_ARRAY_JOB_ID"),
             environ.get("SLURM_ARRAY_TASK_ID"),
             environ.get("SLURM_CLUSTER_NAME", ""),
-            requeued=(environ.get("SLURM_RESTART_COUNT") or "0") != "0",
         )
 
     def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:

@@ -22,6 +22,7 @@ from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Staging, Step
 from globuswrap.system import log
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import request as requests
+from globuswrap.transfers.request import Request
 from globuswrap.transfers.submit import Policy
 
 
@@ -133,14 +134,24 @@ def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain |
         else f"chain/{chain.id}/g{chain.generation}/{values['j']}/{values.get('a', '')}/{step.name}"
     )
     policy = Policy(name=scope, chain=None if chain is None else chain.id)
-    key = requests.key_of(requests.digest_of(requests.content(request)), scope, policy.chain)
-    earlier = journal.latest(key)
-    if earlier is not None and earlier.finished and earlier.reported and request.options.sync_level is None:
-        # The job runs again (requeued): what is on the node may be gone, or half of it; only checksums tell.
-        request = replace(request, options=replace(request.options, sync_level="checksum"))
+    request = requested_again(request, policy)
     wait_policy = replace(steps.wait_policy_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
     result = operations.perform(request, policy, wait_policy)
     receipt = (result.outcome.receipt if result.outcome else None) or {}
     log.say(
         f"{step.name}: {result.outcome.name if result.outcome else 'submitted'}, {receipt.get('files_transferred')} files"
     )
+
+
+def requested_again(request: Request, policy: Policy) -> Request:
+    """The request, or if this job has made it before, the same compared by checksum: what is on the node may be gone, or half
+    of it. With `once`, and until a caller was told how it ended, it is the same request, whose outcome is reported."""
+    if request.options.sync_level is not None or policy.once:
+        return request
+    if policy.chain is None and schedulers.current_job(os.environ) is None:
+        return request
+    key = requests.key_of(requests.digest_of(requests.content(request)), policy.name, policy.chain)
+    earlier = journal.latest(key)
+    if earlier is None or not earlier.finished or not (earlier.kept or policy.name is None):
+        return request
+    return replace(request, options=replace(request.options, sync_level="checksum"))

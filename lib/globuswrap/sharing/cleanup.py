@@ -1,0 +1,91 @@
+"""Cleaning up: delete what receipts prove delivered, then revoke the permissions on directories that are empty then."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globuswrap.collections.address import Address
+from globuswrap.deletion import carry_out, evidence
+from globuswrap.deletion.carry_out import Sending
+from globuswrap.deletion.judge import Plan, Verdict
+from globuswrap.errors import Refused, UsageProblem
+from globuswrap.sharing import actions
+from globuswrap.sharing.rules import Step
+from globuswrap.system import log
+from globuswrap.transfers.operations import Result
+
+
+@dataclass(frozen=True)
+class CleanedUp:
+    """The verdict on each file, the deletions that were sent, and the permissions that go."""
+
+    plan: Plan
+    results: list[Result]
+    revoked: list[Step]
+
+
+def clean_up(
+    under: Address,
+    paths: Sequence[Address] = (),
+    *,
+    receipts: Sequence[Path] | None = None,
+    older_than: float = 0.0,
+    keep_rules: bool = False,
+    sending: Sending | None = None,
+) -> CleanedUp:
+    """Judge every file at `paths` (all below `under`, which is the default) and delete what may go; without `sending` only say
+    what would. `receipts`: files and directories to believe instead of the journal. `older_than`: seconds since delivery.
+
+    Raises UsageProblem for what is never cleaned up, and the Problem of the first deletion that ends badly.
+    """
+    roots = carry_out.checked_roots(under, paths)
+    before = time.time() - older_than if older_than else None
+
+    def known() -> evidence.Evidence:
+        places = None if receipts is None else lambda: _receipts(receipts)
+        return evidence.gather(under.collection, places, completed_before=before)
+
+    def again(left: Sequence[str]) -> list[Verdict]:
+        return carry_out.judged(known(), left, evidence.View())
+
+    found = carry_out.plan(known(), roots, evidence.View())
+    results = carry_out.carry_out(found, again, sending) if sending is not None and found.deleted else []
+    revoked = [] if keep_rules else _rules(found, roots)
+    if sending is not None:
+        actions.carry_out(under.collection, revoked)
+    return CleanedUp(found, results, revoked)
+
+
+def _rules(found: Plan, roots: Iterable[str]) -> list[Step]:
+    """The permissions on directories within the roots that no file will be in any more."""
+    if not found.deleted and not any(found.delivered(root) for root in roots):
+        return []
+    try:
+        there = actions.list_rules(found.collection, names=True)
+    except Refused as problem:
+        log.say(f"no permissions to look at: {problem.cause}", 2)  # not a guest collection
+        return []
+    return [
+        actions.removal(each)
+        for each in there
+        if each.id is not None
+        and any(each.path.startswith(root.rstrip("/") + "/") for root in roots)
+        and found.emptied(each.path.rstrip("/"))
+    ]
+
+
+def _receipts(places: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
+    for place in places:
+        for file in sorted(place.glob("*.json")) if place.is_dir() else [place]:
+            try:
+                document = json.loads(file.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise UsageProblem("bad-receipt", f"{file}: {error}", "name receipts that globuswrap wrote") from None
+            if not isinstance(document, dict) or document.get("schema") != "globuswrap.receipt/1":
+                raise UsageProblem("bad-receipt", f"{file} is not a receipt", "name receipts that globuswrap wrote")
+            yield document
