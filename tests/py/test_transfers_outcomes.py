@@ -98,7 +98,9 @@ CASES = [
         options=("--max-faults", "1"),
         says="allowed 1",
     ),
-    Case("paused", "paused", 7, prepare=fault(kind="paused", collection="archive"), says="globus task pause-info"),
+    Case(
+        "paused", "paused", 7, prepare=fault(kind="paused", collection="archive"), says="by a manager of the collection"
+    ),
     Case("inactive", "inactive", 7, prepare=fault(kind="inactive"), says="credentials"),
     Case("running", "running", 75, prepare=held, options=("--timeout", "1s"), says="globuswrap wait"),
 ]

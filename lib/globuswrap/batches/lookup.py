@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,10 @@ class Named:
         tasks = tuple(each for each in looked if each is not None)
         return Named(tasks, sum(each is None or (isinstance(each, Entry) and each.task_id is None) for each in looked))
 
+    @staticmethod
+    def of_ids(task_ids: Iterable[str]) -> Named:
+        return Named.of(journal.by_task(each) or each for each in task_ids)
+
     @property
     def submitted(self) -> list[str | Entry]:
         """Those that Globus has accepted."""
@@ -53,6 +58,15 @@ def named(word: str) -> Named | None:
         found += [batch.entry(index) for index in range(1, batch.pieces + 1)]
         found += [each for index in range(1, batch.pieces + 1) if (each := batch.entry(index, "verify-")) is not None]
     return Named.of(found)
+
+
+def user_key(name: str) -> str | None:
+    """The key that a person gave with `--key`, of the name under which a task is journalled. What chains, syncs and batches
+    without a key call their tasks is nobody's to type."""
+    of_batch = re.fullmatch(r"batch:(.+):\d+:(?:verify-)?\d+", name, re.DOTALL)
+    if of_batch:
+        return None if re.fullmatch("[0-9a-f]{16}", of_batch[1]) else of_batch[1]
+    return None if not name or name.startswith(("chain/", "sync ")) else name
 
 
 def known(word: str, found: Named | None, *, accepted: bool = True) -> Named:

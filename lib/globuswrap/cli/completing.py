@@ -235,15 +235,13 @@ def _entries() -> list[Path]:
 def _keys(current: str) -> Iterable[str]:
     """Names given with --key: what chains and syncs call their tasks is nobody's to type; a batch's tasks have its key."""
     import json
-    import re
+
+    from globuswrap.batches.lookup import user_key
 
     for path in _entries():
         with contextlib.suppress(OSError, ValueError):
-            name = str(json.loads(path.read_bytes()).get("name") or "")
-            of_batch = re.fullmatch(r"batch:(.+):\d+:(?:verify-)?\d+", name, re.DOTALL)
-            if of_batch and not re.fullmatch("[0-9a-f]{16}", of_batch[1]):
-                yield of_batch[1]
-            elif name and not name.startswith(("chain/", "sync ")):
+            name = user_key(str(json.loads(path.read_bytes()).get("name") or ""))
+            if name:
                 yield name
 
 

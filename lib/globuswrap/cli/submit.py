@@ -72,6 +72,7 @@ def submit(
     The script goes to the scheduler unchanged, held until its data is there. Run with --scheduler local, the chain runs here
     and now.
     """
+    from globuswrap.cli import lookup
     from globuswrap.staging import submit as submitting
     from globuswrap.staging.chain import record
     from globuswrap.staging.chain.submit import resume as resume_chain
@@ -87,7 +88,7 @@ def submit(
             raise UsageProblem(
                 "bad-usage", "--resume cannot be combined with --key", f"globuswrap submit --resume {resume}"
             )
-        known = record.load(resume)
+        known = record.load(lookup.whole(resume))
         _warn_of_changes(known)
         return _told(submitting.Submitted(*resume_chain(known)))
     if job_script is None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "batch": Entry("batch", "Transfer many items, of any names and any number."),
     "wait": Entry("wait", "Wait for tasks, and say how each ended."),
     "status": Entry("status", "Show submissions, chains and their tasks."),
+    "show": Entry("show", "Show one task or chain in full: what happened, why, what next."),
     "cancel": Entry("cancel", "Cancel tasks, by task id, key or chain."),
     "stage": Entry("stage", "Stage data in or out, inside a job."),
     "toolkit": Entry("toolkit", "Print the path of the shell toolkit for job scripts."),

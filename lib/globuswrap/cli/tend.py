@@ -25,11 +25,12 @@ def tend(
 
     Needed for `--staging login`. For the other modes it notices stage jobs that have vanished and submits them again.
     """
+    from globuswrap.cli import lookup
     from globuswrap.staging.chain.state import ChainStatus
     from globuswrap.staging.chain.tend import tend_all
 
     rounds: dict[str, ChainStatus] = {}
-    wanted = chains or None
+    wanted = [lookup.whole(each) for each in chains or ()] or None
     while True:
         rounds = {}
         left = tend_all(rounds.__setitem__, wanted)

@@ -132,6 +132,21 @@ def task_events(task_id: str, retry_for: float | None = None) -> list[dict[str, 
     return queries.search(queries.EVENTS, answer) or []
 
 
+def pause_messages(task_id: str, retry_for: float | None = None) -> list[str]:
+    """Why a paused task is paused, as its managers wrote it; each with the collection or side that it is about."""
+    answer = command.retrying(lambda: command.call("task", "pause-info", task_id), retry_for)
+    found = answer if isinstance(answer, dict) else {}
+    rules = [(rule.get("endpoint_display_name"), rule.get("message")) for rule in found.get("pause_rules") or ()]
+    sides = [
+        (side, found.get(f"{side}_pause_message{share}")) for side in ("source", "destination") for share in _SHARED
+    ]
+    return [f"{where}: {text}" for where, text in [*rules, *sides] if text]
+
+
+#: A pause message is that of the collection, or of the one that it is shared from.
+_SHARED = ("", "_share")
+
+
 def successful_transfers(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:
     """The files that a finished transfer copied: `source` and `destination` of each."""
     answer = command.retrying(lambda: command.call("task", "show", task_id, "--successful-transfers"), retry_for)

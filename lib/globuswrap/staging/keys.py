@@ -8,11 +8,13 @@ The chain's id is in the record before the chain exists, so whoever comes after 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from globuswrap.errors import Refused
 from globuswrap.staging.plan import Plan
 from globuswrap.system import files, records
 from globuswrap.transfers import request as requests
@@ -45,6 +47,16 @@ def latest(name: str) -> Submission | None:
     found = {path.name: document for path, document in records.documents(_directory(name), SCHEMA)}
     numbers = [int(each) for each in found if each.isdigit()]
     return _submission(found, max(numbers)) if numbers else None
+
+
+def names() -> set[str]:
+    """Every key that was given to `submit`."""
+    root = files.state_dir() / "chain-keys"
+    found: set[str] = set()
+    for directory in files.names(root):
+        with contextlib.suppress(Refused):
+            found |= {str(each["name"]) for _, each in records.documents(root / directory, SCHEMA) if "name" in each}
+    return found
 
 
 def _submission(found: dict[str, dict[str, Any]], number: int) -> Submission:

@@ -338,6 +338,20 @@ def root() -> Path:
     return files.state_dir() / "sync"
 
 
+def keys() -> set[str]:
+    """The keys under which a run of any profile has ended, or is not over."""
+    found: set[str] = set()
+    for runs in sorted(root().glob("*/runs")):
+        state = State(runs.parent)
+        with contextlib.suppress(Refused):
+            current = state.current()
+            found |= {current.key} if current is not None and current.key else set()
+        for path in state.keys.glob("*"):
+            with contextlib.suppress(ValueError, KeyError):
+                found.add(str((records.load(path) or {})["key"]))
+    return found
+
+
 def named(key: str) -> Named | None:
     """The tasks of the last run under a key, of every profile that has had one; None if none has."""
     found: list[str | Entry | None] = []

@@ -84,6 +84,11 @@ def instant(text: object) -> datetime:
     return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
 
 
+def local_text(seconds: float | None) -> str:
+    """A moment (epoch seconds) as people read it here: `2026-11-20 18:00:05`."""
+    return "-" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def utc_text(when: datetime) -> str:
     """As the CLI sends a deadline: UTC, `YYYY-MM-DD HH:MM:SS` (the service reads a time without zone as UTC)."""
     return when.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

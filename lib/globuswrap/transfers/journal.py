@@ -426,6 +426,17 @@ def by_task(task_id: str) -> Entry | None:
     return None
 
 
+def task_ids(prefix: str) -> list[str]:
+    """The ids of tasks in the journal that begin so; at least two letters. It reads names, not entries."""
+    marks = files.names(_task_mark(prefix, Path()).parent)
+    return sorted({name.rsplit(".", 2)[0] for name in marks if name.startswith(prefix)})
+
+
+def claimed_names() -> set[str]:
+    """Every name under which an attempt was claimed: `--key`, or what a batch, chain or sync calls its task. Reads all claims."""
+    return {str(found.get("name") or "") for found in _said(_claims(), _load)}
+
+
 def _named(name: str) -> Entry | None:
     """The entry that a mark names; what was claimed in place of a damaged attempt has its facts."""
     key, _, number = name.partition(".")

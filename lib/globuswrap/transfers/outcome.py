@@ -248,31 +248,81 @@ def _fix(task: Mapping[str, Any], code: str, place: Address | None) -> str:
     return f"fix the problem (globus task event-list {task_id})"
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Equal errors of a task. `place` is where they happened, if Globus says so, and `side` which end of the transfer that is;
+    `message` is Globus's own sentence, `time` that of the latest."""
+
+    code: str
+    message: str
+    place: Address | None
+    side: str
+    time: str
+    count: int = 1
+
+    @property
+    def text(self) -> str:
+        """`2 x PERMISSION_DENIED at scratch:/a (destination): "permission denied"`."""
+        times = f"{self.count} x " if self.count > 1 else ""
+        where = f" at {self.place.shown}" if self.place is not None else ""
+        side = f" ({self.side})" if self.side else ""
+        return f'{times}{self.code}{where}{side}: "{self.message}"'
+
+
+def faults(
+    events: Sequence[Mapping[str, Any]],
+    source: object,
+    destination: object,
+    namer: Callable[[str], str | None] = lambda _: None,
+) -> list[Fault]:
+    """The errors among these events, the latest first. Their details have `Endpoint:`, `File:` and `Message:` lines. `namer`
+    gives the user's name for a collection."""
+    found: dict[tuple[str, str, Address | None], Fault] = {}
+    for event in events:
+        if not event.get("is_error") or str(event.get("code", "")).upper() == "CANCELED":
+            continue
+        details = str(event.get("details") or "")
+        endpoint = re.search(r"(?m)^Endpoint: .*\(([0-9a-f-]{36})\)$", details)
+        path = re.search(r"(?m)^File: (.+)$", details)
+        said = re.search(r"(?m)^Message: (.+)$", details)
+        collection = endpoint[1] if endpoint else str(source)
+        place = Address(collection, path[1].strip(), namer(collection) or "") if path else None
+        sides = [name for name, each in (("source", source), ("destination", destination)) if each == collection]
+        message = " ".join((said[1] if said else str(event.get("description") or details)).split())
+        code = str(event.get("code") or "")
+        known = found.get((code, message, place))
+        if known is not None:
+            found[code, message, place] = replace(known, count=known.count + 1)
+            continue
+        side = sides[0] if endpoint and len(sides) == 1 else ""
+        found[code, message, place] = Fault(code, message, place, side, str(event.get("time") or ""))
+    return list(found.values())
+
+
 def with_path(
     ended: Outcome, events: Sequence[Mapping[str, Any]], namer: Callable[[str], str | None] = lambda _: None
 ) -> Outcome:
-    """The outcome with the address that its last error event names, where the details have `Endpoint:` and `File:` lines.
-    `namer` gives the user's name for a collection."""
-    for event in events:
-        details = str(event.get("details") or "")
-        path = re.search(r"(?m)^File: (.+)$", details)
-        if event.get("is_error") and path:
-            found = re.search(r"(?m)^Endpoint: .*\(([0-9a-f-]{36})\)$", details)
-            collection = found[1] if found else str(ended.task.get("source_endpoint_id"))
-            place = Address(collection, path[1].strip(), namer(collection) or "")
-            fitting = remedy(ended.name, ended.task, code_in(ended.cause), place)
-            return replace(ended, cause=f"{place.shown}: {ended.cause}", remedy=fitting)
-    return ended
+    """The outcome with the address that its last error event names."""
+    ends = ended.task.get("source_endpoint_id"), ended.task.get("destination_endpoint_id")
+    place = next((each.place for each in faults(events, *ends, namer) if each.place is not None), None)
+    if place is None:
+        return ended
+    fitting = remedy(ended.name, ended.task, code_in(ended.cause), place)
+    return replace(ended, cause=f"{place.shown}: {ended.cause}", remedy=fitting)
 
 
-def held(task: Mapping[str, Any], name: str, seconds: float) -> Outcome:
-    """Paused by a manager, or suspended until someone logs in, for longer than the grace."""
+def held(task: Mapping[str, Any], name: str, seconds: float | None, messages: Sequence[str] = ()) -> Outcome:
+    """Paused by a manager, or suspended until someone logs in; for so long, if it was waited for. `messages`: why, as the
+    managers wrote it."""
     task_id = str(task["task_id"])
+    lasting = "" if seconds is None else f" for {units.human_duration(seconds)}"
     if name == "paused":
-        cause, remedy = f"paused for {seconds:.0f} s", f"see who paused it: globus task pause-info {task_id}"
+        why = "".join(f'; "{" ".join(each.split())}"' for each in messages)
+        cause = f"paused{lasting} by a manager of the collection{why}"
+        remedy = f"ask that manager, or wait until it is resumed: globuswrap wait {task_id}"
     else:
-        cause = f"inactive for {seconds:.0f} s: credentials are needed"
-        remedy = f"log in again (globus login), then look at it: {queries.WEBAPP.format(task_id=task_id)}"
+        cause = f"inactive{lasting}: Globus needs new credentials"
+        remedy = f"log in again (globus login), then resume it on {queries.WEBAPP.format(task_id=task_id)}"
     return Outcome(task_id, name, errors.HELD, cause, remedy, terminal=False, task=task)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from globuswrap import config
 from globuswrap.collections import names
@@ -16,6 +16,8 @@ from globuswrap.system.pacing import Pace
 from globuswrap.transfers import grace, journal, outcome, receipt
 from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
+
+Read = TypeVar("Read")
 
 #: Globus has to say so often that it does not find a task before that is believed, and for as long as a fault may last. For a
 #: task that the journal does not know, which may be a mistyped id, this many seconds are enough.
@@ -172,7 +174,7 @@ class _Waited:
         if lasting.seconds < limit:
             return None
         if now.held is not None:
-            return outcome.held(task, now.held, lasting.seconds)
+            return held(task, now.held, lasting.seconds)
         return self._stop(task, wait_policy, now.fault)
 
     def _absent(self, lasting: grace.Lasting, limit: float, wait_policy: WaitPolicy) -> Outcome | None:
@@ -223,7 +225,7 @@ class _Waited:
         skipped: list[dict[str, Any]] | None = []
         if ended.name == outcome.WITH_SKIPS:
             skipped = listed(verbs.skipped_errors, self.task_id, wait_policy.retry_for)
-        submission = _submission(self.entry.claim) if self.entry is not None else None
+        submission = submission_of(self.entry.claim) if self.entry is not None else None
         built = receipt.build(
             document, ended.name, ended.cause, submission=submission, events=events, skipped=skipped, files=files
         )
@@ -249,13 +251,17 @@ def _at_timeout(task: Mapping[str, Any], seconds: float) -> Outcome:
     now = outcome.phase(task, ())
     if now.fault == outcome.ABSENT:
         return outcome.not_found(str(task["task_id"]))
-    return outcome.held(task, now.held, seconds) if now.held is not None else outcome.unfinished(task)
+    return held(task, now.held, seconds) if now.held is not None else outcome.unfinished(task)
 
 
-def listed(
-    what: Callable[[str, float | None], list[dict[str, Any]]], task_id: str, retry_for: float | None
-) -> list[dict[str, Any]] | None:
-    """A list of a finished task; None if it cannot be read (its history may be deleted), which is not an empty list."""
+def held(task: Mapping[str, Any], name: str, seconds: float | None) -> Outcome:
+    """The outcome of a task that cannot go on now, with the managers' messages if it is paused."""
+    messages = listed(verbs.pause_messages, str(task["task_id"]), 0.0) if name == "paused" else None
+    return outcome.held(task, name, seconds, messages or ())
+
+
+def listed(what: Callable[[str, float | None], list[Read]], task_id: str, retry_for: float | None) -> list[Read] | None:
+    """A list about a task; None if it cannot be read (its history may be deleted), which is not an empty list."""
     try:
         return what(task_id, retry_for)
     except Problem as problem:
@@ -263,7 +269,7 @@ def listed(
         return None
 
 
-def _submission(claim: journal.Claim) -> dict[str, Any]:
+def submission_of(claim: journal.Claim) -> dict[str, Any]:
     return {
         "key": claim.key,
         "name": claim.name,
@@ -286,7 +292,12 @@ def from_receipt(entry: Entry, *, strict: bool = False) -> Outcome:
     code = outcome.code_of(name, strict=strict)
     task_id = str(document.get("task_id"))
     task = {"task_id": task_id, "type": str(document.get("kind") or entry.claim.kind).upper()}
-    return Outcome(task_id, name, code, cause, outcome.remedy(name, task, outcome.code_in(cause)), receipt=document)
+    known = outcome.faults(
+        document.get("events") or (), document.get("source"), document.get("destination"), names.name_of
+    )
+    place = next((each.place for each in known if each.place is not None), None)
+    remedy = outcome.remedy(name, task, outcome.code_in(cause), place)
+    return Outcome(task_id, name, code, cause, remedy, receipt=document)
 
 
 def recorded(entry: Entry, *, strict: bool = False) -> Outcome | None:
