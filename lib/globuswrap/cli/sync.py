@@ -48,6 +48,16 @@ class ProfileOptions(Common):
     max_bytes: Annotated[
         str | None, typer.Option("--max-bytes", help="At most this much in one run, the rest next time.")
     ] = None
+    max_bytes_per_day: Annotated[
+        str | None,
+        typer.Option(
+            "--max-bytes-per-day",
+            help="At most this much in 24 hours to the destination collection, all profiles together.",
+        ),
+    ] = None
+    order: Annotated[
+        str | None, typer.Option("--order", help="Which files go first under a limit: oldest or newest.")
+    ] = None
     delete: Annotated[
         bool | None, typer.Option("--delete/--no-delete", help="Delete at the destination what is gone at the source.")
     ] = None
@@ -154,6 +164,9 @@ def _rehearsed(chosen: Any, result: Any) -> list[str]:
     lines += [f"keep {path} at the destination: {reason}" for path, reason in planned.kept[:20]]
     if planned.deletions_refused:
         lines.append(f"nothing would be deleted: {planned.deletions_refused}")
+    if planned.left_today is not None:
+        limit = units.human_size(chosen.max_bytes_per_day)
+        lines.append(f"the daily limit of {limit} leaves {units.human_size(planned.left_today)} now")
     lines.append(
         f"to send: {planned.sent} ({units.human_size(planned.size)}), to delete: {planned.deleted}, "
         f"still changing: {planned.settling}, for the next run: {planned.over_limit}"

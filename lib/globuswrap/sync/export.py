@@ -170,6 +170,8 @@ def _lost(profile: Profile) -> list[str]:
         remarks.append("settle cannot be said: files that are still being written are sent as they are")
     if profile.max_bytes is not None:
         remarks.append("max-bytes cannot be said: a run sends all there is")
+    if profile.max_bytes_per_day is not None:
+        remarks.append("max-bytes-per-day cannot be said: a timer counts nothing")
     if profile.delete:
         remarks.append(
             "deletion is left out: a timer's --delete-destination-extra deletes whatever the source lacks, "

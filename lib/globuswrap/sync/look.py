@@ -45,7 +45,7 @@ def draft_changes(context: RunContext, draft: Run) -> bool:
         _tell_plan(context, planned, found.gone)
         found.delta.unlink()
         keep = bool(draft.tasks)
-        if not keep and planned.settling:
+        if not keep and (planned.settling or planned.over_limit):
             context.result.outcome = "waiting"
         return keep
     finally:
@@ -123,6 +123,15 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
             "unsendable-names",
             f"{len(planned.unsendable)} names that Globus cannot take, such as {planned.unsendable[0]}; the rest is sent",
             "rename them, or set skip-unsendable = true",
+        )
+    if planned.too_large:
+        limit = units.human_size(context.profile.max_bytes_per_day or 0)
+        context.add_issue(
+            Refused.exit_code,
+            "larger-than-a-day",
+            f"{units.counted(len(planned.too_large), 'file')} never sent, since larger than max-bytes-per-day ({limit}), such as "
+            f"{planned.too_large[0]!r}",
+            "send them by themselves, if the provider allows it: globuswrap transfer",
         )
     if planned.blocked:
         path = planned.blocked[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import heapq
+import itertools
 import os
 import stat
 import time
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 from globuswrap.batches.spool import END
 from globuswrap.deletion import announcements
+from globuswrap.sync import quota
 from globuswrap.sync.manifest import (
     DELTA,
     Delta,
@@ -57,6 +59,7 @@ class Planned:
 
     `kept`: files that are gone here and stay at the destination, with the reason. `unconfirmed`: nothing is deleted until someone
     confirms with --max-delete that the files are gone. `forgotten`: how many files leave the manifest without being deleted.
+    `left_today`: what the daily limit allows, in bytes; `too_large`: files that are larger than that limit itself.
     """
 
     sent: int = 0
@@ -64,6 +67,8 @@ class Planned:
     deleted: int = 0
     settling: int = 0
     over_limit: int = 0
+    left_today: int | None = None
+    too_large: list[str] = field(default_factory=list)
     blocked: list[str] = field(default_factory=list)
     unsendable: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
@@ -202,6 +207,7 @@ def plan(profile: Profile, state: State, run: Run, found: Differences, renew: Ca
     next run.
     """
     planner = _Planner(profile, state, run, found)
+    planner.choose()
     for directory, rows in delta_blocks([found.delta]) if found.coming else ():
         renew()
         planner.take(directory, [row for row in rows if row[:1] == b"+"])
@@ -216,11 +222,14 @@ class _Planner:
         self.root = profile.root.rstrip(b"/") or b"/"
         self.result = Planned()
         self.follow = profile.symlinks == "follow"
+        self.found = found
         self.now = time.time_ns()
         self.settle = int(profile.settle * 1e9)
         #: What was modified before is not looked at again.
         self.lately = self.now - max(LATELY, self.settle) if found.coming > LOOK_AT_ALL else -(2**63)
         self.left = profile.max_bytes
+        self.today = self.result.left_today = quota.left(profile)
+        self.first: _First | None = None
         self.source = profile.source.path.rstrip("/")
         self.destination = profile.destination.path.rstrip("/")
         #: Transfer API, file operations: CR LF ends the commands that carry a path, and `/~/` is the home directory.
@@ -230,6 +239,13 @@ class _Planner:
         self.unsure = _Names(sorted(state.unsure.glob("*.delta.gz")))
         both = found.coming and found.gone + found.empty
         self.in_the_way = self._what_is_in_the_way(found.delta) if both else set()
+
+    def choose(self) -> None:
+        """Find out which files go first, if not all of them fit and the profile has an order."""
+        limits = [limit for limit in (self.left, self.today) if limit is not None]
+        if self.profile.order is not None and limits and self.found.coming:
+            newest = self.profile.order == "newest"
+            self.first = _First(self.found.delta, min(limits), self.profile.max_bytes_per_day, newest)
 
     def take(self, directory: bytes, rows: list[bytes]) -> None:
         """Sort the new and changed files of one directory: into a task, or to wait."""
@@ -282,12 +298,8 @@ class _Planner:
         if self.in_the_way and joined(directory, name) in self.in_the_way:
             self.result.blocked.append(os.fsdecode(joined(directory, name)))
             return None
-        if self.left is not None:
-            size = _size(row)
-            if size > self.left and self.left != self.profile.max_bytes:  # one file goes, however large
-                self.result.over_limit += 1
-                return None
-            self.left -= size
+        if not self._fits(modified, _size(row), directory, name):
+            return None
         text = _sendable(name)
         if text is None or (self.at_top and name == b"~" and directory == b"/"):
             self.result.unsendable.append(repr(joined(directory, name))[2:-1])
@@ -295,6 +307,20 @@ class _Planner:
         text = quoted(text)[1:]
         kind = "transfer_symlink_item" if link else "transfer_item"
         return f'{{"DATA_TYPE":"{kind}","source_path":{places[0]}{text},"destination_path":{places[1]}{text}}}'
+
+    def _fits(self, modified: int, size: int, directory: bytes, name: bytes) -> bool:
+        """Whether a file goes within the limits of this run and of the day."""
+        if self.today is not None and size > (self.profile.max_bytes_per_day or 0):
+            self.result.too_large.append(os.fsdecode(joined(directory, name)))
+            return False
+        over_run = self.left is not None and size > self.left and self.left != self.profile.max_bytes
+        over_day = self.today is not None and size > self.today
+        if over_day or not (self.first is None or self.first.takes(modified, size)) or over_run:
+            self.result.over_limit += 1  # of a run's limit: one file goes, however large
+            return False
+        self.left = None if self.left is None else self.left - size
+        self.today = None if self.today is None else self.today - size
+        return True
 
     def _rests(self, fd: int, name: bytes, modified: int, length: bytes) -> bool:
         """Whether a file is as the scan saw it, and has been for the settle time (of a link nobody writes a part)."""
@@ -351,6 +377,40 @@ class _Planner:
             return None
 
 
+class _First:
+    """Which files go first when not all of them fit: those up to a time of modification, and some of that very time. One that is
+    larger than the limit goes alone when its turn comes. Holds two numbers for each file, but for those larger than `most`."""
+
+    def __init__(self, delta: Path, limit: int, most: int | None, newest: bool) -> None:
+        self._sign = -1 if newest else 1
+        self._last: int | None = None
+        self._some = limit
+        self._alone = False
+        files = sorted(
+            (self._sign * int(row[1:].split(b" ", 1)[0]), _size(row))
+            for _, rows in delta_blocks([delta])
+            for row in rows
+            if row[:1] == b"+" and len(row) > 1 and (most is None or _size(row) <= most)
+        )
+        for modified, group in itertools.groupby(files, key=lambda each: each[0]):
+            sizes = [size for _, size in group]
+            if sum(sizes) > self._some:
+                self._last = modified
+                self._alone = self._some == limit and min(sizes) > limit
+                break
+            self._some -= sum(sizes)
+
+    def takes(self, modified: int, size: int) -> bool:
+        at = self._sign * modified
+        if self._last is None or at < self._last:
+            return True
+        if at > self._last or (size > self._some and not self._alone):
+            return False
+        self._alone = False
+        self._some -= size
+        return True
+
+
 def _size(row: bytes) -> int:
     return int(row.split(b" ", 2)[1].lstrip(b"@")) if len(row) > 1 else 0
 
@@ -390,6 +450,8 @@ def as_data(planned: Planned) -> dict[str, Any]:
         "deleted": planned.deleted,
         "settling": planned.settling,
         "over_limit": planned.over_limit,
+        "left_today": planned.left_today,
+        "too_large": planned.too_large[:SHOWN],
         "blocked": planned.blocked[:SHOWN],
         "unsendable": planned.unsendable[:SHOWN],
         "kept": [{"path": path, "reason": reason} for path, reason in planned.kept[:SHOWN]],

@@ -26,6 +26,7 @@ from globuswrap.transfers.request import digest_of
 
 DEFAULT_SETTLE = 10.0
 DEFAULT_MAX_DELETE = "25%"
+ORDERS = ("oldest", "newest")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 
@@ -47,7 +48,8 @@ class MaxDelete:
 
 @dataclass(frozen=True)
 class Profile:
-    """One sync. `settle` is seconds, `max_bytes` bytes. `local_root` is set if the source is mounted here.
+    """One sync. `settle` is seconds, `max_bytes` (of a run) and `max_bytes_per_day` (of all profiles to the destination) bytes;
+    `order`: which files go first under them. `local_root` is set if the source is mounted here.
 
     `options` are those of `globus transfer`, with the defaults of a sync filled in.
     """
@@ -62,6 +64,8 @@ class Profile:
     schedule: str | None = None
     settle: float = DEFAULT_SETTLE
     max_bytes: int | None = None
+    max_bytes_per_day: int | None = None
+    order: str | None = None
     delete: bool = False
     max_delete: MaxDelete = field(default_factory=lambda: max_delete(DEFAULT_MAX_DELETE))
     check_file: str | None = None
@@ -184,6 +188,8 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "schedule": _text,
     "settle": units.duration,
     "max-bytes": units.size,
+    "max-bytes-per-day": units.size,
+    "order": _one_of(*ORDERS),
     "delete": _truth,
     "max-delete": max_delete,
     "check-file": _check_file,
@@ -260,6 +266,8 @@ def _made(name: str | None, values: dict[str, Any], where: str) -> Profile:
         schedule=values.get("schedule"),
         settle=values.get("settle", DEFAULT_SETTLE),
         max_bytes=values.get("max-bytes"),
+        max_bytes_per_day=values.get("max-bytes-per-day"),
+        order=values.get("order", "oldest" if "max-bytes-per-day" in values else None),
         delete=values.get("delete", False),
         max_delete=values.get("max-delete", max_delete(DEFAULT_MAX_DELETE)),
         check_file=values.get("check-file"),
@@ -296,7 +304,10 @@ def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
         if one.startswith(other) or other.startswith(one):
             raise wrong("source and destination overlap", "choose a destination outside the source")
     if profile.local_root is None:
-        for key in ("symlinks", "settle", "max-bytes", "delete", "max-delete", "check-file", "skip-unsendable"):
+        for key in (
+            *("symlinks", "settle", "max-bytes", "max-bytes-per-day", "order"),
+            *("delete", "max-delete", "check-file", "skip-unsendable"),
+        ):
             if values.get(key):
                 raise wrong(
                     f"{key} needs local-root: only a local listing can say it",
@@ -306,6 +317,8 @@ def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
             raise wrong(
                 "filters on directories need local-root", "the service filters files only; add local-root, or drop them"
             )
+    if profile.order is not None and profile.max_bytes is None and profile.max_bytes_per_day is None:
+        raise wrong("order needs a limit: without one all files go at once", "add max-bytes or max-bytes-per-day")
     if profile.delete and profile.check_file is None:
         raise wrong(
             "delete needs check-file", 'add check-file = "NAME", a file at the source that proves that it is mounted'
@@ -334,6 +347,8 @@ def describe(profile: Profile) -> dict[str, Any]:
         "schedule": profile.schedule,
         "settle": profile.settle,
         "max_bytes": profile.max_bytes,
+        "max_bytes_per_day": profile.max_bytes_per_day,
+        "order": profile.order,
         "delete": profile.delete,
         "max_delete": profile.max_delete.shown,
         "check_file": profile.check_file,

@@ -17,7 +17,7 @@ from typing import Any
 from globuswrap.batches import tasks
 from globuswrap.deletion import announcements
 from globuswrap.errors import Problem, UsageProblem
-from globuswrap.sync import deleting, look, planning
+from globuswrap.sync import deleting, look, planning, quota
 from globuswrap.sync.compare import ScanReport
 from globuswrap.sync.context import RunContext, RunOptions, RunResult, skips
 from globuswrap.sync.profile import Profile
@@ -153,7 +153,7 @@ def _run(context: RunContext) -> RunResult:
     context.planned_id = draft.id
     draft.troubles = context.result.troubles[before:]
     draft.key, draft.once, draft.request = context.options.key, context.options.once, context.profile.request
-    draft.awaited = context.options.awaited
+    draft.awaited, draft.destination = context.options.awaited, context.profile.destination.collection
     begun = context.state.begin(draft)
     if begun is None:
         if context.announced is not None:
@@ -163,6 +163,8 @@ def _run(context: RunContext) -> RunResult:
         return context.result
     if begun.key is not None:
         context.result.how = "new"
+    if quota.exceeded(context.profile):
+        _withdraw_transfers(context, begun)
     submit(context, begun)
     context.result.outcome = "submitted"
     _promise(context, begun)
@@ -171,6 +173,15 @@ def _run(context: RunContext) -> RunResult:
     elif all(task.ended for task in begun.tasks):
         finish(context, begun, {})
     return _reported(context)
+
+
+def _withdraw_transfers(context: RunContext, begun: Run) -> None:
+    """Another profile has begun a run in the same moment, and both together are above the daily limit: this one waits."""
+    for task in begun.tasks:
+        task.ended = "withdrawn" if task.kind == "transfer" else task.ended
+    begun.save()
+    context.state.note("another profile sends as much as the daily limit allows: nothing is sent now")
+    context.result.later = True
 
 
 def _is_done_with(context: RunContext, current: Run) -> bool:

@@ -24,6 +24,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ from globuswrap.transfers.journal import Entry
 
 SCHEMA = "globuswrap.sync-run/1"
 KEY_SCHEMA = "globuswrap.sync-key/1"
+#: The last runs are kept, and all that ended within two days: they say what was sent within one (sync.quota).
 KEEP_RUNS = 20
+KEEP_FOR = 2 * 86400.0
 LOG_BYTES = 1_000_000
 LOGS_KEPT = 4
 
@@ -81,7 +84,7 @@ class Run:
     """What was submitted together. `unsure`: the files in `unsure/` that this run sends again. `after`: the number of the run
     before it. `troubles`: all that there is to tell of it, so that it is not lost with the process that found it. `key`, `once`
     and `request` (`Profile.request`) are as the run was begun. `awaited`: a caller waits for the outcome; `answered`: one that
-    does not was told the task ids."""
+    does not was told the task ids. `destination`: the collection it sends to."""
 
     directory: Path
     id: str
@@ -95,6 +98,7 @@ class Run:
     request: str = ""
     awaited: bool = False
     answered: bool = False
+    destination: str = ""
 
     @property
     def kept(self) -> bool:
@@ -186,8 +190,22 @@ class State:
         if not numbers:
             return None
         directory = self.runs / f"{numbers[-1]:06}"
-        if (directory / "settled").exists():
-            return None
+        return None if (directory / "settled").exists() else self._read(directory)
+
+    def history(self) -> Iterator[Run]:
+        """All runs that are still on disk: among them those of the last day. Raises Refused if one that is not over cannot be
+        read; one that is over is left out then, and said."""
+        for number in self.numbers():
+            directory = self.runs / f"{number:06}"
+            try:
+                yield self._read(directory)
+            except Refused as problem:
+                if (directory / "settled").exists():
+                    log.say(f"{directory / 'run.json'} is damaged; what that run sent is not counted", 0)
+                elif directory.exists():  # else another process has just removed it
+                    raise problem
+
+    def _read(self, directory: Path) -> Run:
         try:
             path = directory / "run.json"
             document = records.load(path) or {}
@@ -237,7 +255,9 @@ class State:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(run.directory / name)
         for number in self.numbers()[:-KEEP_RUNS]:
-            shutil.rmtree(self.runs / f"{number:06}", ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - (self.runs / f"{number:06}" / "settled").stat().st_mtime > KEEP_FOR:
+                    shutil.rmtree(self.runs / f"{number:06}", ignore_errors=True)
 
     def known(self, key: str) -> RecordedRun | None:
         """How the last run under a key ended, if one has. Raises Refused if that cannot be read."""
