@@ -85,7 +85,7 @@ def _rows(task: Shown) -> Iterator[tuple[str, str]]:
         yield "Label", claim.label
     elif document.get("label"):
         yield "Label", str(document["label"])
-    begun, ended = (_instant(document.get(each)) for each in ("requested", "completed"))
+    begun, ended = (units.seconds_of(document.get(each)) for each in ("requested", "completed"))
     if begun is not None and entry is None:
         yield "Requested", units.local_text(begun)
     if ended is not None:
@@ -97,11 +97,11 @@ def _rows(task: Shown) -> Iterator[tuple[str, str]]:
     if task.cause:
         yield "Why", task.cause
     for fault in task.faults:
-        yield "Fault", f"{fault.text}, last at {units.local_text(_instant(fault.time))}"
+        yield "Fault", f"{fault.text}, last at {units.local_text(units.seconds_of(fault.time))}"
     for event in list(document.get("events") or ())[:_EVENTS]:
         yield (
             "Event",
-            f"{units.local_text(_instant(event.get('time')))}  {event.get('code')}  {event.get('description')}",
+            f"{units.local_text(units.seconds_of(event.get('time')))}  {event.get('code')}  {event.get('description')}",
         )
     if task.silence:
         yield "Note", f"Globus was not reached ({task.silence}); this is what the journal knows."
@@ -125,10 +125,3 @@ def _moved(document: Mapping[str, Any]) -> str:
     if document.get("faults"):
         parts.append(units.counted(document["faults"], "fault"))
     return ", ".join(parts)
-
-
-def _instant(text: object) -> float | None:
-    try:
-        return units.instant(text).timestamp()
-    except ValueError:
-        return None

@@ -20,6 +20,7 @@ COMMANDS = {
     "wait": Entry("wait", "Wait for tasks, and say how each ended."),
     "status": Entry("status", "Show submissions, chains and their tasks."),
     "show": Entry("show", "Show one task or chain in full: what happened, why, what next."),
+    "history": Entry("history", "List what was moved: when, how much, how fast, how it ended."),
     "cancel": Entry("cancel", "Cancel tasks, by task id, key or chain."),
     "stage": Entry("stage", "Stage data in or out, inside a job."),
     "toolkit": Entry("toolkit", "Print the path of the shell toolkit for job scripts."),

@@ -27,7 +27,6 @@ from globuswrap.transfers.places import Place
 from globuswrap.transfers.wait import WaitPolicy
 
 PREFIX = ".globuswrap-probe-"
-LABEL = "globuswrap cleanup: remove probe directories"
 
 
 @dataclass
@@ -93,7 +92,9 @@ class Probes:
         self.made.clear()
         for paths in by_collection.values():
             try:
-                request = requests.delete(paths, recursive=True, options=Options(ignore_missing=True), label=LABEL)
+                request = requests.delete(
+                    paths, recursive=True, options=Options(ignore_missing=True), label=requests.PROBES
+                )
                 operations.perform(request, wait=WaitPolicy(timeout=5.0))
             except Problem as problem:
                 listed = " ".join(str(each) for each in paths)

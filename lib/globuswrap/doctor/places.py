@@ -332,9 +332,7 @@ def _removed(probe: Address) -> Finding | None:
     from globuswrap.transfers.wait import WaitPolicy
 
     try:
-        request = requests.delete(
-            [probe], recursive=True, options=Options(ignore_missing=True), label="globuswrap doctor"
-        )
+        request = requests.delete([probe], recursive=True, options=Options(ignore_missing=True), label=requests.PROBES)
         ended = operations.perform(request, wait=WaitPolicy(timeout=_REMOVAL, fault_grace=_REMOVAL / 2))
         if ended.exit_code == 0:
             return None

@@ -1,4 +1,5 @@
-"""Durations and sizes as people write them: `30s`, `5m`, `2h`, `1d`, a bare number is seconds; `10M`, `1G` are binary."""
+"""Durations and sizes as people write them: `30s`, `5m`, `2h`, `1d`, `1w`, `1mo` (30 days), a bare number is seconds; `10M`, `1G`
+are binary."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from globuswrap.errors import UsageProblem
 
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400}
 #: Longer than anyone waits, and short enough to be added to any date of today.
 _LONGEST = 100 * 365 * 86400.0
 _BYTES = {unit: 1024**power for power, unit in enumerate(["", "K", "M", "G", "T", "P"])}
@@ -16,7 +17,7 @@ _BYTES = {unit: 1024**power for power, unit in enumerate(["", "K", "M", "G", "T"
 def duration(text: str | float) -> float:
     """Seconds of `90`, `1.5h`, `1h30m`; UsageProblem otherwise."""
     written = str(text).strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", written)
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(mo|[smhdw]?)", written)
     if not parts or "".join(number + unit for number, unit in parts) != written.replace(" ", ""):
         raise UsageProblem(
             "bad-duration", f"{text!r} is not a duration", "write 30s, 5m, 2h, 1d, or seconds as a number"
@@ -82,6 +83,14 @@ def instant(text: object) -> datetime:
     """A time in a document of Globus, ISO 8601: UTC where it names no zone. ValueError if it is none."""
     found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+
+
+def seconds_of(text: object) -> float | None:
+    """A time in a document of Globus, as seconds since the epoch; None if it is none."""
+    try:
+        return instant(text).timestamp()
+    except ValueError:
+        return None
 
 
 def local_text(seconds: float | None) -> str:

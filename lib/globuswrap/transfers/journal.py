@@ -290,9 +290,23 @@ def _set_aside(path: Path, why: str) -> None:
         log.say(f"journal: {path.name} is damaged ({why}); set aside as {aside}", 0)
 
 
-def entries() -> Iterator[Entry]:
-    """Every attempt in the journal that this version can read, in no order; the others are said."""
-    return _readable(_claims())
+def entries(since: float = 0.0) -> Iterator[Entry]:
+    """Every attempt in the journal, claimed after `since` (epoch seconds), that this version can read, in no order; the others
+    are said."""
+    found = _readable(_claims() if not since else _touched(since))
+    return (entry for entry in found if entry.claim.created >= since)
+
+
+#: How far the clock of a file server may be behind this machine's.
+_CLOCKS_APART = 3600.0
+
+
+def _touched(since: float) -> Iterator[Path]:
+    """The claims that may be as young: no file is older than what it holds, but it may be looked at later."""
+    for path in _claims():
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime >= since - _CLOCKS_APART:
+                yield path
 
 
 def unsettled() -> Iterator[Entry]:

@@ -32,6 +32,10 @@ class Item:
     checksum_algorithm: str | None = None
 
 
+#: The label of deletions that globuswrap makes for itself: of empty directories that it had made to see something.
+PROBES = "globuswrap: remove probe directories"
+
+
 @dataclass(frozen=True)
 class Request:
     """A transfer (`destination` set) or a deletion, of one or more items.

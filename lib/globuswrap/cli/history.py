@@ -1,0 +1,82 @@
+"""`globuswrap history`: what was moved."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globuswrap.cli import progress
+from globuswrap.cli.options import application, command
+from globuswrap.cli.output import Report, table
+from globuswrap.system import log, units
+
+if TYPE_CHECKING:
+    from globuswrap.transfers.history import Moved
+
+app = application()
+
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only of this last time: 1d, 1w, 1mo (default: all, kept for 90 days).")
+]
+Route = Annotated[
+    str | None,
+    typer.Option("--route", help="Only between these collections; :TO or FROM: for any other end.", metavar="FROM:TO"),
+]
+Live = Annotated[
+    bool, typer.Option("--live/--no-live", help="Ask Globus about tasks that nobody has waited for (default).")
+]
+
+
+@command(app)
+def history(
+    since: Since = None,
+    route: Route = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    live: Live = True,
+) -> Report:
+    """List what was transferred and deleted from this machine, the latest last: when, how much, how fast, how it ended."""
+    from globuswrap.transfers import history as room
+
+    with progress.doing() as say:
+        say("reading the journal")
+        found = room.moved(None if since is None else units.duration(since), route, live=live)
+    data = [each.as_data() for each in found]
+    if as_csv:
+        head = list(data[0] if data else room.Moved.__dataclass_fields__)
+        cells = [["" if each[name] is None else _cell(each[name]) for name in head] for each in data]
+        return Report({"tasks": data}, [_line(head), *map(_line, cells)])
+    if found:
+        total = sum(each.bytes or 0 for each in found)
+        log.say(f"{units.counted(len(found), 'task')}, {units.human_size(total)}")
+    else:
+        log.say("Nothing was submitted from this machine in that time.")
+    return Report({"tasks": data}, table(list(map(_row, found)), _HEAD) if found else [])
+
+
+_HEAD = ("TASK", "REQUESTED", "OUTCOME", "BYTES", "RATE", "TOOK", "ROUTE")
+
+
+def _row(each: Moved) -> list[str]:
+    return [
+        (each.task_id or "-")[:8],
+        units.local_text(each.requested)[5:16],
+        each.outcome,
+        "-" if each.bytes is None else units.human_size(each.bytes),
+        "-" if each.rate is None else f"{units.human_size(each.rate)}/s",
+        "-" if each.seconds is None else units.human_duration(each.seconds),
+        each.route,
+    ]
+
+
+def _cell(value: object) -> str:
+    return " ".join(f"{name}:{count}" for name, count in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
