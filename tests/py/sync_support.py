@@ -17,6 +17,9 @@ SOURCE, DESTINATION = "archive", "results"
 GLOBUS = str(Path(sys.executable).parent / "globus")
 
 
+LIBRARY = str(LAUNCHER.parents[1] / "lib")
+
+
 class Beam:
     """A profile `beam` from /data on one collection to /copy on another, in a sandbox."""
 
@@ -47,8 +50,12 @@ class Beam:
     def sync(
         self, verb: str = "run", *options: str, env: dict[str, str | None] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        library = str(LAUNCHER.parents[1] / "lib")
-        return self.box.run(self.command(verb, *options), env={"PYTHONPATH": library, **(env or {})})
+        return self.box.run(self.command(verb, *options), env={"PYTHONPATH": LIBRARY, **(env or {})})
+
+    def doctor(self) -> subprocess.CompletedProcess[str]:
+        return self.box.run(
+            [sys.executable, "-m", "globuswrap", "doctor", self.name, "-v", "--no-probe"], env={"PYTHONPATH": LIBRARY}
+        )
 
     def run(self, *options: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = self.sync("run", *options)

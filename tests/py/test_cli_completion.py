@@ -54,7 +54,7 @@ def test_commands_options_and_values(sandbox: Sandbox) -> None:
         file.write('[sync.beam]\nsource = "archive:/"\ndestination = "results:/"\n')
     assert asked(sandbox, "globuswrap tr") == ["plain", "transfer"]
     assert "submit" in asked(sandbox, "globuswrap ")
-    assert asked(sandbox, "globuswrap sync ch") == ["plain", "check"]
+    assert asked(sandbox, "globuswrap sync ba") == ["plain", "baseline"]
     assert asked(sandbox, "globuswrap sync run be") == ["plain", "beam"]
     assert asked(sandbox, "globuswrap transfer --sync-l") == ["plain", "--sync-level"]
     assert asked(sandbox, "globuswrap transfer --sync-level=ch") == ["plain", "--sync-level=checksum"]
@@ -62,7 +62,7 @@ def test_commands_options_and_values(sandbox: Sandbox) -> None:
     assert asked(sandbox, "globuswrap transfer arc") == ["nospace", "archive:"]
     assert asked(sandbox, "globuswrap transfer --wait archive:/a sc") == ["nospace", "scratch:"]
     assert asked(sandbox, "globuswrap transfer archive:/a scratch:/b more") == ["plain"]
-    assert asked(sandbox, "globuswrap collection show re") == ["plain", "results"]
+    assert asked(sandbox, "globuswrap collection remove re") == ["plain", "results"]
     assert asked(sandbox, "globuswrap submit jo") == ["files"]
     assert asked(sandbox, "globuswrap transfer ./da") == ["files"]
     assert asked(sandbox, "globuswrap nosuch x") == ["plain"]

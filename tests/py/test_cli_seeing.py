@@ -168,12 +168,12 @@ def test_colours_are_for_terminals_and_no_color_turns_them_off(monkeypatch: pyte
 
 
 def test_problems_are_coloured_on_a_terminal_alone(sandbox: Sandbox) -> None:
-    code, text = on_terminal(sandbox, "collection", "show", "nosuch", env={"TERM": "xterm"})
+    code, text = on_terminal(sandbox, "collection", "resolve", "nosuch:/", env={"TERM": "xterm"})
     assert code == 2
     assert "\x1b[31;1mglobuswrap:\x1b[0m no collection is named 'nosuch'  [unknown-collection]" in text
-    code, text = on_terminal(sandbox, "collection", "show", "nosuch", env={"NO_COLOR": "1"})
+    code, text = on_terminal(sandbox, "collection", "resolve", "nosuch:/", env={"NO_COLOR": "1"})
     assert "\x1b" not in text
-    assert "\x1b" not in run(sandbox, "collection", "show", "nosuch").stderr
+    assert "\x1b" not in run(sandbox, "collection", "resolve", "nosuch:/").stderr
 
 
 @pytest.mark.slow

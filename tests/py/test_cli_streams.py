@@ -22,7 +22,7 @@ KINDS = {
     "no arguments": (),
     "version": ("--version",),
     "completion": ("__complete", "words", "globuswrap", ""),
-    "problem as json": ("collection", "show", "nobody", "--json"),
+    "problem as json": ("collection", "resolve", "nobody:/", "--json"),
     "bad usage as json": ("transfer", "--bogus", "--json"),
 }
 #: What a command exits with when its output is read.

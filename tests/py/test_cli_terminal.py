@@ -56,7 +56,7 @@ PRINT_NAMES = {
     "sync run --dry-run": ("sync", "run", "beam", "--dry-run"),
     "collection bookmarks": ("collection", "bookmarks"),
     "collection resolve": ("collection", "resolve", f"archive:/{HOSTILE}"),
-    "an unknown name": ("collection", "show", HOSTILE),
+    "an unknown name": ("collection", "resolve", f"{HOSTILE}:/"),
     "an unknown task": ("wait", HOSTILE),
     "an unknown option": ("status", f"--{HOSTILE}"),
 }
@@ -68,7 +68,6 @@ SERVER_SPEAKS = {
     "cancel": ("cancel", UUID),
     "share list": ("share", "list", "share"),
     "share grant": ("share", "grant", "share:/p", "anna@example.org"),
-    "collection show": ("collection", "show", "archive"),
     "collection search": ("collection", "search", "archive"),
     "submit": ("submit", "{home}/job.sh", "--scheduler", "local"),
     "search": ("search", "query", UUID, "x"),
@@ -129,7 +128,7 @@ def test_what_is_piped_is_the_data_as_it_is(box: Sandbox) -> None:
 
 
 def test_a_message_cannot_make_a_second_line(box: Sandbox) -> None:
-    done = run(box, "collection", "show", "x\nglobuswrap: all is well\r")
+    done = run(box, "collection", "resolve", "x\nglobuswrap: all is well\r:/")
     assert len(done.stderr.splitlines()) == 2 and r"x\nglobuswrap" in done.stderr.replace("\\\\", "\\")
 
 

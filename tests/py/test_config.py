@@ -172,7 +172,7 @@ def test_an_option_names_a_file_for_this_command_and_what_it_starts(places: Path
     assert done.returncode == 0 and "beam" in done.stdout, done.stderr
     done = run_launcher(*given, "--config", "none.toml", "collection", "list", "--json")
     assert done.returncode == 2 and json.loads(done.stdout)["error"]["name"] == "no-config-file"
-    offered = run_launcher("__complete", "words", "globuswrap", *given, "collection", "show", "b")
+    offered = run_launcher("__complete", "words", "globuswrap", *given, "collection", "remove", "b")
     assert "beam" in offered.stdout, offered.stdout
 
 

@@ -299,7 +299,7 @@ FAULTS = [
     case(disconnected, "collection-disconnected", 1, "globusconnectpersonal -start"),
     case(
         fault("results", kind="paused", collection="results", message="new disks"),
-        *("collection-paused", 7, "globuswrap collection show results", "paused"),
+        *("collection-paused", 7, "globuswrap doctor", "paused"),
     ),
     case(source_missing, "source-missing", 2, "globus ls"),
     case(denied_source, "permission-denied", 1, "globus whoami"),

@@ -112,15 +112,15 @@ def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_sync_check_says_that_a_collection_is_paused(sandbox: Sandbox, loaded_globus: str) -> None:
+def test_doctor_of_a_profile_says_that_a_collection_is_paused(sandbox: Sandbox, loaded_globus: str) -> None:
     env = {"GLOBUSWRAP_GLOBUS": loaded_globus}
     (sandbox.collection("archive").path / "in").mkdir()
     with sandbox.config_file.open("a") as file:
         file.write('[sync.beam]\nsource = "archive:/in/"\ndestination = "results:/copy/"\n')
-    assert run(sandbox, "sync", "check", "beam", env=env).returncode == 0
+    assert run(sandbox, "doctor", "beam", env=env).returncode == 0
     rule = {"gcp_paused": True}
     sandbox.control.put("endpoint", sandbox.collection("results").id, rule)
-    done = run(sandbox, "sync", "check", "beam", env=env)
+    done = run(sandbox, "doctor", "beam", env=env)
     assert done.returncode == 7
     assert "collection-paused" in done.stdout
 

@@ -90,12 +90,11 @@ def test_a_file_left_out_by_a_new_rule_is_not_deleted(mirror: Beam) -> None:
 # A source that cannot be seen.
 
 
-def test_a_missing_check_file_fails_run_and_check_without_delete_too(sandbox: Sandbox) -> None:
+def test_a_missing_check_file_fails_run_and_doctor_without_delete_too(sandbox: Sandbox) -> None:
     beam = Beam(sandbox, check_file=".mounted")
     beam.write("a")
-    for verb, options in (("run", ()), ("run", ("--dry-run",)), ("check", ())):
-        done = beam.sync(verb, *options)
-        assert done.returncode == 1 and "check-file-missing" in done.stdout + done.stderr, (verb, options)
+    for done in (beam.sync("run"), beam.sync("run", "--dry-run"), beam.doctor()):
+        assert done.returncode == 1 and "check-file-missing" in done.stdout + done.stderr, done.args
     assert beam.tasks() == []
     beam.write(".mounted")
     beam.quiet("--wait")
@@ -105,20 +104,18 @@ def test_a_missing_check_file_fails_run_and_check_without_delete_too(sandbox: Sa
 def test_a_check_file_that_is_a_directory_is_refused(sandbox: Sandbox) -> None:
     beam = Beam(sandbox, check_file="sub")
     beam.write("sub/a")
-    for verb in ("run", "check"):
-        done = beam.sync(verb)
-        assert done.returncode == 2 and "is not a regular file" in done.stdout + done.stderr, verb
+    for done in (beam.sync("run"), beam.doctor()):
+        assert done.returncode == 2 and "is not a regular file" in done.stdout + done.stderr, done.args
     assert beam.tasks() == []
 
 
-def test_a_source_that_lost_all_its_files_fails_run_and_check_unless_that_is_meant(sandbox: Sandbox) -> None:
+def test_a_source_that_lost_all_its_files_fails_run_and_doctor_unless_that_is_meant(sandbox: Sandbox) -> None:
     beam = Beam(sandbox)
     beam.write("d/a")
     beam.quiet("--wait")
     (beam.source / "d" / "a").unlink()
-    for verb in ("run", "check"):
-        done = beam.sync(verb)
-        assert done.returncode == 1 and "source-empty" in done.stdout + done.stderr, verb
+    for done in (beam.sync("run"), beam.doctor()):
+        assert done.returncode == 1 and "source-empty" in done.stdout + done.stderr, done.args
     beam.quiet("--allow-empty")
     assert beam.there() == {b"d/a": b"x"}
 

@@ -479,37 +479,30 @@ def test_a_damaged_run_record_is_told_with_what_to_do(beam: Beam) -> None:
     beam.same()
 
 
-def test_check_of_a_profile_that_works(beam: Beam) -> None:
+def test_doctor_of_a_profile_that_works(beam: Beam) -> None:
     beam.write("a")
-    beam.copy.mkdir()
-    done = beam.sync("check")
+    done = beam.doctor()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(line.startswith("ok") for line in done.stdout.splitlines())
-    assert "the same tree" in done.stdout
+    assert done.stdout.startswith("all is well") and "the same tree" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("change", "said", "code"),
     [
-        ({"local_root": "/nonexistent"}, "no  local-root /nonexistent: No such file or directory", 1),
-        ({"source": "archive:/absent/"}, "no  source archive:/absent/: is not there", 1),
-        ({"source": "archive:/"}, "is not at archive:/a, or differs there", 1),
-        ({"delete": True, "check-file": "mounted"}, "no  check-file mounted is not at the source", 1),
-        ({"destination": "results:/file"}, "is a file, not a directory", 1),
+        ({"local_root": "/nonexistent"}, "local-root /nonexistent: No such file or directory  [source-unreadable]", 1),
+        ({"source": "archive:/absent/"}, "archive:/absent/ is not there  [source-missing]", 2),
+        ({"source": "archive:/"}, "is not at archive:/a, or differs there  [source-differs]", 1),
+        ({"delete": True, "check-file": "mounted"}, "check-file mounted is not at the source", 1),
+        ({"destination": "results:/file"}, "results:/file/ is a file, not a directory  [destination-not-directory]", 2),
+        ({"source": "archive:/data/a"}, "archive:/data/a/ is a file, not a directory  [source-not-directory]", 2),
     ],
 )
-def test_check_finds(beam: Beam, change: dict[str, object], said: str, code: int) -> None:
+def test_doctor_finds_what_is_wrong_with_a_profile(beam: Beam, change: dict[str, object], said: str, code: int) -> None:
     beam.write("a")
     (beam.box.collection("results").path / "file").write_text("x")
     beam.set(**change)
-    done = beam.sync("check")
-    assert said in done.stdout and done.returncode == code
-
-
-def test_check_without_login(beam: Beam) -> None:
-    beam.box.set_login("none")
-    done = beam.sync("check")
-    assert done.returncode == 4 and "globus login" in done.stdout
+    done = beam.doctor()
+    assert said in done.stdout and done.returncode == code, done.stdout + done.stderr
 
 
 def test_list_shows_the_last_run(beam: Beam) -> None:

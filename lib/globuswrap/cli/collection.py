@@ -146,18 +146,6 @@ def bookmarks(
     return Report({"bookmarks": data}, table(lines, ["BOOKMARK", "ADDRESS"]) if lines else [])
 
 
-@command(app, "show")
-def show(collection: Annotated[str, typer.Argument(help="A name or UUID.")]) -> Report:
-    """What Globus knows about a collection."""
-    from globuswrap.collections import resolve
-    from globuswrap.globus import verbs
-
-    identifier = resolve.collection(collection)
-    found = verbs.collection(identifier)
-    fields = ("display_name", "id", "owner_string", "entity_type", "default_directory", "high_assurance", "description")
-    return Report({"collection": found}, [f"{name}: {found[name]}" for name in fields if found.get(name) is not None])
-
-
 @command(app, "resolve")
 def resolve_(
     address: Annotated[str, typer.Argument(help="An address, or a local path.")],

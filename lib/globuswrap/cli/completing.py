@@ -288,8 +288,8 @@ def _sandbox_faults(current: str) -> Iterable[str]:
 
 _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
     **dict.fromkeys(("source", "destination", "addresses", "address", "share", "base", "from_"), _addresses),
-    **dict.fromkeys(("collection show collection", "collection remove name", "share list share"), _names),
-    **dict.fromkeys((f"sync {verb} name" for verb in ("run", "check", "baseline", "export")), _profiles),
+    **dict.fromkeys(("collection remove name", "share list share"), _names),
+    **dict.fromkeys((f"sync {verb} name" for verb in ("run", "baseline", "export")), _profiles),
     "subject": _scripts_or_profiles,
     "tasks": _tasks,
     "key": _keys,

@@ -175,27 +175,6 @@ def _rehearsed(chosen: Any, result: Any) -> list[str]:
 
 
 @command(app, cls=OrderedFilters)
-def check(profile: ProfileOptions, name: Name = None) -> Report:
-    """Say whether a profile can work: source, destination, login, lease, the last run."""
-    from globuswrap.doctor.examine import beyond_check
-    from globuswrap.sync import check as checking
-    from globuswrap.sync import profile as profiles
-
-    chosen = profiles.load(name, profile.given())
-    findings = checking.check(chosen)
-    if checking.exit_code(findings) == 0:
-        findings += [
-            checking.Finding(f"{each.what} [{each.name}]", each.remedy, each.code) for each in beyond_check(chosen)
-        ]
-    lines = []
-    for finding in findings:
-        lines.append(f"{'ok' if finding.ok else 'no'}  {finding.what}")
-        if finding.remedy:
-            lines.append(f"    remedy: {finding.remedy}")
-    return Report({"findings": [vars(each) for each in findings]}, lines, checking.exit_code(findings))
-
-
-@command(app, cls=OrderedFilters)
 def baseline(
     profile: ProfileOptions,
     name: Name = None,

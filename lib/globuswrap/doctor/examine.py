@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globuswrap import schedulers
-from globuswrap.doctor import finding, jobs, leftovers, login, machine, places
+from globuswrap.doctor import finding, jobs, leftovers, login, machine, places, profiles
 from globuswrap.doctor.finding import WARNING, Finding, Say, of_problem
 from globuswrap.doctor.places import Place
 from globuswrap.errors import Problem, UsageProblem
 from globuswrap.schedulers.base import Scheduler
 from globuswrap.staging.plan import Plan
 from globuswrap.staging.submission import StagingRequest, plan_of
-from globuswrap.sync import profile as profiles
+from globuswrap.sync import profile as sync_profile
+from globuswrap.sync.profile import Profile
 from globuswrap.system import log
 
 
@@ -48,13 +49,16 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
     stateless = any(each.name == "state-not-writable" for each in found)
     write = questions.write and not stateless
     plan: Plan | None = None
+    profile: Profile | None = None
     text, wanted = "", list[Place]()
     try:
-        plan, text, wanted = _subject(questions)
+        plan, profile, text, wanted = _subject(questions)
     except Problem as problem:
         if problem.name == "unknown-subject":
             raise
         found.append(of_problem(problem, "nothing would be submitted"))
+    if profile is not None and not stateless:
+        found += profiles.look(profile)
     scheduler = _scheduler(questions, plan)
     until = questions.until
     if scheduler is not None:
@@ -68,6 +72,8 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
     found += said
     if session is not None:
         found += places.look(wanted, session, until, say, write=write, mounts=True)
+        if profile is not None:
+            found += profiles.same_tree(profile)
         if write:
             found += places.removed_probes()
         if questions.node and scheduler is not None:
@@ -85,16 +91,17 @@ def _scheduler(questions: Questions, plan: Plan | None) -> Scheduler | None:
     return jobs.here() if questions.subject is None or questions.node else None
 
 
-def _subject(questions: Questions) -> tuple[Plan | None, str, list[Place]]:
+def _subject(questions: Questions) -> tuple[Plan | None, Profile | None, str, list[Place]]:
     subject = questions.subject
     if subject is None:
-        return None, "", list(places.of_names())
+        return None, None, "", list(places.of_names())
     if Path(subject).is_file():
         plan, content = plan_of(Path(subject), questions.staging, questions.arguments, os.environ)
-        return plan, content.decode("utf-8", "surrogateescape"), list(places.of_plan(plan))
-    if subject in profiles.names():
-        return None, "", list(places.of_profile(profiles.load(subject)))
-    known = ", ".join(profiles.names()) or "none"
+        return plan, None, content.decode("utf-8", "surrogateescape"), list(places.of_plan(plan))
+    if subject in sync_profile.names():
+        profile = sync_profile.load(subject)
+        return None, profile, "", list(places.of_profile(profile))
+    known = ", ".join(sync_profile.names()) or "none"
     raise UsageProblem(
         "unknown-subject",
         f"{subject!r} is neither a job script nor a profile (known: {known})",
@@ -117,18 +124,6 @@ def before_submit(plan: Plan, content: bytes, say: Say = _quiet) -> None:
             yield from places.look(places.of_plan(plan), session, foreseen.until, say, write=False, mounts=False)
 
     stop(list(looked()), "globuswrap submit --no-check")
-
-
-def beyond_check(profile: profiles.Profile, say: Say = _quiet) -> list[Finding]:
-    """What is wrong beyond what `sync check` looks at itself: collections that are paused or not connected, a policy that has
-    ended the session, the clock."""
-    said, session = login.look(say)
-    if session is None:
-        return said
-    wanted = list(places.of_profile(profile))
-    collections = {place.address.collection: place for place in wanted}.values()
-    found = [each for place in collections for each in places.collection(place, session, None)]
-    return [each for each in (*said, *found) if each.level != finding.OK]
 
 
 def stop(findings: list[Finding], anyway: str) -> None:

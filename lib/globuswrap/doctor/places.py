@@ -8,7 +8,7 @@ import posixpath
 import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,8 @@ def _known(template: str, plan: Plan) -> tuple[Address, bool]:
 
 def of_profile(profile: Profile) -> Iterator[Place]:
     said = f"[sync.{profile.name}]"
-    yield Place(profile.source, SOURCE, said)
-    yield Place(profile.destination, DESTINATION, said)
+    for address, role in ((profile.source, SOURCE), (profile.destination, DESTINATION)):
+        yield Place(replace(address, path=address.path.rstrip("/") + "/"), role, said)  # a run takes directories only
 
 
 def of_names() -> Iterator[Place]:
@@ -190,7 +190,7 @@ def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, 
 
 def _paused(name: str, message: str) -> Finding:
     why = "transfers are accepted, and wait until it is lifted: a job would wait with them"
-    remedy = f"wait, or ask its manager; then look again: globuswrap collection show {shlex.quote(name)}"
+    remedy = "wait, or ask its manager; then look again: globuswrap doctor"
     return failure("collection-paused", f"{name} is paused: {message}", why, remedy, HELD)
 
 
@@ -241,6 +241,10 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
             why = "the transfer would look for it until its deadline, and the job wait with it"
             remedy = f"check the path: globus ls {shlex.quote(str(parent_of(address)))}"
             yield failure("source-missing", f"{place.said}: {address.shown} is not there", why, remedy, USAGE)
+        elif kind != "dir" and address.path.endswith("/"):
+            why = "the transfer would look for a directory"
+            what = f"{place.said}: {address.shown} is a {kind}, not a directory"
+            yield failure("source-not-directory", what, why, "name a directory, or leave the last / away", USAGE)
         else:
             yield ok("source", f"{place.said}: {address.shown} is there")
         return

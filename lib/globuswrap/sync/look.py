@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 
-from globuswrap.errors import Refused, UsageProblem
-from globuswrap.sync import check as checking
+from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.sync import deleting, manifest, planning, scan
 from globuswrap.sync.compare import ScanReport, compare
 from globuswrap.sync.context import RunContext
 from globuswrap.sync.manifest import at_or_below
+from globuswrap.sync.profile import Profile
 from globuswrap.sync.state import Run
 from globuswrap.system import log, units
 
@@ -69,7 +70,7 @@ def plan(context: RunContext, draft: Run, found: planning.Differences, seen: Sca
 
 def check_file_stands(context: RunContext) -> bool:
     """Whether the check-file, if the profile has one, is there; else the result says that it is not."""
-    problem = checking.check_file(context.profile)
+    problem = check_file(context.profile)
     if isinstance(problem, UsageProblem):
         raise problem
     if problem is not None:
@@ -81,7 +82,7 @@ def unexpectedly_empty(context: RunContext, found: planning.Differences, seen: S
     """Whether a source that had files has none, and nobody said that it is meant; the result says so then."""
     if seen.any_file or not found.gone or context.options.allow_empty:
         return False
-    problem = checking.source_empty(context.profile)
+    problem = source_empty(context.profile)
     context.add_problem(problem)
     return True
 
@@ -182,3 +183,35 @@ def counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:
         log.set_activity(f"looking through the tree: {names} files and directories")
         yield kind, payload
     log.set_activity("")
+
+
+def check_file(profile: Profile) -> Problem | None:
+    """What is wrong with the check-file; None if there is nothing, or the profile has none.
+
+    UsageProblem if its path can never prove anything: a directory is there also when its file system is not mounted.
+    """
+    if profile.check_file is None or profile.local_root is None:
+        return None
+    path = os.path.join(profile.local_root, profile.check_file)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return Refused(
+            "check-file-missing",
+            f"check-file {profile.check_file} is not at the source: {path}: {error.strerror}; nothing was sent or deleted",
+            f"mount the source; or, if it is mounted, make the file: {log.shell_line(('touch', path))}",
+        )
+    if not stat.S_ISREG(mode):
+        return UsageProblem(
+            "bad-profile", f"check-file {profile.check_file} is not a regular file: {path}", "name a regular file"
+        )
+    return None
+
+
+def source_empty(profile: Profile) -> Refused:
+    """The source holds no file, although files of it are known to be at the destination."""
+    return Refused(
+        "source-empty",
+        f"{profile.local_root} holds no files, but files from it are known to be at the destination; nothing was sent or deleted",
+        f"mount it; if it is meant to be empty: globuswrap sync run {profile.name} --allow-empty",
+    )

@@ -155,7 +155,7 @@ def test_sync(box: Sandbox) -> None:
     beam.write("b", "changed", age=50)
     beam.settle()
     beam.same()
-    assert beam.sync("check").returncode == 0
+    assert beam.doctor().returncode == 0
 
 
 def test_share(box: Sandbox) -> None:
