@@ -224,13 +224,13 @@ def test_watch_goes_on_until_nothing_is_under_way(new_sandbox: Callable[..., San
     watching = [str(support.LAUNCHER), "status", "--watch", "--every", "1s"]
     with subprocess.Popen(watching, env=environment, stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout is not None
-        lines = [next(line for line in watch.stdout if line.startswith(task))]
+        lines = [next(line for line in watch.stdout if line.startswith(task[:8]))]
         sandbox.control.progress("at-once")
-        lines += [line for line in watch.stdout if line.startswith(task)]
+        lines += [line for line in watch.stdout if line.startswith(task[:8])]
     assert watch.returncode == 0
     states = [line.split()[1] for line in lines]
-    assert states[0] == "ACTIVE"
-    assert states[-1] == "SUCCEEDED"
+    assert states[0] in ("running", "queued")
+    assert states[-1] == "succeeded"
     assert len(states) == len(set(states))  # only what changed
 
 

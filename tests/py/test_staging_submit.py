@@ -294,7 +294,9 @@ def test_status_of_a_chain(sandbox: Sandbox, tmp_path: Path) -> None:
     fill(sandbox)
     script = write(tmp_path, f"#!/bin/bash\n{IN}exit 3\n")
     run(sandbox, "submit", "--no-check", "--scheduler", "local", str(script), cwd=str(tmp_path))
-    shown = run(sandbox, "status")
+    left = run(sandbox, "status")
+    assert left.stdout == "" and "ended with a problem" in left.stderr  # it has left the list of what is under way
+    shown = run(sandbox, "status", "--all")
     assert "failed" in shown.stdout and "exit 3" in shown.stdout and "remedy:" in shown.stdout
-    data = json.loads(run(sandbox, "status", "--json").stdout)["data"]["chains"][0]
+    data = json.loads(run(sandbox, "status", "--all", "--json").stdout)["data"]["chains"][0]
     assert data["problem"]["step"] == "job" and data["exit_code"] == 1

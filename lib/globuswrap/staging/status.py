@@ -117,14 +117,16 @@ def _job(chain: Chain, states: Mapping[str, JobState]) -> dict[str, Any]:
 
 
 def _text(chain: Chain, data: Mapping[str, Any]) -> list[str]:
+    """Lines that a terminal of 80 columns shows whole, but for long paths."""
     age = units.human_duration(max(0.0, time.time() - chain.plan.created))
-    head = f"{chain.id}  {data['state']}  {printable(chain.plan.script)}  {data['scheduler']}, {data['staging']}, {age} old"
-    rows = [(each["name"], each["state"], each["task"] or each["job"] or "-", _why(each)) for each in data["steps"]]
+    script = printable(os.path.basename(chain.plan.script))
+    lines = [f"{chain.id}  {data['state']}  {script}  ({data['scheduler']}, {data['staging']}, {age} old)"]
+    rows = [(each["name"], each["state"], _id(each), printable(str(each["what"]))) for each in data["steps"]]
     widths = [max(len(str(row[column])) for row in rows) for column in range(3)]
-    lines = [head]
-    for row in rows:
+    for row, step in zip(rows, data["steps"], strict=True):
         cells = [str(cell).ljust(width) for cell, width in zip(row, widths, strict=False)]
         lines.append(f"  {'  '.join([*cells, row[3]])}".rstrip())
+        lines.extend(f"      {each}" for each in [_why(step)] if each)
     if data["scheduler_silent"]:
         lines.append(f"  the scheduler does not answer: {data['scheduler_silent']}")
     problem = data["problem"]
@@ -134,10 +136,12 @@ def _text(chain: Chain, data: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _id(step: Mapping[str, Any]) -> str:
+    return str(step["task"])[:8] if step["task"] else str(step["job"] or "-")
+
+
 def _why(step: Mapping[str, Any]) -> str:
-    parts = [printable(str(step["what"]))]
-    if step["why"]:
-        parts.append(str(step["why"]))
+    parts = [str(step["why"])] if step["why"] else []
     if step["since"] and step["state"] not in ("done", "skipped"):
         parts.append(f"for {units.human_duration(max(0.0, time.time() - float(step['since'])))}")
     if step["remedy"] and step["state"] == "stuck":

@@ -97,6 +97,31 @@ def look(task: str | Entry) -> Shown:
         return Shown(task_id, "submitted", next=problem.remedy, entry=entry, silence=problem.cause)
 
 
+def standing(entry: Entry, task: Mapping[str, Any]) -> tuple[str, str]:
+    """What an entry's task does, in a word, and why it waits or how it ended. `task` is its document, empty if Globus was not
+    asked."""
+    if entry.receipt is not None:
+        return entry.state, str(entry.receipt.get("cause") or "")
+    if entry.task_id is None:
+        return UNSENT, str((entry.refused or {}).get("cause", ""))
+    if not task:
+        return entry.state, ""
+    if task.get("status") == outcome.ABSENT:
+        return "unknown", "Globus does not find the task at the moment"
+    now = outcome.phase(task, ())
+    if now.terminal:
+        ended = outcome.finished(task, ())
+        return ended.name, ended.cause
+    nice = str(task.get("nice_status") or "OK")
+    if now.held == "paused":
+        return now.held, str(task.get("nice_status_details") or outcome.reason_for(task, nice))
+    if now.held is not None:
+        return now.held, "Globus needs new credentials"
+    return "queued" if nice == "Queued" else outcome.RUNNING, "" if nice in ("OK", "Queued") else outcome.reason_for(
+        task, nice
+    )
+
+
 def _now(task_id: str, entry: Entry | None, task: Mapping[str, Any], events: list[dict[str, Any]]) -> Shown:
     now = outcome.phase(task, ())
     if now.terminal:

@@ -132,15 +132,18 @@ def cancel(chain_id: str) -> ChainStatus:
     return ends.end(chain, jobs.scheduler_of(chain))
 
 
-def recent() -> list[str]:
-    """The ids of chains that have not ended, or ended within the last week, oldest first."""
-    found = []
+def recent() -> tuple[list[Chain], list[Chain]]:
+    """The chains that have not ended, and those that ended within the last week, oldest first."""
+    open_, over = [], []
     for chain_id in record.ids():
         try:
-            ended = record.load(chain_id).ended_at
+            chain = record.load(chain_id)
+            ended = chain.ended_at
         except UsageProblem as problem:
             log.say(problem.cause, 0)
             continue
-        if ended is None or time.time() - ended < _LISTED_FOR:
-            found.append(chain_id)
-    return found
+        if ended is None:
+            open_.append(chain)
+        elif time.time() - ended < _LISTED_FOR:
+            over.append(chain)
+    return open_, over
