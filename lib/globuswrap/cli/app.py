@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from globuswrap import __version__
 from globuswrap.cli import output
 from globuswrap.cli.options import Application
-from globuswrap.cli.table import COMMANDS, available, shown
+from globuswrap.cli.table import COMMANDS, GROUPS, available, shown
 from globuswrap.errors import UsageProblem
 
 
@@ -31,8 +31,9 @@ class LazyGroup(TyperGroup):
         return load(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.line) for name, entry in shown().items()])
+        for group in GROUPS:
+            with formatter.section(group):
+                formatter.write_dl([(name, each.line) for name, each in shown().items() if each.group == group])
 
 
 class Subcommands(TyperGroup):
@@ -58,6 +59,8 @@ def load(name: str) -> Any:
     if list(app.functions) == [name]:
         return app.built(name)
 
+    app.above = name
+
     @app.callback(cls=Subcommands)
     def nothing() -> None:
         return None
@@ -78,7 +81,8 @@ def group() -> Any:
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         help="Move research data around batch jobs, cron jobs and instruments with the globus command.",
-        epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 4 login, 5 stopped, 7 held, 75 try later (docs/exit-codes.md).",
+        epilog="Help for one: globuswrap help COMMAND. "
+        "Exit codes: 0 done, 1 refused or failed, 2 usage, 4 login, 5 stopped, 7 held, 75 try later (docs/exit-codes.md).",
     )
 
     @app.callback()

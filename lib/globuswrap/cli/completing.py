@@ -108,8 +108,8 @@ def candidates(words: Sequence[str]) -> list[str]:
 
         config.use(os.path.expanduser(value if equals else before.pop(0)))
     at = next((place for place, word in enumerate(before) if not word.startswith("-")), None)
-    if at is None:
-        return ["--help", "--version", "--config"] if current.startswith("-") else list(table.shown())
+    if at is None or before[at:] == ["help"]:
+        return ["--help", "--version", "--config"] if current.startswith("-") else [*table.shown(), "help", "version"]
     name, given = before[at], list(before[at + 1 :])
     if name not in table.available():
         return []
@@ -287,7 +287,9 @@ def _sandbox_faults(current: str) -> Iterable[str]:
 
 
 _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
-    **dict.fromkeys(("source", "destination", "addresses", "address", "share", "base", "from_"), _addresses),
+    **dict.fromkeys(
+        ("source", "destination", "ls paths", "addresses", "address", "share", "base", "from_"), _addresses
+    ),
     **dict.fromkeys(("collection remove name", "share list share"), _names),
     **dict.fromkeys((f"sync {verb} name" for verb in ("run", "baseline", "export")), _profiles),
     "subject": _scripts_or_profiles,

@@ -35,7 +35,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments[:1] in (["--version"], ["-V"]):
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
+    if arguments[:1] in (["--version"], ["-V"], ["version"]) and arguments[1:] in ([], ["--help"]):
         print(f"globuswrap {__version__}")
         return errors.DONE
     if arguments[:1] == ["__complete"]:

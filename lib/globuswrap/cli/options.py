@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from globuswrap.cli import output, progress
+from globuswrap.cli import help, output, progress
 from globuswrap.system import log, units
 from globuswrap.transfers.options import Options, declared
 
@@ -35,7 +34,13 @@ class OutputOptions:
 
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Show the globus commands as they run; -vv their output.")
+        int,
+        typer.Option(
+            *("--verbose", "-v"),
+            count=True,
+            show_default=False,
+            help="Show the globus commands as they run; -vv their output.",
+        ),
     ] = 0
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
 
@@ -192,7 +197,7 @@ def _ordered(chosen: TransferOptions) -> tuple[tuple[str, str], ...]:
     )
 
 
-class OrderedFilters(TyperCommand):
+class OrderedFilters(help.Command):
     """A command that remembers the order of --include and --exclude, which the parser keeps apart."""
 
     seen: typing.ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -215,14 +220,17 @@ class Application(typer.Typer):
     def __init__(self, **rest: Any) -> None:
         super().__init__(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT, **rest)
         self.functions: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
+        self.above = ""  # the command that these are below
 
     def built(self, name: str) -> Any:
         """The click command of that name."""
         function, rest = self.functions[name]
+        rest = {"cls": help.Command, **rest}
         alone = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT)
         _register(alone, name, rest, function)
-        made = typer.main.get_command(alone)
+        made: Any = typer.main.get_command(alone)
         made.name = name
+        made.examples = help.EXAMPLES.get(f"{self.above} {name}".strip(), ())
         return made
 
     def line(self, name: str) -> str:

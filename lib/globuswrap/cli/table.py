@@ -5,38 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+#: In the order of the help page.
+MOVE, STAGE, SYNC, SHARE, AUTOMATE, LOOK, SET_UP, MORE = GROUPS = (
+    *("Move data", "Stage data around jobs", "Keep directories in sync", "Share and clean up", "Automate"),
+    *("See what happens", "Set up", "For scripts and shells"),
+)
+
 
 class Entry(NamedTuple):
-    """A command: the module under globuswrap.cli that has its `app`, and the line that help shows for it."""
+    """A command: the module under globuswrap.cli that has its `app`, the line that help shows for it, and its group there."""
 
     module: str
     line: str
+    group: str = ""
 
 
 COMMANDS = {
-    "transfer": Entry("transfer", "Transfer a file or directory, exactly once."),
-    "delete": Entry("delete", "Delete paths of a collection, exactly once."),
-    "batch": Entry("batch", "Transfer many items, of any names and any number."),
-    "wait": Entry("wait", "Wait for tasks, and say how each ended."),
-    "status": Entry("status", "Show submissions, chains and their tasks."),
-    "show": Entry("show", "Show one task or chain in full: what happened, why, what next."),
-    "history": Entry("history", "List what was moved: when, how much, how fast, how it ended."),
-    "cancel": Entry("cancel", "Cancel tasks, by task id, key or chain."),
-    "stage": Entry("stage", "Stage data in or out, inside a job."),
-    "toolkit": Entry("toolkit", "Print the path of the shell toolkit for job scripts."),
-    "submit": Entry("submit", "Submit a job script with its #GLOBUS lines."),
-    "tend": Entry("tend", "Advance all chains once, or keep on."),
-    "sync": Entry("sync", "Keep directories in step, from cron or by hand."),
-    "share": Entry("share", "Permissions on shared collections."),
-    "cleanup": Entry("cleanup", "Delete what receipts prove delivered."),
-    "watch": Entry("watch", "Run a command line for each new file."),
-    "flow": Entry("flow", "Deploy, start and follow Globus flows."),
-    "search": Entry("search", "Ingest into and query Globus Search."),
-    "collection": Entry("collection", "Names for collections, local and collection paths."),
-    "doctor": Entry("doctor", "Find what is known to go wrong, before it does."),
-    "completion": Entry("completion", "Print the completion script for bash or zsh."),
+    "transfer": Entry("transfer", "Transfer a file or directory, exactly once.", MOVE),
+    "batch": Entry("batch", "Transfer many items, of any names and any number.", MOVE),
+    "delete": Entry("delete", "Delete paths of a collection, exactly once.", MOVE),
+    "ls": Entry("ls", "List a directory of a collection.", MOVE),
+    "submit": Entry("submit", "Submit a job script with its #GLOBUS lines.", STAGE),
+    "stage": Entry("stage", "Stage data in or out, inside a job.", STAGE),
+    "sync": Entry("sync", "Keep directories in sync, from cron or on demand.", SYNC),
+    "share": Entry("share", "Grant access to shared collections, deliver data.", SHARE),
+    "cleanup": Entry("cleanup", "Delete files that receipts prove delivered.", SHARE),
+    "watch": Entry("watch", "Run a command line for each new file.", AUTOMATE),
+    "flow": Entry("flow", "Deploy, start and follow Globus flows.", AUTOMATE),
+    "search": Entry("search", "Ingest into and query Globus Search.", AUTOMATE),
+    "status": Entry("status", "Show what is under way.", LOOK),
+    "show": Entry("show", "Show one task or chain in full: what happened, why, what next.", LOOK),
+    "history": Entry("history", "List what was moved: when, how much, how fast, how it ended.", LOOK),
+    "wait": Entry("wait", "Wait for tasks and chains, and say how each ended.", LOOK),
+    "cancel": Entry("cancel", "Cancel tasks and chains.", LOOK),
+    "doctor": Entry("doctor", "Find problems before you submit, with the command that fixes each.", SET_UP),
+    "collection": Entry("collection", "Name collections and their local directories.", SET_UP),
+    "sandbox": Entry("sandbox", "Run a local Globus to try things on.", SET_UP),
+    "tend": Entry("tend", "Advance all chains once, or keep on.", MORE),
+    "toolkit": Entry("toolkit", "Print the path of the shell toolkit for job scripts.", MORE),
+    "completion": Entry("completion", "Print the completion script for bash or zsh.", MORE),
     "in-job": Entry("in_job", ""),
-    "sandbox": Entry("sandbox", "A local Globus to try things on."),
 }
 
 

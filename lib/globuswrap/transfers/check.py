@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
+from typing import Any
 
 from globuswrap.collections import names
 from globuswrap.collections.address import Address
 from globuswrap.collections.kinds import Kinds, parent_of
 from globuswrap.errors import LoginNeeded, NoGlobus, Problem, Refused, UsageProblem
+from globuswrap.globus import verbs
+from globuswrap.globus.errors import NotFound
 from globuswrap.system import log
 from globuswrap.transfers.request import Item, Request
 
 _ANYWAY = "or add --no-check to submit it anyway"
 #: Of many, so many are named.
 _NAMED = 20
+
+
+def listed(address: Address) -> list[dict[str, Any]]:
+    """The entries of a directory, by name, or the one file. Raises NotFound if nothing is there."""
+    rows = verbs.ls(str(address))
+    if rows is None:
+        found = verbs.stat(str(address))
+        if found is None:
+            above = replace(address, path=parent_of(address).path)
+            remedy = f"list what is above it: globuswrap ls {shlex.quote(above.shown)}"
+            raise NotFound("not-found", f"{address.shown} does not exist", remedy)
+        rows = [found]
+    return sorted(map(dict, rows), key=lambda each: str(each.get("name")))
 
 
 def sources(request: Request) -> None:
