@@ -189,7 +189,7 @@ fi
 
 remember # before it is used
 ask transfer --format unix --jmespath '[task_id, code]' \
-  --submission-id "$submission_id" --label "$label" --notify off --recursive --sync-level "$level" --preserve-timestamp \
+  --submission-id "$submission_id" --skip-activation-check --label "$label" --notify off --recursive --sync-level "$level" --preserve-timestamp \
   ${deletion[@]+"${deletion[@]}"} ${excludes[@]+"${excludes[@]}"} "$source_address" "$destination_address"
 if ((status != 0)); then
   case $status in

@@ -58,6 +58,7 @@ last() { sed -n "${1}p" "$SYNC_STATE/last"; }
   sync_it
   assert_status 0
   [[ -z $output ]]
+  grep -q '^transfer .* --skip-activation-check ' "$CALLS"
   [[ $(last 2) == "$TASK" ]]
   run ! grep -q -e '--delete' "$CALLS"
 }

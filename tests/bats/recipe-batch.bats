@@ -40,7 +40,7 @@ ids_alike() {
     source "./block.$number" >"output.$number"
     diff <(ids_alike "expected.$number") <(ids_alike "output.$number")
   done
-  [[ $number -eq 8 ]]
+  [[ $number -eq 9 ]]
   [[ ! -e $archive_dir/runs/monday && ! -e $archive_dir/runs/tuesday ]]
   [[ $(<"$scratch_dir/both/dark.2.h5") == 'another dark field' ]]
   [[ $(<"$scratch_dir/both/raw/operator's scan.h5") == 'scan two' ]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from globuswrap.system import units
 
 if TYPE_CHECKING:
     from globuswrap.deletion.judge import Plan
+    from globuswrap.sharing.cleanup import Collaborators
 
 app = application()
 
@@ -32,6 +34,25 @@ def cleanup(
         list[Path] | None,
         typer.Option("--from", help="Receipts to believe: files, or directories of them (default: the journal's)."),
     ] = None,
+    fetched: Annotated[
+        bool,
+        typer.Option(
+            "--fetched",
+            help="Of a shared collection: delete what collaborators have downloaded, as its activity shows.",
+        ),
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="With --fetched: look at downloads since this long ago (default: 90d)."),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="WHO",
+            help="With --fetched: who has to have the file (repeatable), or anyone (default: all whom its permissions name).",
+        ),
+    ] = None,
     older_than: Annotated[
         str | None, typer.Option("--older-than", help="Only what was delivered at least this long ago.")
     ] = None,
@@ -44,7 +65,8 @@ def cleanup(
     """Delete what receipts prove delivered and what has not changed since; say what remains, and why.
 
     A receipt proves a file when it lists it (--receipt-files), or when a checksum sync compared its whole directory. The other
-    copy must still be there, of the same size. Permissions on directories that are empty then are revoked.
+    copy must still be there, of the same size. With --fetched, what collaborators have downloaded is the proof instead.
+    Permissions on directories that are empty then are revoked.
     """
     from globuswrap.collections import resolve
     from globuswrap.deletion.carry_out import Sending
@@ -54,12 +76,17 @@ def cleanup(
         raise UsageProblem(
             "no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/"
         )
+    if (since or by) and not fetched:
+        raise UsageProblem("bad-option", "--since and --by go with --fetched", "add --fetched, or remove them")
+    if fetched and receipts is not None:
+        raise UsageProblem("bad-option", "--fetched and --from are two ways to prove a copy", "use one of them")
     with progress.shown() if yes else contextlib.nullcontext() as watcher:
         done = clean_up(
             resolve.address(under),
             [resolve.address(each) for each in paths or []],
             receipts=receipts,
             older_than=units.duration(older_than) if older_than is not None else 0.0,
+            fetched=_collaborators(since or "90d", by) if fetched else None,
             keep_rules=keep_rules,
             sending=Sending(
                 label or "globuswrap cleanup", wait_policy=waiting.wait_policy(), after=waiting.after(), watcher=watcher
@@ -72,8 +99,9 @@ def cleanup(
         {
             "deleted" if yes else "to_delete": [
                 {"path": each.path, "size": each.size, "task_id": each.proof.task_id, "other": each.proof.other}
-                for each in found.deleted
                 if each.proof is not None
+                else {"path": each.path, "size": each.size, "fetched_in": list(each.tasks)}
+                for each in found.deleted
             ],
             "kept": [{"path": each.path, "reason": each.reason} for each in found.kept],
             "rules": [each.what for each in done.revoked],
@@ -84,6 +112,19 @@ def cleanup(
         [*_lines(found, yes), *(f"revoke  {each.what}" for each in done.revoked), _summary(found, yes)],
         TRY_LATER if any(each.later for each in found.kept) else DONE,
     )
+
+
+def _collaborators(since: str, by: list[str] | None) -> Collaborators:
+    from globuswrap.collections import principals
+    from globuswrap.sharing.cleanup import Collaborators
+
+    start = time.time() - units.duration(since)
+    if by == ["anyone"]:
+        return Collaborators(anyone=True, since=start)
+    people = None if not by else principals.resolve(by)
+    if people is not None and any(who.kind != "identity" for who in people):
+        raise UsageProblem("bad-option", "--by names people, or only anyone", "name each member of a group")
+    return Collaborators(people, since=start)
 
 
 def _lines(found: Plan, yes: bool) -> Iterator[str]:

@@ -66,8 +66,14 @@ def checked_roots(under: Address, paths: Sequence[Address]) -> list[str]:
 
 def plan(known: Evidence, roots: Sequence[str], view: View) -> Plan:
     """Look at every file below the roots and judge it."""
-    seen = dict(entry for root in roots for entry in view.walk(known.collection, root))
-    return Plan(known.collection, judged(known, list(seen), view), known.delivered, known.silent)
+    return Plan(
+        known.collection, judged(known, files_below(known.collection, roots, view), view), known.delivered, known.silent
+    )
+
+
+def files_below(collection: str, roots: Sequence[str], view: View) -> list[str]:
+    """The paths of all that is below the roots and no directory, each once."""
+    return list(dict(entry for root in roots for entry in view.walk(collection, root)))
 
 
 def judged(known: Evidence, paths: Iterable[str], view: View) -> list[Verdict]:

@@ -128,7 +128,7 @@ def _write(receipt: Mapping[str, Any]) -> Write | None:
     destination = receipt.get("destination")
     if receipt.get("kind") != "transfer" or not destination:
         return None
-    requested, completed = _seconds(receipt.get("requested")), _seconds(receipt.get("completed"))
+    requested, completed = seconds(receipt.get("requested")), seconds(receipt.get("completed"))
     infinite = float("inf")
     window = (infinite if requested is None else requested, infinite if completed is None else completed)
     task_id, files = str(receipt.get("task_id")), receipt.get("files_list")
@@ -170,7 +170,7 @@ def proofs(
         sides = (each.get("source"), each.get("destination"))
         if collection not in sides or each.get("kind") != "transfer" or None in sides:
             continue
-        requested, completed = _seconds(each.get("requested")), _seconds(each.get("completed"))
+        requested, completed = seconds(each.get("requested")), seconds(each.get("completed"))
         if each.get("outcome") not in outcome.GOOD or requested is None or completed is None:
             continue
         if completed_before is not None and completed > completed_before:
@@ -244,7 +244,8 @@ def _trees(receipt: Mapping[str, Any], task: _Task) -> list[Tree]:
     return [Tree(task, normalised(source), normalised(destination)) for source, destination in examples]
 
 
-def _seconds(text: object) -> float | None:
+def seconds(text: object) -> float | None:
+    """A time of Globus in seconds since the epoch; None if it is none."""
     try:
         return units.instant(text).timestamp()
     except ValueError:
@@ -327,10 +328,10 @@ def listing(collection: str, directory: str) -> Mapping[str, Seen] | None:
 def entry(row: Mapping[str, Any]) -> Seen:
     """A file document. The service shows a link as what it leads to, with `link_target` set; the size is the link's own."""
     kind = "link" if row.get("link_target") is not None else str(row.get("type"))
-    link = _seconds(row.get("link_last_modified"))
+    link = seconds(row.get("link_last_modified"))
     if kind == "link" and link is None:
         link = float("inf")  # of unknown age: as if just made
-    modified = _seconds(row.get("last_modified"))
+    modified = seconds(row.get("last_modified"))
     size = row.get("link_size" if kind == "link" else "size")
     return Seen(kind, int(size or 0), float("inf") if modified is None else modified, link)
 

@@ -70,6 +70,14 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Fetch:
+    """That an identity copied a shared file in a task of its own: what that proves, but for the copy, which only it can see."""
+
+    owner: str
+    proof: Proof
+
+
+@dataclass(frozen=True)
 class Write:
     """A transfer that wrote, or may have written, to these `paths` and below these `tops` of a collection. Times are seconds
     since the epoch; `ended` is infinite while it is under way."""
@@ -91,13 +99,14 @@ class Write:
 @dataclass(frozen=True)
 class Verdict:
     """What is to become of one file: deleted, or kept for `reason`. `copy` is what the deletion relies on; `later`: it may be
-    deleted when another deletion has ended."""
+    deleted when another deletion has ended; `tasks`: those in which others have fetched it."""
 
     path: str
     reason: str = ""
     proof: Proof | None = None
     size: int = 0
     later: bool = False
+    tasks: tuple[str, ...] = ()
 
     @property
     def delete(self) -> bool:
@@ -178,6 +187,47 @@ def delivered(here: Place, seen: Seen, writes: Iterable[Write], uses: Iterable[U
     return Verdict(path, reason, size=seen.size)
 
 
+def fetched(
+    here: Place,
+    seen: Seen,
+    recipients: Mapping[str, str] | None,
+    fetches: Sequence[Fetch],
+    writes: Sequence[Write],
+    uses: Iterable[Use],
+    look: Callable[[Place, Proof], Copy],
+) -> Verdict:
+    """What is to become of a shared file: deleted if each of the recipients (name by identity) has fetched it as it is now; None:
+    anyone. Their copies cannot be looked at: a successful task of theirs that lists the file is the proof."""
+    path = here[1]
+    if seen.kind != "file":
+        return Verdict(path, "is a symbolic link" if seen.kind == "link" else f"is a {seen.kind}")
+    reason = used(here, uses)
+    if reason:
+        return Verdict(path, reason)
+    good: dict[str, str] = {}
+    against: dict[str, str] = {}
+    for fetch in sorted(fetches, key=lambda each: -each.proof.requested):
+        copy = look(here, fetch.proof)
+        gone = copy.seen is None or copy.seen.kind != "file"
+        why = "has just changed" if gone else voided(here, fetch.proof, writes)
+        why = why or touched(fetch.proof, copy, fetch.proof.unchanged_since, "")
+        if why:
+            against.setdefault(fetch.owner, why)
+        else:
+            good.setdefault(fetch.owner, fetch.proof.task_id)
+    if recipients is None:
+        reason = "" if good else next(iter(against.values()), "nobody else has fetched it")
+    elif not recipients:
+        reason = "no recipient is known: name them with --by"
+    else:
+        missing = {owner: name for owner, name in recipients.items() if owner not in good}
+        again = [f"{name}: {against[owner]}" for owner, name in missing.items() if owner in against]
+        never = [name for owner, name in missing.items() if owner not in against]
+        reason = "; ".join([*([f"has not been fetched by {', '.join(never)}"] if never else []), *again])
+    tasks = tuple(task for owner, task in good.items() if recipients is None or owner in recipients)
+    return Verdict(path, reason, size=seen.size, tasks=() if reason else tasks)
+
+
 def used(here: Place, uses: Iterable[Use]) -> str:
     """Who still uses it; empty if nobody does."""
     use = next((use for use in uses if use.collection == here[0] and use.covers(here[1])), None)
@@ -207,7 +257,6 @@ def voided(here: Place, proof: Proof, writes: Iterable[Write]) -> str:
 def against(proof: Proof, mine: Copy, other: Copy) -> str:
     """Why this proof does not hold for the two copies as they are now; empty if it does."""
     where = f"{proof.other_collection}:{proof.other}"
-    since = f"since task {proof.task_id}"
     if mine.seen is None or mine.seen.kind != "file":
         return "has just changed"
     if other.seen is None:
@@ -220,20 +269,29 @@ def against(proof: Proof, mine: Copy, other: Copy) -> str:
         (mine, proof.unchanged_since, "", ""),
         (other, proof.other_unchanged_since, "the other copy ", f": {where}"),
     ):
-        assert copy.seen is not None
-        changed = copy.changed if copy.changed is not None else float("-inf")
-        if copy.seen.modified >= limit // 1 + 1:
-            return f"{what}was modified {since}{tail}"
-        if changed >= limit // 1 + 1:
-            return f"{what}was replaced or changed {since} (its inode){tail}"
-        if max(copy.seen.modified, changed) >= limit // 1:
-            return (
-                f"{what}was written in the same second in which task {proof.task_id} "
-                f"{'was requested' if limit == proof.requested else 'ended'}: cannot tell whether it changed since; "
-                f"transfer it again with --sync-level checksum, and clean up after that{tail}"
-            )
-        if copy.new_link:
-            return f"{what}is reached through a symbolic link made {since}{tail}"
+        why = touched(proof, copy, limit, what)
+        if why:
+            return f"{why}{tail}"
     if proof.same_time and int(other.seen.modified) != int(mine.seen.modified):
         return f"the other copy has another time: {where}"
+    return ""
+
+
+def touched(proof: Proof, copy: Copy, limit: float, what: str) -> str:
+    """How a copy may have changed since `limit`, one of the times of a proof; empty if it has not."""
+    assert copy.seen is not None
+    since = f"since task {proof.task_id}"
+    changed = copy.changed if copy.changed is not None else float("-inf")
+    if copy.seen.modified >= limit // 1 + 1:
+        return f"{what}was modified {since}"
+    if changed >= limit // 1 + 1:
+        return f"{what}was replaced or changed {since} (its inode)"
+    if max(copy.seen.modified, changed) >= limit // 1:
+        return (
+            f"{what}was written in the same second in which task {proof.task_id} "
+            f"{'was requested' if limit == proof.requested else 'ended'}: cannot tell whether it changed since; "
+            "transfer it again with --sync-level checksum, and clean up after that"
+        )
+    if copy.new_link:
+        return f"{what}is reached through a symbolic link made {since}"
     return ""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -151,6 +151,43 @@ def successful_transfers(task_id: str, retry_for: float | None = None) -> list[d
     """The files that a finished transfer copied: `source` and `destination` of each."""
     answer = command.retrying(lambda: command.call("task", "show", task_id, "--successful-transfers"), retry_for)
     return queries.search(queries.COPIED, answer) or []
+
+
+def tasks_of_others(collection_id: str, since: str) -> Iterator[Mapping[str, Any]]:
+    """The successful tasks of everyone that read from a collection and ended after `since` (UTC, as `2027-01-31T00:00:00`). It
+    takes the role activity_monitor there, or a stronger one (Transfer documentation, "Endpoint Management")."""
+    asked = {
+        "filter_endpoint": collection_id,
+        "filter_endpoint_use": "source",
+        "filter_status": "SUCCEEDED",
+        "filter_completion_time": f"{since},",
+        "limit": "1000",
+    }
+    while True:
+        answer = _asked("/endpoint_manager/task_list", asked)
+        yield from _rows(answer)
+        if not answer.get("has_next_page"):
+            return
+        asked["last_key"] = str(answer["last_key"])
+
+
+def transfers_of_others(task_id: str) -> Iterator[Mapping[str, Any]]:
+    """The files that a task of anyone copied, for those who may see it: `source_path` and `destination_path`."""
+    asked: dict[str, str] = {}
+    while True:
+        answer = _asked(f"/endpoint_manager/task/{task_id}/successful_transfers", asked)
+        yield from _rows(answer)
+        if answer.get("next_marker") is None:
+            return
+        asked["marker"] = str(answer["next_marker"])
+
+
+def _asked(path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
+    words = [word for name, value in query.items() for word in ("-Q", f"{name}={value}")]
+    answer = command.retrying(lambda: command.call("api", "transfer", "GET", path, *words))
+    if not isinstance(answer, dict) or not isinstance(answer.get("DATA"), list):
+        raise Refused("odd-answer", f"globus gave no list for {path}", f"look at it: globus api transfer GET '{path}'")
+    return answer
 
 
 def skipped_errors(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:

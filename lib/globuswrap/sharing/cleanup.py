@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from globuswrap.batches import batch_run
 from globuswrap.collections.address import Address
+from globuswrap.collections.principals import Who
 from globuswrap.deletion import carry_out, evidence
+from globuswrap.deletion import fetched as fetching
 from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Plan, Verdict
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.sharing import actions
 from globuswrap.sharing.rules import Step
 from globuswrap.system import log
+from globuswrap.transfers import receipt
 from globuswrap.transfers.operations import Result
 
 
@@ -29,17 +33,29 @@ class CleanedUp:
     revoked: list[Step]
 
 
+@dataclass(frozen=True)
+class Collaborators:
+    """Delete what these have fetched: `by` (None: those whom the permissions on the file name), or with `anyone` whoever has
+    since `since` (seconds since the epoch)."""
+
+    by: Sequence[Who] | None = None
+    anyone: bool = False
+    since: float = 0.0
+
+
 def clean_up(
     under: Address,
     paths: Sequence[Address] = (),
     *,
     receipts: Sequence[Path] | None = None,
     older_than: float = 0.0,
+    fetched: Collaborators | None = None,
     keep_rules: bool = False,
     sending: Sending | None = None,
 ) -> CleanedUp:
     """Judge every file at `paths` (all below `under`, which is the default) and delete what may go; without `sending` only say
     what would. `receipts`: files and directories to believe instead of the journal. `older_than`: seconds since delivery.
+    `fetched`: delete what others have fetched instead of what receipts prove.
 
     Raises UsageProblem for what is never cleaned up, and the Problem of the first deletion that ends badly.
     """
@@ -50,15 +66,41 @@ def clean_up(
         places = None if receipts is None else lambda: _receipts(receipts)
         return evidence.gather(under.collection, places, completed_before=before)
 
-    def again(left: Sequence[str]) -> list[Verdict]:
-        return carry_out.judged(known(), left, evidence.View())
+    fetches = None if fetched is None else _fetches(under.collection, fetched, before)
 
-    found = carry_out.plan(known(), roots, evidence.View())
+    def again(left: Sequence[str], view: evidence.View | None = None) -> list[Verdict]:
+        view = view or evidence.View()
+        return (
+            carry_out.judged(known(), left, view) if fetches is None else fetching.judged(known(), fetches, left, view)
+        )
+
+    if fetches is None:
+        found = carry_out.plan(known(), roots, evidence.View())
+    else:
+        view = evidence.View()
+        verdicts = again(carry_out.files_below(under.collection, roots, view), view)
+        found = Plan(under.collection, verdicts, known().delivered)
     results = carry_out.carry_out(found, again, sending) if sending is not None and found.deleted else []
     revoked = [] if keep_rules else _rules(found, roots)
     if sending is not None:
         actions.carry_out(under.collection, revoked)
     return CleanedUp(found, results, revoked)
+
+
+def _fetches(collection: str, wanted: Collaborators, before: float | None) -> fetching.Fetches:
+    if wanted.anyone:
+        return fetching.gather(collection, lambda _: None, wanted.since, before)
+    if wanted.by is not None:
+        named = {who.id: str(who) for who in wanted.by}
+        return fetching.gather(collection, lambda _: named, wanted.since, before)
+    rules = [each for each in actions.list_rules(collection, names=True) if each.id is not None]
+
+    def recipients(path: str) -> Mapping[str, str]:
+        """Those whom the permissions name; nobody, if these are not all: a group, or everyone, may read it too."""
+        mine = [each.who for each in rules if path.startswith(each.path)]
+        return {who.id: str(who) for who in mine} if all(who.kind == "identity" for who in mine) else {}
+
+    return fetching.gather(collection, recipients, wanted.since, before)
 
 
 def _rules(found: Plan, roots: Iterable[str]) -> list[Step]:
@@ -86,6 +128,10 @@ def _receipts(places: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
                 document = json.loads(file.read_text("utf-8"))
             except (OSError, ValueError) as error:
                 raise UsageProblem("bad-receipt", f"{file}: {error}", "name receipts that globuswrap wrote") from None
-            if not isinstance(document, dict) or document.get("schema") != "globuswrap.receipt/1":
+            schema = document.get("schema") if isinstance(document, dict) else None
+            if schema == batch_run.RECEIPT:
+                yield from (task["receipt"] for task in document["tasks"] if task["receipt"] is not None)
+            elif schema == receipt.SCHEMA:
+                yield document
+            else:
                 raise UsageProblem("bad-receipt", f"{file} is not a receipt", "name receipts that globuswrap wrote")
-            yield document
