@@ -49,9 +49,9 @@ class Shared:
     def left(self) -> list[str]:
         return sorted(str(path.relative_to(self.place)) for path in self.place.rglob("*") if path.is_file())
 
-    def fetch(self, who: str, *names: str, to: str = "scratch", base: str = "/for/", **options: Any) -> str:
+    def fetch(self, who: str, *names: str, to: str = "scratch", **options: Any) -> str:
         """A download by a collaborator, who is no user of globuswrap; its task."""
-        body = self.api.transfer_body(*((f"{base}{name}", f"/{who}/{name}") for name in names), **options)
+        body = self.api.transfer_body(*((f"/for/{name}", f"/{who}/{name}") for name in names), **options)
         body["source_endpoint"] = self.box.collection("share").id
         body["destination_endpoint"] = self.box.collection(to).id
         token = auth.token("access", TRANSFER, auth.id_of("identity " + who))
@@ -125,8 +125,9 @@ def test_where_a_group_or_everyone_may_read_the_recipients_have_to_be_named(shar
 
 def test_ones_own_copies_and_those_on_the_share_itself_are_no_fetches(shared: Shared) -> None:
     run_json(shared.box, "transfer", "share:/for/1", "scratch:/mine", "--wait")
-    run_json(shared.box, "share", "grant", "share:/anna/", ANNA, "--permissions", "rw")
-    shared.fetch(ANNA, "2", to="share", base="/for/")
+    run_json(shared.box, "share", "grant", f"share:/{ANNA}/", ANNA, "--permissions", "rw")
+    assert shared.status(shared.fetch(ANNA, "2", to="share")) == "SUCCEEDED"
+    assert (shared.place.parent / ANNA / "2").read_text() == "2"
     assert shared.cleanup("--by", "anyone")["data"]["to_delete"] == []
 
 

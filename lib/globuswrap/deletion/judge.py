@@ -201,8 +201,7 @@ def fetched(
     path = here[1]
     if seen.kind != "file":
         return Verdict(path, "is a symbolic link" if seen.kind == "link" else f"is a {seen.kind}")
-    reason = used(here, uses)
-    if reason:
+    if reason := used(here, uses):
         return Verdict(path, reason)
     good: dict[str, str] = {}
     against: dict[str, str] = {}
