@@ -272,6 +272,35 @@ def test_a_dry_run_shows_everything_and_does_nothing(
     assert untouched.control.requests() == []
 
 
+@pytest.mark.parametrize(
+    "mode, note", [("jobs", "no node waits"), ("login", "globuswrap tend"), ("inline", "itself stages, on its nodes")]
+)
+def test_a_dry_run_says_in_plain_lines_what_will_happen(
+    untouched: Sandbox, tmp_path: Path, mode: str, note: str
+) -> None:
+    env = fake(tmp_path / "bin", "sbatch")
+    directory = untouched.collection("archive").path / "in"
+    directory.mkdir(exist_ok=True)
+    (directory / "a").write_text("12")
+    (directory / "b").write_text("345")
+    lines = "#GLOBUS stage-in archive:/in/ scratch:/%j/\n#GLOBUS stage-out scratch:/%j/out results:/x --when=always\n"
+    script = write(tmp_path, f"#!/bin/bash\n{lines}#GLOBUS stage-out scratch:/%j/log results:/y --if-present\ntrue\n")
+    words = ("submit", "--scheduler", "slurm", "--staging", mode, "--dry-run", str(script))
+    done = run(untouched, *words, "--", "-A", "x", env=env)
+    assert done.returncode == 0, done.stderr
+    held = "" if mode == "inline" else ", held until its data is there"
+    steps, _, notes = done.stdout.partition("\n\n")
+    assert steps.split("\n") == [
+        "1. Stage in   archive:/in/ -> scratch:/%j/ (2 files, 5 B)",
+        f"2. Run        job.sh on Slurm with -A x{held}",
+        "3. Stage out  scratch:/%j/out -> results:/x, when the job has ended, however it ended",
+        "4. Stage out  scratch:/%j/log -> results:/y, when the job has succeeded, unless it is missing",
+    ]
+    assert note in notes and "#!/bin/bash" not in done.stdout
+    loud = run(untouched, *words, "-v", "--", "-A", "x", env=env)
+    assert loud.stdout.startswith(steps) and "#!/bin/bash" in loud.stdout and "\nsbatch " in loud.stdout
+
+
 def test_a_service_accounts_secret_stays_off_pbs(new_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
     sandbox = new_sandbox(login="client")
     env = fake(tmp_path / "bin", "qsub")

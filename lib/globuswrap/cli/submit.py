@@ -61,7 +61,8 @@ def submit(
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print every script and command as it would run; submit nothing.")
+        bool,
+        typer.Option("--dry-run", help="Say what would happen; with -v every script and command too. Submit nothing."),
     ] = False,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Look first whether it can work, as doctor does (default).")
@@ -151,19 +152,22 @@ def _warn_of_changes(chain: Any) -> None:
 
 
 def _planned(plan: Any, content: bytes) -> Report:
-    """A dry run: each file and command as it would be, ids of jobs that do not exist yet as words."""
+    """A dry run: what will happen, and with -v each file and command, with words for ids of jobs that do not exist yet."""
     from globuswrap.staging.chain import jobs, record
+    from globuswrap.staging.outline import outline
 
     directory = record.root() / plan.id
     texts = jobs.generated(plan, directory, content)
     commands = jobs.commands(plan, directory)
-    lines = []
-    for name, text in texts.items():
-        lines += [f"# {directory / name}", *text.rstrip("\n").split("\n"), ""]
-    lines += [shlex.join(words) for words in commands]
+    lines = outline(plan)
     data = {
+        "steps": lines[: lines.index("")],
         "planned": {str(directory / name): text for name, text in texts.items()},
         "commands": [list(words) for words in commands],
         "plan": plan.to_json(),
     }
+    if log.level() > 1:
+        for name, text in texts.items():
+            lines += ["", f"# {directory / name}", *text.rstrip("\n").split("\n")]
+        lines += ["", *(shlex.join(words) for words in commands)]
     return Report(data, lines)
