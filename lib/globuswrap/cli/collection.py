@@ -125,7 +125,7 @@ def search(
 def bookmarks(
     add_: Annotated[bool, typer.Option("--add", help="Make a name of each whose name can be one.")] = False,
 ) -> Report:
-    """Your Globus bookmarks, as addresses. With --add, their collections get the bookmarks' names here."""
+    """Your Globus bookmarks, as addresses; bookmark:NAME/path is one too. With --add, their collections get their names here."""
     from globuswrap.collections import names
     from globuswrap.globus import verbs
 

@@ -269,6 +269,45 @@ def guest(
     return Report({"commands": [list(create), list(add)]}, lines)
 
 
+@command(app)
+def group(
+    name: Annotated[str, typer.Argument(help="Name or UUID of a group that you are in.", metavar="GROUP")],
+    create: Annotated[bool, typer.Option("--create", help="Make the group if you have none of this name.")] = False,
+    description: Annotated[str | None, typer.Option("--description", help="Of a group that is made.")] = None,
+    add: Annotated[list[str] | None, typer.Option("--add", metavar="WHO", help="Add this person (repeatable).")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="WHO", help="Remove this person (repeatable).")
+    ] = None,
+    role: Annotated[str, typer.Option("--role", help="Of those who are added: member, manager or admin.")] = "member",
+    dry_run: DryRun = False,
+) -> Report:
+    """Show the members of a group; create it, add or remove people. What is so already is left alone."""
+    from globuswrap.sharing import groups
+
+    if role not in groups.ROLES:
+        raise UsageProblem("bad-option", f"--role {role} is not valid", f"one of: {', '.join(groups.ROLES)}")
+    coming, going = groups.resolve(add), groups.resolve(remove)
+    found = groups.find(name)
+    if found is None and not create:
+        raise UsageProblem("no-such-group", f"you are in no group named {name!r}", "add --create to make it")
+    changes = [] if found is not None else [groups.Change("create", name)]
+    changes += groups.plan(groups.members(found) if found is not None else [], coming, going, role)
+    if not dry_run:
+        found = found or groups.create(name, description)
+        groups.carry_out(found, changes, role)
+    there = groups.members(found) if found is not None else []
+    for each in changes:
+        log.say(f"{each.act:6} {each.who}")
+    lines = table([[each.name, each.role, each.status] for each in there], ["WHO", "ROLE", "STATUS"])
+    data = {
+        "group": found,
+        "changes": [{"act": each.act, "who": each.who} for each in changes],
+        "members": [vars(each) for each in there],
+        "dry_run": dry_run,
+    }
+    return Report(data, lines)
+
+
 def _wanted(
     people: list[str] | None, path: str, permissions: str, expires: str | None, provision: bool
 ) -> list[Wanted]:

@@ -9,9 +9,12 @@ from globuswrap.collections import mounts, names
 from globuswrap.collections.address import Address, checked_path
 from globuswrap.errors import UsageProblem
 
+#: In place of a collection: what follows begins with the name of one of the user's Globus bookmarks.
+BOOKMARK = "bookmark"
+
 
 def address(text: str) -> Address:
-    """The address a user wrote.
+    """The address a user wrote; `bookmark:NAME/path` begins at a bookmark.
 
     Raises UsageProblem (2): unknown name, malformed UUID, no path, a local path that no mount covers, bytes that are not
     UTF-8, `..` or NUL in the path.
@@ -25,6 +28,10 @@ def address(text: str) -> Address:
             f"{text!r} is not an address",
             "write NAME:/path or UUID:/path (names: globuswrap collection list)",
         )
+    if head == BOOKMARK and names.lookup(head) is None:
+        from globuswrap.collections import bookmarks  # here: --help is to import nothing that asks Globus
+
+        return bookmarks.address(path)
     known = collection(head)
     if not path:
         raise UsageProblem("bad-address", f"{text!r} has no path", f"write {head}:/ for the top directory")

@@ -275,6 +275,16 @@ def groups() -> list[dict[str, Any]]:
     return answer if isinstance(answer, list) else []
 
 
+def create_group(name: str, description: str | None) -> None:
+    """Make a group, asked for once from here: there is no submission id that would keep a second one away."""
+    command.call("group", "create", *arguments.option("description", description), "--", name)
+
+
+def group_members(group_id: str) -> list[Mapping[str, Any]]:
+    answer = command.retrying(lambda: command.call("group", "member", "list", group_id))
+    return (answer or {}).get("memberships") or []
+
+
 # --- permissions and roles --------------------------------------------------------------------------------------------
 
 
