@@ -29,6 +29,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "flows": ("flows",),
     "timer": ("timers",),
     "search": ("search",),
+    "gcs": ("managers",),
 }
 #: Requests the log keeps, and the size from which the items of a submission are left out of it.
 LOGGED = 20_000

@@ -286,4 +286,5 @@ SERVER_OF_SERVICE = {
     "search": "search.api.globus.org",
     "timer": "524230d7-ea86-4a52-8312-86065a9e0417",
     "flows": "",
+    "gcs": "",
 }

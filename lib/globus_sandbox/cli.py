@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     clock = verbs.add_parser("clock", parents=[which], help="move the sandbox's time forward")
     clock.add_argument("forward", metavar="DURATION", help="25h, 31d, 90")
     log = verbs.add_parser("log", parents=[which], help="show the requests that were made")
-    log.add_argument("--service", help="auth, transfer, timer, flows, search or groups")
+    log.add_argument("--service", help="auth, transfer, timer, flows, search, groups or gcs")
     log.add_argument("--method", help="GET, POST, PUT, DELETE")
     log.add_argument("--path", help="with wildcards, e.g. '/task/*'")
     log.add_argument("--unknown", action="store_true", help="what is not served; exit 1 unless there is nothing")

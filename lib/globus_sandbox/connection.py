@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 import socket
+import ssl
 import struct
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from globus_sandbox.application import Application, Dropped
 from globus_sandbox.web import METHODS, Reply
@@ -43,14 +48,25 @@ class Connection(BaseHTTPRequestHandler):
                 raise Dropped
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): ", ".join(self.headers.get_all(name, ())) for name in self.headers}
-            self._send(self.server.application.answer(self.command, self.path, headers, raw))
+            self._answer(headers, raw)
         except Dropped:
             self._cut()
 
+    def _answer(self, headers: dict[str, str], raw: bytes) -> None:
+        self._send(self.server.application.answer(self.command, self.path, headers, raw))
+
     def do_CONNECT(self) -> None:
-        """A GCS Manager, or whatever else is asked for by https."""
-        self._send(self.server.application.refuse_tunnel(self.path))
+        """What is asked for by https: the manager of an endpoint is here, everything else is not."""
         self.close_connection = True
+        manager = re.fullmatch(r"([0-9a-f-]{36})\.sandbox\.invalid:443", self.path)
+        if manager is None:
+            self._send(self.server.application.refuse_tunnel(self.path))
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.flush()
+        with _tls().wrap_socket(self.connection, server_side=True) as line:
+            Manager(manager[1], line, self.client_address, self.server)
 
     def _send(self, reply: Reply) -> None:
         text = isinstance(reply.body, str)
@@ -73,6 +89,27 @@ class Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """The application has its log."""
+
+
+class Manager(Connection):
+    """The requests to the manager of one endpoint, inside a tunnel."""
+
+    def __init__(self, endpoint: str, *rest: Any) -> None:
+        self.endpoint = endpoint
+        super().__init__(*rest)
+
+    def _answer(self, headers: dict[str, str], raw: bytes) -> None:
+        application = self.server.application
+        here = {**headers, "host": urlsplit(application.state.url).netloc}
+        target = f"/gcs/{self.endpoint}{self.path.removeprefix('/api')}"
+        self._send(application.answer(self.command, target, here, raw))
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Path(__file__).with_name("manager.pem"))
+    return context
 
 
 for _method in METHODS:

@@ -59,12 +59,12 @@ def wants_consent(collection: Collection) -> bool:
     return collection.entity_type == ENTITY_TYPES["mapped"]
 
 
-def require(state: Any, call: Call, *collections: Collection) -> None:
-    """Raises Refusal, ConsentRequired, for the first collection to which no consent was given."""
+def require(state: Any, call: Call, *collections: Collection, scope: str = TRANSFER) -> None:
+    """Raises Refusal, ConsentRequired, where no consent was given for the data of these collections below this scope."""
     if not state.modes.data_access:
         return
     held = given(state, call.identity or "")
-    missing = [one for one in collections if wants_consent(one) and (TRANSFER, data_access(one)) not in held]
+    missing = [one for one in collections if wants_consent(one) and (scope, data_access(one)) not in held]
     if missing:
-        scopes = [f"{TRANSFER}[*{data_access(one)}]" for one in missing]
+        scopes = [f"{scope}[*{data_access(one)}]" for one in missing]
         raise Refusal(403, "ConsentRequired", "Missing required data_access consent", {"required_scopes": scopes})

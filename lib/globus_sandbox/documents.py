@@ -138,14 +138,24 @@ class Clock:
 
 
 class CollectionRegistry:
-    """The collections of one sandbox: those it was started with, but for those that were deleted since."""
+    """The collections of one sandbox: those it was started with and those made since, but for those that were deleted."""
 
     def __init__(self, collections: list[Collection], documents: Documents) -> None:
         self._by_id = {collection.id: collection for collection in collections}
         self._documents = documents
 
     def __iter__(self) -> Iterator[Collection]:
-        return (one for one in self._by_id.values() if self._documents.get("deleted-collection", one.id) is None)
+        made = [
+            Collection(each["name"], each["id"], Path(each["root"]), each["entity_type"])
+            for each in self._documents.all("made-collection")
+        ]
+        every = (*self._by_id.values(), *made)
+        return (one for one in every if self._documents.get("deleted-collection", one.id) is None)
+
+    def add(self, one: Collection, **more: Any) -> None:
+        """One more; `more` has its owner, and the mapped collection it lies on."""
+        document = {"name": one.name, "id": one.id, "root": str(one.root), "entity_type": one.entity_type}
+        self._documents.put("made-collection", one.id, {**document, **more})
 
     def remove(self, key: str) -> None:
         self._documents.put("deleted-collection", key, {})

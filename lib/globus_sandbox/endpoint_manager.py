@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from globus_sandbox import auth, rights, transfer
+from globus_sandbox import auth, endpoints, rights, transfer
 from globus_sandbox.faults import Fault
 from globus_sandbox.task import Task
 from globus_sandbox.transfer import V, bad, collection_of, result
@@ -39,14 +39,15 @@ def document(state: Any, task: Task) -> dict[str, Any]:
     base: dict[str, Any] = state.engine.document(task)
     base["owner_string"] = auth.known(state)[task.owner]["username"]
     for side, key in (("source", task.source), ("destination", task.destination)):
-        made = state.documents.get("endpoint", key or "") or {}
+        collection = state.collections.get(key or "")
+        mapped = endpoints.mapped_of(state, collection) if collection else None
         base[f"{side}_base_path"] = None
         base[f"{side}_local_user"] = None
         base[f"{side}_local_user_status"] = "NO_PERMISSION"
         for name in ("host_endpoint", "host_endpoint_display_name", "host_endpoint_id", "host_path"):
             base[f"{side}_{name}"] = None
-        for name in ("mapped_collection_id", "mapped_collection_display_name"):
-            base[f"{side}_{name}"] = made.get(name)
+        base[f"{side}_mapped_collection_id"] = mapped.id if mapped else None
+        base[f"{side}_mapped_collection_display_name"] = mapped.name if mapped else None
     return base
 
 
@@ -127,35 +128,38 @@ def pause_info(state: Any, call: Call) -> dict[str, Any]:
     return transfer.pauses(state, task_of(state, call))
 
 
+def _tasks(state: Any, call: Call) -> list[Task]:
+    """The tasks that a body names. Raises Refusal unless the caller may pause and cancel each of them."""
+    found = []
+    for key in (call.body or {}).get("task_id_list") or ():
+        call.params["task"] = str(key)
+        found.append(task_of(state, call, MANAGES))
+    return found
+
+
 @routes("POST", M + "/admin_cancel", body=("task_id_list", "message"))
 def admin_cancel(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body or {}
-    for key in body.get("task_id_list") or ():
-        call.params["task"] = str(key)
-        task = task_of(state, call, MANAGES)
-        state.engine.cancel(task, by=("SOURCE", str(body.get("message") or "")))
+    message = str((call.body or {}).get("message") or "")
+    for task in _tasks(state, call):
+        state.engine.cancel(task, by=("SOURCE", message))
     return {"DATA_TYPE": "admin_cancel", "id": str(uuid.uuid4()), "done": True}
 
 
 @routes("POST", M + "/admin_pause", body=("task_id_list", "message"))
 def admin_pause(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body or {}
-    for key in body.get("task_id_list") or ():
-        call.params["task"] = str(key)
-        task = task_of(state, call, MANAGES)
-        state.faults.add({"kind": "pause-task", "task": task.id, "message": str(body.get("message") or "")})
+    message = str((call.body or {}).get("message") or "")
+    for task in _tasks(state, call):
+        state.faults.add({"kind": "pause-task", "task": task.id, "message": message})
     state.engine.wake()
     return result(call, "PauseAccepted", "The tasks are paused")
 
 
 @routes("POST", M + "/admin_resume", body=("task_id_list",))
 def admin_resume(state: Any, call: Call) -> dict[str, Any]:
-    for key in (call.body or {}).get("task_id_list") or ():
-        call.params["task"] = str(key)
-        task = task_of(state, call, MANAGES)
-        for fault in state.faults.all():
-            if fault.kind == "pause-task" and fault.with_.get("task") == task.id:
-                state.faults.clear(fault.id)
+    resumed = {task.id for task in _tasks(state, call)}
+    for fault in state.faults.all():
+        if fault.kind == "pause-task" and fault.with_.get("task") in resumed:
+            state.faults.clear(fault.id)
     state.engine.wake()
     return result(call, "ResumeAccepted", "The tasks are resumed")
 

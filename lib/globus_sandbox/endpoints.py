@@ -19,13 +19,26 @@ routes = Routes("transfer")
 LISTING = 100_000
 
 
+def mapped_of(state: Any, collection: Collection) -> Collection | None:
+    """The mapped collection on which a guest collection was made."""
+    made = state.documents.get("made-collection", collection.id)
+    found: Collection | None = state.collections.get(made["mapped_collection_id"]) if made else None
+    return found
+
+
+def host_of(state: Any, collection: Collection) -> str:
+    """The endpoint behind a collection: each mapped one has its own."""
+    return id_of(f"endpoint of {(mapped_of(state, collection) or collection).id}")
+
+
 def document(state: Any, collection: Collection, identity: str | None) -> dict[str, Any]:
     """The endpoint document: the keys of the recording, and those that the CLI reads beside them."""
     owner = rights.owner_of(state, collection)
     owner_name = auth.known(state)[owner]["username"]
     v5 = collection.entity_type.startswith("GCSv5")
     updates = state.documents.get("endpoint", collection.id) or {}
-    host = id_of(f"endpoint of {collection.id}") if v5 else None
+    mapped = mapped_of(state, collection)
+    host = host_of(state, collection) if v5 else None
     return {
         "DATA_TYPE": "endpoint",
         "id": collection.id,
@@ -66,7 +79,7 @@ def document(state: Any, collection: Collection, identity: str | None) -> dict[s
         "DATA": [],
         # beyond the recording
         "canonical_name": f"u_sandbox#{collection.id}",
-        "owner_id": host if v5 and not collection.is_guest else owner,
+        "owner_id": host if v5 else owner,
         "owner_string": owner_name,
         "high_assurance": False,
         "authentication_timeout_mins": None,
@@ -75,8 +88,8 @@ def document(state: Any, collection: Collection, identity: str | None) -> dict[s
         "gcs_version": "5.4.80" if v5 else None,
         "tlsftp_server": f"tlsftp://{collection.name}.sandbox.invalid:443" if v5 else None,
         "https_server": None,
-        "mapped_collection_id": None,
-        "mapped_collection_display_name": None,
+        "mapped_collection_id": mapped.id if mapped else None,
+        "mapped_collection_display_name": mapped.name if mapped else None,
         "keywords": None,
         "info_link": None,
         "contact_email": None,
@@ -199,9 +212,7 @@ def my_shared_endpoints(state: Any, call: Call) -> dict[str, Any]:
     rows = [
         document(state, one, call.identity)
         for one in state.collections
-        if one.is_guest
-        and rights.owner_of(state, one) == call.identity
-        and (state.documents.get("endpoint", one.id) or {}).get("mapped_collection_id") == host.id
+        if one.is_guest and rights.owner_of(state, one) == call.identity and mapped_of(state, one) == host
     ]
     return {"DATA_TYPE": "endpoint_list", "DATA": rows}
 

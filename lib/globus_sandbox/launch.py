@@ -329,8 +329,9 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
         laid[f"GLOBUS_SDK_SERVICE_URL_{service}"] = f"{url}/{service.lower()}/"
     for proxy in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         laid[proxy] = None
-    # what is not the sandbox's is not reached: it answers 501 to a tunnel, and lists where that was to lead
+    # what is asked for by https ends here too: the managers of its endpoints answer, and all else is 501 and listed
     laid["HTTPS_PROXY"] = laid["https_proxy"] = url
+    laid["GLOBUS_SDK_VERIFY_SSL"] = str(Path(__file__).with_name("authority.pem"))
     if login == "client":
         laid["GLOBUS_CLI_CLIENT_ID"] = auth.CLIENT
         laid["GLOBUS_CLI_CLIENT_SECRET"] = auth.CLIENT_SECRET

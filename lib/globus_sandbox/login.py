@@ -184,9 +184,9 @@ def grant(state: Any, call: Call) -> Any:
         parts = auth.token_parts(body.get("refresh_token", ""))
         if parts is None or parts[0] != "refresh" or not auth.is_active(state, body["refresh_token"]):
             raise auth.invalid_grant()
-        reply = auth.token_reply(
-            parts[2], auth.split_scopes(auth.SCOPES.get(parts[1], "")) or [auth.scope_of(parts[1])], refresh=False
-        )
+        consented = [path[0] for path in consents.given(state, parts[2]) if auth.server_of(path[0]) == parts[1]]
+        scopes = list(dict.fromkeys(consented)) or [auth.scope_of(parts[1])]
+        reply = auth.token_reply(parts[2], scopes, refresh=False)
         reply["refresh_token"] = body["refresh_token"]
         return reply
     if kind == "authorization_code":

@@ -19,8 +19,8 @@ MONITORS = ("administrator", "activity_manager", "activity_monitor")
 
 def owner_of(state: Any, collection: Collection) -> str:
     """The identity that a collection belongs to: the one that made it, else the one the sandbox was started for."""
-    made = state.documents.get("endpoint", collection.id) or {}
-    return str(made.get("owner_id") or state.owner)
+    made = state.documents.get("made-collection", collection.id) or {}
+    return str(made.get("owner", state.owner))
 
 
 def principals(state: Any, identity: str | None) -> set[tuple[str, str]]:

@@ -248,6 +248,18 @@ def refusal_body(call: Call, refusal: Refusal) -> dict[str, Any]:
             "resource": call.path,
             **refusal.extra,
         }
+    if call.service == "gcs":
+        return {
+            "DATA_TYPE": "result#1.0.0",
+            "code": refusal.code,
+            "http_response_code": refusal.status,
+            "detail": None,
+            "message": refusal.message,
+            "data": [],
+            "has_next_page": False,
+            "marker": "",
+            **refusal.extra,
+        }
     if call.service in ("flows", "timer"):
         detail = {"code": refusal.code, "detail": refusal.message, **refusal.extra}
         return {"error": detail, "debug_id": call.request_id}

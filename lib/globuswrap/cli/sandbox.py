@@ -246,7 +246,7 @@ def clock(
 def show_log(
     which: Which,
     service: Annotated[
-        str | None, typer.Option("--service", help="auth, transfer, timer, flows, search or groups.")
+        str | None, typer.Option("--service", help="auth, transfer, timer, flows, search, groups or gcs.")
     ] = None,
     method: Annotated[str | None, typer.Option("--method", help="GET, POST, PUT, DELETE.")] = None,
     path: Annotated[str | None, typer.Option("--path", help="With wildcards, e.g. '/task/*'.")] = None,

@@ -85,6 +85,11 @@ class Place:
         }
         return self.call("timer", "POST", "/v2/timer", {"timer": body})
 
+    def manager(self, path: str) -> Answer:
+        endpoint = self.api.get(f"/endpoint/{self.archive.id}")["owner_id"]
+        token = auth.token("access", endpoint, auth.USER)
+        return self.call("gcs", "GET", f"/{endpoint}/{path}", token=token)
+
     def create_index(self) -> Answer:
         return self.call("search", "POST", "/v1/index", {"display_name": "an index", "description": "of ours"})
 

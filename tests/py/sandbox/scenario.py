@@ -133,6 +133,7 @@ class Scenario:
         self.run("endpoint update", laptop, "--description", "of mine", "--keywords", "one,two")
         self.run("endpoint my-shared-endpoint-list", source)
         self.run("endpoint delete", laptop)
+        self.managers(source)
         self.timers(source, target)
         self.flows()
         self.search()
@@ -150,6 +151,16 @@ class Scenario:
         self.run("login", parse=False)
         self.run("whoami", GLOBUS_CLI_CLIENT_ID=auth.CLIENT, GLOBUS_CLI_CLIENT_SECRET=auth.CLIENT_SECRET)
         return self.steps
+
+    def managers(self, mapped: str) -> None:
+        """What is asked of the manager of an endpoint, by https."""
+        host = self.run("api transfer", "GET", f"/endpoint/{mapped}").get("owner_id", "")
+        self.run("login", "--gcs", f"{host}:{mapped}", parse=False)
+        self.run("collection show", mapped)
+        self.run("collection show", mapped, "--include-private-policies", parse=False)
+        self.run("collection update", mapped, "--description", "of ours", "--keywords", "one,two")
+        made = self.run("gcs collection create guest", mapped, "/data/", "shared data")
+        self.run("collection delete", made.get("id") or made["data"][0]["id"])
 
     def timers(self, source: str, target: str) -> None:
         both = (f"{source}:/data/", f"{target}:/copy/")

@@ -113,15 +113,15 @@ def test_a_value_that_means_nothing_is_refused(api: Any, service: str, path: str
 
 
 def test_a_connection_by_https_is_refused_and_listed(new_globus_sandbox: Any) -> None:
-    """A GCS Manager is reached by its own name: neither the real one nor a dead address answers for it."""
+    """Neither the real Globus nor a dead address answers for what is asked for by https and is not here."""
     import socket
     from urllib.parse import urlsplit
 
     box = new_globus_sandbox()
     assert box.env["HTTPS_PROXY"] == box.url
     with socket.create_connection((urlsplit(box.url).hostname, urlsplit(box.url).port), timeout=10) as line:
-        line.sendall(b"CONNECT abc.sandbox.invalid:443 HTTP/1.1\r\nHost: abc.sandbox.invalid:443\r\n\r\n")
+        line.sendall(b"CONNECT abc.data.globus.org:443 HTTP/1.1\r\nHost: abc.data.globus.org:443\r\n\r\n")
         assert line.recv(100).startswith(b"HTTP/1.1 501")
     (listed,) = box.control.unknown()
-    assert listed["what"] == "https connection to abc.sandbox.invalid:443"
+    assert listed["what"] == "https connection to abc.data.globus.org:443"
     box.stop()
