@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib
 import threading
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from globus_sandbox import auth, control_api, rights, web
 from globus_sandbox.documents import ENTITY_TYPES, Clock, Collection, CollectionRegistry, Documents, id_of
-from globus_sandbox.faults import Faults, reply_of
+from globus_sandbox.faults import Fault, Faults, reply_of
 from globus_sandbox.server_state import Modes, ServerState
 from globus_sandbox.tasks import Engine
 from globus_sandbox.web import Reply
@@ -34,6 +35,8 @@ SERVICES: dict[str, tuple[str, ...]] = {
 #: Requests the log keeps, and the size from which the items of a submission are left out of it.
 LOGGED = 20_000
 LOGGED_ITEMS = 1000
+#: Bytes from which a request is large.
+LARGE = 1_000_000
 
 
 class Dropped(Exception):
@@ -64,8 +67,8 @@ class Application:
         self.open_to_others = options.bind not in ("127.0.0.1", "localhost")
         self.recent: dict[str, deque[float]] = {}
         engine.may = functools.partial(rights.may, self.state)
-        #: One at a time: side by side, large submissions take more memory and no less time.
-        self.parsing = threading.Lock()
+        #: Large requests are answered one at a time: side by side, they take more memory and no less time.
+        self.large = threading.Lock()
         self.log: list[dict[str, Any]] = documents.all("request")
         self.unknown: list[dict[str, Any]] = documents.all("unknown")
         self.numbered = self.log[-1]["number"] if self.log else 0
@@ -124,14 +127,8 @@ class Application:
             self._log({**entry, "status": None})
             raise Dropped
         try:
-            with self.parsing:
-                call.body = web.parsed(raw, call.headers.get("content-type", ""))
-            entry["body"] = _shown(call.body)
-            if isinstance(call.body, dict):
-                call.body = web.Fields(call.body)
-            reply = next((made for fault in injected if (made := reply_of(fault, call.path, call.request_id))), None)
-            if reply is None:
-                reply = self._handle(call)
+            with self.large if len(raw) > LARGE else contextlib.nullcontext():
+                reply = self._done(call, raw, entry, injected)
         except web.Refusal as refusal:
             reply = Reply(web.refusal_body(call, refusal), refusal.status, refusal.headers)
         except web.Unknown as unknown:
@@ -144,6 +141,18 @@ class Application:
         if "drop-after" in kinds:
             self._log({**entry, "status": reply.status, "dropped": True})
             raise Dropped
+        return reply
+
+    def _done(self, call: web.Call, raw: bytes, entry: dict[str, Any], injected: list[Fault]) -> Reply:
+        """What a fault says, or else a handler. Raises Refusal, Unknown."""
+        call.body = web.parsed(raw, call.headers.get("content-type", ""))
+        entry["body"] = _shown(call.body)
+        if isinstance(call.body, dict):
+            call.body = web.Fields(call.body)
+        reply = next((made for fault in injected if (made := reply_of(fault, call.path, call.request_id))), None)
+        if reply is None:
+            reply = self._handle(call)
+        call.body = None  # it may be large, and is done with before the next one is read
         return reply
 
     def _handle(self, call: web.Call) -> Reply:

@@ -516,10 +516,11 @@ class Engine:
 
     def _load(self) -> None:
         for record in self._documents.all("task"):
-            items = (self._documents.get("items", record["id"]) or {}).get("items", [])
+            kept = self._documents.get("items", record["id"]) or {"items": []}
+            kept["items"] = list(map(Item._make, kept["items"]))  # in place of the lists that were read: a million takes room
             history = self._documents.get("history", record["id"]) or {}
             task = Task(**record)
-            task.items = [Item(*item) for item in items]
+            task.items = kept["items"]
             task.events = history.get("events", [])
             task.done = [(one, other) for one, other in history.get("done", [])]
             task.skips = [(one, other, code, at) for one, other, code, at in history.get("skips", [])]
