@@ -517,7 +517,7 @@ class Engine:
     def _load(self) -> None:
         for record in self._documents.all("task"):
             kept = self._documents.get("items", record["id"]) or {"items": []}
-            kept["items"] = list(map(Item._make, kept["items"]))  # in place of the lists that were read: a million takes room
+            kept["items"] = list(map(Item._make, kept["items"]))  # not both: a million takes room
             history = self._documents.get("history", record["id"]) or {}
             task = Task(**record)
             task.items = kept["items"]
