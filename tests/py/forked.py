@@ -28,9 +28,10 @@ exit 70
 
 
 class Forked:
-    """A server for one program, `globus` or `globuswrap`. `environ` is laid over this process's, for it and what it runs."""
+    """A server for one program, `globus` or `globuswrap`. `environ` is laid over this process's, for it and what it runs.
+    `python`: of the environment that has the program (default: this one)."""
 
-    def __init__(self, program: str, environ: Mapping[str, str | None]) -> None:
+    def __init__(self, program: str, environ: Mapping[str, str | None], python: Path | str = sys.executable) -> None:
         self._environ = dict(environ)
         self._directory = tempfile.TemporaryDirectory(prefix="forked-", dir="/tmp")  # a socket's name has to be short
         self._socket = Path(self._directory.name) / "socket"
@@ -38,12 +39,18 @@ class Forked:
         self.path.write_text(SHIM)
         self.path.chmod(0o755)
         os.mkfifo(f"{self.path}.asked")
-        argv = [sys.executable, "-X", "utf8", __file__, program, str(self.path), str(self._socket), str(os.getpid())]
+        argv = [str(python), "-X", "utf8", __file__, program, str(self.path), str(self._socket), str(os.getpid())]
         self._server = subprocess.Popen(argv, env=self._laid({}), stdin=subprocess.DEVNULL)
         end = time.monotonic() + 60
         while not self._socket.exists():
             assert self._server.poll() is None and time.monotonic() < end, "the server did not start"
             time.sleep(0.02)
+
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def _laid(self, more: Mapping[str, str | None]) -> dict[str, str]:
         path = os.pathsep.join([str(Path(__file__).resolve().parents[2] / "lib"), os.environ.get("PYTHONPATH", "")])

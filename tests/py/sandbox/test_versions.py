@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import support
+from forked import Forked
 from globus_sandbox.launch import Sandbox
 from sandbox import scenario
 
@@ -27,9 +28,12 @@ def program(version: str) -> Path:
     return found
 
 
-def run_all(base: Path, globus: str) -> list[scenario.Step]:
-    with Sandbox(base, collections=scenario.COLLECTIONS) as box:
-        steps = scenario.Scenario(box, globus).all()
+def run_all(base: Path, globus: Path) -> list[scenario.Step]:
+    with (
+        Sandbox(base, collections=scenario.COLLECTIONS) as box,
+        Forked("globus", box.env, globus.parent / "python") as forked,
+    ):
+        steps = scenario.Scenario(box, str(forked.path)).all()
         assert list(scenario.failures(steps)) == []
         assert box.control.unknown() == []
     return steps
@@ -41,8 +45,8 @@ def run_all(base: Path, globus: str) -> list[scenario.Step]:
 def test_every_command_with_every_version(tmp_path: Path, globus_path: str) -> None:
     programs = {version: program(version) for version in OLDER}
     newest = globus_version(globus_path, tmp_path)
-    seen = {version: run_all(tmp_path / version, str(path)) for version, path in programs.items()}
-    seen[newest] = run_all(tmp_path / "newest", globus_path)
+    seen = {version: run_all(tmp_path / version, path) for version, path in programs.items()}
+    seen[newest] = run_all(tmp_path / "newest", Path(globus_path))
     text = table(seen, newest)
     if os.environ.get("GLOBUSWRAP_TEST_WRITE"):
         TABLE.write_text(text)

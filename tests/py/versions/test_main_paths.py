@@ -15,6 +15,7 @@ import pytest
 
 import command_line
 import support
+from forked import Forked
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.globus import versions
@@ -47,9 +48,10 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with Sandbox(base / "box", collections=("archive", "scratch", "results", "share:gcp-guest")) as made:
         environment = dict(made.env)
         config = made.config_file.read_text()
-        made.config_file.write_text(f'{config}\n[defaults]\nglobus-command = "{chosen}"\n')
-        assert not any(name.startswith("GLOBUSWRAP_GLOBUS") for name in environment)
-        yield made
+        with Forked("globus", environment, chosen.parent / "python") as forked:
+            made.config_file.write_text(f'{config}\n[defaults]\nglobus-command = "{forked.path}"\n')
+            assert not any(name.startswith("GLOBUSWRAP_GLOBUS") for name in environment)
+            yield made
         assert made.control.unknown() == []
         agents = {str(each["user_agent"]).partition(" v")[2] for each in made.control.requests(service="transfer")}
         assert {agent.partition(" ")[0] for agent in agents} == {version_of(chosen)}
