@@ -44,7 +44,7 @@ def globus_sandbox_type() -> type[Sandbox]:
 
 
 class Cli:
-    """The real `globus` in a sandbox."""
+    """The real `globus` in a sandbox: loaded once, and forked for each command (forked.py)."""
 
     def __init__(self, box: Sandbox, program: str) -> None:
         self.box = box
@@ -63,13 +63,13 @@ class Cli:
 
 
 @pytest.fixture
-def globus(sandbox: Sandbox, globus_path: str) -> Cli:
-    return Cli(sandbox, globus_path)
+def globus(sandbox: Sandbox, loaded_globus: str) -> Cli:
+    return Cli(sandbox, loaded_globus)
 
 
 @pytest.fixture
-def globus_in(globus_path: str) -> Callable[[Sandbox], Cli]:
-    return lambda box: Cli(box, globus_path)
+def globus_in(loaded_globus: str) -> Callable[[Sandbox], Cli]:
+    return lambda box: Cli(box, loaded_globus)
 
 
 @pytest.fixture
