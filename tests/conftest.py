@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -35,7 +36,8 @@ PBS_VARIANTS = {"jobs": "head-off", "login": "23-off", "inline": "23-on", None: 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """There is one Slurm on a machine: with several test processes, its tests share one of them. And what is slow."""
+    """There is one Slurm on a machine: with several test processes, its tests share one of them. And what is slow. With
+    GLOBUSWRAP_TEST_SHUFFLE=SEED in another order, the same one in each process."""
     started: dict[Path, int] = {}
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
@@ -48,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             started[item.path] = started.get(item.path, 0) + 1
             if started[item.path] > QUICK_OF_EACH_FILE:
                 item.add_marker(pytest.mark.slow)
+    if seed := os.environ.get("GLOBUSWRAP_TEST_SHUFFLE"):
+        random.Random(seed).shuffle(items)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,14 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import command_line
 from globuswrap.cli.sandbox import Sandbox
-from support import LAUNCHER
 
 SOURCE, DESTINATION = "archive", "results"
 GLOBUS = str(Path(sys.executable).parent / "globus")
-
-
-LIBRARY = str(LAUNCHER.parents[1] / "lib")
 
 
 class Beam:
@@ -50,12 +47,10 @@ class Beam:
     def sync(
         self, verb: str = "run", *options: str, env: dict[str, str | None] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return self.box.run(self.command(verb, *options), env={"PYTHONPATH": LIBRARY, **(env or {})})
+        return command_line.run(self.box, "sync", verb, self.name, *options, env=env or {})
 
     def doctor(self) -> subprocess.CompletedProcess[str]:
-        return self.box.run(
-            [sys.executable, "-m", "globuswrap", "doctor", self.name, "-v", "--no-probe"], env={"PYTHONPATH": LIBRARY}
-        )
+        return command_line.run(self.box, "doctor", self.name, "-v", "--no-probe")
 
     def run(self, *options: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = self.sync("run", *options)
