@@ -94,6 +94,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "globuswrap collection resolve /scratch/me/run7",
         "globuswrap collection resolve scratch:/run7",
     ),
+    "init": (
+        "globuswrap init",
+        "globuswrap init --collection scratch=8d2f1c0e-5a3b-4c1d-9e7f-000000000003 --mount scratch=/scratch/me",
+    ),
     "doctor": ("globuswrap doctor", "globuswrap doctor job.sh"),
     "tend": ("globuswrap tend", "globuswrap tend --follow c7e5a001"),
     "toolkit": ('source "$(globuswrap toolkit)"',),

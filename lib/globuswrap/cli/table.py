@@ -38,6 +38,7 @@ COMMANDS = {
     "history": Entry("history", "List what was moved: when, how much, how fast, how it ended.", LOOK),
     "wait": Entry("wait", "Wait for tasks and chains, and say how each ended.", LOOK),
     "cancel": Entry("cancel", "Cancel tasks and chains.", LOOK),
+    "init": Entry("init", "Set globuswrap up, the first time or again.", SET_UP),
     "doctor": Entry("doctor", "Find problems before you submit, with the command that fixes each.", SET_UP),
     "collection": Entry("collection", "Name collections and their local directories.", SET_UP),
     "sandbox": Entry("sandbox", "Run a local Globus to try things on.", SET_UP),

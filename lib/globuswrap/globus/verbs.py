@@ -253,8 +253,12 @@ def pause_rules(collection_id: str) -> list[Mapping[str, Any]]:
     return _rows(command.call("api", "transfer", "GET", f"/endpoint/{collection_id}/my_effective_pause_rule_list"))
 
 
-def search_collections(text: str, *, limit: int, owner: str | None = None) -> list[Mapping[str, Any]]:
-    argv = ("endpoint", "search", "--limit", str(limit), *arguments.option("filter-owner-id", owner), "--", text)
+def search_collections(
+    text: str, *, limit: int, owner: str | None = None, scope: str | None = None
+) -> list[Mapping[str, Any]]:
+    """The collections that a text finds; in a scope such as `recently-used` the text may be empty."""
+    filters = (*arguments.option("filter-owner-id", owner), *arguments.option("filter-scope", scope))
+    argv = ("endpoint", "search", "--limit", str(limit), *filters, *(("--", text) if text else ()))
     return _rows(command.retrying(lambda: command.call(*argv)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from globuswrap import schedulers
 from globuswrap.collections import mounts, resolve
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import directives
@@ -37,9 +38,8 @@ def outline(plan: Plan) -> list[str]:
 
 def _run(plan: Plan, waits: bool) -> str:
     arguments = f" with {' '.join(plan.arguments)}" if plan.arguments else ""
-    where = (
-        "this machine" if plan.on_this_machine else {"slurm": "Slurm", "pbs": "PBS"}.get(plan.scheduler, plan.scheduler)
-    )
+    system = schedulers.batch_system(plan.scheduler)
+    where = "this machine" if system is None else system.title
     until = ", held until its data is there" if waits and plan.staging.mode != INLINE else ""
     return f"Run        {printable(os.path.basename(plan.script))} on {where}{arguments}{until}"
 

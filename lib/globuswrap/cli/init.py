@@ -1,0 +1,108 @@
+"""`globuswrap init`: the first set-up."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globuswrap.cli import doctor, output, progress
+from globuswrap.cli.options import application, command
+from globuswrap.cli.output import Report
+from globuswrap.system import log
+
+if TYPE_CHECKING:
+    from globuswrap.doctor.setup import Wanted
+
+app = application()
+
+
+@command(app)
+def init(
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--collection", help="Name this collection; without one, you are asked at a terminal.", metavar="NAME=UUID"
+        ),
+    ] = None,
+    mount: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mount",
+            help="A local directory on that collection; its path there is found out if it is left out.",
+            metavar="NAME=DIR[=PATH]",
+        ),
+    ] = None,
+) -> Report:
+    """Set globuswrap up: check globus, the login and the scheduler, name collections, find where they are mounted, and prove it.
+
+    Ends with the verdict of doctor. Everything it does can be done with other commands, which it prints.
+    """
+    from globuswrap.doctor import jobs, login, setup
+    from globuswrap.errors import Problem
+
+    with progress.doing() as say:
+        found, session = login.look(say)
+    for finding in found:
+        log.say(finding.what if finding.level == "ok" else f"{finding.what}  [{finding.name}]")
+    if session is None:
+        worst = found[-1]
+        problem = Problem(worst.name, worst.what, f"{worst.remedy}   and then: globuswrap init")
+        problem.exit_code = worst.code
+        raise problem
+    scheduler = jobs.here()
+    log.say(
+        f"scheduler: {scheduler.title}"
+        if scheduler
+        else "no scheduler here; submit --scheduler local runs jobs on this machine"
+    )
+    wanted = setup.wanted(collection or (), mount or ())
+    asks = not wanted and sys.stdin.isatty() and sys.stderr.isatty() and not output.state.json
+    if asks:
+        progress.still()
+    added = []
+    for each in _asked() if asks else wanted:
+        with progress.doing() as say:
+            say(f"looking at {each.name}")
+            added.append(setup.add(each))
+        log.say(f"{each.name}: {added[-1].command}")
+        for local in added[-1].unseen:
+            log.say(f"{local} is not seen on {each.name}: left out")
+    verdict = doctor.doctor()
+    data = {"added": [{"name": each.name, "id": each.id, "mounted": dict(each.mounted)} for each in added]}
+    return Report({**data, **verdict.data}, verdict.text, verdict.exit_code)
+
+
+def _asked() -> Iterator[Wanted]:
+    """What a person at a terminal picks."""
+    from globuswrap.doctor import setup
+
+    log.say("Which collections do you use? Those that you used lately:")
+    text = ""
+    while True:
+        found = setup.choices(text)
+        for number, each in enumerate(found, 1):
+            log.say(f"  {number}. {each['display_name']}  {each['id']}")
+        said = typer.prompt(
+            "Number to name one, words to search, nothing to finish", default="", show_default=False, err=True
+        )
+        if not said.strip():
+            return
+        if not said.strip().isdigit() or not 0 < int(said) <= len(found):
+            text = said.strip()
+            continue
+        chosen = found[int(said) - 1]
+        name = typer.prompt("Its name for you", default=setup.name_for(chosen["display_name"]), err=True)
+        log.say("Looking where it is mounted here ...")
+        mounts = setup.guessed(chosen["id"])
+        local = typer.prompt(
+            "A local directory on it, nothing for what was found"
+            if mounts
+            else "A local directory on it, nothing if none",
+            default="",
+            show_default=False,
+            err=True,
+        )
+        yield setup.Wanted(name, chosen["id"], {**mounts, **({local.strip(): None} if local.strip() else {})})
