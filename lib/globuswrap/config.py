@@ -95,7 +95,9 @@ VARIABLES = {"globus_command": "GLOBUSWRAP_GLOBUS"} | {
     name: f"GLOBUSWRAP_{name.upper()}" for name in _READ if name != "globus_command"
 }
 
-TABLES = ("collections", "defaults", "sync", "staging")
+TABLES = ("collections", "defaults", "hooks", "sync", "staging")
+#: What a program can be told of; the keys of `[hooks]`.
+HOOKS = ("on-success", "on-failure", "on-attention")
 
 
 @cache
@@ -110,6 +112,8 @@ def load() -> Config:
                 raise _unknown(path, name, TABLES, "table")
             if not isinstance(table, dict):
                 raise UsageProblem("bad-config", f"{path}: {name} is not a table", f"write it as [{name}]")
+            if name == "hooks":
+                _check_hooks(table, path)
             tables.setdefault(name, {}).update(table)
         settings = _with_defaults(settings, document.get("defaults", {}), path)
     return Config(_with_environment(settings), tables, tuple(path for path, _ in read))
@@ -162,6 +166,18 @@ def _with_defaults(settings: Settings, table: Mapping[str, Any], path: Path) -> 
             raise _unknown(path, key, tuple(known), "key in [defaults]")
         settings = _with_value(settings, known[key], value, f"{path}: {key}")
     return settings
+
+
+def _check_hooks(table: Mapping[str, Any], path: Path) -> None:
+    for key, value in table.items():
+        if key not in HOOKS:
+            raise _unknown(path, key, HOOKS, "key in [hooks]")
+        if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+            raise UsageProblem(
+                "bad-config",
+                f"{path}: {key} in [hooks] is not a list of words",
+                f'write {key} = ["/path/to/program", "argument"]; it is run without a shell',
+            )
 
 
 def _with_environment(settings: Settings) -> Settings:

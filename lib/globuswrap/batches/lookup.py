@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from globuswrap.batches import batch_run
 from globuswrap.collections.names import UUID
 from globuswrap.errors import Problem, TryLater, UsageProblem, combined
-from globuswrap.transfers import journal, operations
+from globuswrap.transfers import hooks, journal, operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
@@ -115,7 +115,9 @@ def wait(
     for each in found:
         ended = outcomes[each if isinstance(each, str) else str(each.task_id)]
         tell(ended)
-        if ended.terminal:
+        if not ended.terminal:
+            hooks.task(ended)
+        else:
             try:
                 operations.conclude(ended, after or Hooks(), functools.partial(_report_any, each))
             except Problem as problem:

@@ -16,7 +16,7 @@ from globuswrap.errors import TRY_LATER, Problem, Refused
 from globuswrap.globus import queries, verbs
 from globuswrap.system import files, log, process, signals, units
 from globuswrap.transfers import check as checking
-from globuswrap.transfers import journal
+from globuswrap.transfers import hooks, journal
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers import wait as waiting
@@ -213,6 +213,8 @@ def settle(
         conclude(found, after or Hooks(), lambda: report(entry))
     elif found.terminal:
         report(entry)
+    else:
+        hooks.task(found)
     problem = found.problem()
     if problem is not None:
         problem.data = result.as_data()
@@ -238,7 +240,9 @@ def conclude(ended: Outcome, after: Hooks, report: Callable[[], None]) -> None:
     """
     try:
         go_on(ended, after)
+        hooks.task(ended)
     except Problem:
+        hooks.task(ended)
         report()
         raise
     report()

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from globuswrap.collections.address import Address, normalised
 from globuswrap.deletion import uses
@@ -18,6 +19,7 @@ from globuswrap.staging.chain.state import ChainStatus
 from globuswrap.staging.plan import Step
 from globuswrap.staging.steps import StepResult
 from globuswrap.system import log
+from globuswrap.transfers import hooks
 
 _KEEP_ENDED = 90 * 86400.0
 
@@ -59,9 +61,19 @@ def end(chain: Chain, scheduler: JobSystem) -> ChainStatus:
     order += jobs.twins(chain, scheduler, compute)
     left = [state.id for state in scheduler.states(order).values() if state.alive and state.id != own]
     scheduler.cancel([job_id for job_id in order if job_id in left])
-    chain.add("ended", code=0 if chain.ending is None else chain.ending.code)
+    _, mine = chain.add("ended", code=0 if chain.ending is None else chain.ending.code)
     uses.release(chain.id)
-    return status(chain)
+    ended = status(chain)
+    if mine:
+        hooks.tell(hooks.SUCCESS if ended.exit_code == 0 else hooks.FAILURE, told(chain, ended))
+    return ended
+
+
+def told(chain: Chain, now: ChainStatus) -> dict[str, Any]:
+    """What a hook is told of a chain."""
+    remedy = now.problem.remedy if now.problem is not None else ""
+    about = {"kind": "chain", "chain": chain.id, "script": chain.plan.script, "tasks": chain.tasks}
+    return {**about, "exit_code": now.exit_code, "cause": now.why, "remedy": remedy}
 
 
 def status(chain: Chain) -> ChainStatus:

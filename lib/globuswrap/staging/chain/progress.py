@@ -14,6 +14,7 @@ from globuswrap.staging.chain.state import BlockedOn, ChainStatus
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, Step
 from globuswrap.staging.steps import StepResult
 from globuswrap.system import log, units
+from globuswrap.transfers import hooks
 
 #: Data that was staged longer ago than this is looked at before the job is released: scratch may have been purged.
 LOOK_AGAIN_AFTER = 3600.0
@@ -61,6 +62,15 @@ def note(chain: Chain, step: str, result: StepResult) -> StepResult:
     if result.task_id is not None and chain.fact(f"task.{step}") is None:
         chain.add(f"task.{step}", id=result.task_id)
     if not result.settled:
+        if result.state == steps.STUCK and chain.noted(step).get("state") != steps.STUCK:
+            about = {
+                "kind": "chain",
+                "chain": chain.id,
+                "script": chain.plan.script,
+                "step": step,
+                "tasks": chain.tasks,
+            }
+            hooks.tell(hooks.ATTENTION, {**about, "cause": result.cause, "remedy": result.remedy})
         chain.note(step, state=result.state, cause=result.cause, remedy=result.remedy)
         return result
     content = asdict(replace(result, problem=None))
