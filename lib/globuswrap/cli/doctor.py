@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from globuswrap.cli import progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report, styled
+from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
+
+if TYPE_CHECKING:
+    from globuswrap.doctor.finding import Finding
 
 app = application()
 
@@ -29,6 +34,17 @@ def doctor(
         typer.Option(
             "--until", help="How long the login has to last: +36h, or a time (default: the job's expected end)."
         ),
+    ] = None,
+    expiring: Annotated[
+        str | None,
+        typer.Option(
+            "--expiring",
+            help="For cron: only what unfinished work will lose within this time (7d), silent unless you have to act.",
+        ),
+    ] = None,
+    credentials: Annotated[
+        str | None,
+        typer.Option("--credentials", help="Only check that Globus accepts the secret in this file, with a new token."),
     ] = None,
     probe: Annotated[
         bool,
@@ -49,9 +65,11 @@ def doctor(
     that job or profile needs.
     """
     from globuswrap import schedulers
-    from globuswrap.doctor import examine, finding
+    from globuswrap.doctor import examine
     from globuswrap.staging.submission import StagingRequest
 
+    if expiring is not None or credentials is not None:
+        return _only(subject, expiring, credentials)
     if probe_node and subject is None:
         schedulers.choose(scheduler)
     questions = examine.Questions(
@@ -65,6 +83,27 @@ def doctor(
     )
     with progress.doing() as say:
         found = examine.examine(questions, say)
+    report = told(found)
+    if not report.text and log.level() >= 1:
+        report = replace(report, text=[f"all is well: {len(found)} things looked at"])
+    return report
+
+
+def _only(subject: str | None, expiring: str | None, credentials: str | None) -> Report:
+    from globuswrap.doctor import credentials as secrets
+    from globuswrap.doctor import expiring as ends
+
+    if subject is not None or (expiring is not None and credentials is not None):
+        raise UsageProblem("bad-option", "--expiring and --credentials each stand alone", "remove what else is given")
+    with progress.doing() as say:
+        found = ends.look(units.duration(expiring), say) if expiring else list(secrets.look(str(credentials), say))
+    return told(found)
+
+
+def told(found: Sequence[Finding]) -> Report:
+    """What was found, for people: the bad ones; with -v the good ones too."""
+    from globuswrap.doctor import examine, finding
+
     bad = [each for each in found if each.level != finding.OK]
     lines = []
     for each in bad:
@@ -74,7 +113,5 @@ def doctor(
     for each in found:
         if each.level == finding.OK:
             log.say(f"ok: {each.what}  [{each.name}]", 2)
-    if not bad and log.level() >= 1:
-        lines = [f"all is well: {len(found)} things looked at"]
     data = {"findings": [asdict(each) for each in bad], "well": [asdict(each) for each in found if each not in bad]}
     return Report(data, lines, finding.exit_code(found))

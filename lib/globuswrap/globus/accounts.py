@@ -42,7 +42,12 @@ def environment() -> dict[str, str]:
     wanted = config.load().settings.credentials_file
     if not wanted or os.environ.get(ID) or os.environ.get(SECRET):
         return {}
-    return dict(_read(os.path.expanduser(wanted)))
+    return read(os.path.expanduser(wanted))
+
+
+def read(path: str) -> dict[str, str]:
+    """Id and secret of a credentials file, by the names of their variables. UsageProblem as `_read`."""
+    return dict(_read(path))
 
 
 @cache

@@ -10,7 +10,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -83,8 +83,13 @@ def environment(path: str) -> dict[str, str | None]:
     }
 
 
-def call(*args: str, stdin: bytes | Path | IO[bytes] | None = None, timeout: float | None = None) -> Any:
-    """Run `globus ARGS --format json` once and return the parsed document (None for an empty answer).
+def call(
+    *args: str,
+    stdin: bytes | Path | IO[bytes] | None = None,
+    timeout: float | None = None,
+    env: Mapping[str, str | None] | None = None,
+) -> Any:
+    """Run `globus ARGS --format json` once and return the parsed document (None for an empty answer); `env` is laid over all.
 
     Raises the exception tree of `faults`; a flag that this CLI refuses, of those that may be left out, is left out.
     """
@@ -92,7 +97,7 @@ def call(*args: str, stdin: bytes | Path | IO[bytes] | None = None, timeout: flo
     argv = (cli.path, *_with_output_options(tuple(arg for arg in args if arg not in cli.refused)))
     limit = timeout if timeout is not None else config.load().settings.globus_timeout
     try:
-        done = process.run(argv, env=environment(cli.path), stdin=stdin, timeout=limit)
+        done = process.run(argv, env={**environment(cli.path), **(env or {})}, stdin=stdin, timeout=limit)
     except process.ProgramMissing as problem:
         raise errors.no_globus(cli.path, problem.detail or problem.cause) from None
     except process.ProgramTimedOut as problem:
@@ -106,7 +111,7 @@ def call(*args: str, stdin: bytes | Path | IO[bytes] | None = None, timeout: flo
     if done.code == 2 and _refuses(done.stderr, arguments.SKIP_ACTIVATION) and arguments.SKIP_ACTIVATION in argv:
         versions.remember(cli.path, refused=[*cli.refused, arguments.SKIP_ACTIVATION])
         find.cache_clear()
-        return call(*args, stdin=stdin, timeout=timeout)
+        return call(*args, stdin=stdin, timeout=timeout, env=env)
     if done.code != 0:
         raise errors.problem_of(done)
     if not done.stdout.strip():
