@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from globuswrap.batches.lookup import wait
     from globuswrap.batches.prepare import BatchResult, Choices, Listing, PathList, batch
     from globuswrap.errors import Problem
+    from globuswrap.sharing.deliver import Delivered, share
+    from globuswrap.syncs.context import RunOptions, RunResult
+    from globuswrap.syncs.run import sync
     from globuswrap.transfers.operations import Hooks, Result, delete, transfer
     from globuswrap.transfers.options import Options
     from globuswrap.transfers.outcome import Outcome
@@ -34,8 +37,13 @@ _FROM = {
     "Policy": "globuswrap.transfers.submit",
     "Problem": "globuswrap.errors",
     "Result": "globuswrap.transfers.operations",
+    "Delivered": "globuswrap.sharing.deliver",
+    "RunOptions": "globuswrap.syncs.context",
+    "RunResult": "globuswrap.syncs.context",
     "batch": "globuswrap.batches.prepare",
     "delete": "globuswrap.transfers.operations",
+    "share": "globuswrap.sharing.deliver",
+    "sync": "globuswrap.syncs.run",
     "transfer": "globuswrap.transfers.operations",
     "wait": "globuswrap.batches.lookup",
 }
@@ -43,6 +51,7 @@ _FROM = {
 __all__ = [
     "BatchResult",
     "Choices",
+    "Delivered",
     "Hooks",
     "Item",
     "Listing",
@@ -52,10 +61,14 @@ __all__ = [
     "Policy",
     "Problem",
     "Result",
+    "RunOptions",
+    "RunResult",
     "WaitPolicy",
     "__version__",
     "batch",
     "delete",
+    "share",
+    "sync",
     "transfer",
     "wait",
 ]

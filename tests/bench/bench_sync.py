@@ -200,10 +200,10 @@ def child(what: str, root: Path, work: Path) -> tuple[float, float, int, str]:
 def measured(what: str, root: Path, work: Path) -> int:
     """All that a run does on this machine: scan, compare, plan (look at each file again, write items and deltas), commit."""
     from globuswrap.collections.address import Address
-    from globuswrap.sync import manifest, planning, scan
-    from globuswrap.sync.compare import ScanReport, compare
-    from globuswrap.sync.profile import Profile
-    from globuswrap.sync.state import Run, State
+    from globuswrap.syncs import manifest, planning, scan
+    from globuswrap.syncs.compare import ScanReport, compare
+    from globuswrap.syncs.profile import Profile
+    from globuswrap.syncs.state import Run, State
 
     source, destination = (Address(str(n) * 8 + "-1111-4111-8111-" + str(n) * 12, "/data/") for n in (1, 2))
     profile = Profile("bench", source, destination, local_root=str(root))

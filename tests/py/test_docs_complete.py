@@ -124,7 +124,7 @@ def test_every_table_of_the_configuration_is_documented() -> None:
 
 def test_every_key_of_a_table_is_documented() -> None:
     from globuswrap.staging import submission
-    from globuswrap.sync import profile
+    from globuswrap.syncs import profile
 
     assert not set(profile.KEYS) - named("sync.md") - {"filters"}
     assert "filters = [[" in page("sync.md")

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from globuswrap.errors import Problem, Refused, UsageProblem
-from globuswrap.sync import manifest, scan
-from globuswrap.sync.compare import ScanReport, compare
-from globuswrap.sync.manifest import (
+from globuswrap.syncs import manifest, scan
+from globuswrap.syncs.compare import ScanReport, compare
+from globuswrap.syncs.manifest import (
     Writer,
     at_or_below,
     delta_blocks,
@@ -252,7 +252,7 @@ def test_a_worker_that_dies_is_not_an_empty_tree(tmp_path: Path) -> None:
         for inner in range(50):
             (tmp_path / f"d{number}" / ("x" * 200 + str(inner))).touch()
     code = (
-        "import os, sys; from globuswrap.sync import scan\n"
+        "import os, sys; from globuswrap.syncs import scan\n"
         "original = scan._Walker.frames\n"
         "def frames(self, unit):\n"
         "    if unit.path == b'/d7': os._exit(9)\n"
@@ -284,7 +284,7 @@ def test_the_latency_of_slow_metadata_is_hidden_by_workers(tmp_path: Path) -> No
     compiler = require_tool("cc", "a file system with slow metadata is made of a C file")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     code = (
-        "import os, sys; from globuswrap.sync import scan\n"
+        "import os, sys; from globuswrap.syncs import scan\n"
         "original = scan._scan_in_workers\n"
         "def in_workers(walker, units, count):\n"
         "    print(count, end=' ')\n"

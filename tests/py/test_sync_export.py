@@ -16,7 +16,7 @@ from globuswrap import config
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections import names
 from globuswrap.errors import UsageProblem
-from globuswrap.sync import export, profile, schedule
+from globuswrap.syncs import export, profile, schedule
 from support import LAUNCHER, cannot, require_tool
 from sync_support import GLOBUS, Beam
 

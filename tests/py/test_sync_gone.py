@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from globuswrap.sync import gone, scan
-from globuswrap.sync.compare import ScanReport, compare
-from globuswrap.sync.gone import EMPTY, LINK, UNMOUNTED, Looked, folded
-from globuswrap.sync.manifest import MANIFEST, Writer, open_manifest
+from globuswrap.syncs import gone, scan
+from globuswrap.syncs.compare import ScanReport, compare
+from globuswrap.syncs.gone import EMPTY, LINK, UNMOUNTED, Looked, folded
+from globuswrap.syncs.manifest import MANIFEST, Writer, open_manifest
 from sync_support import write_tree
 
 

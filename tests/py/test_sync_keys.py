@@ -17,12 +17,12 @@ from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections.address import Address
 from globuswrap.errors import Refused, UsageProblem
 from globuswrap.globus import command
-from globuswrap.sync import profile as profiles
-from globuswrap.sync import run as running
-from globuswrap.sync.context import RunOptions, RunResult
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.scan import Filters
-from globuswrap.sync.state import RunIssue, State
+from globuswrap.syncs import profile as profiles
+from globuswrap.syncs import run as running
+from globuswrap.syncs.context import RunOptions, RunResult
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.scan import Filters
+from globuswrap.syncs.state import RunIssue, State
 from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.options import Options
 from globuswrap.transfers.wait import WaitPolicy

@@ -12,10 +12,10 @@ import pytest
 from globuswrap.batches import spool
 from globuswrap.batches.spool import Spool
 from globuswrap.collections.address import Address
-from globuswrap.sync import manifest, planning, scan
-from globuswrap.sync.compare import ScanReport, compare
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import Run, State
+from globuswrap.syncs import manifest, planning, scan
+from globuswrap.syncs.compare import ScanReport, compare
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import Run, State
 from globuswrap.transfers import request as requests
 from support import HOSTILE_NAMES
 

@@ -11,10 +11,10 @@ import pytest
 from globuswrap import config
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.globus import command
-from globuswrap.sync import profile as profiles
-from globuswrap.sync import quota
-from globuswrap.sync import run as running
-from globuswrap.sync.context import RunOptions, RunResult
+from globuswrap.syncs import profile as profiles
+from globuswrap.syncs import quota
+from globuswrap.syncs import run as running
+from globuswrap.syncs.context import RunOptions, RunResult
 from globuswrap.system import units
 from sync_support import Beam, tree
 

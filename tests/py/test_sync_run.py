@@ -12,9 +12,9 @@ import pytest
 
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections.address import Address
-from globuswrap.sync import settle
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import State, Task
+from globuswrap.syncs import settle
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import State, Task
 from globuswrap.transfers.outcome import Outcome
 from support import HOSTILE_NAMES
 from sync_support import GLOBUS, Beam

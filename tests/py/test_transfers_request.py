@@ -7,7 +7,7 @@ import pytest
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import directives
-from globuswrap.sync import profile
+from globuswrap.syncs import profile
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.options import Common, Options, declared
 

@@ -16,7 +16,7 @@ from globuswrap.collections.names import UUID
 from globuswrap.errors import TryLater, UsageProblem
 from globuswrap.staging import keys
 from globuswrap.staging.chain import record
-from globuswrap.sync import state
+from globuswrap.syncs import state
 from globuswrap.transfers import journal
 from globuswrap.transfers.journal import Entry
 

@@ -115,9 +115,9 @@ def run(
 
     Made for cron: silent when all is well; exit 75 without a word when another run or its tasks are still at work.
     """
-    from globuswrap.sync import profile as profiles
-    from globuswrap.sync import run as running
-    from globuswrap.sync.context import RunOptions
+    from globuswrap.syncs import profile as profiles
+    from globuswrap.syncs import run as running
+    from globuswrap.syncs.context import RunOptions
 
     if log.level() == 1 and not (wait and sys.stderr.isatty()):
         log.set_level(0)  # cron mails whatever is printed
@@ -187,8 +187,8 @@ def baseline(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded; change nothing.")] = False,
 ) -> Report:
     """Record what is there now as already transferred, without sending it."""
-    from globuswrap.sync import baseline as baselines
-    from globuswrap.sync import profile as profiles
+    from globuswrap.syncs import baseline as baselines
+    from globuswrap.syncs import profile as profiles
 
     chosen = profiles.load(name, profile.given())
     if chosen.local_root is None:
@@ -218,8 +218,8 @@ def _moment(text: str | None) -> float | None:
 @command(app, "list")
 def list_profiles() -> Report:
     """The profiles, and how their last runs went."""
-    from globuswrap.sync import profile as profiles
-    from globuswrap.sync.state import State
+    from globuswrap.syncs import profile as profiles
+    from globuswrap.syncs.state import State
 
     rows: list[tuple[str, str, str, str]] = []
     data: list[dict[str, Any]] = []
@@ -253,8 +253,8 @@ def export(
     ] = False,
 ) -> Report:
     """Print the crontab line, the systemd units, or the `globus timer` command for a profile."""
-    from globuswrap.sync import export as exporting
-    from globuswrap.sync import profile as profiles
+    from globuswrap.syncs import export as exporting
+    from globuswrap.syncs import profile as profiles
 
     chosen = profiles.load(name, profile.given())
     if diff:

@@ -15,8 +15,8 @@ from globuswrap.errors import Problem, UsageProblem
 from globuswrap.schedulers.base import Scheduler
 from globuswrap.staging.plan import Plan
 from globuswrap.staging.submission import StagingRequest, plan_of
-from globuswrap.sync import profile as sync_profile
-from globuswrap.sync.profile import Profile
+from globuswrap.syncs import profile as sync_profile
+from globuswrap.syncs.profile import Profile
 from globuswrap.system import log
 
 

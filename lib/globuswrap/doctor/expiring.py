@@ -15,7 +15,7 @@ from globuswrap.doctor.places import Place
 from globuswrap.errors import HELD, TRY_LATER, Problem
 from globuswrap.globus import verbs
 from globuswrap.staging.chain import record
-from globuswrap.sync import profile as sync_profile
+from globuswrap.syncs import profile as sync_profile
 from globuswrap.system import units
 from globuswrap.system.together import map_concurrently
 from globuswrap.transfers import journal

@@ -24,7 +24,7 @@ from globuswrap.globus import verbs
 from globuswrap.globus.errors import NotFound
 from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
-from globuswrap.sync.profile import Profile
+from globuswrap.syncs.profile import Profile
 from globuswrap.system import files
 from globuswrap.system.together import map_concurrently
 

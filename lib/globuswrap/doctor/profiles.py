@@ -10,11 +10,11 @@ from dataclasses import replace
 from globuswrap.doctor.finding import Finding, failure, of_problem, ok
 from globuswrap.errors import REFUSED, Problem
 from globuswrap.globus import verbs
-from globuswrap.sync import look as looking
-from globuswrap.sync import manifest, scan
-from globuswrap.sync.compare import ScanReport
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import State
+from globuswrap.syncs import look as looking
+from globuswrap.syncs import manifest, scan
+from globuswrap.syncs.compare import ScanReport
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import State
 from globuswrap.system import locks
 
 

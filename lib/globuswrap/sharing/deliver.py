@@ -5,7 +5,9 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from globuswrap.collections import principals, resolve
 from globuswrap.collections.address import Address, normalised
 from globuswrap.collections.principals import Who
 from globuswrap.deletion import carry_out, evidence
@@ -42,6 +44,40 @@ class Delivery:
     label: str | None = None
     notify: str = "off"
     deadline: str | None = None
+
+
+def share(
+    source: str,
+    destination: str,
+    to: Sequence[str],
+    *,
+    permissions: str = "r",
+    expires: str | None = None,
+    mail: Mail | None = None,
+    provision: bool = False,
+    policy: Policy | None = None,
+    wait_policy: WaitPolicy | None = None,
+    after: operations.Hooks | None = None,
+    watcher: Watcher | None = None,
+    **rest: Any,
+) -> Delivered:
+    """Transfer to a guest collection and, when the data has arrived, give people permission on it, as `share deliver` does.
+
+    `to` are people as `share grant` takes them. `rest`: recursive, options, replace, grant_first, label, notify, deadline.
+    Waits for the transfer; raises the Problem of any bad end, and nothing is granted then.
+    """
+    if permissions not in rules.PERMISSIONS:
+        raise UsageProblem("bad-option", f"permissions {permissions!r} are not valid", "use r or rw")
+    delivery = Delivery(
+        resolve.address(source),
+        resolve.address(destination),
+        principals.resolve(to, provision=provision),
+        permissions,
+        None if expires is None else rules.expiry(expires),
+        mail or Mail(),
+        **rest,
+    )
+    return deliver(delivery, policy or Policy(), wait_policy or WaitPolicy(wait=True), after, watcher)
 
 
 @dataclass(frozen=True)

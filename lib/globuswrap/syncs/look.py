@@ -8,12 +8,12 @@ import stat
 from collections.abc import Iterable
 
 from globuswrap.errors import Problem, Refused, UsageProblem
-from globuswrap.sync import deleting, manifest, planning, scan
-from globuswrap.sync.compare import ScanReport, compare
-from globuswrap.sync.context import RunContext
-from globuswrap.sync.manifest import at_or_below
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import Run
+from globuswrap.syncs import deleting, manifest, planning, scan
+from globuswrap.syncs.compare import ScanReport, compare
+from globuswrap.syncs.context import RunContext
+from globuswrap.syncs.manifest import at_or_below
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import Run
 from globuswrap.system import log, units
 
 

@@ -18,8 +18,8 @@ from globuswrap import config
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address, normalised
 from globuswrap.errors import UsageProblem
-from globuswrap.sync import state
-from globuswrap.sync.scan import SYMLINK_POLICIES, Filters, ScanOptions
+from globuswrap.syncs import state
+from globuswrap.syncs.scan import SYMLINK_POLICIES, Filters, ScanOptions
 from globuswrap.system import files, units
 from globuswrap.transfers.options import Common, Options, declared
 from globuswrap.transfers.request import digest_of
@@ -329,7 +329,7 @@ def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
             "remove preserve-timestamp = false, or set delete = false",
         )
     if profile.schedule is not None:
-        from globuswrap.sync import schedule
+        from globuswrap.syncs import schedule
 
         schedule.parse(profile.schedule)
 

@@ -8,9 +8,9 @@ from globuswrap.batches import tasks
 from globuswrap.batches.spool import Spool
 from globuswrap.deletion import announcements
 from globuswrap.errors import Refused
-from globuswrap.sync import planning
-from globuswrap.sync.context import RunContext
-from globuswrap.sync.state import Run, Task, submissions_of
+from globuswrap.syncs import planning
+from globuswrap.syncs.context import RunContext
+from globuswrap.syncs.state import Run, Task, submissions_of
 from globuswrap.system import units
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting

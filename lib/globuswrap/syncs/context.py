@@ -7,9 +7,9 @@ from typing import Any
 
 from globuswrap.deletion.announcements import Announcement
 from globuswrap.errors import DONE, FinishedWithSkips, Problem, combined
-from globuswrap.sync import planning
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import RunIssue, State
+from globuswrap.syncs import planning
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import RunIssue, State
 from globuswrap.system import locks
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.operations import Hooks

@@ -11,11 +11,11 @@ from globuswrap.batches import tasks
 from globuswrap.collections.address import normalised
 from globuswrap.deletion import announcements
 from globuswrap.errors import DONE, Refused, TryLater
-from globuswrap.sync import manifest
-from globuswrap.sync.context import RunContext, skips
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.send import submit
-from globuswrap.sync.state import Run, Task, submissions_of
+from globuswrap.syncs import manifest
+from globuswrap.syncs.context import RunContext, skips
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.send import submit
+from globuswrap.syncs.state import Run, Task, submissions_of
 from globuswrap.system import records
 from globuswrap.transfers import operations
 from globuswrap.transfers.outcome import Outcome

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 
-from globuswrap.sync import state
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import State, Task
+from globuswrap.syncs import state
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import State, Task
 from globuswrap.system import units
 from globuswrap.transfers.journal import Entry
 

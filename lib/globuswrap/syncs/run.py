@@ -17,16 +17,26 @@ from typing import Any
 from globuswrap.batches import tasks
 from globuswrap.deletion import announcements
 from globuswrap.errors import Problem, UsageProblem
-from globuswrap.sync import deleting, look, planning, quota
-from globuswrap.sync.compare import ScanReport
-from globuswrap.sync.context import RunContext, RunOptions, RunResult, skips
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.send import submit, whole
-from globuswrap.sync.settle import conclude, finish, settle
-from globuswrap.sync.state import RecordedRun, Run, RunIssue, State
+from globuswrap.syncs import deleting, look, planning, quota
+from globuswrap.syncs import profile as profiles
+from globuswrap.syncs.compare import ScanReport
+from globuswrap.syncs.context import RunContext, RunOptions, RunResult, skips
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.send import submit, whole
+from globuswrap.syncs.settle import conclude, finish, settle
+from globuswrap.syncs.state import RecordedRun, Run, RunIssue, State
 from globuswrap.system import locks, log
 from globuswrap.transfers import journal, operations
 from globuswrap.transfers import wait as waiting
+
+
+def sync(name: str | None = None, how: RunOptions | None = None, **given: Any) -> RunResult:
+    """Run the profile [sync.NAME] once, as `globuswrap sync run` does. The keys `given` (`local_root`, `max_bytes`, ...) are laid
+    over it; without a name they are the profile.
+
+    What went wrong with the tasks is in the result (`troubles`, `exit_code`); raises Problem for what stops the run.
+    """
+    return run(profiles.load(name, {key.replace("_", "-"): value for key, value in given.items()}), how)
 
 
 def run(profile: Profile, how: RunOptions | None = None) -> RunResult:

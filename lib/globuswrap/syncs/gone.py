@@ -11,7 +11,7 @@ import stat
 import unicodedata
 from dataclasses import dataclass, field
 
-from globuswrap.sync.manifest import at_or_below
+from globuswrap.syncs.manifest import at_or_below
 
 #: Directories whose subdirectories are kept in memory by name; files come in order, so that these are the ones above them.
 CACHED = 16

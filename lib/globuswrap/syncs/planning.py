@@ -22,8 +22,8 @@ from typing import IO, Any
 
 from globuswrap.batches.spool import END
 from globuswrap.deletion import announcements
-from globuswrap.sync import quota
-from globuswrap.sync.manifest import (
+from globuswrap.syncs import quota
+from globuswrap.syncs.manifest import (
     DELTA,
     Delta,
     Writer,
@@ -35,8 +35,8 @@ from globuswrap.sync.manifest import (
     order,
     signed_path,
 )
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import Run, State, Task
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import Run, State, Task
 from globuswrap.system import files, units
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.options import Options

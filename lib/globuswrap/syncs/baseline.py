@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globuswrap.errors import TryLater
-from globuswrap.sync import deleting, manifest, planning, scan
-from globuswrap.sync.compare import ScanReport, compare
-from globuswrap.sync.look import counted
-from globuswrap.sync.manifest import at_or_below
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import State
+from globuswrap.syncs import deleting, manifest, planning, scan
+from globuswrap.syncs.compare import ScanReport, compare
+from globuswrap.syncs.look import counted
+from globuswrap.syncs.manifest import at_or_below
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import State
 from globuswrap.system import locks
 
 

@@ -19,13 +19,13 @@ from globuswrap.collections.address import normalised
 from globuswrap.deletion import announcements, evidence, mirror, uses
 from globuswrap.deletion.announcements import Announcement
 from globuswrap.deletion.mirror import Sent
-from globuswrap.sync import gone, manifest
-from globuswrap.sync.compare import ScanReport
-from globuswrap.sync.context import RunContext
-from globuswrap.sync.manifest import DELTA, Writer, delta_blocks, delta_text, file_name, joined
-from globuswrap.sync.planning import Differences, Planned, Tasks
-from globuswrap.sync.profile import Profile
-from globuswrap.sync.state import Run, State, submissions_of
+from globuswrap.syncs import gone, manifest
+from globuswrap.syncs.compare import ScanReport
+from globuswrap.syncs.context import RunContext
+from globuswrap.syncs.manifest import DELTA, Writer, delta_blocks, delta_text, file_name, joined
+from globuswrap.syncs.planning import Differences, Planned, Tasks
+from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.state import Run, State, submissions_of
 from globuswrap.system import units
 
 #: Files that one run deletes, and directories at the destination that it lists before, each with a process.

@@ -12,8 +12,8 @@ from typing import Any
 from globuswrap.collections.address import normalised
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.globus import command, queries
-from globuswrap.sync import schedule as schedules
-from globuswrap.sync.profile import Profile
+from globuswrap.syncs import schedule as schedules
+from globuswrap.syncs.profile import Profile
 from globuswrap.system import machine, process, units
 from globuswrap.transfers.options import SYNC_LEVELS, Common, declared
 

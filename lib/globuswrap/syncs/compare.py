@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from globuswrap.errors import Refused
-from globuswrap.sync import scan
-from globuswrap.sync.manifest import Block, Delta, aligned, at_or_below, blocks, file_name, joined
+from globuswrap.syncs import scan
+from globuswrap.syncs.manifest import Block, Delta, aligned, at_or_below, blocks, file_name, joined
 
 #: More paths than this that cannot be read, and the tree as a whole counts as unreadable.
 MOST_TROUBLES = 100_000

@@ -1,6 +1,6 @@
 """A profile's state on disk.
 
-    manifest.gz         the last state known to be at the destination (sync.manifest)
+    manifest.gz         the last state known to be at the destination (syncs.manifest)
     lease               who works on it now (system.locks): saves work, guards nothing
     runs/000012/        one run: run.json (what was submitted), and for every task its delta and its items
     runs/000012/settled the run is over: its deltas are in the manifest, or set aside
@@ -39,7 +39,7 @@ from globuswrap.transfers.journal import Entry
 
 SCHEMA = "globuswrap.sync-run/1"
 KEY_SCHEMA = "globuswrap.sync-key/1"
-#: The last runs are kept, and all that ended within two days: they say what was sent within one (sync.quota).
+#: The last runs are kept, and all that ended within two days: they say what was sent within one (syncs.quota).
 KEEP_RUNS = 20
 KEEP_FOR = 2 * 86400.0
 LOG_BYTES = 1_000_000
