@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globuswrap.cli import doctor, output, progress
+from globuswrap.cli import output, progress
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
 from globuswrap.system import log
@@ -40,6 +40,7 @@ def init(
 
     Ends with the verdict of doctor. Everything it does can be done with other commands, which it prints.
     """
+    from globuswrap.cli import doctor
     from globuswrap.doctor import jobs, login, setup
     from globuswrap.errors import Problem
 
