@@ -31,6 +31,18 @@ def host_of(state: Any, collection: Collection) -> str:
     return id_of(f"endpoint of {(mapped_of(state, collection) or collection).id}")
 
 
+#: What is null, and what is false, of every collection until somebody changes it.
+_NOT_SET = words(
+    "globus_connect_setup_key s3_url host_path myproxy_server myproxy_dn non_functional_endpoint_display_name "
+    "non_functional_endpoint_id oauth_server expire_time authentication_timeout_mins https_server keywords "
+    "info_link contact_email contact_info department user_message user_message_link"
+)
+_NOT_SO = words(
+    "french_english_bilingual s3_owner_activated disable_verify disable_anonymous_writes force_verify "
+    "force_encryption mfa_required non_functional activated in_use high_assurance local_user_info_available"
+)
+
+
 def document(state: Any, collection: Collection, identity: str | None) -> dict[str, Any]:
     """The endpoint document: the keys of the recording, and those that the CLI reads beside them."""
     owner = rights.owner_of(state, collection)
@@ -40,6 +52,8 @@ def document(state: Any, collection: Collection, identity: str | None) -> dict[s
     mapped = mapped_of(state, collection)
     host = host_of(state, collection) if v5 else None
     return {
+        **dict.fromkeys(_NOT_SET),
+        **dict.fromkeys(_NOT_SO, False),
         "DATA_TYPE": "endpoint",
         "id": collection.id,
         "display_name": collection.name,
@@ -48,56 +62,26 @@ def document(state: Any, collection: Collection, identity: str | None) -> dict[s
         "description": f"{collection.root}, served by a sandbox",
         "entity_type": collection.entity_type,
         "public": True,
-        "french_english_bilingual": False,
         "is_globus_connect": not v5,
-        "globus_connect_setup_key": None,
         "gcp_connected": None if v5 else True,
         "gcp_paused": None if v5 else False,
-        "s3_url": None,
-        "s3_owner_activated": False,
         "host_endpoint_id": host,
-        "host_path": None,
-        "disable_verify": False,
-        "disable_anonymous_writes": False,
-        "force_verify": False,
-        "force_encryption": False,
-        "mfa_required": False,
-        "myproxy_server": None,
-        "myproxy_dn": None,
-        "non_functional": False,
-        "non_functional_endpoint_display_name": None,
-        "non_functional_endpoint_id": None,
-        "oauth_server": None,
         "default_directory": "/",
-        "activated": False,
         "expires_in": -1,
-        "expire_time": None,
         "shareable": True,
         "acl_available": collection.is_guest,
         "acl_editable": collection.is_guest,
-        "in_use": False,
         "DATA": [],
         # beyond the recording
         "canonical_name": f"u_sandbox#{collection.id}",
         "owner_id": host if v5 else owner,
         "owner_string": owner_name,
-        "high_assurance": False,
-        "authentication_timeout_mins": None,
         "subscription_id": id_of("subscription"),
         "gcs_manager_url": f"https://{host}.sandbox.invalid" if v5 else None,
         "gcs_version": "5.4.80" if v5 else None,
         "tlsftp_server": f"tlsftp://{collection.name}.sandbox.invalid:443" if v5 else None,
-        "https_server": None,
         "mapped_collection_id": mapped.id if mapped else None,
         "mapped_collection_display_name": mapped.name if mapped else None,
-        "keywords": None,
-        "info_link": None,
-        "contact_email": None,
-        "contact_info": None,
-        "department": None,
-        "local_user_info_available": False,
-        "user_message": None,
-        "user_message_link": None,
         "my_effective_roles": rights.roles_of(state, collection, identity),
         **updates,
     }

@@ -188,7 +188,7 @@ class Faults:
         for fault in self.all():
             if fault.kind not in REQUEST_KINDS:
                 continue
-            if fault.with_.get("service", _SERVICE.get(fault.kind, service)) != service:
+            if fault.with_.get("service", "auth" if fault.kind == "logged-out" else "transfer") != service:
                 continue
             if fault.kind == "logged-out" and not path.endswith("/token/validate"):
                 continue
@@ -231,23 +231,6 @@ class Faults:
         return collection is None or collection.id in ids
 
 
-#: A request fault without a `service` strikes Transfer, where it makes sense only there.
-_SERVICE = {
-    "consent": "transfer",
-    "session": "transfer",
-    "expired-token": "transfer",
-    "conflict": "transfer",
-    "rate-limit": "transfer",
-    "unavailable": "transfer",
-    "html": "transfer",
-    "not-found": "transfer",
-    "drop-before": "transfer",
-    "drop-after": "transfer",
-    "slow": "transfer",
-    "status": "transfer",
-    "logged-out": "auth",
-}
-
 ALL_TRANSFER = "urn:globus:auth:scope:transfer.api.globus.org:all"
 
 
@@ -268,58 +251,41 @@ def session_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
 def reply_of(fault: Fault, path: str, request_id: str) -> Reply | None:
     """The reply a request fault stands for; None for those that only drop or delay."""
     kind, given = fault.kind, fault.with_
-    base = {"request_id": request_id, "resource": path}
+
+    def reply(status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any) -> Reply:
+        return Reply(
+            {"code": code, "message": message, **more, "request_id": request_id, "resource": path},
+            status,
+            headers or {},
+        )
+
     if kind == "status":
-        body = given.get("body")
-        if body is None:
-            body = {"code": "ServiceError", "message": f"Injected status {given['status']}", **base}
-        return Reply(body, given["status"], dict(given.get("headers") or {}))
+        if given.get("body") is None:
+            message = f"Injected status {given['status']}"
+            return reply(given["status"], "ServiceError", message, dict(given.get("headers") or {}))
+        return Reply(given["body"], given["status"], dict(given.get("headers") or {}))
     if kind == "consent":
         scopes = given.get("scopes") or [ALL_TRANSFER]
-        return Reply(
-            {
-                "code": "ConsentRequired",
-                "message": "Missing required data_access consent",
-                "required_scopes": scopes,
-                **base,
-            },
-            403,
-        )
+        return reply(403, "ConsentRequired", "Missing required data_access consent", required_scopes=scopes)
     if kind == "session":
         parameters = session_parameters(given)
-        return Reply(
-            {
-                "code": "AuthPolicyFailed" if given.get("policies") else "PermissionDenied",
-                "message": parameters["session_message"],
-                "authorization_parameters": parameters,
-                **base,
-            },
-            403,
-        )
+        code = "AuthPolicyFailed" if given.get("policies") else "PermissionDenied"
+        return reply(403, code, parameters["session_message"], authorization_parameters=parameters)
     if kind == "expired-token":
-        return Reply({"code": "ClientError.AuthenticationFailed", "message": "Token is not active", **base}, 401)
+        return reply(401, "ClientError.AuthenticationFailed", "Token is not active")
     if kind == "conflict":
-        return Reply(
-            {
-                "code": given.get("code", "ClientError.Conflict"),
-                "message": "A transfer with identical paths has not yet completed",
-                **base,
-            },
-            409,
-        )
+        message = "A transfer with identical paths has not yet completed"
+        return reply(409, given.get("code", "ClientError.Conflict"), message)
     if kind == "rate-limit":
-        return Reply(
-            {"code": "ClientError.TooManyRequests", "message": "Too many requests", **base},
-            429,
-            {"Retry-After": str(given.get("retry_after", 1))},
-        )
+        headers = {"Retry-After": str(given.get("retry_after", 1))}
+        return reply(429, "ClientError.TooManyRequests", "Too many requests", headers)
     if kind == "unavailable":
         headers = {"Retry-After": str(given["retry_after"])} if "retry_after" in given else {}
-        return Reply({"code": "ServiceUnavailable", "message": "Service unavailable", **base}, 503, headers)
+        return reply(503, "ServiceUnavailable", "Service unavailable", headers)
     if kind == "html":
         return Reply("<html><body><h1>Internal Server Error</h1></body></html>", given.get("status", 500))
     if kind == "not-found":
-        return Reply({"code": given.get("code", "NotFound"), "message": "Not found", **base}, 404)
+        return reply(404, given.get("code", "NotFound"), "Not found")
     if kind == "logged-out":
         return Reply({"active": False})
     return None

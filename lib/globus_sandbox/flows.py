@@ -26,7 +26,6 @@ _MORE = ("subscription_id", "authentication_policy_id", "flow_owner")
 #: What each list of principals may hold besides identities and groups (flows documentation, "Roles").
 _EVERYONE = {"flow_viewers": ("public",), "flow_starters": ("all_authenticated_users",)}
 _URN = re.compile(r"urn:globus:(auth:identity|groups:id):[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-STATUSES = ("ACTIVE", "INACTIVE", "SUCCEEDED", "FAILED")
 
 
 def urn(identity: str) -> str:

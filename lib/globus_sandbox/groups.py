@@ -35,19 +35,10 @@ def all_groups(state: Any) -> list[dict[str, Any]]:
     """Every group, with its `memberships`; one of them, of the owner of the sandbox, is always there."""
     key = id_of("group")
     default = {
+        **empty(),
         "name": "Sandbox Users",
         "description": "Everyone who rehearses here.",
-        "parent_id": None,
         "id": key,
-        "group_type": "regular",
-        "enforce_session": False,
-        "session_limit": 28800,
-        "session_timeouts": {},
-        "policies": dict(_POLICIES),
-        "subscription_id": None,
-        "subscription_info": None,
-        "subscription_admin_verified_id": None,
-        "terms_and_conditions": None,
         "memberships": [membership(state, key, state.owner, "admin")],
     }
     found = {key: default}
@@ -121,9 +112,8 @@ def create(state: Any, call: Call) -> dict[str, Any]:
     if not body.get("name"):
         raise Refusal(422, "UNPROCESSABLE_ENTITY", "name is required")
     key = str(uuid.uuid4())
-    (base,) = [group for group in all_groups(state) if group["id"] == id_of("group")] or [empty()]
     group = {
-        **base,
+        **empty(),
         "id": key,
         "name": body["name"],
         "description": body.get("description"),
@@ -136,6 +126,7 @@ def create(state: Any, call: Call) -> dict[str, Any]:
 
 def empty() -> dict[str, Any]:
     return {
+        "parent_id": None,
         "group_type": "regular",
         "enforce_session": False,
         "session_limit": 28800,
@@ -143,6 +134,8 @@ def empty() -> dict[str, Any]:
         "policies": dict(_POLICIES),
         "subscription_id": None,
         "subscription_info": None,
+        "subscription_admin_verified_id": None,
+        "terms_and_conditions": None,
     }
 
 

@@ -127,7 +127,7 @@ def _group(key: str, name: str, members: dict[str, str], names: dict[str, str]) 
         {"group_id": key, "identity_id": one, "username": names.get(one, one), "role": role, "status": "active"}
         for one, role in members.items()
     ]
-    return {**empty(), "id": key, "name": name, "description": "", "parent_id": None, "memberships": rows}
+    return {**empty(), "id": key, "name": name, "description": "", "memberships": rows}
 
 
 def _submit(control: Control, owner: str, row: dict[str, Any], collections: dict[str, str]) -> None:

@@ -70,7 +70,7 @@ class Engine:
             self._keys[task.id] = task.key()
         self._documents.put("items", task.id, {"items": task.items})
         self._event(task, "STARTED", "started", False, _details(task))
-        self._keep(task)
+        self.keep(task)
         self.wake()
 
     def by_submission(self, submission_id: str) -> Task | None:
@@ -136,7 +136,7 @@ class Engine:
     def delete_history(self, task: Task) -> None:
         task.history_deleted = True
         task.events, task.done, task.skips = [], [], []
-        self._keep(task)
+        self.keep(task)
 
     def clear(self) -> None:
         for task in self._unfinished.values():
@@ -145,9 +145,6 @@ class Engine:
         self._by_submission.clear()
         self._unfinished.clear()
         self._keys.clear()
-
-    def keep(self, task: Task) -> None:
-        self._keep(task)
 
     def wake(self) -> None:
         with self._wake:
@@ -234,11 +231,8 @@ class Engine:
 
     def events(self, task: Task) -> list[dict[str, Any]]:
         """Newest first (assumed)."""
-        self._age(task)
+        self.age(task)
         return task.events[::-1]
-
-    def age(self, task: Task) -> None:
-        self._age(task)
 
     # the deciding thread
 
@@ -338,25 +332,25 @@ class Engine:
             task.place = "paused"
             task.stop = True
             self._event(task, "PAUSED", "paused", False, task.paused)
-            self._keep(task)
+            self.keep(task)
         elif pause is None and task.paused is not None:
             task.paused = None
             task.deadline = now + DAY
             task.place = "queued"
             self._event(task, "UNPAUSED", "unpaused", False, "")
-            self._keep(task)
+            self.keep(task)
         if inactive is not None and task.status == "ACTIVE":
             task.status = "INACTIVE"
             task.trouble, task.trouble_at = "NO_CREDENTIALS", now
             task.place = "paused"
             task.stop = True
             self._event(task, "NO_CREDENTIALS", WORDS["NO_CREDENTIALS"], True, "Credentials have expired")
-            self._keep(task)
+            self.keep(task)
         elif inactive is None and task.status == "INACTIVE":
             task.status = "ACTIVE"
             task.trouble = None
             task.place = "paused" if task.paused is not None else "queued"
-            self._keep(task)
+            self.keep(task)
 
     # the working threads
 
@@ -382,7 +376,7 @@ class Engine:
                     task.backoff = min(task.backoff * 2, BACKOFF[1])
                     if task.place == "working":
                         task.place = "backoff"
-                    self._keep(task)
+                    self.keep(task)
                 elif ended is not None:
                     self._finish(task, "FAILED", ended)
                 elif now >= task.deadline:
@@ -415,7 +409,7 @@ class Engine:
         self._unfinished.pop(task.id, None)
         self._keys.pop(task.id, None)
         task.todo = None
-        self._keep(task)
+        self.keep(task)
         task.settled = True
         self._wake.notify_all()
 
@@ -504,11 +498,11 @@ class Engine:
             return TransferError("PAUSED", path, "source", str(fault.with_.get("message", "")))
         return None
 
-    def _age(self, task: Task) -> None:
+    def age(self, task: Task) -> None:
         if task.completed is not None and not task.history_deleted and self._clock.now() - task.completed > HISTORY:
             self.delete_history(task)
 
-    def _keep(self, task: Task) -> None:
+    def keep(self, task: Task) -> None:
         self._documents.put("task", task.id, {name: getattr(task, name) for name in Task.KEPT})
         # the lists of files of an unfinished task are made again after a restart
         done, skips = ([], []) if task.unfinished else (task.done, task.skips)

@@ -534,6 +534,10 @@ def my_effective_pause_rules(state: Any, call: Call) -> dict[str, Any]:
     }
 
 
+#: What a pause rule holds up: everything.
+_PAUSED = words("ls mkdir rename task_delete task_transfer_write task_transfer_read")
+
+
 def pause_rule(state: Any, fault: Any, collection: Collection) -> dict[str, Any]:
     return {
         "DATA_TYPE": "pause_rule_limited",
@@ -546,10 +550,5 @@ def pause_rule(state: Any, fault: Any, collection: Collection) -> dict[str, Any]
         "modified_time": spaced(state.clock.now()),
         "created_by_host_manager": False,
         "editable": False,
-        "pause_ls": True,
-        "pause_mkdir": True,
-        "pause_rename": True,
-        "pause_task_delete": True,
-        "pause_task_transfer_write": True,
-        "pause_task_transfer_read": True,
+        **dict.fromkeys((f"pause_{what}" for what in _PAUSED), True),
     }
