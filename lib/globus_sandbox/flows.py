@@ -1,8 +1,8 @@
 """Globus Flows: definitions are kept, inputs are checked, runs go through the states a script gives them.
 
-Nothing of a flow is executed. A run answers each look with the next status of its script, and stays in the last. The script
-is a document of kind "flow-script" with the flow's id, or "*": `{"states": ["ACTIVE", "SUCCEEDED"], "code": ...,
-"description": ...}`.
+A run is carried out, state by state, when it is looked at (flow_states), unless it has a script with `states`: then it answers
+each look with the next status, and stays in the last. The script is a document of kind "flow-script" with the flow's id, or "*":
+`{"states": ["ACTIVE", "SUCCEEDED"], "code": ..., "description": ...}`.
 Recorded in globus_sdk.testing: create_flow, get_flow, update_flow, delete_flow, list_flows, run_flow, get_run, get_run_logs,
 list_runs, cancel_run, and errors.
 """
@@ -13,7 +13,7 @@ import re
 import uuid
 from typing import Any
 
-from globus_sandbox import auth
+from globus_sandbox import auth, flow_states
 from globus_sandbox.documents import iso
 from globus_sandbox.groups import groups_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes, words
@@ -308,10 +308,11 @@ def start(state: Any, call: Call) -> Reply:
         key,
         {
             "run": run,
-            "states": list(script.get("states") or ["SUCCEEDED"]),
+            "states": list(script.get("states") or ()),
             "script": script,
             "log": log,
             "input": given,
+            "execution": None if script.get("states") else flow_states.begin(state, run, flow["definition"], given),
         },
     )
     return Reply(changed(run), 201)
@@ -363,7 +364,11 @@ def looked_at(state: Any, call: Call) -> dict[str, Any]:
     """The run after one more step of its script."""
     record = run_of(state, call)
     run = dict(record["run"])
-    if record["states"] and run["status"] in ("ACTIVE", "INACTIVE"):
+    if record.get("execution") and run["status"] == "ACTIVE":
+        record = flow_states.advance(state, record)
+        run = dict(record["run"])
+        state.documents.put("run", run["run_id"], record)
+    elif record["states"] and run["status"] in ("ACTIVE", "INACTIVE"):
         status = str(record["states"][0])
         run.update(status=status, display_status=status)
         script, ended = record["script"], status in ("SUCCEEDED", "FAILED")

@@ -95,7 +95,7 @@ VARIABLES = {"globus_command": "GLOBUSWRAP_GLOBUS"} | {
     name: f"GLOBUSWRAP_{name.upper()}" for name in _READ if name != "globus_command"
 }
 
-TABLES = ("collections", "defaults", "hooks", "sync", "staging")
+TABLES = ("collections", "defaults", "functions", "hooks", "sync", "staging")
 #: What a program can be told of; the keys of `[hooks]`.
 HOOKS = ("on-success", "on-failure", "on-attention")
 

@@ -55,6 +55,10 @@ def start(
     address: Annotated[
         list[str] | None, typer.Option("--address", help="NAME=COLLECTION:/path: sets NAME to {id, path}.")
     ] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option("--function", help="NAME=FUNCTION: sets NAME to the id of this function of [functions]."),
+    ] = None,
     key: Annotated[str | None, typer.Option("--key", help="Run again under it, it is the same run.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label of the run.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag of the run.")] = None,
@@ -74,7 +78,7 @@ def start(
 
     wanted = Start(
         flow_id=deploying.flow_id(flow),
-        given=_input(input_, set_ or [], address or []),
+        given=_input(input_, set_ or [], address or [], function or []),
         key=key,
         label=label,
         tags=tag or [],
@@ -120,13 +124,16 @@ def _waited(run_id: str, timeout: str | None, poll: str, grace: str) -> Ended:
     )
     problem = ended.problem()
     if problem is not None:
+        if ended.state:
+            log.say(f"the input of state {ended.state} was: {json.dumps(ended.input, indent=1)}", 0)
         raise problem
     return ended
 
 
-def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[str, Any]:
+def _input(source: str | None, pairs: list[str], addresses: list[str], functions: list[str]) -> dict[str, Any]:
     """The input document: of a file, then single values, in the order they are given."""
     from globuswrap.collections import resolve
+    from globuswrap.flows import deploy as deploying
 
     found: dict[str, Any] = {}
     if source is not None:
@@ -148,6 +155,9 @@ def _input(source: str | None, pairs: list[str], addresses: list[str]) -> dict[s
         name, value = _pair(pair, "--address")
         where = resolve.address(value)
         _set(found, name, {"id": where.collection, "path": where.path})
+    for pair in functions:
+        name, value = _pair(pair, "--function")
+        _set(found, name, deploying.function_id(value))
     return found
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from globuswrap import config
 from globuswrap.collections import principals
 from globuswrap.collections.names import UUID
 from globuswrap.errors import Refused, UsageProblem
@@ -78,6 +79,19 @@ def flow_id(text: str) -> str:
             "not-deployed", f"{directory} is not deployed as {place()}", f"globuswrap flow deploy {text}"
         )
     return found
+
+
+def function_id(name: str) -> str:
+    """The id of a compute function by its name in `[functions]`, or as it is. UsageProblem if it is neither."""
+    found = config.load().table("functions").get(name, name)
+    if not UUID.fullmatch(str(found)):
+        known = ", ".join(config.load().table("functions")) or "none"
+        raise UsageProblem(
+            "unknown-function",
+            f"no function is called {name!r} (known: {known})",
+            f'add {name} = "UUID" to [functions]',
+        )
+    return str(found).lower()
 
 
 def wanted_of(described: Described) -> dict[str, Any]:

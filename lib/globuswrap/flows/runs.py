@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,8 @@ def _tagged(flow_id: str, tag: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of waiting for a run. Names and exit codes are those of `wait`."""
+    """The end of waiting for a run. Names and exit codes are those of `wait`. Of a run that failed, the `state` in which it did,
+    and that state's `input`, as far as its log tells."""
 
     run_id: str
     name: str
@@ -146,6 +147,8 @@ class Ended:
     cause: str
     remedy: str
     run: Mapping[str, Any]
+    state: str = ""
+    input: Any = None
 
     def problem(self) -> Problem | None:
         if self.exit_code == errors.DONE:
@@ -166,6 +169,8 @@ class Ended:
             "outcome": self.name,
             "exit_code": self.exit_code,
             "web": WEBAPP.format(run_id=self.run_id),
+            "state": self.state or None,
+            "input": self.input,
             "run": dict(self.run),
         }
 
@@ -195,6 +200,22 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
     raise Refused("unknown-status", f"run {run_id} has the unknown status {status!r}", logs)
 
 
+def _with_state(ended: Ended, retry_for: float) -> Ended:
+    """The end with the state that failed and its input; without them where the log cannot be read."""
+    try:
+        entries = verbs.flow_run_log(ended.run_id, retry_for)
+    except Problem as problem:
+        log.say(f"the log of run {ended.run_id} was not read: {problem.cause}")
+        return ended
+    named = [entry.get("details") or {} for entry in entries if (entry.get("details") or {}).get("state_name")]
+    if not named:
+        return ended
+    state = str(named[0]["state_name"])
+    given = next((each["input"] for each in named if each["state_name"] == state and "input" in each), None)
+    cause = ended.cause if state in ended.cause else f"state {state} failed: {ended.cause}"
+    return replace(ended, cause=cause, state=state, input=given)
+
+
 def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry_for: float) -> Ended:
     """Wait for a run. Backs off from 1 s to `poll`; INACTIVE for longer than `grace` seconds is given up on, the run is not."""
     pace = Pace(poll, timeout)
@@ -208,7 +229,7 @@ def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry
             held_since = now
         ended = judged(run, 0.0 if held_since is None else now - held_since, grace)
         if ended is not None:
-            return ended
+            return _with_state(ended, retry_for) if ended.name == "failed" else ended
         if pace.over:
             remedy = f"wait on: globuswrap flow wait {run_id}"
             return Ended(run_id, "running", errors.TRY_LATER, f"still {run.get('status')}", remedy, run)

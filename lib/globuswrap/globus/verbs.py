@@ -333,6 +333,12 @@ def flow_run(run_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
     return dict(command.retrying(lambda: command.call("flows", "run", "show", run_id), retry_for))
 
 
+def flow_run_log(run_id: str, retry_for: float | None = None) -> list[Mapping[str, Any]]:
+    """What a run did, the last first; of a long one the last part."""
+    argv = ("flows", "run", "show-logs", run_id, "--reverse", "--limit", "100")
+    return _listed_as("entries", command.retrying(lambda: command.call(*argv), retry_for))
+
+
 def _listed_as(name: str, answer: Any) -> list[Mapping[str, Any]]:
     """The CLI prints the service's document, or the bare list (both seen, 3.27 to 3.44)."""
     return (answer.get(name) if isinstance(answer, dict) else answer) or []

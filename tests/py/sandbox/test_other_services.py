@@ -71,7 +71,12 @@ def test_a_run_document_and_its_log(api: Any) -> None:
     assert list(differences(shape(ours), shape(theirs))) == []
     assert shown["status"] == "SUCCEEDED" and shown["details"]["code"] == "FlowSucceeded"
     _, log = api.call("GET", f"/runs/{run['run_id']}/log", service="flows")
-    assert [entry["code"] for entry in log["entries"]] == ["FlowStarted", "FlowSucceeded"]
+    assert [entry["code"] for entry in log["entries"]] == [
+        "FlowStarted",
+        "PassStarted",
+        "PassCompleted",
+        "FlowSucceeded",
+    ]
 
 
 def test_runs_follow_their_script_and_can_be_cancelled(api: Any) -> None:
@@ -186,5 +191,5 @@ def test_the_cli_makes_starts_and_follows_a_flow(
     assert [each["run_id"] for each in globus.json("flows", "run", "list", "--filter-flow-id", flow["id"])["runs"]] == [
         run["run_id"]
     ]
-    assert len(globus.json("flows", "run", "show-logs", run["run_id"])["entries"]) == 2
+    assert len(globus.json("flows", "run", "show-logs", run["run_id"])["entries"]) == 4
     assert globus("flows", "start", flow["id"], "--input", "{}").returncode == 1
