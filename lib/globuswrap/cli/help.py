@@ -62,6 +62,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "status": ("globuswrap status", "globuswrap status --watch", "globuswrap status 0bf74f58"),
     "show": ("globuswrap show 0bf74f58", "globuswrap show c7e5a001 --json"),
     "history": ("globuswrap history --since 1w", "globuswrap history --route archive:scratch --csv"),
+    "report": ("globuswrap report --since 1w", "globuswrap report -o report.html"),
     "wait": ("globuswrap wait 0bf74f58", "globuswrap wait run7-out --timeout 2h --then 'mail -s done me'"),
     "cancel": ("globuswrap cancel 0bf74f58", "globuswrap cancel c7e5a001 --dry-run"),
     "ls": ("globuswrap ls archive:/raw/", "globuswrap ls --long scratch:/run7/"),

@@ -36,6 +36,7 @@ COMMANDS = {
     "status": Entry("status", "Show what is under way.", LOOK),
     "show": Entry("show", "Show one task or chain in full: what happened, why, what next.", LOOK),
     "history": Entry("history", "List what was moved: when, how much, how fast, how it ended.", LOOK),
+    "report": Entry("report", "Report where time and bytes went, as bars or as an HTML page.", LOOK),
     "wait": Entry("wait", "Wait for tasks and chains, and say how each ended.", LOOK),
     "cancel": Entry("cancel", "Cancel tasks and chains.", LOOK),
     "init": Entry("init", "Set globuswrap up, the first time or again.", SET_UP),

@@ -268,7 +268,10 @@ def _with_facts(claimed: Claim, path: Path) -> Entry:
 
 
 def _fact(path: Path, fact: str) -> dict[str, Any] | None:
-    file = Path(f"{path}.{fact}")
+    name = f"{path}.{fact}"
+    if not os.path.lexists(name):  # most are not there, and an attempt to open costs ten times as much
+        return None
+    file = Path(name)
     document = _load(file)
     if fact == "receipt" and document is not None and isinstance(document.get("schema"), str):
         records.of_schema(document, receipt.SCHEMA, file)

@@ -1,0 +1,51 @@
+"""`globuswrap report`: where time and bytes went."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from globuswrap.cli import progress
+from globuswrap.cli.history import Live, Route
+from globuswrap.cli.options import application, command
+from globuswrap.cli.output import Report
+from globuswrap.system import files, log, units
+
+app = application()
+
+
+@command(app)
+def report(
+    since: Annotated[str, typer.Option("--since", help="Of this last time: 1d, 1w, 1mo.")] = "1mo",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write one HTML page to this file instead.", metavar="FILE.html"),
+    ] = None,
+    route: Route = None,
+    live: Live = True,
+) -> Report:
+    """Report where time and bytes went: bytes per day and rates of each route, time lines of chains, faults by kind.
+
+    The page needs no network and runs no script; below each chart is a table of its numbers.
+    """
+    from globuswrap.staging import timeline
+    from globuswrap.transfers import history
+    from globuswrap.transfers import report as room
+
+    seconds = units.duration(since)
+    with progress.doing() as say:
+        say("reading the journal")
+        moved = history.moved(seconds, route, live=live)
+        lines = [] if route else timeline.lines(time.time() - seconds)
+    found = room.figures(moved, lines)
+    data = room.as_data(found)
+    if output is None:
+        return Report(data, room.text(found, shutil.get_terminal_size().columns))
+    title = f"Globus transfers, {time.strftime('%Y-%m-%d', time.localtime(time.time() - seconds))} to {time.strftime('%Y-%m-%d')}"
+    files.write_atomic(output, room.page(found, title))
+    log.say(f"{units.counted(found.tasks, 'task')} in {output}, {units.human_size(output.stat().st_size)}")
+    return Report({**data, "file": str(output)}, [str(output)])

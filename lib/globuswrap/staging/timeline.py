@@ -1,0 +1,52 @@
+"""A chain as a time line: what of it took how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from globuswrap.errors import Problem
+from globuswrap.staging.chain import record
+from globuswrap.staging.chain.record import Chain
+from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Step
+from globuswrap.system import log
+from globuswrap.transfers.report import Line, Span
+
+
+def lines(since: float) -> list[Line]:
+    """The time lines of the chains that were made since then (epoch seconds), oldest first."""
+    found = []
+    for chain_id in record.ids():
+        try:
+            chain = record.load(chain_id)
+            if chain.plan.created >= since:
+                found.append(line(chain))
+        except Problem as problem:
+            log.say(f"{problem.cause}; left out", 0)
+    return found
+
+
+def line(chain: Chain) -> Line:
+    """One chain's time line, of its last run. Queue and job are one part: the record does not say when the job began."""
+    outcome = chain.outcome
+    begin = max(chain.plan.created, chain.resumed_at)
+    released = (chain.fact("released") or {}).get("at")
+    over = outcome.at if outcome is not None else None
+    spans = []
+    if chain.plan.of(STAGE_IN):
+        spans.append(Span("stage in", begin, released or _last(chain, chain.plan.of(STAGE_IN)) or chain.ended_at))
+    if released is not None:
+        spans.append(Span("queue and job", float(released), over or chain.ended_at))
+    if over is not None and chain.plan.of(STAGE_OUT):
+        spans.append(
+            Span(
+                "stage out", over, _last(chain, [*chain.plan.of(STAGE_OUT), *chain.plan.of(CLEANUP)]) or chain.ended_at
+            )
+        )
+    state = "under way" if not chain.ended else "done" if chain.exit_code == 0 else "failed"
+    return Line(chain.id, state, tuple(spans))
+
+
+def _last(chain: Chain, steps: Iterable[Step]) -> float | None:
+    """When the last of these steps had settled; None while one has not."""
+    facts = [chain.fact(f"step.{step.name}") for step in steps]
+    return max((float(fact["at"]) for fact in facts if fact is not None), default=None) if all(facts) else None
