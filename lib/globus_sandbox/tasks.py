@@ -403,9 +403,10 @@ class Engine:
             task.failed = left
         if code is not None:
             task.fatal = {"code": code, "description": WORDS.get(code, code.lower())}
-        self._event(
-            task, code or status, WORDS.get(code or status, ""), code is not None, _LAST_WORDS.get(code or "", "")
-        )
+        details = ""
+        if code == "CANCELED":  # recorded: the task owner's cancel
+            details = f"Canceled by the {'administrator' if task.canceled_by else 'task owner'}"
+        self._event(task, code or status, WORDS.get(code or status, ""), code is not None, details)
         self._unfinished.pop(task.id, None)
         self._keys.pop(task.id, None)
         task.todo = None
@@ -531,10 +532,6 @@ class Engine:
                     self._keys[task.id] = task.key()
             else:
                 task.place = "done"
-
-
-#: What the last event of a task says (recorded: the task owner's cancel).
-_LAST_WORDS = {"CANCELED": "Canceled by the task owner"}
 
 
 def _short(nice: str | None) -> str | None:

@@ -1,4 +1,5 @@
-"""How fast the sandbox is: small requests, submissions of 100,000 items, and 100,000 small files moved by one task.
+"""How fast the sandbox is: small requests, submissions of 100,000 items (one by one, and ten at once), a restart with them,
+and 100,000 small files moved by one task.
 
 usage: python tests/bench/bench_sandbox.py [ITEMS]
 """
@@ -10,6 +11,7 @@ import json
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,27 @@ def main(number: int) -> None:
             f"({len(body) / 2**20:.1f} MiB each)"
         )
         print(f"after ten of them: {resident(box.pid):.0f} MiB, at most {resident(box.pid, 'VmHWM'):.0f} MiB")
+
+    with tempfile.TemporaryDirectory() as base, Sandbox(Path(base) / "box", progress="held", durable=True) as box:
+        client = Client(box)
+        ten = [
+            submission(box, client, [(f"/data/{turn}/{n:06}", f"/in/{turn}/{n:06}") for n in range(number)])
+            for turn in range(10)
+        ]
+        threads = [threading.Thread(target=Client(box), args=("POST", "/transfer", body)) for body in ten]
+        before = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(
+            f"ten of {number} items at once, on disk: {time.perf_counter() - before:.1f} s, "
+            f"at most {resident(box.pid, 'VmHWM'):.0f} MiB"
+        )
+        box.kill()
+        before = time.perf_counter()
+        box.restart()
+        print(f"up again with them: {time.perf_counter() - before:.1f} s, {resident(box.pid):.0f} MiB")
 
     with tempfile.TemporaryDirectory() as base, Sandbox(Path(base) / "box") as box:
         client = Client(box)

@@ -84,6 +84,8 @@ def test_a_task_that_an_administrator_cancels_says_who_and_why(theirs: tuple[Api
     document = seen(api, task)
     assert (document["status"], document["fatal_error"]["code"]) == ("FAILED", "CANCELED")
     assert (document["canceled_by_admin"], document["canceled_by_admin_message"]) == ("SOURCE", "disk is full")
+    last = api.get(f"{M}/task/{task}/event_list")["DATA"][0]
+    assert last["code"] == "CANCELED" and "owner" not in last["details"]
 
 
 def test_who_does_not_manage_the_collections_changes_nothing(theirs: tuple[Api, str]) -> None:
