@@ -438,6 +438,25 @@ def _facet(rows: list[dict[str, Any]], facet: dict[str, Any]) -> dict[str, Any]:
         numbers = [float(value) for value in values if isinstance(value, int | float)]
         total = sum(numbers)
         return {**head, "value": total if kind == "sum" else (total / len(numbers) if numbers else None)}
+    if kind == "numeric_histogram":
+        within = facet.get("histogram_range") or {}
+        low, high, size = float(within.get("low", 0)), float(within.get("high", 0)), int(facet.get("size", 10))
+        if not low < high:
+            raise Refusal(400, "BadRequest.ValidationError", "histogram_range: low must be below high")
+        step = (high - low) / size
+        inside = [
+            int((value - low) / step) for value in values if isinstance(value, int | float) and low <= value < high
+        ]
+        buckets = [
+            {
+                "@datatype": "GBucket",
+                "@version": "2017-09-01",
+                "value": {"from": low + at * step, "to": low + (at + 1) * step},
+                "count": inside.count(at),
+            }
+            for at in range(size)
+        ]
+        return {**head, "buckets": buckets}
     raise Unknown(f"facet of type '{kind}'")
 
 

@@ -214,3 +214,43 @@ def test_query_under_each_fault_answers_or_fails(
     box.control.fault(fault)
     found = run_json(box, "search", "query", INDEX, "beam", expect=code)["data"]
     assert code != 0 or [each["subject"] for each in found["result"]["gmeta"]] == ["a"]
+
+
+def test_a_document_with_filters_ranges_and_facets_is_printed_as_tables(box: Sandbox, tmp_path: Path) -> None:
+    runs = [
+        ("run 1", "tomography", 12.5),
+        ("run 2", "tomography", 7.0),
+        ("run 3", "diffraction", 9.0),
+        ("run 4", "x", 50.0),
+    ]
+    rows = [{"name": name, "method": method, "energy": energy} for name, method, energy in runs]
+    file = lines(tmp_path / "entries", *rows)
+    run_json(box, "search", "ingest", INDEX, file, "--subject", "name", "--visible-to", "public")
+    request = tmp_path / "request.json"
+    request.write_text(
+        json.dumps(
+            {
+                "q": "*",
+                "filters": [{"type": "range", "field_name": "energy", "values": [{"from": 5, "to": 20}]}],
+                "facets": [
+                    {"name": "Method", "type": "terms", "field_name": "method"},
+                    {
+                        "name": "Energy",
+                        "type": "numeric_histogram",
+                        "field_name": "energy",
+                        "size": 2,
+                        "histogram_range": {"low": 5, "high": 15},
+                    },
+                    {"name": "Sum", "type": "sum", "field_name": "energy"},
+                ],
+            }
+        )
+    )
+    shown = run(box, "search", "query", INDEX, "--document", str(request)).stdout.splitlines()
+    assert sorted(shown[:3]) == ["run 1", "run 2", "run 3"]
+    tables = [line.split() for line in shown[3:]]
+    assert tables == [
+        [], ["METHOD", "COUNT"], ["tomography", "2"], ["diffraction", "1"],
+        [], ["ENERGY", "COUNT"], ["5.0", "to", "10.0", "2"], ["10.0", "to", "15.0", "1"],
+        [], ["SUM"], ["28.5"],
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from command_line import run, run_json
 from globuswrap import config
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.collections import names
 from globuswrap.errors import UsageProblem
 from globuswrap.syncs import export, profile, schedule
-from support import LAUNCHER, cannot, require_tool
+from support import LAUNCHER, REPOSITORY, cannot, require_tool
 from sync_support import GLOBUS, Beam
 
 pytestmark = pytest.mark.timeout(180)  # the machine may be busy; each runs globus many times
@@ -314,3 +316,24 @@ def test_drift_of_an_existing_timer(sandbox: Sandbox) -> None:
         "filters",
     ):
         assert what in other.stdout
+
+
+def test_a_profile_as_a_timer_of_a_flow(sandbox: Sandbox) -> None:
+    """The exported command is run: the timer has the profile's places, in a form that the flow of the recipe takes."""
+    sandbox.set_login("client")
+    beam = Beam(sandbox, schedule="6h", local_root=None, settle=None)
+    recipe = Path(shutil.copytree(REPOSITORY / "recipes" / "flows" / "transfer", sandbox.home / "flow"))
+    deployed = run_json(sandbox, "flow", "deploy", str(recipe))["data"]["flow_id"]
+    assert beam.sync("export", "--as", "flow-timer").returncode == 2
+    exported = beam.sync("export", "--as", "flow-timer", "--flow", str(recipe))
+    assert exported.returncode == 0, exported.stderr
+    made = sandbox.run(["bash", "-c", exported.stdout.replace("globus ", f"{GLOBUS} ", 1)])
+    assert made.returncode == 0, made.stderr
+    (timer,) = sandbox.control.documents("timer")
+    assert (timer["flow_id"], timer["schedule"]["interval_seconds"]) == (deployed, 6 * 3600)
+    given = timer["body"].get("body", timer["body"])
+    assert given["source"] == {"id": sandbox.collection("archive").id, "path": "/data/"}
+    assert given["destination"] == {"id": sandbox.collection("results").id, "path": "/copy/"}
+    (sandbox.home / "input.json").write_text(json.dumps(given))
+    checked = run(sandbox, "flow", "start", str(recipe), "--input", str(sandbox.home / "input.json"), "--dry-run")
+    assert checked.returncode == 0, checked.stderr

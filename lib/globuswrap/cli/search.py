@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli.options import application, command
-from globuswrap.cli.output import Report
+from globuswrap.cli.output import Report, table
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, records, units
 
@@ -95,7 +95,7 @@ def query(
     limit: Annotated[int | None, typer.Option("--limit", help="Results at most.", min=1)] = None,
     advanced: Annotated[bool, typer.Option("--advanced", help="TEXT is of the advanced query syntax.")] = False,
 ) -> Report:
-    """Ask an index: prints the subjects; with --json the whole answer."""
+    """Ask an index: prints the subjects, and the facets of a --document as tables; with --json the whole answer."""
     from globuswrap.search import ingest as ingesting
 
     if (text is None) == (document is None):
@@ -107,7 +107,26 @@ def query(
     more = int(answer.get("total") or 0) - int(answer.get("count") or 0)
     if more > 0:
         log.say(f"{more} more: raise --limit")
-    return Report({"result": answer}, [str(each["subject"]) for each in answer["gmeta"]])
+    lines = [str(each["subject"]) for each in answer["gmeta"]]
+    for facet in answer.get("facet_results") or ():
+        lines += ["", *_facet(facet)]
+    return Report({"result": answer}, lines)
+
+
+def _facet(facet: Mapping[str, Any]) -> list[str]:
+    """A facet as a table: how many entries are in each bucket; of a sum or an average its one value."""
+    name = str(facet.get("name") or "facet").upper()
+    if "buckets" not in facet:
+        return table([[str(facet.get("value"))]], [name])
+    return table([[_bucket(each.get("value")), str(each.get("count"))] for each in facet["buckets"]], [name, "COUNT"])
+
+
+def _bucket(value: Any) -> str:
+    """What a bucket holds: a value, or from a range of numbers or dates its ends."""
+    if isinstance(value, Mapping):
+        low, high = (value.get(end) for end in ("from", "to"))
+        return f"{'' if low is None else low} to {'' if high is None else high}".strip()
+    return str(value)
 
 
 def _index(text: str) -> str:

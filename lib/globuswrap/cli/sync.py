@@ -247,12 +247,19 @@ def _last(last: dict[str, Any] | None) -> str:
 def export(
     profile: ProfileOptions,
     name: Name = None,
-    form: Annotated[str, typer.Option("--as", help="cron, systemd or timer.")] = "cron",
+    form: Annotated[str, typer.Option("--as", help="cron, systemd, timer or flow-timer.")] = "cron",
+    flow: Annotated[
+        str | None,
+        typer.Option(
+            "--flow", help="With --as flow-timer: the flow to start, its directory or ID.", metavar="DIR_OR_ID"
+        ),
+    ] = None,
     diff: Annotated[
         bool, typer.Option("--diff", help="How the existing Globus timer differs; exit 1 if it does.")
     ] = False,
 ) -> Report:
     """Print the crontab line, the systemd units, or the `globus timer` command for a profile."""
+    from globuswrap.flows import deploy as deploying
     from globuswrap.syncs import export as exporting
     from globuswrap.syncs import profile as profiles
 
@@ -266,7 +273,7 @@ def export(
         raise UsageProblem(
             "no-profile", "only a named profile can be exported", "add it to your configuration as [sync.NAME]"
         )
-    made = exporting.export(chosen, form)
+    made = exporting.export(chosen, form, deploying.flow_id(flow) if flow is not None else None)
     for remark in made.remarks:
         log.say(remark, 0)
     return Report({"as": form, "text": made.text, "remarks": list(made.remarks)}, made.text.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import zlib
@@ -20,7 +21,7 @@ from globuswrap.transfers.options import SYNC_LEVELS, Common, declared
 #: What a timer and a profile are compared by.
 _SWITCHES = tuple(each for each in declared(Common) if each.switch)
 
-FORMS = ("cron", "systemd", "timer")
+FORMS = ("cron", "systemd", "timer", "flow-timer")
 
 #: What cron gives a program to find others in (Debian's cron: crontab(5)).
 CRON_PATH = "/usr/bin:/bin"
@@ -37,8 +38,11 @@ class Exported:
     remarks: tuple[str, ...] = ()
 
 
-def export(profile: Profile, form: str) -> Exported:
-    """Raises UsageProblem: no schedule, an unknown form, or a schedule that the form cannot keep."""
+def export(profile: Profile, form: str, flow: str | None = None) -> Exported:
+    """`flow`: the id of the flow that a `flow-timer` starts.
+
+    Raises UsageProblem: no schedule, an unknown form, or a schedule that the form cannot keep.
+    """
     if form not in FORMS:
         raise UsageProblem("bad-option", f"--as {form}: not known", f"one of: {', '.join(FORMS)}")
     if profile.schedule is None:
@@ -47,6 +51,10 @@ def export(profile: Profile, form: str) -> Exported:
             f"[sync.{profile.name}] has no schedule",
             "add schedule = \"15m\" (or '*/15 * * * *'), or give --schedule",
         )
+    if (form == "flow-timer") != (flow is not None):
+        raise UsageProblem("bad-option", "--as flow-timer and --flow go together", "give both, or another form")
+    if flow is not None:
+        return _flow_timer(profile, flow)
     return {"cron": _cron, "systemd": _systemd, "timer": _timer}[form](profile)
 
 
@@ -130,7 +138,7 @@ def timer_name(profile: Profile) -> str:
     return f"globuswrap sync {profile.name}"
 
 
-def _timer(profile: Profile) -> Exported:
+def _interval(profile: Profile) -> str:
     assert profile.schedule is not None
     interval = schedules.timer_interval(schedules.parse(profile.schedule))
     if interval is None:
@@ -139,6 +147,28 @@ def _timer(profile: Profile) -> Exported:
             f"a Globus timer runs at even intervals; {profile.schedule!r} is not one",
             "use --as cron or systemd, or an interval such as 1h",
         )
+    return interval
+
+
+def _flow_timer(profile: Profile, flow: str) -> Exported:
+    """A timer that starts a flow whose input is that of recipes/flows/transfer: two places, `recursive` and `label`."""
+    given = {
+        "source": {"id": profile.source.collection, "path": profile.source.path},
+        "destination": {"id": profile.destination.collection, "path": profile.destination.path},
+        "recursive": True,
+        "label": profile.label or f"globuswrap sync {profile.name}",
+    }
+    words = ["globus", "timer", "create", "flow", "--name", timer_name(profile), "--interval", _interval(profile)]
+    words += ["--input", json.dumps(given), "--", flow]
+    remarks = [
+        "the flow decides how it transfers: of the profile only source, destination and label reach it",
+        "a run that still works when the next one starts is not waited for; its input must fit: globuswrap flow start --dry-run",
+    ]
+    return Exported(shlex.join(words) + "\n", tuple(remarks))
+
+
+def _timer(profile: Profile) -> Exported:
+    interval = _interval(profile)
     options = profile.options
     words: list[str] = ["globus", "timer", "create", "transfer", "--name", timer_name(profile), "--interval", interval]
     words += ["--recursive", "--notify", _notify(profile)]
