@@ -35,7 +35,7 @@ venv: $(ready) ## make .venv, with everything that development needs
 
 # What the system has to have. First of all, before anything is made, installed or run; root gets it installed.
 checks := python shellcheck shfmt
-tests := bats slurmctld munged cron csh ip zsh tclsh lua cc
+tests := bats slurmctld munged cron csh ip zsh tclsh lua cc chromium
 .PHONY: need-python need-check need-test
 need-python: ; @tools/need python
 need-check: ; @tools/need $(checks)

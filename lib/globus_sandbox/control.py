@@ -122,7 +122,7 @@ def _problem(status: int, detail: str) -> SandboxError:
         said = detail[:300]
     if status == 400:
         return BadRequest("sandbox-control-refused", str(said), "see docs/sandbox.md")
-    return Unreachable("sandbox-failed", f"the sandbox answered {status}: {said}", "look at its log (server.log)")
+    return Unreachable("sandbox-failed", f"the sandbox answered {status}: {said}", "read its log (server.log)")
 
 
 def _query(**values: Any) -> str:

@@ -207,7 +207,7 @@ class Sandbox:
         raise Unreachable(
             "sandbox-did-not-start",
             "the sandbox's server did not start",
-            f"look at {self.base / 'server.log'}",
+            f"read {self.base / 'server.log'}",
             detail=(self.base / "server.log").read_text(errors="replace")[-2000:],
         )
 

@@ -110,7 +110,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.cause = f"stopped by signal {number}"
+        self.cause = f"interrupted by signal {number}"
         self.exit_code = 128 + number
         super().__init__(self.cause)
 

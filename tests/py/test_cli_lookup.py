@@ -178,7 +178,7 @@ def test_a_chain_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
     for _ in range(2):  # and it says the same when it has ended before
         done = run(sandbox, "wait", chain, "--poll", "0.2s", "--timeout", "60s")
         assert done.returncode == 1 and f"{chain}  failed" in done.stdout
-        assert f"remedy: look at its output, then: globuswrap submit --resume {chain}" in done.stderr
+        assert f"remedy: check its output, then: globuswrap submit --resume {chain}" in done.stderr
 
 
 def test_a_chain_that_needs_a_person_is_not_waited_for(sandbox: Sandbox, tmp_path: Path) -> None:

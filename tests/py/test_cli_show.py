@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import accepted, run, run_json
+from command_line import accepted, on_terminal, run, run_json
 from globuswrap.cli.sandbox import Sandbox
 from test_cli_lookup import batch, fill, killed_chain
 
@@ -118,6 +118,16 @@ def test_a_chain_has_its_steps_and_its_tasks(sandbox: Sandbox, tmp_path: Path) -
     assert f"Task {task}  succeeded\n" in shown.stdout
     (data,) = run_json(sandbox, "show", chain)["data"]["chains"]
     assert [each["task_id"] for each in data["tasks"]] == [task]
+
+
+def test_an_interrupted_wait_says_that_the_task_continues_and_how_to_follow_or_stop_it(sandbox: Sandbox) -> None:
+    sandbox.control.progress("held")
+    task = started(sandbox)
+    code, text = on_terminal(sandbox, "wait", task, "--poll", "0.2s", until="files")
+    assert code == 130
+    assert f"The transfer continues at Globus as task {task}" in text
+    assert f"globuswrap wait {task}" in text and f"globuswrap cancel {task}" in text
+    assert accepted(sandbox)[0]["status"] == "ACTIVE"
 
 
 # --- the beginning of an id -------------------------------------------------------------------------------------------

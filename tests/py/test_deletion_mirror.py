@@ -61,7 +61,7 @@ def test_what_is_as_sent_goes_and_the_rest_is_told(state: Path) -> None:
     assert (found.deleted, found.absent) == (["/d/a"], ["/d/c", "/no/such"])
     assert found.kept == {
         "/d/b": "has another modification time than was sent",
-        "/closed/x": "cannot be looked at: permission denied",
+        "/closed/x": "cannot be read: permission denied",
     }
 
 

@@ -620,7 +620,7 @@ def test_a_directory_that_is_away_is_not_an_empty_one(place: Place) -> None:
     said(started, "watching")
     away = place.inbox.with_name("away")
     place.inbox.rename(away)
-    said(started, "looked at again")
+    said(started, "checked again")
     (away / "new").write_text("x")
     away.rename(place.inbox)
     said(started, "can be read again")

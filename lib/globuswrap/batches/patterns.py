@@ -95,7 +95,7 @@ def matches(pattern: Pattern) -> list[Match]:
         raise UsageProblem(
             "no-match",
             f"nothing on the collection matches {shown(pattern.shown)}; nothing was submitted",
-            f"see what is there: globus ls '{pattern.base}'; a literal * is written \\*",
+            f"list the directory: globus ls '{pattern.base}'; a literal * is written \\*",
         )
     unsendable = Unsendable()
     for match in found:

@@ -297,7 +297,7 @@ def recorded(begun_run: BatchRun, *, strict: bool = False) -> BatchResult | None
     code = int(receipt["exit_code"])
     if strict and receipt["outcome"] == outcome.WITH_SKIPS:
         code = errors.SKIPPED
-    remedy = f"look at: globus task event-list {task_ids[0]}" if task_ids else ""
+    remedy = f"see: globus task event-list {task_ids[0]}" if task_ids else ""
     total = Outcome(
         begun_run.name or begun_run.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt
     )

@@ -27,7 +27,7 @@ def cancel(
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be cancelled; cancel nothing.")] = False,
 ) -> Report:
-    """Cancel unfinished tasks. One that has already ended is left as it is; a chain loses its jobs and its tasks."""
+    """Cancel unfinished tasks. One that has already ended is not changed; of a chain, jobs and tasks are canceled."""
     from globuswrap.cli import lookup
 
     found = lookup.words(tasks)

@@ -27,7 +27,8 @@ app = application()
 def cleanup(
     waiting: WaitOptions,
     paths: Annotated[
-        list[str] | None, typer.Argument(help="What to look at, below --under (default: all of it).", metavar="ADDR...")
+        list[str] | None,
+        typer.Argument(help="What to consider, below --under (default: all of it).", metavar="ADDR..."),
     ] = None,
     under: Annotated[str, typer.Option("--under", help="Nothing outside this directory is ever deleted.")] = "",
     receipts: Annotated[
@@ -43,7 +44,7 @@ def cleanup(
     ] = False,
     since: Annotated[
         str | None,
-        typer.Option("--since", help="With --fetched: look at downloads since this long ago (default: 90d)."),
+        typer.Option("--since", help="With --fetched: count downloads since this long ago (default: 90d)."),
     ] = None,
     by: Annotated[
         list[str] | None,

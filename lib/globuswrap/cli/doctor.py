@@ -51,7 +51,7 @@ def doctor(
         typer.Option("--probe/--no-probe", help="Make a directory at each destination, and remove it (default)."),
     ] = True,
     probe_node: Annotated[
-        bool, typer.Option("--probe-node", help="Submit a short job that looks whether nodes reach Globus.")
+        bool, typer.Option("--probe-node", help="Submit a short job that checks whether nodes reach Globus.")
     ] = False,
     probe_wait: Annotated[str, typer.Option("--probe-wait", help="How long to wait for that job.")] = "5m",
     scheduler: Annotated[str, typer.Option("--scheduler", help="The batch system, as in submit.")] = "auto",
@@ -85,7 +85,7 @@ def doctor(
         found = examine.examine(questions, say)
     report = told(found)
     if not report.text and log.level() >= 1:
-        report = replace(report, text=[f"all is well: {len(found)} things looked at"])
+        report = replace(report, text=[f"all is well: {len(found)} checks passed"])
     return report
 
 

@@ -21,7 +21,7 @@ app = application(no_args_is_help=True, help="Deploy, start and follow Globus fl
 
 Flow = Annotated[str, typer.Argument(help="The directory it is deployed from, or its id.", metavar="DIR_OR_ID")]
 Timeout = Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")]
-Poll = Annotated[str, typer.Option("--poll", help="Longest time between two looks.")]
+Poll = Annotated[str, typer.Option("--poll", help="Longest time between polls.")]
 Grace = Annotated[str, typer.Option("--fault-grace", help="How long the run may be inactive (exit 7).")]
 
 

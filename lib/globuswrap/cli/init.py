@@ -66,7 +66,7 @@ def init(
     added = []
     for each in _asked() if asks else wanted:
         with progress.doing() as say:
-            say(f"looking at {each.name}")
+            say(f"checking {each.name}")
             added.append(setup.add(each))
         log.say(f"{each.name}: {added[-1].command}")
         for local in added[-1].unseen:
@@ -96,7 +96,7 @@ def _asked() -> Iterator[Wanted]:
             continue
         chosen = found[int(said) - 1]
         name = typer.prompt("Its name for you", default=setup.name_for(chosen["display_name"]), err=True)
-        log.say("Looking where it is mounted here ...")
+        log.say("Finding out where it is mounted here ...")
         mounts = setup.guessed(chosen["id"])
         local = typer.prompt(
             "A local directory on it, nothing for what was found"

@@ -132,7 +132,7 @@ class WaitOptions:
     """How to wait, and what to do then."""
 
     timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None
-    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between two looks (default 60s).")] = None
+    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between polls (default 60s).")] = None
     fault_grace: Annotated[
         str | None, typer.Option("--fault-grace", help="How long a permanent fault or a pause may last (default 5m).")
     ] = None

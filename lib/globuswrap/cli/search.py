@@ -50,7 +50,7 @@ def ingest(
     entry_id: Annotated[str | None, typer.Option("--id", help="Id of entries that do not say.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they are in the index (default).")] = True,
     timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None,
-    poll: Annotated[str, typer.Option("--poll", help="Longest time between two looks.")] = "10s",
+    poll: Annotated[str, typer.Option("--poll", help="Longest time between polls.")] = "10s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the entries as JSON lines; send nothing.")] = False,
 ) -> Report:
     """Put entries into an index, and wait until they are there. Every entry says who may see it.

@@ -71,7 +71,7 @@ def revoke(
     everyone: Annotated[bool, typer.Option("--all", help="The rules of everyone on this directory.")] = False,
     dry_run: DryRun = False,
 ) -> Report:
-    """Take permissions on this very directory away. What is not there is no failure."""
+    """Take permissions on this very directory away. No error if there are none."""
     from globuswrap.collections import principals, resolve
     from globuswrap.sharing import actions, rules
     from globuswrap.sharing.rules import Step

@@ -36,7 +36,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again and again, until nothing is under way.")
     ] = False,
-    every: Annotated[str, typer.Option("--every", help="With --watch: time between two looks.")] = "5s",
+    every: Annotated[str, typer.Option("--every", help="With --watch: time between updates.")] = "5s",
 ) -> Report:
     """Show what is under way: chains, and tasks with their state, age, bytes, and why they wait. Nothing is changed.
 

@@ -43,7 +43,7 @@ def submit(
     stage_time: Annotated[
         str | None, typer.Option("--stage-time", help="Limit of each stage job (default 10m).")
     ] = None,
-    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between two looks at a task.")] = None,
+    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between polls of a task.")] = None,
     fault_grace: Annotated[
         str | None, typer.Option("--fault-grace", help="How long a permanent fault or a pause may last (default 5m).")
     ] = None,
@@ -65,7 +65,7 @@ def submit(
         typer.Option("--dry-run", help="Say what would happen; with -v every script and command too. Submit nothing."),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Look first whether it can work, as doctor does (default).")
+        bool, typer.Option("--check/--no-check", help="Check first that it can work, as doctor does (default).")
     ] = True,
 ) -> Report:
     """Submit a job script as a chain: data is staged in, the job is released, results are staged out.

@@ -186,7 +186,7 @@ def baseline(
     forget: Annotated[bool, typer.Option("--forget", help="The opposite: take it for not transferred.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded; change nothing.")] = False,
 ) -> Report:
-    """Record what is there now as already transferred, without sending it."""
+    """Record the present files as already transferred, without sending it."""
     from globuswrap.syncs import baseline as baselines
     from globuswrap.syncs import profile as profiles
 

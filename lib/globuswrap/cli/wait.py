@@ -35,7 +35,7 @@ def wait(
     ],
     waiting: WaitOptions,
 ) -> Report:
-    """Wait for any number of tasks, with one globus process per look, and for chains, and say how each ended.
+    """Wait for any number of tasks, with one globus process per poll, and for chains, and say how each ended.
 
     Chains are advanced meanwhile, as by tend. The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
     """

@@ -63,13 +63,15 @@ def watch(
     every: Annotated[
         str,
         typer.Option(
-            "--every", help="Time between two looks at the ledger, and at the directory where there are no events."
+            "--every", help="Time between polls of the ledger, and of the directory where there are no events."
         ),
     ] = "10s",
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the ledger; for two commands on one directory.")
     ] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="End when what is there is dealt with; for cron.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Exit when all present files are processed; for cron.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the ledger and end.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="First take up again what was set aside.")] = False,
     take_over: Annotated[
@@ -79,7 +81,7 @@ def watch(
         ),
     ] = None,
     skip_present: Annotated[
-        bool, typer.Option("--skip-present", help="First write down what is there now as done; nothing is run for it.")
+        bool, typer.Option("--skip-present", help="First mark the present files as done; nothing runs for them.")
     ] = False,
     forget: Annotated[
         str | None, typer.Option("--forget", help="First forget what was done this long ago and is gone.")

@@ -99,7 +99,7 @@ def judged(known: Evidence, paths: Iterable[str], view: View) -> list[Verdict]:
             elif len(left) < len(proofs):
                 found = replace(found, reason="its other copy is deleted in this run")
         verdicts.append(found)
-        log.set_activity(f"looking at each file: {len(verdicts)}")
+        log.set_activity(f"checking each file: {len(verdicts)}")
     log.set_activity("")
     return verdicts
 

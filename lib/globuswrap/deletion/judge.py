@@ -261,7 +261,7 @@ def against(proof: Proof, mine: Copy, other: Copy) -> str:
     if other.seen is None:
         return f"the other copy is gone: {where}"
     if other.seen.kind != "file":
-        return f"the other copy is no regular file any more: {where}"
+        return f"the other copy is no longer a regular file: {where}"
     if other.seen.size != mine.seen.size:
         return f"the other copy has another size: {where}"
     for copy, limit, what, tail in (

@@ -83,7 +83,7 @@ def examine(
         try:
             entries = lister(collection, directory) or {}
         except Refused as problem:
-            found.kept.update({path: f"cannot be looked at: {problem.cause}" for path in paths})
+            found.kept.update({path: f"cannot be read: {problem.cause}" for path in paths})
             continue
         for path in paths:
             seen = entries.get(posixpath.basename(path))

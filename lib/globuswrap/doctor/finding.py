@@ -21,7 +21,7 @@ _WHY = {
     "login-needed": "every transfer of a job that starts now or at night would be refused",
     "consent-needed": "without it Globus refuses to read or write there; a job would learn it at night",
     "session-needed": "the collection's policy refuses this login",
-    "globus-unreachable": "nothing can be submitted or looked at from here",
+    "globus-unreachable": "nothing can be submitted or checked from here",
     "globus-busy": "nothing else can be found out now",
     "globus-timeout": "nothing else can be found out now",
     "not-found": "Globus refuses any transfer to or from it",

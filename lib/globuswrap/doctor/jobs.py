@@ -61,7 +61,7 @@ def look(scheduler: Scheduler, say: Say) -> Iterator[Finding]:
     if done.code == 0:
         yield ok("scheduler", f"{scheduler.title} answers")
     else:
-        remedy = f"look at it, then try again: {shlex.join(done.argv)}"
+        remedy = f"check it, then try again: {shlex.join(done.argv)}"
         cause = f"{scheduler.title} does not answer: {last_line(done)}"
         yield failure("scheduler-unreachable", cause, why, remedy, TRY_LATER)
 

@@ -36,7 +36,7 @@ def _journal() -> Iterator[Finding]:
                 continue
             what = f"{entry.claim.kind} of {entry.claim.items} items, {units.human_duration(age)} old, is not finished"
             if entry.task_id is not None:
-                why = "nobody was told how its task ended"
+                why = "the outcome of its task was not reported"
                 remedy = f"globuswrap wait {entry.task_id} --timeout 1m"
             else:
                 why = "it was never accepted; the same command now begins a new attempt"
@@ -47,7 +47,7 @@ def _journal() -> Iterator[Finding]:
         return  # said of the state directory already
     for path in damaged:
         why = "a submission id was in it: its request, run again, would be a second task"
-        remedy = f"look whether its task runs (globus task list), then: {log.shell_line(('rm', '--', str(path)))}"
+        remedy = f"check whether its task runs (globus task list), then: {log.shell_line(('rm', '--', str(path)))}"
         yield warning("journal-damaged", f"{path} is damaged and was quarantined", why, remedy)
 
 

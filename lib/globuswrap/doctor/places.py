@@ -396,7 +396,7 @@ def _mount(local: str, address: Address) -> Iterator[Finding]:
     if not os.path.isdir(local):
         why = f"local paths below it are taken for paths on {address.name}, and are not there"
         yield warning(
-            "mount-missing", f"{local}, where {address.shown} is said to be mounted, is not here", why,
+            "mount-missing", f"{local}, where {address.shown} is configured as a mount, is not here", why,
             f"mount it, or correct `mounted` of {address.name}",
         )  # fmt: skip
         return

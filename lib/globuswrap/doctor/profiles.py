@@ -86,7 +86,7 @@ def same_tree(profile: Profile) -> Iterator[Finding]:
         yield failure(
             "source-differs",
             f"[sync.{profile.name}]: {name!r} of local-root is not at {there.shown}, or differs there",
-            "a run would look at one directory and send another",
+            "a run would compare one directory and send another",
             "make local-root and source name the same directory",
             REFUSED,
         )

@@ -126,7 +126,7 @@ def _is_there(collection: str, path: str, name: str) -> bool:
     try:
         return verbs.stat(f"{collection}:{posixpath.join(path, name)}", 0.0) is not None
     except Problem as problem:
-        log.say(f"{collection}:{path} was not looked at: {problem.cause}", 2)
+        log.say(f"{collection}:{path} was not checked: {problem.cause}", 2)
         return False
 
 

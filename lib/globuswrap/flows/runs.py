@@ -61,7 +61,7 @@ def checked(start: Start) -> None:
         problem = UsageProblem(
             "bad-input",
             f"the input does not fit the schema of {flow.get('title')}: {'; '.join(wrong)}",
-            f"look at it: globus flows show {start.flow_id}",
+            f"see: globus flows show {start.flow_id}",
         )
         problem.data = {"problems": wrong}
         raise problem
@@ -185,7 +185,7 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
     details = run.get("details") or {}
     code = str(details.get("code") or "")
     told = " ".join(f"{code}: {details.get('description') or ''}".split())
-    logs = f"look at it: globus flows run show-logs {run_id}"
+    logs = f"see: globus flows run show-logs {run_id}"
     if status == "SUCCEEDED":
         return Ended(run_id, "succeeded", errors.DONE, "", "", run)
     if status == "FAILED" and code == "FlowCanceled":

@@ -122,7 +122,7 @@ def call(
         raise Refused(
             "globus-not-json",
             f"globus printed something that is not JSON: {done.stdout.strip()[:80]!r}",
-            "run it yourself and look: " + log.shell_line(argv),
+            "run it yourself: " + log.shell_line(argv),
             ran=argv,
             detail=done.stdout[:2000],
         ) from None

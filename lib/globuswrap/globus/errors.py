@@ -115,7 +115,7 @@ def _classified(done: Completed, body: dict[str, Any], inner: dict[str, Any]) ->
         return UsageProblem(
             "globus-usage",
             f"globus refused its arguments: {_last_line(done.stderr)}",
-            "look at: globus --help",
+            "see: globus --help",
             ran=ran,
             detail=detail,
         )

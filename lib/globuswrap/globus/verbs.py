@@ -91,7 +91,7 @@ def task(task_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
         raise Refused(
             "odd-answer",
             f"Globus was asked about task {task_id}, and its answer does not name that task",
-            f"look at it: globus task show {task_id}",
+            f"see: globus task show {task_id}",
         )
     return shown
 
@@ -186,7 +186,7 @@ def _asked(path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
     words = [word for name, value in query.items() for word in ("-Q", f"{name}={value}")]
     answer = command.retrying(lambda: command.call("api", "transfer", "GET", path, *words))
     if not isinstance(answer, dict) or not isinstance(answer.get("DATA"), list):
-        raise Refused("odd-answer", f"globus gave no list for {path}", f"look at it: globus api transfer GET '{path}'")
+        raise Refused("odd-answer", f"globus gave no list for {path}", f"see: globus api transfer GET '{path}'")
     return answer
 
 
@@ -207,7 +207,7 @@ def new_submission_id(retry_for: float | None = None) -> str:
             raise Refused(
                 "odd-answer",
                 f"globus answered {value!r}, which is not a submission id; nothing was submitted",
-                "run it yourself and look: globus task generate-submission-id",
+                "run it yourself: globus task generate-submission-id",
             ) from None
 
     return command.retrying(ask, retry_for)

@@ -43,7 +43,7 @@ def batch_system(name: str) -> Scheduler | None:
 def choose(wanted: str) -> str:
     """The name of the scheduler: the wanted one, or the one whose commands are on PATH. UsageProblem if it is not here."""
     if wanted not in NAMES:
-        raise UsageProblem("bad-scheduler", f"{wanted!r} is no known scheduler", f"use one of: {', '.join(NAMES)}")
+        raise UsageProblem("bad-scheduler", f"{wanted!r} is not a known scheduler", f"use one of: {', '.join(NAMES)}")
     if wanted == AUTO:
         found = next((name for name, known in KNOWN.items() if process.find_program(known.program)), None)
         if found is None:

@@ -100,7 +100,7 @@ def state_of(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> JobState:
         return JobState(job_id, phase, f"H {holds}", reason, satisfied=satisfied, fields=fields)
     if letter in _WAITING:
         return JobState(job_id, base.WAITING, letter, reason, satisfied=satisfied, fields=fields)
-    raise Refused("unknown-state", f"PBS job {job_id} has the state {letter!r}", f"look at it: qstat -f -x {job_id}")
+    raise Refused("unknown-state", f"PBS job {job_id} has the state {letter!r}", f"see: qstat -f -x {job_id}")
 
 
 def _find(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
@@ -328,7 +328,7 @@ class Pbs(Scheduler):
                 if _find(job_id, found) is None and not any(_same(each, job_id) for each in unknown)
             ]
         if left:
-            raise _unreadable(f"PBS said nothing of job {left[0]}", done.stdout + done.stderr)
+            raise _unreadable(f"PBS reported nothing about job {left[0]}", done.stdout + done.stderr)
         return found
 
 

@@ -124,7 +124,7 @@ def _phase(job: dict[str, str]) -> str:
     if state == "COMPLETED" or state in _ENDED_BADLY:
         return base.ENDED
     raise Refused(
-        "unknown-state", f"Slurm job {job['id']} has the state {state}", f"look at it: scontrol show job {job['id']}"
+        "unknown-state", f"Slurm job {job['id']} has the state {state}", f"see: scontrol show job {job['id']}"
     )
 
 

@@ -54,7 +54,7 @@ def _ended(task_id: str, pace: Pace) -> str:
         state = str(task.get("state"))
         if state == "SUCCESS":
             return state
-        show = f"look at it: globus search task show {task_id}"
+        show = f"see: globus search task show {task_id}"
         if state == "FAILED":
             raise Refused("ingest-failed", f"ingest task {task_id} failed: {task.get('message')}", show)
         if state not in ("PENDING", "PROGRESS"):

@@ -110,7 +110,7 @@ def _rules(found: Plan, roots: Iterable[str]) -> list[Step]:
     try:
         there = actions.list_rules(found.collection, names=True)
     except Refused as problem:
-        log.say(f"no permissions to look at: {problem.cause}", 2)  # not a guest collection
+        log.say(f"no permissions to check: {problem.cause}", 2)  # not a guest collection
         return []
     return [
         actions.removal(each)

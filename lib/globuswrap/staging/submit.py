@@ -86,7 +86,7 @@ def _taken(known: Submission) -> UsageProblem:
     return UsageProblem(
         "key-taken",
         f"key {known.name!r} already stands for another submission: chain {known.chain}, {known.script}",
-        f"use another --key, or look at it: globuswrap status {known.chain}",
+        f"use another --key, or see: globuswrap status {known.chain}",
     )
 
 

@@ -31,7 +31,7 @@ class Recorded:
 def baseline(
     profile: Profile, *, until: float | None = None, path: str = "", forget: bool = False, dry_run: bool = False
 ) -> Recorded:
-    """Record what is there now as already transferred.
+    """Record the present files as already transferred.
 
     `until` (epoch seconds): only files not modified later. `path`: only what is at or below it, seen from the source. `forget`:
     take it out of the manifest instead, so that it is sent again. `dry_run`: change nothing. Raises TryLater while a run is

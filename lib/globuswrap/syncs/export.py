@@ -197,25 +197,25 @@ def _lost(profile: Profile) -> list[str]:
         remarks.append(
             "the manifest is not used: files that were recorded with `sync baseline` are sent if they are not there"
         )
-        remarks.append("settle cannot be said: files that are still being written are sent as they are")
+        remarks.append("settle cannot be exported: files that are still being written are sent as they are")
     if profile.max_bytes is not None:
-        remarks.append("max-bytes cannot be said: a run sends all there is")
+        remarks.append("max-bytes cannot be exported: a run sends everything")
     if profile.max_bytes_per_day is not None:
-        remarks.append("max-bytes-per-day cannot be said: a timer counts nothing")
+        remarks.append("max-bytes-per-day cannot be exported: a timer counts nothing")
     if profile.delete:
         remarks.append(
             "deletion is left out: a timer's --delete-destination-extra deletes whatever the source lacks, "
             "without check-file or max-delete"
         )
     if profile.symlinks != "skip":
-        remarks.append(f"symlinks = {profile.symlinks} cannot be said: links inside a directory are left out")
+        remarks.append(f"symlinks = {profile.symlinks} cannot be exported: links inside a directory are left out")
     if any(pattern.endswith("/") for _, pattern in profile.filters.rules):
-        remarks.append("filters on directories cannot be said, and are left out")
+        remarks.append("filters on directories cannot be exported, and are left out")
     if profile.deadline:
-        remarks.append("a deadline cannot be said")
+        remarks.append("a deadline cannot be exported")
     for user in ("source_local_user", "destination_local_user"):
         if getattr(profile.options, user):
-            remarks.append(f"{user.replace('_', '-')} cannot be said")
+            remarks.append(f"{user.replace('_', '-')} cannot be exported")
     return remarks
 
 

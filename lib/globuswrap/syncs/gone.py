@@ -71,7 +71,7 @@ class Source:
         try:
             return self._look(directory[1:], names)
         except OSError as error:
-            return Looked(unknown=Unknown(directory[1:], f"cannot be looked at: {error.strerror}", False))
+            return Looked(unknown=Unknown(directory[1:], f"cannot be read: {error.strerror}", False))
 
     def _look(self, path: bytes, names: set[bytes]) -> Looked:
         unknown = self._hidden(path)

@@ -218,7 +218,7 @@ class State:
             raise Refused(
                 "run-damaged",
                 f"{directory / 'run.json'} cannot be read: {error}",
-                f"look at the tasks (globus task list), then: touch '{directory / 'settled'}'; what it sent is sent once more",
+                f"check the tasks (globus task list), then: touch '{directory / 'settled'}'; what it sent is sent once more",
             ) from None
 
     def last_number(self) -> int:

@@ -120,7 +120,7 @@ def run(
             raise ProgramMissing(
                 "program-missing",
                 f"{argv[0]}: cannot be started",
-                "look at the message below",
+                "read the message below",
                 ran=tuple(argv),
                 detail=str(error).strip().splitlines()[-1],
             ) from None
@@ -280,7 +280,7 @@ def become(argv: Sequence[str], *, env: Mapping[str, str | None] | None = None) 
         raise ProgramMissing(
             "program-missing",
             f"{argv[0]}: cannot be started",
-            "look at the message below",
+            "read the message below",
             ran=tuple(argv),
             detail=str(error.strerror),
         ) from None

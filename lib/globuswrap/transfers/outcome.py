@@ -123,7 +123,7 @@ def phase(task: Mapping[str, Any], permanent: Sequence[str]) -> Phase:
     raise errors.Refused(
         "unknown-status",
         f"task {task.get('task_id')} has the status {status!r}, which is not known",
-        f"look at it: globus task show {task.get('task_id')}",
+        f"see: globus task show {task.get('task_id')}",
     )
 
 
@@ -138,7 +138,7 @@ def needs_events(task: Mapping[str, Any]) -> bool:
 def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, strict: bool = False) -> Outcome:
     """The outcome of a task whose status is terminal."""
     task_id = str(task["task_id"])
-    show = f"look at it: globus task event-list {task_id}"
+    show = f"see: globus task event-list {task_id}"
     codes = [str(event.get("code", "")).upper() for event in events]
     if task["status"] == ENDED_WELL:
         skipped = int(task.get("subtasks_skipped_errors") or 0)
@@ -216,7 +216,7 @@ def remedy(name: str, task: Mapping[str, Any], code: str = "", place: Address | 
     if name == GONE:
         return f"check which account you use (globus whoami), then rerun{_checksums(task)}"
     if name == "cancelled":
-        return f"look at it: globus task event-list {task_id}"
+        return f"see: globus task event-list {task_id}"
     if name in (FAILED, "expired"):
         return _rerun(task, code, place)
     return _fix(task, code, place) + ", then rerun"
@@ -334,6 +334,16 @@ def unfinished(task: Mapping[str, Any]) -> Outcome:
     return Outcome(
         task_id, RUNNING, errors.TRY_LATER, cause, f"wait on: globuswrap wait {task_id}", terminal=False, task=task
     )
+
+
+def left_running(stopped: errors.Interrupted, task_ids: Sequence[str]) -> None:
+    """Say in an interruption which tasks it leaves running, and how to follow and how to stop them."""
+    shown = " ".join(task_ids[:3]) + (" ..." if len(task_ids) > 3 else "")
+    if len(task_ids) == 1:
+        stopped.cause = f"{stopped.cause}. The transfer continues at Globus as task {shown}"
+    else:
+        stopped.cause = f"{stopped.cause}. {len(task_ids)} tasks continue at Globus"
+    stopped.remedy = f"follow with: globuswrap wait {shown}   or stop with: globuswrap cancel {shown}"
 
 
 def unreachable(task_id: str, why: str) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from globuswrap import config
 from globuswrap.collections import names
-from globuswrap.errors import Problem
+from globuswrap.errors import Interrupted, Problem
 from globuswrap.globus import verbs
 from globuswrap.globus.errors import NotFound, Transient
 from globuswrap.system import log
@@ -77,6 +77,24 @@ def wait(
     does not find is gone then. Receipts go to the journal, where the first outcome stays. `watcher` is called with the task
     documents of each poll. Raises login problems as they come, and Interrupted on a signal: tasks are left running.
     """
+    open_: list[str] = []
+    try:
+        return _wait(tasks, wait_policy, watcher, open_, until_any=until_any)
+    except Interrupted as stopped:
+        if open_:
+            outcome.left_running(stopped, open_)
+        raise
+
+
+def _wait(
+    tasks: Iterable[str | Entry],
+    wait_policy: WaitPolicy | None,
+    watcher: Watcher | None,
+    pending: list[str],
+    *,
+    until_any: bool,
+) -> dict[str, Outcome]:
+    """As `wait`; `pending` has at any moment the tasks that are waited for."""
     wait_policy = (wait_policy or WaitPolicy()).settled()
     waited = [_Waited(_id(task), task if isinstance(task, Entry) else journal.by_task(task)) for task in tasks]
     by_id = {each.task_id: each for each in waited}
@@ -85,7 +103,7 @@ def wait(
         known = each.recorded(wait_policy)
         if known is not None:
             outcomes[each.task_id] = known
-    pending = [task_id for task_id in by_id if task_id not in outcomes]
+    pending += [task_id for task_id in by_id if task_id not in outcomes]
     pace = Pace(wait_policy.poll, wait_policy.timeout)
     reached = 0.0
     last: dict[str, Mapping[str, Any]] = {}
@@ -104,7 +122,7 @@ def wait(
                 found = by_id[task_id].judged(last[task_id], wait_policy)
                 if found is not None:
                     outcomes[task_id] = found
-            pending = [task_id for task_id in pending if task_id not in outcomes]
+            pending[:] = [task_id for task_id in pending if task_id not in outcomes]
         if not pending or (until_any and outcomes):
             break
         lost = unreachable and pace.elapsed - reached >= (wait_policy.retry_for or 0.0)

@@ -455,7 +455,7 @@ def follow(
                         "mount the directory, or make it readable",
                     ) from None
                 if not unreadable:
-                    log.say(f"{plan.directory}: {error.strerror}; looked at again", 0)
+                    log.say(f"{plan.directory}: {error.strerror}; checked again", 0)
                 unreadable = True
             took = time.monotonic() - began
             interval = plan.every if isinstance(notices, Intervals) or unreadable else plan.rescan

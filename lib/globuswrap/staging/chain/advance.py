@@ -87,7 +87,7 @@ def _stage_in(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus |
         try:
             complete = progress.still_there(chain)
         except (LoginNeeded, TryLater, Held, NoGlobus) as problem:
-            return ChainStatus(BlockedOn.USER, f"looking at the staged data: {problem.cause}", problem=problem)
+            return ChainStatus(BlockedOn.USER, f"checking the staged data: {problem.cause}", problem=problem)
         if not complete:
             return _stage_in(chain, scheduler, compute)
     return _release(chain, scheduler, compute)
@@ -175,7 +175,7 @@ def _runs(chain: Chain, step: Step, success: bool, ran: bool) -> bool:
 
 
 def _job_failed(chain: Chain, cause: str) -> Refused:
-    return Refused("job-failed", cause, f"look at its output, then: globuswrap submit --resume {chain.id}")
+    return Refused("job-failed", cause, f"check its output, then: globuswrap submit --resume {chain.id}")
 
 
 def _advance_inline(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus:

@@ -1,0 +1,98 @@
+"""Plain English: none of the words that once stood for something only their author knew, in help, messages and documents.
+
+What is allowed is listed: phrases of ordinary English, and what is left in documents, which can only become less.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from support import REPOSITORY
+from test_docs_complete import PAGES, walked
+
+#: Each with what to write instead.
+BANNED = {
+    r"\bmend(?:s|ed|ing)?\b": "fix",
+    r"\bwish(?:es)?\b": "request, option",
+    r"\btroubles?\b": "problem, error",
+    r"\bbegun elsewhere\b": "started by another process",
+    r"\b(?:kept|left) as it is\b": "not changed",
+    r"\bwhat is (?:not )?there\b": "the present files; No error if there are none.",
+    r"\btold\b": "reported, printed",
+    r"\bsaid\b": "reported, given",
+    r"\blook(?:s|ed|ing)? at\b": "check, see, read",
+    r"\b(?:two|each|one|a) looks?\b(?! like)": "poll",
+    r"\bis no (?:TOML|file|number|duration|directory|known|longer valid)\b": "is not a ...",
+    r"\bby hand of\b": "by",
+}
+#: Ordinary English, and names: matched first, and taken out.
+ALLOWED = re.compile(r"it is not to be looked at|you said yes|/\w+/looks|\blooks started trouble trouble_at\b", re.I)
+#: Documents: how many are left on a page. Lower a number when you have reworded one; a page that is not listed has none.
+LEFT = {
+    "architecture.md": 2,
+    "batch.md": 1,
+    "chains.md": 7,
+    "cleanup.md": 4,
+    "coming-from-your-own-script.md": 1,
+    "configuration.md": 6,
+    "directives.md": 1,
+    "doctor.md": 3,
+    "exit-codes.md": 1,
+    "installation.md": 1,
+    "instrument.md": 2,
+    "outcomes.md": 2,
+    "python.md": 3,
+    "rehearsing.md": 1,
+    "sandbox.md": 5,
+    "search.md": 1,
+    "security.md": 2,
+    "service-accounts.md": 1,
+    "sync.md": 14,
+    "testing-automation.md": 1,
+    "troubleshooting.md": 15,
+    "watch.md": 6,
+}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every line of help, and every text in the code that is no docstring: what can reach a terminal."""
+    for path, found in walked():
+        parts = [found.help or "", *(getattr(each, "help", None) or "" for each in found.params)]
+        yield f"globuswrap {' '.join(path)} --help", "\n".join(parts)
+    for path in sorted((REPOSITORY / "lib").rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) and id(node) not in bare else None
+            if isinstance(text, str) and " " in text.strip():
+                yield f"{path.relative_to(REPOSITORY)}:{getattr(node, 'lineno', 0)}", text
+
+
+def found_in(text: str) -> list[str]:
+    rest = ALLOWED.sub("", text)
+    return [
+        f"{match[0]!r}: write {instead}"
+        for pattern, instead in BANNED.items()
+        for match in re.finditer(pattern, rest, re.I)
+    ]
+
+
+def test_help_and_messages_use_the_words_of_the_field() -> None:
+    wrong = [f"{where}: {each}" for where, text in texts() for each in found_in(text)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_documents_have_no_more_of_them_than_are_left() -> None:
+    counts = Counter({path.name: len(found_in(path.read_text("utf-8"))) for path in PAGES})
+    more = {name: (count, LEFT.get(name, 0)) for name, count in counts.items() if count > LEFT.get(name, 0)}
+    assert not more
+    fewer = {name: counts[name] for name, left in LEFT.items() if counts[name] < left}
+    assert not fewer, "lower the numbers"
+
+
+def test_the_check_sees_what_it_looks_for() -> None:
+    assert found_in("What is not there is no failure.") and found_in("mend the cause") and found_in("Between two looks")
+    assert not found_in("this looks like a UUID; see troubleshooting")
