@@ -29,13 +29,20 @@ def stat(target: str, retry_for: float | None = None) -> Mapping[str, Any] | Non
     """
     try:
         answer = command.retrying(lambda: command.call("stat", "--", target), retry_for)
-    except NotFound:
+    except NotFound as problem:
+        _refuse_missing_collection(problem)
         return None
     if isinstance(answer, dict) and isinstance(answer.get("type"), str):
         return answer
     if queries.search(queries.CODE, answer) == "NotFound":
         return None
     raise Refused("odd-answer", f"globus does not say what is at {target}", f"run: globus stat '{target}'")
+
+
+def _refuse_missing_collection(problem: NotFound) -> None:
+    """That there is no such collection (any more) says nothing about the files on it."""
+    if problem.code.startswith("Endpoint"):
+        raise problem
 
 
 def kind(target: str, retry_for: float | None = None) -> str | None:
@@ -53,7 +60,8 @@ def ls(
     """
     try:
         answer = command.retrying(lambda: command.call("ls", "--all", "--", target, timeout=timeout), retry_for)
-    except NotFound:
+    except NotFound as problem:
+        _refuse_missing_collection(problem)
         return None
     except Refused as problem:
         if problem.code in _NO_DIRECTORY:
