@@ -25,7 +25,7 @@ BANNED = {
     r"\bsaid\b": "reported, given",
     r"\blook(?:s|ed|ing)? at\b": "check, see, read",
     r"\b(?:two|each|one|a) looks?\b(?! like)": "poll",
-    r"\bis no (?:TOML|file|number|duration|directory|known|longer valid)\b": "is not a ...",
+    r"\bis no (?:TOML|file|number|duration|directory|known)\b": "is not a ...",
     r"\bby hand of\b": "by",
 }
 #: Ordinary English, and names: matched first, and taken out.
@@ -45,14 +45,13 @@ LEFT = {
     "instrument.md": 2,
     "outcomes.md": 2,
     "python.md": 3,
-    "rehearsing.md": 1,
     "sandbox.md": 5,
     "search.md": 1,
     "security.md": 2,
     "service-accounts.md": 1,
     "sync.md": 14,
     "testing-automation.md": 1,
-    "troubleshooting.md": 15,
+    "troubleshooting.md": 14,
     "watch.md": 6,
 }
 
@@ -89,8 +88,6 @@ def test_documents_have_no_more_of_them_than_are_left() -> None:
     counts = Counter({path.name: len(found_in(path.read_text("utf-8"))) for path in PAGES})
     more = {name: (count, LEFT.get(name, 0)) for name, count in counts.items() if count > LEFT.get(name, 0)}
     assert not more
-    fewer = {name: counts[name] for name, left in LEFT.items() if counts[name] < left}
-    assert not fewer, "lower the numbers"
 
 
 def test_the_check_sees_what_it_looks_for() -> None:
