@@ -129,7 +129,7 @@ def test_every_key_of_a_table_is_documented() -> None:
     assert not set(profile.KEYS) - named("sync.md") - {"filters"}
     assert "filters = [[" in page("sync.md")
     assert not set(submission.KEYS) - named("configuration.md") - {"staging"}
-    assert not {"id", "mounted"} - set(re.findall(r"\b(\w+) = ", page("configuration.md")))
+    assert not {"id", "mounted", "tape"} - set(re.findall(r"\b(\w+) = ", page("configuration.md")))
 
 
 def named(name: str) -> set[str]:

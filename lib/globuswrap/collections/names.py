@@ -22,12 +22,14 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*")
 
 @dataclass(frozen=True)
 class Collection:
-    """A named collection. `mounted` maps local directories to collection paths; `origin` is the file that names it."""
+    """A named collection. `mounted` maps local directories to collection paths; `origin` is the file that names it; `tape`: its
+    files may have to be recalled before they can be read."""
 
     name: str
     id: str
     mounted: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""
+    tape: bool = False
 
 
 def own_file() -> Path:
@@ -53,6 +55,11 @@ def lookup(name: str) -> Collection | None:
 def name_of(collection_id: str) -> str | None:
     """The first name of a UUID."""
     return next((each.name for each in known().values() if each.id == collection_id), None)
+
+
+def on_tape(collection_id: str | None) -> bool:
+    """Is this UUID named as a collection whose files may have to be recalled?"""
+    return any(each.tape for each in known().values() if each.id == collection_id)
 
 
 def remedy_for(name: str) -> str:
@@ -114,18 +121,21 @@ def _collection(name: str, entry: object, origin: str) -> Collection:
             "bad-name", f"{origin}: {name!r} is not a valid collection name", "use only letters, digits and _ . @ -"
         )
     mounted = table.get("mounted", {})
-    unknown = set(table) - {"id", "mounted"}
+    tape = table.get("tape", False)
+    unknown = set(table) - {"id", "mounted", "tape"}
     if unknown:
         raise UsageProblem(
-            "unknown-config-key", f"{origin}: collection {name}: unknown key {min(unknown)}", "known: id, mounted"
+            "unknown-config-key", f"{origin}: collection {name}: unknown key {min(unknown)}", "known: id, mounted, tape"
         )
     if not isinstance(mounted, Mapping):
         raise UsageProblem(
             "bad-config", f"{origin}: collection {name}: mounted is not a table", 'write { "/local" = "/path" }'
         )
+    if not isinstance(tape, bool):
+        raise UsageProblem("bad-config", f"{origin}: collection {name}: tape is {tape!r}", "write tape = true")
     for local, remote in mounted.items():
         if not local.startswith("/") or not str(remote).startswith("/"):
             raise UsageProblem(
                 "bad-config", f"{origin}: collection {name}: mounted needs absolute paths", "start both paths with /"
             )
-    return Collection(name, identifier.lower(), dict(mounted), origin)
+    return Collection(name, identifier.lower(), dict(mounted), origin, tape)

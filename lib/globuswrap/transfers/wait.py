@@ -61,6 +61,11 @@ class WaitPolicy:
 
 Watcher = Callable[[Sequence[Mapping[str, Any]]], None]
 
+#: How long a fault of a task that reads from tape may last, in seconds: files that are being recalled fault for hours.
+TAPE_GRACE = 86400.0
+#: Faults that no recall explains.
+_NEVER_A_RECALL = ("PERMISSION_DENIED", "QUOTA_EXCEEDED", "INVALID_PATH_NAME", outcome.ABSENT)
+
 
 def wait(
     tasks: Iterable[str | Entry],
@@ -187,6 +192,8 @@ class _Waited:
             return None
         lasting = self.mark.seen(now.fault)
         limit = wait_policy.fault_grace or 0.0
+        if now.held is None and now.fault not in _NEVER_A_RECALL and names.on_tape(task.get("source_endpoint_id")):
+            limit = max(limit, TAPE_GRACE)
         if now.fault == outcome.ABSENT:
             return self._absent(lasting, limit, wait_policy)
         if lasting.seconds < limit:

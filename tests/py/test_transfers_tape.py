@@ -1,0 +1,47 @@
+"""A collection on tape: files that are being recalled are no permanent fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from command_line import run_json
+from globuswrap.cli.sandbox import Sandbox
+
+pytestmark = pytest.mark.usefixtures("globus_loaded")
+
+LINE = ("transfer", "archive:/slow", "scratch:/slow", "--no-check", "--wait", "--poll", "0.1s", "--fault-grace", "0")
+
+
+def on_tape(box: Sandbox, value: str = "true") -> None:
+    text = box.config_file.read_text()
+    at = f'"archive" = {{ id = "{box.collection("archive").id}"'
+    assert at in text
+    box.config_file.write_text(text.replace(at, f"{at}, tape = {value}"))
+
+
+def test_a_file_that_is_being_recalled_arrives_and_its_task_is_not_canceled(sandbox: Sandbox) -> None:
+    on_tape(sandbox)
+    waiting = run_json(sandbox, *LINE, "--timeout", "2", expect=75)
+    assert waiting["error"]["name"] == "task-running"
+    (task,) = sandbox.control.tasks()
+    assert (task["status"], task["nice_status"]) == ("ACTIVE", "FILE_NOT_FOUND")
+    (sandbox.collection("archive").path / "slow").write_text("recalled")
+    sandbox.control.progress("polls:0")
+    assert run_json(sandbox, *LINE)["data"]["task_id"] == task["task_id"]
+    assert (sandbox.collection("scratch").path / "slow").read_text() == "recalled"
+
+
+def test_of_a_collection_that_is_not_on_tape_it_is_a_permanent_fault(sandbox: Sandbox) -> None:
+    run_json(sandbox, *LINE, "--timeout", "2", expect=5)
+
+
+def test_a_denied_permission_is_no_recall(sandbox: Sandbox) -> None:
+    on_tape(sandbox)
+    (sandbox.collection("archive").path / "slow").write_text("x")
+    sandbox.control.fault(kind="denied", collection="archive")
+    run_json(sandbox, *LINE, "--timeout", "20", expect=5)
+
+
+def test_only_true_and_false_say_it(sandbox: Sandbox) -> None:
+    on_tape(sandbox, '"yes"')
+    assert run_json(sandbox, *LINE, expect=2)["error"]["name"] == "bad-config"
