@@ -104,7 +104,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
         "py/test_batch_lists.py::test_records_that_end_in_nul_hold_every_name",
     ),
     "a sync started in the middle of a copy mirrors the hole": (
-        "py/test_sync_deletion.py::test_a_missing_check_file_fails_run_and_check_without_delete_too",
+        "py/test_sync_deletion.py::test_a_missing_check_file_fails_run_and_doctor_without_delete_too",
     ),
     "the collection path is not the POSIX path": (
         "py/test_transfers_commands.py::test_local_paths_are_addresses_where_they_are_mounted",

@@ -68,7 +68,7 @@ def test_a_chain_on_this_machine(sandbox: Sandbox, tmp_path: Path) -> None:
         assert not any(sent[f"notify_on_{each}"] for each in ("succeeded", "failed", "inactive"))
 
 
-@pytest.mark.timeout(180)  # some fifty globus processes
+@pytest.mark.usefixtures("globus_loaded")  # some fifty globus processes
 def test_hostile_names_in_the_lines_themselves(sandbox: Sandbox, tmp_path: Path) -> None:
     """Names as sources of their own, written with $'...'."""
     fill(sandbox)
@@ -78,7 +78,7 @@ def test_hostile_names_in_the_lines_themselves(sandbox: Sandbox, tmp_path: Path)
         quoted = "".join(f"\\u{ord(char):04x}" if char in "\n\t'\\" else char for char in name.replace("%", "%%"))
         lines.append(f"#GLOBUS stage-in $'archive:/in/{quoted}' $'scratch:/all/{quoted}'")
     script = write(tmp_path, "#!/bin/bash\n" + "\n".join(lines) + "\ntrue\n")
-    run_json(sandbox, "submit", "--no-check", "--scheduler", "local", str(script), cwd=str(tmp_path), timeout=100)
+    run_json(sandbox, "submit", "--no-check", "--scheduler", "local", str(script), cwd=str(tmp_path), timeout=170)
     assert sorted(path.name for path in (sandbox.collections["scratch"].path / "all").iterdir()) == names
 
 

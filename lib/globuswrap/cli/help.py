@@ -75,6 +75,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "share list": ("globuswrap share list public",),
     "share deliver": ("globuswrap share deliver archive:/run7/ public:/run7/ --to me@example.org --mail",),
     "share apply": ("globuswrap share apply policy.toml --dry-run",),
+    "share group": ("globuswrap share group 'Beamline users' --create --add me@example.org",),
     "share guest": ("globuswrap share guest archive:/public 'Run 7' --name public",),
     "cleanup": (
         "globuswrap cleanup scratch:/run7/",

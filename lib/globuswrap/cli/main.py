@@ -46,6 +46,7 @@ def _run(arguments: list[str]) -> int:
         return completing.answer(arguments[1:])
     output.state.json = "--json" in arguments
     output.state.command = ""
+    errors.accepted.clear()  # of an earlier command line of this process
     signals.become_interrupted()
     try:
         from globuswrap.cli import app
