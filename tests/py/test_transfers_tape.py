@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from command_line import run_json
+from command_line import accepted, run_json
 from globuswrap.cli.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("globus_loaded")
@@ -45,3 +47,20 @@ def test_a_denied_permission_is_no_recall(sandbox: Sandbox) -> None:
 def test_only_true_and_false_say_it(sandbox: Sandbox) -> None:
     on_tape(sandbox, '"yes"')
     assert run_json(sandbox, *LINE, expect=2)["error"]["name"] == "bad-config"
+
+
+def test_the_order_of_a_list_is_kept_in_tasks_and_items(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The order of files on the tapes, as the archive's own tools list it."""
+    names = [f"file-{number}" for number in (7, 2, 9, 1, 5)]
+    for name in names:
+        (sandbox.collection("archive").path / name).write_text(name)
+    (tmp_path / "list").write_text("".join(f"{name}\n" for name in names))
+    line = ("batch", "archive:/", "scratch:/", str(tmp_path / "list"), "--chunk", "2", "--in-flight", "1", "--wait")
+    run_json(sandbox, *line, "--poll", "0.1s")
+    sent = [
+        item["source_path"]
+        for body in (each["body"] for each in sandbox.control.requests("transfer", method="POST", path="/transfer"))
+        for item in body["DATA"]
+    ]
+    assert [path.lstrip("/") for path in sent] == names
+    assert len(accepted(sandbox)) == 3
