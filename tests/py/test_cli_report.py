@@ -18,9 +18,10 @@ import pytest
 
 from command_line import on_terminal, run, run_json
 from globuswrap.cli.sandbox import Sandbox
+from globuswrap.reports import history, report
+from globuswrap.reports.history import Moved
 from globuswrap.system import files
-from globuswrap.transfers import history, journal, report
-from globuswrap.transfers.history import Moved
+from globuswrap.transfers import journal
 from test_cli_lookup import fill, killed_chain
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]

@@ -15,7 +15,7 @@ from globuswrap.cli.output import Report, table
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:
-    from globuswrap.transfers.history import Moved
+    from globuswrap.reports.history import Moved
 
 app = application()
 
@@ -39,7 +39,7 @@ def history(
     live: Live = True,
 ) -> Report:
     """List what was transferred and deleted from this machine, the latest last: when, how much, how fast, how it ended."""
-    from globuswrap.transfers import history as room
+    from globuswrap.reports import history as room
 
     with progress.doing() as say:
         say("reading the journal")

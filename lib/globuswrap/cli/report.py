@@ -32,9 +32,9 @@ def report(
 
     The page needs no network and runs no script; below each chart is a table of its numbers.
     """
+    from globuswrap.reports import history
+    from globuswrap.reports import report as room
     from globuswrap.staging import timeline
-    from globuswrap.transfers import history
-    from globuswrap.transfers import report as room
 
     seconds = units.duration(since)
     with progress.doing() as say:

@@ -13,7 +13,7 @@ from globuswrap.cli.output import Report
 from globuswrap.system import units
 
 if TYPE_CHECKING:
-    from globuswrap.transfers.show import Shown
+    from globuswrap.reports.show import Shown
 
 app = application()
 
@@ -34,8 +34,8 @@ def show(
     """
     from globuswrap.batches.lookup import Named
     from globuswrap.cli import lookup
+    from globuswrap.reports import show as showing
     from globuswrap.staging import status as chain_status
-    from globuswrap.transfers import show as showing
 
     with progress.doing() as say:
         say("asking Globus and the scheduler")

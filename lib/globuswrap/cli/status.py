@@ -86,9 +86,10 @@ def _redraw(lines: Sequence[str]) -> None:
 def _look(wanted: Sequence[str], all_: bool, live: bool) -> tuple[Report, int, object, list[str]]:
     """The report, how many tasks and chains are under way, what has to differ for it to be news, and what is said beside it."""
     from globuswrap.cli import lookup
+    from globuswrap.reports import history
     from globuswrap.staging import status as chain_status
     from globuswrap.staging.chain import tend
-    from globuswrap.transfers import history, journal, outcome
+    from globuswrap.transfers import journal, outcome
 
     missing = None
     over: list[Chain] = []
@@ -177,7 +178,7 @@ def _in_journal(task: str | Entry) -> Entry:
 
 def _row(entry: Entry, task: Mapping[str, Any]) -> list[str]:
     """The cells of the table, and why it waits."""
-    from globuswrap.transfers import show
+    from globuswrap.reports import show
 
     state, why = show.standing(entry, task)
     more = f" (+{entry.claim.items - 1})" if entry.claim.items > 1 else ""

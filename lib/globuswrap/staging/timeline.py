@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from globuswrap.errors import Problem
+from globuswrap.reports.report import Line, Span
 from globuswrap.staging.chain import record
 from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Step
 from globuswrap.system import log
-from globuswrap.transfers.report import Line, Span
 
 
 def lines(since: float) -> list[Line]:

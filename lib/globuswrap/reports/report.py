@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from globuswrap.reports.history import Moved
 from globuswrap.system import units
-from globuswrap.transfers.history import Moved
 from globuswrap.transfers.outcome import GOOD
 
 

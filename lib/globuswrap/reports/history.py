@@ -10,8 +10,9 @@ from typing import Any
 
 from globuswrap.collections import names, resolve
 from globuswrap.errors import Problem, UsageProblem
+from globuswrap.reports import show
 from globuswrap.system import log, units
-from globuswrap.transfers import journal, outcome, receipt, request, show
+from globuswrap.transfers import journal, outcome, receipt, request
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
 
