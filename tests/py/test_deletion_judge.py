@@ -511,7 +511,7 @@ def test_copies_that_are_as_they_were_prove_each_other() -> None:
     [
         (Copy(None), GOOD, "has just changed"),
         (GOOD, Copy(None), "is gone"),
-        (GOOD, Copy(Seen("dir")), "no regular file"),
+        (GOOD, Copy(Seen("dir")), "no longer a regular file"),
         (GOOD, Copy(Seen("file", 2, OLD)), "another size"),
         (Copy(Seen("file", 1, REQUESTED)), GOOD, "was written in the same second in which task t1 was requested"),
         (Copy(Seen("file", 1, REQUESTED + 1)), GOOD, "was modified since"),

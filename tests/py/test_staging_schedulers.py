@@ -232,7 +232,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, 
 def test_pbs_that_says_nothing_of_a_job_has_not_answered(programs: Callable[[str, str], None]) -> None:
     """The head of OpenPBS leaves jobs out of some answers; a job is gone only if PBS says so of it."""
     programs("qstat", f"printf '%s' '{answer(job_state='R')}'")
-    with pytest.raises(TryLater, match=r"nothing of job 13\.server"):
+    with pytest.raises(TryLater, match=r"nothing about job 13\.server"):
         pbs.Pbs().states(["12.server", "13.server"])
     programs("qstat", f"printf '%s' '{answer(job_state='R')}'; echo 'qstat: Unknown Job Id 13.server' >&2; exit 153")
     states = pbs.Pbs().states(["12.server", "13.server"])
