@@ -163,7 +163,7 @@ def test_without_waiting_a_task_that_cannot_go_on_is_told_too(sandbox: Sandbox, 
     sandbox.control.fault(kind="paused", collection="archive")
     for line in lines:
         done = run(sandbox, *line)
-        assert done.returncode == 7 and "pause-info" in done.stderr, (line, done.stderr)
+        assert done.returncode == 7 and "until it is resumed: globuswrap wait " in done.stderr, (line, done.stderr)
     assert {task["status"] for task in accepted(sandbox)} == {"ACTIVE"} and len(accepted(sandbox)) == 2
     sandbox.control.clear_faults()
     for line in lines:
