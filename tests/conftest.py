@@ -23,6 +23,7 @@ from globuswrap.globus import command
 # Under nohup, or in the background of a script, these would be ignored, and by every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 #: Of the tests of one file that start a sandbox, so many belong to `make test`: the first ones, where the main path is.
@@ -66,9 +67,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def a_quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def a_quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the home directory, the state or the login of its user, or sees their batch job. What an
-    earlier test in this process read of its configuration is forgotten."""
+    earlier test in this process read of its configuration is forgotten, and the signals that a command line took are given
+    back: what is forked from a process with its handlers cannot be terminated."""
+    handlers = {number: signal.getsignal(number) for number in ENDING}
     for cached in (config.load, names.known, command.find):
         cached.cache_clear()
     for name in support.inherited_settings():
@@ -76,6 +79,9 @@ def a_quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
