@@ -11,6 +11,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ def _claim_in_another_process(_: int) -> str:
 
 
 def test_of_many_processes_one_wins() -> None:
-    with multiprocessing.get_context("fork").Pool(16) as pool:
-        ids = pool.map(_claim_in_another_process, range(200), chunksize=1)
+    with ProcessPoolExecutor(16, multiprocessing.get_context("fork")) as pool:
+        ids = list(pool.map(_claim_in_another_process, range(200)))
     assert len(set(ids)) == 1
 
 
