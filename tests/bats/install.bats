@@ -9,7 +9,7 @@ load helper
 
 setup_file() {
   export INSTALLED="$BATS_FILE_TMPDIR/opt & co/globuswrap"
-  HOME=$BATS_FILE_TMPDIR "$REPOSITORY/tools/install" "$INSTALLED" >"$BATS_FILE_TMPDIR/installing" 2>&1 || {
+  HOME=$BATS_FILE_TMPDIR PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$REPOSITORY/tools/install" "$INSTALLED" >"$BATS_FILE_TMPDIR/installing" 2>&1 || {
     cat "$BATS_FILE_TMPDIR/installing" >&2
     return 1
   }
@@ -17,6 +17,42 @@ setup_file() {
 
 setup() {
   isolate
+}
+
+# bats test_tags=slow
+@test "there is a globus that messages can name, and the end says what to do next" {
+  globus=$(PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:$INSTALLED/bin command -v globus)
+  run "$globus" --help
+  assert_status 0
+  said=$(<"$BATS_FILE_TMPDIR/installing")
+  assert_contains "$said" "Its globus command is $globus."
+  next=$(sed -n '/^Next:$/,$s/^  //p' <<<"$said" | sed 's/ *#.*//')
+  printf -v path 'export PATH=%q:"$PATH"' "$INSTALLED/bin"
+  [[ $next == "$path
+globuswrap sandbox shell
+globus login
+globuswrap init" ]]
+  run bash -c "$path; globuswrap --version"
+  assert_status 0
+}
+
+# bats test_tags=slow
+@test "a globus on PATH is left to be the one; a file of another's at its place stays" {
+  cp -a "$INSTALLED" copy
+  mkdir bin
+  printf '#!/bin/sh\necho "Globus CLI 3.40.0"\n' >bin/globus
+  chmod +x bin/globus
+  PATH=$PWD/bin:$PWD/copy/bin:$PATH run "$REPOSITORY/tools/install" "$PWD/copy"
+  assert_status 0
+  assert_contains "$output" "Its globus command is $PWD/bin/globus."
+  [[ $output != *"export PATH"* && ! -L $PWD/copy/bin/globus ]]
+
+  printf 'theirs\n' >copy/bin/globus
+  run "$REPOSITORY/tools/install" "$PWD/copy"
+  assert_status 0
+  assert_contains "$output" "  $PWD/copy/libexec/globuswrap/bin/globus login"
+  run "$REPOSITORY/tools/install" --remove "$PWD/copy"
+  [[ $(<copy/bin/globus) == theirs ]]
 }
 
 # bats test_tags=slow
