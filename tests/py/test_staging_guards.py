@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from command_line import run
+from globuswrap import config
 from globuswrap.cli.sandbox import Sandbox
+from globuswrap.collections import names
 from globuswrap.schedulers import base
 from globuswrap.schedulers.pbs import Pbs
 from globuswrap.staging import steps
@@ -24,7 +26,7 @@ from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.chain.state import BlockedOn
 from globuswrap.staging.submission import StagingRequest, plan_of
 from globuswrap.system import records
-from slurm.cluster import PbsCluster
+from slurm.cluster import PbsCluster, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -66,6 +68,42 @@ def place(
     source.mkdir()
     (source / "a").write_text("a\n")
     return Place(box, cluster, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["jobs", "login"])
+def test_files_on_tape_are_asked_for_by_submit_and_the_job_waits_for_them(place: Place, mode: str) -> None:
+    archive = place.box.collection("archive")
+    text = place.box.config_file.read_text()
+    place.box.config_file.write_text(text.replace(f'id = "{archive.id}"', f'id = "{archive.id}", tape = true'))
+    assert names.on_tape(archive.id)
+    lines = "#GLOBUS set fault-grace=0\n#GLOBUS stage-in archive:/in/late scratch:/in/late\n"
+    chain = place.create(mode, lines)
+    submit.start(chain)
+    (task,) = place.box.control.tasks()  # before any job of the chain has run
+    assert task["status"] == "ACTIVE"
+    for _ in range(3):
+        tend.tend(chain)
+    assert place.box.control.tasks()[0]["nice_status"] == "FILE_NOT_FOUND" and not chain.ended
+    assert place.states()[str(chain.compute)] == "H"
+    (archive.path / "in" / "late").write_text("recalled")
+    place.box.control.progress("at-once")
+    until(lambda: tend.tend(chain).ended, lambda: tend.tend(chain).why)
+    assert chain.exit_code == 0 and (place.work / "ran").exists()
+    assert (place.box.collection("scratch").path / "in" / "late").read_text() == "recalled"
+
+
+def test_a_job_that_would_hold_its_node_while_files_are_recalled_is_named(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    archive = place.box.collection("archive")
+    text = place.box.config_file.read_text()
+    place.create("inline")
+    assert "tape" not in capfd.readouterr().err
+    place.box.config_file.write_text(text.replace(f'id = "{archive.id}"', f'id = "{archive.id}", tape = true'))
+    names.known.cache_clear()
+    config.load.cache_clear()
+    place.create("inline")
+    assert "job.sh:3: archive:/in/ is on tape" in capfd.readouterr().err
 
 
 def test_a_job_is_not_released_after_its_chain_has_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +316,28 @@ def test_drift_of_an_existing_timer(sandbox: Sandbox) -> None:
         "filters",
     ):
         assert what in other.stdout
+
+
+def test_drift_of_a_timer_between_mapped_collections(new_sandbox: Callable[..., Sandbox]) -> None:
+    """They ask for a consent first: without it the timer cannot be made, and with it made and compared."""
+    box = new_sandbox(data_access=True)
+    beam = Beam(box, schedule="1h", local_root=None, settle=None)
+    exported = beam.sync("export", "--as", "timer").stdout.replace("globus ", f"{GLOBUS} ", 1)
+    refused = box.run(["bash", "-c", exported])
+    assert refused.returncode == 4 and "consent" in refused.stdout + refused.stderr
+    assert beam.sync("export", "--as", "timer", "--diff").returncode == 1 and not box.control.documents("timer")
+    consents = [word for name in ("archive", "results") for word in ("--timer-data-access", box.collection(name).id)]
+    assert box.run([GLOBUS, "session", "consent", *consents]).returncode == 0
+    made = box.run(["bash", "-c", exported])
+    assert made.returncode == 0, made.stderr
+    same = beam.sync("export", "--as", "timer", "--diff")
+    assert same.returncode == 0, same.stdout + same.stderr
+    beam.set(schedule="2h")
+    other = beam.sync("export", "--as", "timer", "--diff")
+    assert (other.returncode, other.stdout.splitlines()[1:]) == (
+        1,
+        ["  interval: the timer has 3600.0, the profile 7200.0"],
+    )
 
 
 def test_a_profile_as_a_timer_of_a_flow(sandbox: Sandbox) -> None:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from globuswrap.batches import collisions, listing, parse, patterns, run
+from globuswrap.batches import collisions, listing, order, parse, patterns, run
 from globuswrap.batches.collisions import CollisionReport
 from globuswrap.batches.ids import Ids
 from globuswrap.batches.listing import Listing
@@ -45,7 +45,8 @@ class PathList:
 @dataclass(frozen=True)
 class Choices:
     """How a batch is made. `chunk` items make a task, at most `in_flight` tasks are unfinished at a time. `check` asks for
-    every source first; `verify` compares everything by checksum afterwards. `on_collision`: error, first, last, rename."""
+    every source first; `verify` compares everything by checksum afterwards. `on_collision`: error, first, last, rename. Items
+    go in the order of the paths in `order`, by default in that of the list."""
 
     chunk: int = CHUNK
     in_flight: int = IN_FLIGHT
@@ -53,6 +54,7 @@ class Choices:
     skip_unsendable: bool = False
     check: bool = False
     verify: bool = False
+    order: PathList | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,10 @@ def prepare(
     if choices.chunk < 1 or choices.in_flight < 1:
         raise UsageProblem("bad-option", "--chunk and --in-flight are at least 1", "leave them out")
     columns = [_column(each) for each in ([sources] if isinstance(sources, str) else sources)]
+    if choices.order is not None and len(columns) > 1:
+        raise UsageProblem(
+            "bad-option", "--order is for a batch from one source base", "submit a batch for each source base"
+        )
     into = _column(destination)
     unsendable = Unsendable()
     collector = Collector(into, unsendable)
@@ -166,6 +172,9 @@ def prepare(
     )
     if not kept:
         raise nothing_to_do()
+    if choices.order is not None:
+        log.set_activity("putting the items in order")
+        kept = [order.sort(kept[0], columns[0], _rows(choices.order, Unsendable()))]
     log.set_activity("")
     if choices.check:
         listing.refuse_missing(kept)

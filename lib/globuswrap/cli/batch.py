@@ -67,6 +67,14 @@ def batch(
     depth: Annotated[
         int | None, typer.Option("--depth", help="Directories below the source to list; deeper is refused (default 3).")
     ] = None,
+    order: Annotated[
+        Path | None,
+        typer.Option(
+            "--order",
+            metavar="FILE",
+            help="Send the items in the order of the paths in FILE, as of an archive on tape; others last.",
+        ),
+    ] = None,
     on_collision: Annotated[
         str,
         typer.Option(
@@ -120,7 +128,15 @@ def batch(
         sources if isinstance(sources, list) else sources.sources,
         destination,
         items,
-        choices=batches.Choices(chunk, in_flight, on_collision, skip_unsendable, check, verify),
+        choices=batches.Choices(
+            chunk,
+            in_flight,
+            on_collision,
+            skip_unsendable,
+            check,
+            verify,
+            None if order is None else batches.PathList(order, null=null),
+        ),
         options=options.options(),
         **submitting.rest(),
     )

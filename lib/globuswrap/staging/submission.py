@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globuswrap import config, schedulers
-from globuswrap.collections import resolve
+from globuswrap.collections import names, resolve
 from globuswrap.errors import UsageProblem
 from globuswrap.schedulers.base import Scheduler, option_words
 from globuswrap.staging import directives, scripts, steps
@@ -174,15 +174,21 @@ def _no_secret_needed(scheduler: Scheduler | None, staging: Staging, environ: Ma
 
 
 def _possible(plan: Plan, name: str) -> None:
-    """Every step makes a request, as far as that can be told before the job has an id: addresses and options are good."""
+    """Every step makes a request, as far as that can be known before the job has an id: addresses and options are good.
+    Says what would make a job wait on its node."""
     values = {"j": "0", "A": "0", "a": "0", "u": plan.user, "x": "job", "d": plan.cwd}
     for step in plan.steps:
         try:
             if step.kind == plans.CLEANUP:
                 resolve.address(directives.expand(step.source, values))
             else:
-                steps.request_of(step, values)
+                request = steps.request_of(step, values)
                 steps.wait_policy_of(plan.staging, step, False)
+                if step.kind == plans.STAGE_IN and plan.staging.mode == INLINE and names.on_tape(request.source):
+                    log.say(
+                        f"{directives.printable(name)}:{step.line}: {step.source} is on tape, and the job will hold its node "
+                        "while files are recalled. To have them recalled before it starts: --staging jobs"
+                    )
         except UsageProblem as problem:
             where = f"{directives.printable(name)}:{step.line}"
             raise UsageProblem(problem.name, f"{where}: {problem.cause}", problem.remedy) from None
