@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from globus_sandbox import commands
 from globus_sandbox.errors import SandboxError
-from globus_sandbox.launch import LIMITS, Sandbox, become, surroundings
+from globus_sandbox.launch import LIMITS, Sandbox, become, shell, surroundings
 
 PROGRAM = "globus-sandbox"
 
@@ -62,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("shell", parents=[starting, which], help="open a shell in the running sandbox, or in a fresh one")
     verbs.add_parser("up", parents=[starting, which], help="start a sandbox that stays")
     verbs.add_parser("serve", parents=[starting, which], help="run a sandbox in the foreground until it is stopped")
-    verbs.add_parser("env", parents=[which], help='point a shell at the sandbox: eval "$(globus-sandbox env)"')
+    env = verbs.add_parser("env", parents=[which], help='point a shell at the sandbox: eval "$(globus-sandbox env)"')
+    env.add_argument("--unset", action="store_true", help="take it back in a shell that was pointed at a sandbox")
     down = verbs.add_parser("down", parents=[which], help="end the sandbox and remove its directory")
     down.add_argument("--keep", action="store_true", help="keep the directory and the files in it")
     verbs.add_parser("status", parents=[which], help="show what the sandbox holds")
@@ -110,12 +110,10 @@ def _answer(options: argparse.Namespace) -> commands.Answer:
         become(options.argv or ["true"], box.env)
     if options.command == "shell":
         if commands.is_up(base):
-            env = surroundings(base)
-        else:
-            box = started(options.base)
-            box.start()
-            env = box.env
-        become([os.environ.get("SHELL") or "/bin/sh"], {**env, "GLOBUS_CLI_INTERACTIVE": None})
+            become(*shell(base, surroundings(base)))
+        box = started(options.base)
+        box.start()
+        become(*shell(box.base, box.env))
     if options.command == "up":
         return commands.up(base, lambda: started(base, keep=True), say, PROGRAM)
     if options.command == "serve":
@@ -125,9 +123,9 @@ def _answer(options: argparse.Namespace) -> commands.Answer:
             box.wait()
         return commands.Answer({"base": str(base)})
     if options.command == "env":
-        return commands.env(base)
+        return commands.env(base, unset=options.unset)
     if options.command == "down":
-        return commands.down(base, say, keep=options.keep)
+        return commands.down(base, say, PROGRAM, keep=options.keep)
     if options.command == "status":
         return commands.status(base)
     if options.command == "fault":

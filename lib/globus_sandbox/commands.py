@@ -16,7 +16,7 @@ from typing import Any
 
 from globus_sandbox.control import Control
 from globus_sandbox.errors import BadRequest, Unreachable
-from globus_sandbox.launch import Sandbox, surroundings
+from globus_sandbox.launch import WAS, Sandbox, for_shell, unset_shell
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def up(base: Path, make: Callable[[], Sandbox], say: Callable[[str], None], prog
     else:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         make().start()
-    env = surroundings(base)
+    env = for_shell(base)
     file = base / "env.sh"
     part = base / f"env.sh.{os.getpid()}"
     part.write_text(script(env))
@@ -94,21 +94,34 @@ def up(base: Path, make: Callable[[], Sandbox], say: Callable[[str], None], prog
     return Answer({"url": url, "base": str(base), "env": env, "collections": rows}, lines)
 
 
-def env(base: Path) -> Answer:
+def env(base: Path, *, unset: bool = False) -> Answer:
+    """What points a shell at the sandbox; with `unset`, what takes that back, also after `down`."""
+    if unset:
+        found = unset_shell()
+        return Answer({"env": found}, _assignments(found))
     control(base).health()
-    found = surroundings(base)
+    found = for_shell(base)
     return Answer({"env": found}, script(found).splitlines())
 
 
 def script(env: dict[str, str | None]) -> str:
-    lines = ["# Read by a shell: . env.sh. It sets HOME too, so that no login of yours is used."]
-    for name, value in env.items():
-        lines.append(f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}")
-    return "\n".join(lines) + "\n"
+    lines = [
+        "# Read by a shell: . env.sh. What it replaces is kept, for `env --unset`.",
+        'if [ -z "${GLOBUS_SANDBOX_URL-}" ]; then',
+    ]
+    kept = [name for name in env if not name.startswith("GLOBUS_SANDBOX_")]
+    lines += [f'  [ -z "${{{name}+x}}" ] || export {WAS}{name}="${name}"' for name in kept]
+    return "\n".join([*lines, "fi", *_assignments(env)]) + "\n"
 
 
-def down(base: Path, say: Callable[[str], None], *, keep: bool) -> Answer:
-    """End the sandbox, and remove its directory unless `keep`."""
+def _assignments(env: dict[str, str | None]) -> list[str]:
+    return [f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+
+
+def down(base: Path, say: Callable[[str], None], program: str, *, keep: bool) -> Answer:
+    """End the sandbox, and remove its directory unless `keep`. Not from a shell that lives in it."""
+    if os.environ.get("GLOBUS_SANDBOX_SHELL") == str(base):
+        raise BadRequest("sandbox-shell", "this shell runs in the sandbox and would lose its home directory", "exit")
     pid = address(base)["pid"]
     try:
         control(base).health()  # so that the process is ours
@@ -119,7 +132,10 @@ def down(base: Path, say: Callable[[str], None], *, keep: bool) -> Answer:
     (base / "address").unlink(missing_ok=True)
     if not keep and (base / "server.log").exists():
         shutil.rmtree(base)
-    return Answer({"base": str(base), "removed": not keep}, ["The sandbox is down."])
+    lines = ["The sandbox is down."]
+    if os.environ.get("GLOBUS_SANDBOX_BASE") == str(base):
+        lines.append(f'This shell still points at it: eval "$({program} env --unset)"')
+    return Answer({"base": str(base), "removed": not keep}, lines)
 
 
 def _await_end(pid: int) -> None:

@@ -285,6 +285,87 @@ def surroundings(base: Path) -> dict[str, str | None]:
     return environment(url, base / "home", login, base)
 
 
+#: Where `env` leaves what it replaces in a shell, for `env --unset`.
+WAS = "GLOBUS_SANDBOX_WAS_"
+
+
+def _path() -> list[str]:
+    return os.environ.get("PATH", os.defpath).split(os.pathsep)
+
+
+def for_shell(base: Path) -> dict[str, str | None]:
+    """What points a shell of the user's at the sandbox in this directory. It keeps its HOME: the `globus` that is first on
+    PATH is one that has the sandbox's, so that the user's own login is neither used nor changed."""
+    laid = {name: value for name, value in surroundings(base).items() if not name.startswith(WAS)}
+    path = [entry for entry in str(laid["PATH"]).split(os.pathsep) if entry not in _shims(base)]
+    _write_shim(base, os.pathsep.join(path))
+    del laid["HOME"]
+    return {**laid, "PATH": os.pathsep.join((str(base / "bin"), *path))}
+
+
+def unset_shell() -> dict[str, str | None]:
+    """What takes `for_shell` back in a shell that has it; empty in any other. Needs no running sandbox."""
+    base = os.environ.get("GLOBUS_SANDBOX_BASE")
+    if not base:
+        return {}
+    names = {
+        *environment("", Path(), "client", Path()),
+        *(name[len(WAS) :] for name in os.environ if name.startswith(WAS)),
+    }
+    names = {name for name in names if name not in ("HOME", "PATH") and not name.startswith("GLOBUS_SANDBOX_")}
+    laid = {name: os.environ.get(WAS + name) for name in sorted(names)}
+    added = {*_shims(Path(base)), os.path.dirname(sys.executable)}
+    before = os.environ.get(WAS + "PATH", "").split(os.pathsep)
+    path = os.pathsep.join(entry for entry in _path() if entry not in added or entry in before)
+    ours = dict.fromkeys(sorted(name for name in os.environ if name.startswith("GLOBUS_SANDBOX_")))
+    return {**laid, "PATH": path, **ours}
+
+
+def _shims(base: Path) -> set[str]:
+    """The directories of `globus` commands that sandboxes made: of this one, and of the one this shell points at."""
+    return {str(base / "bin"), os.path.join(os.environ.get("GLOBUS_SANDBOX_BASE") or base, "bin")}
+
+
+def _write_shim(base: Path, path: str) -> None:
+    mine = shlex.quote(os.path.expanduser("~"))
+    program = shlex.quote(shutil.which("globus", path=path) or "globus")
+    text = (
+        "#!/bin/sh\n# The globus command, with the home directory of a sandbox in place of yours.\n"
+        f'[ "$HOME" != {mine} ] || HOME={shlex.quote(str(base / "home"))}\nexec {program} "$@"\n'
+    )
+    shim = base / "bin" / "globus"
+    if shim.exists() and shim.read_text() == text:
+        return
+    shim.parent.mkdir(exist_ok=True)
+    part = shim.with_suffix(f".{os.getpid()}")
+    part.write_text(text)
+    part.chmod(0o755)
+    os.replace(part, shim)
+
+
+#: What shows in each shell that it is a sandbox's.
+PROMPTS = {
+    ".bashrc": "PS1='(sandbox) \\w\\$ '\n",
+    ".zshrc": "PS1='(sandbox) %~ %# '\n",
+    ".cshrc": "set prompt = '(sandbox) %~%# '\n",
+    ".config/fish/config.fish": "function fish_prompt\n    echo '(sandbox) '(prompt_pwd)'> '\nend\n",
+}
+
+
+def shell(base: Path, env: Mapping[str, str | None]) -> tuple[list[str], dict[str, str | None]]:
+    """The user's shell in the surroundings `env` of the sandbox in this directory: its command line and environment."""
+    program = os.environ.get("SHELL") or "/bin/sh"
+    for name, text in PROMPTS.items():
+        file = base / "home" / name
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    laid = {**env, "GLOBUS_CLI_INTERACTIVE": None, "GLOBUS_SANDBOX_SHELL": str(base), "ZDOTDIR": None, "PS1": None}
+    if os.path.basename(program) in ("sh", "dash", "ash", "ksh"):  # they read no file of their own, and keep this
+        laid["PS1"] = "(sandbox) $ "
+    return [program], laid
+
+
 def served(directory: Path, names: Iterable[str]) -> list[Served]:
     """Collections by name, `NAME` or `NAME:KIND`. Raises BadRequest."""
     found = []
@@ -318,9 +399,8 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
             "GLOBUS_SANDBOX_BASE": str(base),
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
-            "PS1": None,
             # a `globus` beside this Python is found even where no environment is activated; one on PATH comes first
-            "PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), os.path.dirname(sys.executable))),
+            "PATH": os.pathsep.join(dict.fromkeys((*_path(), os.path.dirname(sys.executable)))),
             # `globus login` opens this instead of a browser; it says yes
             "BROWSER": f"{shlex.quote(sys.executable)} -I {shlex.quote(browser.__file__)} %s &",
         }

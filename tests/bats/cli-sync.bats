@@ -245,7 +245,8 @@ last() { sed -n "${1}p" "$SYNC_STATE/last"; }
 
 @test "against the sandbox: sync, change, failure, checksums" {
   GLOBUSWRAP=$LAUNCHER sandbox_start
-  export GLOBUSWRAP=$LAUNCHER GLOBUS=$REPOSITORY/.venv/bin/globus
+  GLOBUS=$(command -v globus)
+  export GLOBUS GLOBUSWRAP=$LAUNCHER
   # shellcheck disable=SC2154 # set by sandbox_start
   SYNC_SOURCE=$archive_id:/data/ SYNC_DESTINATION=$results_id:/copy/
   # shellcheck disable=SC2154

@@ -15,8 +15,6 @@ teardown() {
   sandbox_stop
 }
 
-globus() { "$REPOSITORY/.venv/bin/globus" "$@"; }
-
 @test "run: the command sees a sandbox, its exit code is the one of run, and nothing is left" {
   run "$LAUNCHER" sandbox run -- sh -c 'globus whoami; echo "$GLOBUS_SANDBOX_BASE" >base; exit 9'
   assert_status 9
@@ -95,6 +93,39 @@ globus() { "$REPOSITORY/.venv/bin/globus" "$@"; }
   assert_status 0
   assert_line rehearsal@sandbox.example.org
   assert_line "$GLOBUS_SANDBOX_URL"
+}
+
+@test "shell: \`down\` does not take the home directory from under it" {
+  sandbox_start
+  run --separate-stderr env SHELL=/bin/sh "$LAUNCHER" sandbox shell --base "$BATS_TEST_TMPDIR/sandbox" \
+    <<<'"$GLOBUSWRAP" sandbox down; echo "code $?"; cd && globus whoami'
+  assert_status 0
+  assert_line "code 2"
+  assert_line rehearsal@sandbox.example.org
+  assert_contains "$stderr" "remedy: exit"
+}
+
+@test "env: the shell keeps its home directory and its prompt, and gets all of it back, also after down" {
+  local base=$BATS_TEST_TMPDIR/sandbox
+  export GLOBUS_PROFILE=mine HTTPS_PROXY=http://127.0.0.1:9 XDG_CONFIG_HOME="$HOME/my 'config" PS1='mine> '
+  unset XDG_STATE_HOME
+  environment_now() { env | grep -v '^_=' | sort; }
+  local before home=$HOME
+  before=$(environment_now)
+  run "$LAUNCHER" sandbox env --unset
+  [[ $status == 0 && -z $output ]]
+  "$LAUNCHER" sandbox up --base "$base" >/dev/null
+  for _ in 1 2; do
+    eval "$("$LAUNCHER" sandbox env --base "$base")"
+    [[ $HOME == "$home" && $PS1 == 'mine> ' && $XDG_STATE_HOME == "$base"/* ]]
+    run globus whoami
+    [[ $output == rehearsal@sandbox.example.org ]]
+  done
+  [[ ! -e $HOME/.globus ]]
+  run "$LAUNCHER" sandbox down
+  assert_line 'This shell still points at it: eval "$(globuswrap sandbox env --unset)"'
+  eval "$("$LAUNCHER" sandbox env --unset)"
+  diff <(printf '%s\n' "$before") <(environment_now)
 }
 
 @test "the helper fails a test that asks for what is not served" {

@@ -106,7 +106,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "completion": ("source <(globuswrap completion bash)",),
     "sandbox run": ("globuswrap sandbox run -- globuswrap collection list",),
     "sandbox up": ('globuswrap sandbox up && eval "$(globuswrap sandbox env)"',),
-    "sandbox env": ('eval "$(globuswrap sandbox env)"',),
+    "sandbox env": ('eval "$(globuswrap sandbox env)"', 'eval "$(globuswrap sandbox env --unset)"'),
     "sandbox down": ("globuswrap sandbox down",),
     "sandbox shell": ("globuswrap sandbox shell",),
     "sandbox status": ("globuswrap sandbox status",),

@@ -173,10 +173,10 @@ def shell(starting: StartOptions, which: Which) -> None:
         else:
             box = starting.sandbox(which.base)
             box.start()
-            env, words = box.env, "a sandbox of its own"
+            base, env, words = box.base, box.env, "a sandbox of its own"
+        argv, env = launch.shell(base, env)
     log.say(f"A shell in {words}: `globus ls`, `globus transfer` and globuswrap talk to it alone. Leave it with exit.")
-    env["GLOBUS_CLI_INTERACTIVE"] = None
-    process.become([os.environ.get("SHELL") or "/bin/sh"], env=env)
+    process.become(argv, env=env)
 
 
 @command(app, "up")
@@ -188,9 +188,14 @@ def up(starting: StartOptions, which: Which) -> Report:
 
 
 @command(app, "env")
-def env_(which: Which) -> Report:
+def env_(
+    which: Which,
+    unset: Annotated[
+        bool, typer.Option("--unset", help="Take it back in a shell that was pointed at a sandbox, also after `down`.")
+    ] = False,
+) -> Report:
     """Print what points a shell at the running sandbox: eval "$(globuswrap sandbox env)"."""
-    return report(lambda: commands.env(which.directory()))
+    return report(lambda: commands.env(which.directory(), unset=unset))
 
 
 @command(app, "down")
@@ -199,7 +204,7 @@ def down(
     keep: Annotated[bool, typer.Option("--keep", help="Leave its directory, and the files in it.")] = False,
 ) -> Report:
     """End the running sandbox and remove its directory."""
-    return report(lambda: commands.down(which.directory(), log.say, keep=keep))
+    return report(lambda: commands.down(which.directory(), log.say, PROGRAM, keep=keep))
 
 
 @command(app, "status")
