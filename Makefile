@@ -95,7 +95,7 @@ format: $(ready) ## rewrite to the house format what can be
 	@tools/lint-shell --fix
 
 .PHONY: docs
-docs: $(ready) ## write docs/commands.md and docs/sandbox-operations.md again, from the code
+docs: $(ready) ## write docs/commands.md and docs/sandbox/operations.md again, from the code
 	@$(bin)/python tools/generate-docs
 	@$(bin)/python tools/generate-operations
 

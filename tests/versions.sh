@@ -2,7 +2,7 @@
 # Make an environment for each version of globus-cli below, once, and run every command of the list against the sandbox with it.
 #
 # usage: tests/versions.sh [--write | --make]
-#   --write   also write what was seen to docs/sandbox-commands.md
+#   --write   also write what was seen to docs/sandbox/commands.md
 #   --make    make the environments and do no more
 #
 # The environments are kept in .venvs/ of the checkout. The newest version is the one of .venv.

@@ -3,7 +3,7 @@
     with globus_sandbox.Sandbox(collections=("archive", "scratch")) as box:
         box.run(["globus", "ls", f"{box.collection('archive').id}:/"])
 
-docs/sandbox.md says which of its behaviors are recorded, documented or assumed.
+docs/sandbox/behavior.md says which of its behaviors are recorded, documented or assumed.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ _WORDS = {"ls": "DirListingFailed", "stat": "StatFailed", "mkdir": "MkdirFailed"
 
 
 def refusal_of(trouble: TransferError, operation: str, collection: Collection) -> Refusal:
-    """A trouble as these operations report it. Codes seen: docs/sandbox.md, "Operations"."""
+    """A trouble as these operations report it. Codes seen: docs/sandbox/behavior.md, "Operations"."""
     message = (
         f"{trouble.message.capitalize()}, Error ({operation})\nEndpoint: {collection.name} ({collection.id})\n"
         f"Server: 127.0.0.1:443\nMessage: {trouble.message.capitalize()}\n---\nDetails: '{trouble.path}'\n"

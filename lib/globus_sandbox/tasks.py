@@ -2,7 +2,7 @@
 
 The engine has one thread that decides and a few that move bytes. A task ends as its progression says: `at-once` when its
 bytes are moved, `polls:N` after it was looked at N times, `timed:S` S seconds after it was started, `held` not at all.
-Its bytes move just before it ends. Sources of what is done here: docs/sandbox.md.
+Its bytes move just before it ends. Sources of what is done here: docs/sandbox/behavior.md.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ accepted: list[str] = []
 class Problem(Exception):
     """An expected failure.
 
-    `name` is stable and documented in docs/exit-codes.md; `cause` and `remedy` are one line each; `ran` is the command that
+    `name` is stable and documented in docs/troubleshooting.md; `cause` and `remedy` are one line each; `ran` is the command that
     failed (secrets already masked), `detail` what it printed, `code` the service's own error code, if it gave one, `data` what
     is known all the same (a receipt, say).
     """

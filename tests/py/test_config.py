@@ -245,7 +245,7 @@ def test_of_several_codes_the_worst_decides() -> None:
 
 
 def test_the_documented_exit_codes_are_those_of_the_exceptions() -> None:
-    text = (support.REPOSITORY / "docs" / "exit-codes.md").read_text()
+    text = (support.REPOSITORY / "docs" / "troubleshooting.md").read_text()
     documented = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", text)}
 
     def below(kind: type[Problem]) -> set[int]:

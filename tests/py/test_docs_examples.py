@@ -1,4 +1,4 @@
-"""What docs/coming-from-your-own-script.md offers in place of scripts, run as it stands."""
+"""What docs/tutorial.md offers in place of scripts, run as it stands."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from globuswrap.cli.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-PAGE = support.REPOSITORY / "docs" / "coming-from-your-own-script.md"
+PAGE = support.REPOSITORY / "docs" / "tutorial.md"
 
 
-def after(heading: str) -> dict[str, str]:
-    """The blocks of a section from `After` on, by their language."""
-    sections = PAGE.read_text("utf-8").split("\n## ")
+def blocks(heading: str) -> dict[str, str]:
+    """The blocks of a section, by their language."""
+    sections = PAGE.read_text("utf-8").split("\n### ")
     (section,) = (each for each in sections if each.startswith(heading + "\n"))
-    return dict(re.findall(r"^```(\w+)\n(.*?)^```", section.partition("\nAfter")[2], re.M | re.S))
+    found = re.findall(r"^```(\w+)\n(.*?)^```", section, re.M | re.S)
+    assert len(dict(found)) == len(found)
+    return dict(found)
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_transfer_and_wait(box: Sandbox, work: Path) -> None:
     analyse = work / "analyse"
     analyse.write_text("#!/bin/sh\necho analysed\n")
     analyse.chmod(0o755)
-    assert "analysed" in run(box, after("Transfer and wait")["bash"], work)
+    assert "analysed" in run(box, blocks("Transfer and wait")["bash"], work)
     assert (box.collection("scratch").path / "in" / "a b").read_text() == "raw/a b"
 
 
@@ -75,15 +77,15 @@ def test_a_loop_over_many_files(box: Sandbox, work: Path) -> None:
     (work / "list.txt").write_text("1.h5\nday 2/2.h5\n")
     (work / "day 2").mkdir()
     (work / "day 2" / "2.h5").touch()
-    run(box, after("A loop over many files")["bash"], work)
+    run(box, blocks("A loop over many files")["bash"], work)
     assert (box.collection("scratch").path / "in" / "day 2" / "2.h5").read_text() == "2018/day 2/2.h5"
     assert [len(task["items"]) for task in box.control.tasks()] in ([1, 2], [2, 1])
 
 
 def test_cli_sync_under_cron(box: Sandbox, work: Path) -> None:
-    blocks = after("cli-sync under cron")
-    box.config_file.write_text(f"{box.config_file.read_text()}\n{blocks['toml']}")
-    out = run(box, blocks["bash"], work)
+    found = blocks("cli-sync under cron")
+    box.config_file.write_text(f"{box.config_file.read_text()}\n{found['toml']}")
+    out = run(box, found["bash"], work)
     (line,) = (each for each in out.splitlines() if re.match(r"[\d,/*-]+ \* \* \* \* ", each))
     assert "sync run" in line and "beamline" in line
     assert box.control.tasks() == []
@@ -92,7 +94,7 @@ def test_cli_sync_under_cron(box: Sandbox, work: Path) -> None:
 
 
 def test_a_chain_by_hand(box: Sandbox, work: Path) -> None:
-    lines = after("A chain by hand with afterok")["bash"]
+    lines = blocks("A chain by hand with afterok")["bash"]
     job = 'cd "$SCRATCH/$GLOBUSWRAP_JOB_ID" && mkdir out && cat in/*.h5 >out/all\n'
     (work / "job.sh").write_text(f"#!/bin/bash\n{lines}{job}")
     submit = f"SCRATCH='{box.collection('scratch').path}' globuswrap submit --scheduler local --poll 1s job.sh"
@@ -104,7 +106,7 @@ def test_deliver_and_share(box: Sandbox, work: Path) -> None:
     old = box.collection("share").path / "project" / "old"
     old.parent.mkdir()
     old.write_text("old")
-    run(box, after("Deliver and share")["bash"], work)
+    run(box, blocks("Deliver and share")["bash"], work)
     assert {path.name for path in old.parent.iterdir()} == {"paper.pdf", "old"}  # nobody can say where old came from
     rules = command_line.run_json(box, "share", "list", "share")["data"]["rules"]
     assert "someone@example.org" in [rule["name"] for rule in rules]
@@ -117,7 +119,7 @@ def test_clean_up_what_was_moved(box: Sandbox, work: Path) -> None:
     (cache / "a").write_text("a")
     os.utime(cache / "a", (1_500_000_000, 1_500_000_000))
     later = 'later() { touch "$LATE"; globuswrap "$@"; }\n'
-    script = after("Clean up what was moved")["bash"].splitlines()
+    script = blocks("Clean up what was moved")["bash"].splitlines()
     out = run(box, "\n".join([f"LATE='{cache}/late'\n{later}", script[0], "later --version", *script[1:]]), work)
     assert (box.collection("archive").path / "archive" / "a").read_text() == "a"
     assert [path.name for path in cache.iterdir()] == ["late"], out  # came after the transfer: not proved, not deleted

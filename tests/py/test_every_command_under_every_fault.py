@@ -490,7 +490,7 @@ def _(place: Place) -> tuple[str, ...]:
 
 def documented() -> set[str]:
     text = (support.REPOSITORY / "docs" / "troubleshooting.md").read_text("utf-8")
-    return set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.M))
+    return set(re.findall(r"^(?:- |\| )`([a-z0-9-]+)`(?:: | \| \d)", text, re.M))
 
 
 def pattern(path: str) -> str:

@@ -189,7 +189,7 @@ def test_without_jsonschema_it_says_how_to_install_it(place: Path, tmp_path: Pat
     env = {**os.environ, "PYTHONPATH": f"{hidden.parent}:{support.REPOSITORY / 'lib'}"}
     argv = [sys.executable, "-m", "globuswrap", "flow", "deploy", str(place), "--dry-run"]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2 and "pip install 'globuswrap[flows]'" in done.stderr
+    assert done.returncode == 2 and "pip install '.[flows]'" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""From what `globus` prints to the exception tree. The texts are those observed on 3.18 to 3.44 (docs/sandbox.md)."""
+"""From what `globus` prints to the exception tree. The texts are those observed on 3.18 to 3.44 (docs/sandbox/behavior.md)."""
 
 from __future__ import annotations
 

@@ -661,7 +661,7 @@ def test_without_watchdog_it_says_how_to_install_it(place: Place, tmp_path: Path
     env = {**os.environ, "PYTHONPATH": f"{hidden.parent}:{support.REPOSITORY / 'lib'}"}
     argv = [sys.executable, "-m", "globuswrap", *place.argv("--observe", "events", command=("true",))[1:]]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2 and "pip install 'globuswrap[watch]'" in done.stderr
+    assert done.returncode == 2 and "pip install '.[watch]'" in done.stderr
 
 
 MOUNTS = r"""

@@ -327,7 +327,7 @@ def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:
 
 
 def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """The receipt over all tasks of a batch (docs/batches.md); sums count the tasks that have a receipt."""
+    """The receipt over all tasks of a batch (docs/transfers.md); sums count the tasks that have a receipt."""
     receipts = [
         found.receipt for each in sent.submitted if (found := outcomes.get(each.task_id)) and found.receipt is not None
     ]

@@ -82,7 +82,7 @@ def group() -> Any:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         help="Move research data around batch jobs, cron jobs and instruments with the globus command.",
         epilog="Help for one: globuswrap help COMMAND. "
-        "Exit codes: 0 done, 1 refused or failed, 2 usage, 4 login, 5 stopped, 7 held, 75 try later (docs/exit-codes.md).",
+        "Exit codes: 0 done, 1 refused or failed, 2 usage, 4 login, 5 stopped, 7 held, 75 try later (docs/troubleshooting.md).",
     )
 
     @app.callback()

@@ -23,9 +23,7 @@ from globuswrap.cli.output import Report
 from globuswrap.errors import TryLater, UsageProblem
 from globuswrap.system import files, log, process
 
-app = application(
-    no_args_is_help=True, help="A local Globus that the real globus command talks to; docs/rehearsing.md."
-)
+app = application(no_args_is_help=True, help="A local Globus that the real globus command talks to; docs/sandbox.md.")
 
 PASSING = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 PROGRAM = "globuswrap sandbox"

@@ -37,7 +37,7 @@ def wait(
 ) -> Report:
     """Wait for any number of tasks, with one globus process per poll, and for chains, and say how each ended.
 
-    Chains are advanced meanwhile, as by tend. The exit code is that of the worst outcome, by the order in docs/exit-codes.md.
+    Chains are advanced too, as by tend. The exit code is that of the worst outcome, see docs/troubleshooting.md.
     """
     from globuswrap.batches import lookup as batch_lookup
     from globuswrap.cli import lookup

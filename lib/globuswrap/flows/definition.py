@@ -149,6 +149,6 @@ def _jsonschema() -> Any:
         import jsonschema
     except ImportError:
         raise UsageProblem(
-            "no-jsonschema", "the jsonschema library is not installed", "pip install 'globuswrap[flows]'"
+            "no-jsonschema", "the jsonschema library is not installed", "pip install '.[flows]' in the checkout"
         ) from None
     return jsonschema

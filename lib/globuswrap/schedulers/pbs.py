@@ -1,4 +1,4 @@
-"""PBS (OpenPBS, PBS Professional) by its commands. Facts observed on OpenPBS, v23.06.06 and later; see docs/chains.md."""
+"""PBS (OpenPBS, PBS Professional) by its commands. Facts observed on OpenPBS, v23.06.06 and later; see docs/job-scripts.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slurm by its commands: sbatch, scontrol, squeue, scancel. Facts observed on Slurm 22.05; see docs/chains.md."""
+"""Slurm by its commands: sbatch, scontrol, squeue, scancel. Facts observed on Slurm 22.05; see docs/job-scripts.md."""
 
 from __future__ import annotations
 

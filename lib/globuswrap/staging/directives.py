@@ -1,7 +1,7 @@
 """`#GLOBUS` lines: from the text of a job script to a list of directives, or one error with its line and column.
 
 Pure: nothing is read but the text and the mapping given as the environment. As with #SBATCH and #PBS, directives count
-only before the first command. Grammar and symbols are described in docs/directives.md.
+only before the first command. Grammar and symbols are described in docs/job-scripts.md.
 """
 
 from __future__ import annotations

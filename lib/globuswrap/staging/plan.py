@@ -154,7 +154,7 @@ def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
         raise UsageProblem(
             "no-directives",
             f"{directives.printable(name)}: no #GLOBUS lines before the first command",
-            "add `#GLOBUS stage-in SOURCE DESTINATION` after the first line (see docs/directives.md)",
+            "add `#GLOBUS stage-in SOURCE DESTINATION` after the first line (see docs/job-scripts.md)",
         )
     for step in plan.steps:
         if step.uses("a") and plan.staging.mode != INLINE:

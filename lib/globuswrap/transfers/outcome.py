@@ -70,7 +70,7 @@ _PROBLEMS: dict[int, type[errors.Problem]] = {
     errors.TRY_LATER: errors.TryLater,
 }
 
-#: name -> exit code; the table in docs/outcomes.md is compared with this one.
+#: name -> exit code; the table in docs/troubleshooting.md is compared with this one.
 CODES = {
     SUCCEEDED: errors.DONE,
     WITH_SKIPS: errors.DONE,  # 6 under --strict

@@ -1,6 +1,6 @@
 """The receipt of a finished task: one JSON document, beside the journal entry and wherever `--receipt` says.
 
-Documented in docs/receipts.md; a field is never renamed or removed without a new schema number.
+Documented in docs/transfers.md; a field is never renamed or removed without a new schema number.
 """
 
 from __future__ import annotations

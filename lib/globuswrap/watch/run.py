@@ -85,7 +85,7 @@ class Events:
             raise UsageProblem(
                 "no-watchdog",
                 "the watchdog library is not installed",
-                "pip install 'globuswrap[watch]' (or look in intervals: --observe poll)",
+                "pip install '.[watch]' in the checkout, or poll instead: --observe poll",
             ) from None
         hints: queue.SimpleQueue[str] = queue.SimpleQueue()
 

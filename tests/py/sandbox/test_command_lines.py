@@ -311,5 +311,5 @@ def test_the_figures_are_those_of_the_document() -> None:
     total = Counter(map(name_of, LINES))
     differ = Counter(name_of(line) for line in LINES if line.reason)
     rows = [f"| `globus {name}` | {total[name] - differ[name]} | {differ[name]} |" for name in total]
-    text = (support.REPOSITORY / "docs" / "sandbox.md").read_text()
+    text = (support.REPOSITORY / "docs" / "sandbox" / "behavior.md").read_text()
     assert "\n".join(rows) in text, "\n".join(rows)

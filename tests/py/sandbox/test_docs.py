@@ -16,8 +16,10 @@ from globus_sandbox import faults
 DOCS = support.REPOSITORY / "docs"
 
 
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+def blocks(heading: str, language: str) -> list[str]:
+    """The blocks of a section of docs/sandbox.md, in one language."""
+    (section,) = (each for each in (DOCS / "sandbox.md").read_text().split("\n## ") if each.startswith(f"{heading}\n"))
+    return re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
 
 
 def test_every_fault_is_documented_with_what_it_takes() -> None:
@@ -54,7 +56,7 @@ def run(argv: list[str], env: dict[str, str], cwd: Path) -> subprocess.Completed
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_rehearsal_runs_as_it_stands(tmp_path: Path, globus_path: str) -> None:
-    script, *rest = blocks("rehearsing.md", "bash")
+    script, *rest = blocks("Rehearse a script", "bash")
     (tmp_path / "rehearsal.sh").write_text(script)
     (tmp_path / "all.sh").write_text(
         "set -eux\ntrap 'globuswrap sandbox down' EXIT\n" + "\n".join(rest) + "\nglobuswrap sandbox log --unknown\n"
@@ -68,9 +70,9 @@ def test_the_rehearsal_runs_as_it_stands(tmp_path: Path, globus_path: str) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_pytest_examples_run_as_they_stand(tmp_path: Path, globus_path: str) -> None:
-    for block in blocks("testing-automation.md", "python"):
-        name, text = block.split("\n", 1)
-        (tmp_path / name.removeprefix("# ")).write_text(text)
+    block, _ = blocks("Test with pytest", "python")
+    name, text = block.split("\n", 1)
+    (tmp_path / name.removeprefix("# ")).write_text(text)
     env = surroundings(tmp_path, globus_path)
     env["PYTHONPATH"] = str(support.REPOSITORY / "lib")
     done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "."], env, tmp_path)
@@ -81,7 +83,7 @@ def test_the_pytest_examples_run_as_they_stand(tmp_path: Path, globus_path: str)
 @pytest.mark.timeout(300)
 def test_the_bats_examples_run_as_they_stand(tmp_path: Path, globus_path: str) -> None:
     support.require_tool("bats")
-    (block,) = blocks("testing-automation.md", "bash")
+    (block,) = blocks("Test with bats", "bash")
     (tmp_path / "example.bats").write_text(
         block.replace("load sandbox", "bats_require_minimum_version 1.5.0\nload sandbox")
     )

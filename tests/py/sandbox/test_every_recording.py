@@ -356,5 +356,5 @@ def test_the_figures_are_those_of_the_document() -> None:
         f"| {name} | {served[name] - differ[name]} | {differ[name]} | {total - served[name]} |"
         for name, total in sorted(Counter(services).items())
     ]
-    text = (support.REPOSITORY / "docs" / "sandbox.md").read_text()
+    text = (support.REPOSITORY / "docs" / "sandbox" / "behavior.md").read_text()
     assert "\n".join(rows) in text, "\n".join(rows)

@@ -22,7 +22,7 @@ except ImportError as missing:
 
 #: Fields the sandbox sends beside the recorded ones, and why they are known.
 MORE = {
-    "endpoint": "fields of a GCSv5 collection, which the recording of a GCSv4 host does not have: see docs/sandbox.md",
+    "endpoint": "fields of a GCSv5 collection, which the recording of a GCSv4 host does not have: see docs/sandbox/behavior.md",
     "task": {"DATA_TYPE"},  # in endpoint_manager's recording of the same document, and in the documentation
     "introspect": {"session_info"},
     "identity": {"identity_type"},  # recorded for one identity, absent for two others

@@ -1,6 +1,6 @@
 """The commands of the list with the `globus` of this environment and with older ones.
 
-tests/versions.sh makes the environments; docs/sandbox-commands.md is written by its --write and compared otherwise.
+tests/versions.sh makes the environments; docs/sandbox/commands.md is written by its --write and compared otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from forked import Forked
 from globus_sandbox.launch import Sandbox
 from sandbox import scenario
 
-TABLE = support.REPOSITORY / "docs" / "sandbox-commands.md"
+TABLE = support.REPOSITORY / "docs" / "sandbox" / "commands.md"
 OLDER = ("3.27.0", "3.30.1", "3.36.0")
 
 
