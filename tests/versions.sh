@@ -22,21 +22,27 @@ python=$PWD/.venv/bin/python
   exit 2
 }
 
-versions=(3.27.0 3.30.1 3.36.0)
-for version in "${versions[@]}"; do
-  home=.venvs/globus-$version
-  [[ -x $home/bin/globus ]] && continue
-  rm -rf "$home" "$home.part"
+make_environment() { # VERSION
+  local home=.venvs/globus-$1 older=()
+  [[ -x $home/bin/globus ]] && return
+  rm -rf "$home"
   "$python" -m venv "$home"
   # Versions before 3.31 do not start with the click of today.
-  older=(click==8.1.7 setuptools'<81')
-  [[ $version == 3.2* || $version == 3.30* ]] || older=()
-  "$home/bin/python" -m pip install --quiet --disable-pip-version-check "globus-cli==$version" ${older[@]+"${older[@]}"} || {
+  [[ $1 != 3.2* && $1 != 3.30* ]] || older=(click==8.1.7 setuptools'<81')
+  "$home/bin/python" -m pip install --quiet --disable-pip-version-check "globus-cli==$1" ${older[@]+"${older[@]}"} || {
     rm -rf "$home"
-    printf 'globus-cli %s cannot be installed here\n' "$version" >&2
-    exit 1
+    printf 'globus-cli %s cannot be installed here\n' "$1" >&2
+    return 1
   }
+}
+
+versions=(3.27.0 3.30.1 3.36.0)
+making=()
+for version in "${versions[@]}"; do
+  make_environment "$version" &
+  making+=($!)
 done
+for pid in "${making[@]}"; do wait "$pid"; done
 [[ ${1-} != --make ]] || exit 0
 
 if [[ ${1-} == --write ]]; then

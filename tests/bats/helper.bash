@@ -23,6 +23,7 @@ isolate() {
   export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
   export LC_ALL=C.UTF-8
   export NO_PROXY=127.0.0.1,localhost
+  export PIP_CACHE_DIR=$BATS_RUN_TMPDIR/pip # of all tests together: each installation downloads nothing again
   mkdir -p "$HOME"
   cd "$BATS_TEST_TMPDIR" || return
 }

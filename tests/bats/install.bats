@@ -9,7 +9,7 @@ load helper
 
 setup_file() {
   export INSTALLED="$BATS_FILE_TMPDIR/opt & co/globuswrap"
-  HOME=$BATS_FILE_TMPDIR PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$REPOSITORY/tools/install" "$INSTALLED" >"$BATS_FILE_TMPDIR/installing" 2>&1 || {
+  HOME=$BATS_FILE_TMPDIR PIP_CACHE_DIR=$BATS_RUN_TMPDIR/pip PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$REPOSITORY/tools/install" "$INSTALLED" >"$BATS_FILE_TMPDIR/installing" 2>&1 || {
     cat "$BATS_FILE_TMPDIR/installing" >&2
     return 1
   }
