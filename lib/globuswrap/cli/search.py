@@ -189,7 +189,7 @@ def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
         for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
             yield _document(str(file))
         return
-    from globuswrap.cli import lookup
+    from globuswrap.underway import lookup
 
     for task in lookup.words([place], accepted=False).named.tasks:
         if isinstance(task, str) or task.receipt is None:

@@ -33,9 +33,9 @@ def show(
     Of a task that has ended it shows the receipt, without asking Globus. Nothing is changed.
     """
     from globuswrap.batches.lookup import Named
-    from globuswrap.cli import lookup
     from globuswrap.reports import show as showing
     from globuswrap.staging import status as chain_status
+    from globuswrap.underway import lookup
 
     with progress.doing() as say:
         say("asking Globus and the scheduler")

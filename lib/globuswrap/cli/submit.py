@@ -73,12 +73,12 @@ def submit(
     The script goes to the scheduler unchanged, held until its data is there. Run with --scheduler local, the chain runs here
     and now.
     """
-    from globuswrap.cli import lookup
     from globuswrap.staging import submit as submitting
     from globuswrap.staging.chain import record
     from globuswrap.staging.chain.submit import resume as resume_chain
     from globuswrap.staging.submission import StagingRequest, plan_of
     from globuswrap.transfers import request as requests
+    from globuswrap.underway import lookup
 
     if resume is not None:
         if job_script is not None:

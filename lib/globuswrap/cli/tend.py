@@ -25,9 +25,9 @@ def tend(
 
     Needed for `--staging login`. For the other modes it notices stage jobs that have vanished and submits them again.
     """
-    from globuswrap.cli import lookup
     from globuswrap.staging.chain.state import ChainStatus
     from globuswrap.staging.chain.tend import tend_all
+    from globuswrap.underway import lookup
 
     rounds: dict[str, ChainStatus] = {}
     wanted = [lookup.whole(each) for each in chains or ()] or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,11 +11,11 @@ from globuswrap.cli import output, progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
-from globuswrap.errors import TryLater, UsageProblem, combined
+from globuswrap.errors import UsageProblem
 
 if TYPE_CHECKING:
     from globuswrap.transfers.outcome import Outcome
-    from globuswrap.transfers.wait import WaitPolicy
+    from globuswrap.underway.wait import WaitedChain
 
 app = application()
 
@@ -39,40 +38,33 @@ def wait(
 
     Chains are advanced too, as by tend. The exit code is that of the worst outcome, see docs/troubleshooting.md.
     """
-    from globuswrap.batches import lookup as batch_lookup
-    from globuswrap.cli import lookup
+    from globuswrap.underway import lookup
+    from globuswrap.underway import wait as waits
 
     found = lookup.words(tasks)
-    submitted = found.named.submitted
-    wait_policy = waiting.wait_policy()
-    started = time.monotonic()
-    lines: list[str] = []
-    chains: list[dict[str, Any]] = []
-    codes: list[int] = []
-    if found.chains:  # first: tasks go on without anyone
+    if found.chains:
         _only_for_tasks(waiting)
-        chains = _chains(found.chains, wait_policy)
-        lines += [f"{each['chain']}  {each['state']}{': ' + each['why'] if each['why'] else ''}" for each in chains]
-        codes += [each["exit_code"] for each in chains]
-    if wait_policy.timeout is not None:
-        wait_policy = dataclasses.replace(
-            wait_policy, timeout=max(0.0, wait_policy.timeout - (time.monotonic() - started))
-        )
+    lines: list[str] = []
 
-    def tell(ended: Outcome) -> None:
-        lines.append(f"{ended.task_id}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
-        problem = ended.problem()
+    def tell(ended: Outcome | WaitedChain) -> None:
+        if isinstance(ended, waits.WaitedChain):
+            name, problem = ended.id, ended.problem
+            chain = ended.as_data()
+            lines.append(f"{name}  {chain['state']}{': ' + chain['why'] if chain['why'] else ''}")
+            chains.append(chain)
+        else:
+            name, problem = ended.task_id, ended.problem()
+            lines.append(f"{name}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
         if problem is not None:
-            output.tell(problem, ended.task_id)
+            output.tell(problem, name)
 
+    chains: list[dict[str, Any]] = []
     with progress.shown() as watcher:
-        outcomes = batch_lookup.wait(submitted, wait_policy, watcher, waiting.after(), tell) if submitted else {}
-    missing = found.missing()
-    if missing is not None:
-        output.tell(missing, "globuswrap")
-        codes.append(missing.exit_code)
-    data = {"tasks": [ended.as_data() for ended in outcomes.values()], "chains": chains, "unsent": found.unsent}
-    return Report(data, lines, combined([*codes, batch_lookup.exit_code(outcomes)]))
+        waited = waits.wait(found, waiting.wait_policy(), watcher, waiting.after(), tell)
+    if waited.missing is not None:
+        output.tell(waited.missing, "globuswrap")
+    data = {"tasks": [ended.as_data() for ended in waited.outcomes.values()], "chains": chains, "unsent": found.unsent}
+    return Report(data, lines, waited.exit_code)
 
 
 def _only_for_tasks(waiting: WaitOptions) -> None:
@@ -85,20 +77,3 @@ def _only_for_tasks(waiting: WaitOptions) -> None:
                 f"{option} applies to tasks, not to chains",
                 "put it into the chain's #GLOBUS lines, or wait && ...",
             )
-
-
-def _chains(ids: list[str], wait_policy: WaitPolicy) -> list[dict[str, Any]]:
-    """How each chain stands, as `status` has it, and why, and the exit code of it."""
-    from globuswrap.staging import status as chain_status
-    from globuswrap.staging import wait as chain_wait
-
-    told = []
-    for chain_id, status in chain_wait.wait(ids, wait_policy).items():
-        problem = status.problem
-        if problem is None and not status.ended:
-            problem = TryLater("chain-running", "the chain is still running", f"globuswrap wait {chain_id}")
-        if problem is not None:
-            output.tell(problem, chain_id)
-        code = status.exit_code if status.ended or problem is None else problem.exit_code
-        told.append({**chain_status.describe(chain_id)["data"], "why": status.why, "exit_code": code})
-    return told

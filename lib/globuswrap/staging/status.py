@@ -16,6 +16,9 @@ from globuswrap.staging.directives import printable
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Step
 from globuswrap.system import units
 
+#: The states of a chain that has not ended.
+UNDER_WAY = ("under way", "ending")
+
 
 def describe(chain_id: str) -> dict[str, Any]:
     """A chain for people (`text`: lines) and for programs (`data`): each step with its state, job, task, why it waits and
