@@ -420,7 +420,7 @@ def test_five_thousand_hostile_names_arrive_or_are_refused_by_name(sandbox: Sand
 
     refused = run_json(sandbox, *line, expect=2)["error"]
     assert refused["name"] == "unsendable-names"
-    assert refused["cause"].startswith(f"{len(names) - len(sendable)} names that Globus cannot take: ")
+    assert refused["cause"].startswith(f"{len(names) - len(sendable)} names that Globus cannot handle: ")
     listed = refused["detail"].splitlines()
     assert sorted(listed) == sorted(parse.shown(name) for name in names if not takes(name))
     assert accepted(sandbox) == []

@@ -222,7 +222,7 @@ def test_or_left_out() -> None:
 
 def test_what_the_service_would_read_otherwise_is_refused_by_name() -> None:
     found = problem(b"a\r\nb\0c\rd\0\xff\0", null=True)
-    assert found.cause.startswith("2 names that Globus cannot take: 1 not UTF-8, 1 with CR LF in it;")
+    assert found.cause.startswith("2 names that Globus cannot handle: 1 not UTF-8, 1 with CR LF in it;")
     assert found.detail.splitlines() == [r"$'\xff'", r"$'a\x0d\x0ab'"]
     for home in (b"~\n", b"./~/x\n", b"~\ta\n"):
         assert "home directory" in problem(home, source="/", format="tab" if b"\t" in home else "paths").cause

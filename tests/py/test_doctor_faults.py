@@ -374,7 +374,7 @@ def test_a_profile_is_a_subject(site: Site) -> None:
     (site.box.collection("archive").path / "in").rmdir()
     done = site.doctor()
     assert done.returncode == 2
-    assert "[sync.beam]: archive:/in/ is not there  [source-missing]" in done.stdout
+    assert "[sync.beam]: archive:/in/ does not exist  [source-missing]" in done.stdout
 
 
 @pytest.mark.parametrize("words", [("beam",), ("--scheduler", "local"), ("job.sh", "--scheduler", "local")])

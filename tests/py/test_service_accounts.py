@@ -52,7 +52,7 @@ def test_the_same_request_of_another_account_is_another_request(box: Sandbox) ->
     [
         (lambda file: file.chmod(0o640), "chmod 600"),
         (lambda file: file.unlink(), "No such file"),
-        (lambda file: file.write_text("secret words"), "no TOML"),
+        (lambda file: file.write_text("secret words"), "is not valid TOML"),
         (lambda file: file.write_text('client-id = "x"\n'), "client-secret"),
         (lambda file: file.write_text('client-id = "x"\nclient-secret = "y"\nmore = 1\n'), "nothing else"),
     ],

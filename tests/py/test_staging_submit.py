@@ -288,7 +288,7 @@ def test_a_dry_run_says_in_plain_lines_what_will_happen(
     words = ("submit", "--scheduler", "slurm", "--staging", mode, "--dry-run", str(script))
     done = run(untouched, *words, "--", "-A", "x", env=env)
     assert done.returncode == 0, done.stderr
-    held = "" if mode == "inline" else ", held until its data is there"
+    held = "" if mode == "inline" else ", held until its data has arrived"
     steps, _, notes = done.stdout.partition("\n\n")
     assert steps.split("\n") == [
         "1. Stage in   archive:/in/ -> scratch:/%j/ (2 files, 5 B)",

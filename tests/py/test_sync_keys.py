@@ -56,7 +56,7 @@ def run(beam: Beam, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def names(result: RunResult) -> list[str]:
-    return [trouble.name for trouble in result.troubles]
+    return [issue.name for issue in result.issues]
 
 
 def test_with_once_a_key_is_one_run_for_good_and_asks_nothing(beam: Beam, run: Run) -> None:
@@ -260,7 +260,7 @@ def test_another_request_under_a_key_is_2_and_limits_are_none(profile: Profile, 
 
 
 def test_skipped_files_are_judged_by_the_strictness_of_who_asks(profile: Profile, state: State) -> None:
-    remembered(state, "k", True, request=profile.request, troubles=[RunIssue(0, "files-skipped", "1 file", "")])
+    remembered(state, "k", True, request=profile.request, issues=[RunIssue(0, "files-skipped", "1 file", "")])
     assert [told(profile, "k", wait_policy=WaitPolicy(strict=strict)).exit_code for strict in (False, True)] == [0, 6]
 
 

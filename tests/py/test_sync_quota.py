@@ -160,7 +160,7 @@ def test_a_file_larger_than_a_day_is_said_and_holds_nothing_up(days: Days) -> No
     ages(days.one, ("huge", LIMIT + 1), ("a", 100))
     result = days.run(days.one)
     assert arrived(days.one) == ["a"]
-    assert [(trouble.name, trouble.code) for trouble in result.troubles] == [("larger-than-a-day", 1)]
+    assert [(issue.name, issue.code) for issue in result.issues] == [("larger-than-a-day", 1)]
 
 
 def test_a_file_larger_than_a_run_goes_alone_when_its_turn_comes(days: Days) -> None:

@@ -490,7 +490,7 @@ def test_doctor_of_a_profile_that_works(beam: Beam) -> None:
     ("change", "said", "code"),
     [
         ({"local_root": "/nonexistent"}, "local-root /nonexistent: No such file or directory  [source-unreadable]", 1),
-        ({"source": "archive:/absent/"}, "archive:/absent/ is not there  [source-missing]", 2),
+        ({"source": "archive:/absent/"}, "archive:/absent/ does not exist  [source-missing]", 2),
         ({"source": "archive:/"}, "is not at archive:/a, or differs there  [source-differs]", 1),
         ({"delete": True, "check-file": "mounted"}, "check-file mounted is not at the source", 1),
         ({"destination": "results:/file"}, "results:/file/ is a file, not a directory  [destination-not-directory]", 2),
@@ -624,7 +624,7 @@ def test_five_thousand_names_of_every_kind_of_byte_arrive_or_are_refused_by_name
     assert len(here) == 5000
     assert beam.there() == {path: content for path, content in here.items() if sendable(path)}
     refused = sum(not sendable(path) for path in here)
-    assert f"{refused} names that Globus cannot take" in done.stderr and refused > 1000
+    assert f"{refused} names that Globus cannot handle" in done.stderr and refused > 1000
     beam.set(skip_unsendable=True)
     beam.quiet()
     assert len(beam.tasks()) == 1

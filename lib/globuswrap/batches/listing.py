@@ -116,7 +116,7 @@ def refuse_missing(loads: Sequence[Load]) -> None:
         more = [f"and {count - len(missing)} more"] if count > len(missing) else []
         raise UsageProblem(
             "missing-sources",
-            f"{count} sources are not there; nothing was submitted",
+            f"{count} sources do not exist; nothing was submitted",
             "check the list, or the collection: globus ls",
             detail="\n".join([*missing, *more]),
         )

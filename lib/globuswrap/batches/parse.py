@@ -59,7 +59,7 @@ class Unsendable:
 
     def told(self) -> str:
         names = "1 name" if self.count == 1 else f"{self.count} names"
-        return f"{names} that Globus cannot take: " + ", ".join(
+        return f"{names} that Globus cannot handle: " + ", ".join(
             f"{count} {reason}" for reason, count in self.reasons.items()
         )
 

@@ -83,9 +83,11 @@ def batch(
     ] = "error",
     skip_unsendable: Annotated[
         bool,
-        typer.Option("--skip-unsendable", help="Leave names out that Globus cannot take (default: refuse the list)."),
+        typer.Option(
+            "--skip-unsendable", help="Skip files whose names Globus cannot handle (default: refuse the list)."
+        ),
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Ask first whether every source is there (exit 2).")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check first that every source exists (exit 2).")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Wait, then compare everything by checksum: nothing may be copied again.")
     ] = False,
@@ -95,7 +97,7 @@ def batch(
 ) -> Report:
     """Transfer many items: any names, any number, checked before the first is sent.
 
-    Tasks of --chunk items each, each exactly once. Run again after whatever ended it, it goes on where it stopped.
+    Tasks of --chunk items each, each exactly once. A rerun continues where it stopped, whatever ended it.
     """
     if options.recursive is not None:
         raise UsageProblem(

@@ -66,7 +66,7 @@ def cleanup(
     """Delete what receipts prove delivered and what has not changed since; say what remains, and why.
 
     A receipt proves a file when it lists it (--receipt-files), or when a checksum sync compared its whole directory. The other
-    copy must still be there, of the same size. With --fetched, what collaborators have downloaded is the proof instead.
+    copy must still exist, with the same size. With --fetched, what collaborators have downloaded is the proof instead.
     Permissions on directories that are empty then are revoked.
     """
     from globuswrap.collections import resolve

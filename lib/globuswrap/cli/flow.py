@@ -59,7 +59,9 @@ def start(
         list[str] | None,
         typer.Option("--function", help="NAME=FUNCTION: sets NAME to the id of this function of [functions]."),
     ] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Run again under it, it is the same run.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Name this run: a rerun with the same key is the same run.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label of the run.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag of the run.")] = None,
     manager: Annotated[list[str] | None, typer.Option("--manager", help="Who may manage the run.")] = None,

@@ -53,7 +53,7 @@ def ingest(
     poll: Annotated[str, typer.Option("--poll", help="Longest time between polls.")] = "10s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the entries as JSON lines; send nothing.")] = False,
 ) -> Report:
-    """Put entries into an index, and wait until they are there. Every entry says who may see it.
+    """Put entries into an index, and wait until they are indexed. Every entry says who may see it.
 
     Sending again changes nothing: an entry replaces the one with its subject and id.
     """

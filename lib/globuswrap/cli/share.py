@@ -152,7 +152,7 @@ def deliver(
 ) -> Report:
     """Transfer to a guest collection and, when the data has arrived, give people permission on it.
 
-    Waits for the transfer. If it does not succeed, nothing is granted, and nothing that was there is deleted.
+    Waits for the transfer. If it does not succeed, nothing is granted and nothing at the destination is deleted.
     """
     from globuswrap.collections import principals, resolve
     from globuswrap.sharing import actions, rules

@@ -24,7 +24,7 @@ def stage_in(
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data is there (default).")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data has arrived (default).")] = True,
 ) -> Report:
     """Bring data to the job: transfer and wait. In a job that runs again, what was staged is compared by checksum."""
     return _staged(source, destination, options, submitting, waiting, wait)
@@ -38,14 +38,14 @@ def stage_out(
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data has arrived (default).")] = True,
-    if_present: Annotated[bool, typer.Option("--if-present", help="A source that is not there is no failure.")] = False,
+    if_present: Annotated[bool, typer.Option("--if-present", help="No error if the source does not exist.")] = False,
 ) -> Report:
     """Bring results away from the job: transfer and wait."""
     from globuswrap.collections import resolve
     from globuswrap.staging import steps
 
     if if_present and not steps.present(resolve.address(source)):
-        log.say(f"{source}: not there, nothing to stage out")
+        log.say(f"{source} does not exist: nothing to stage out")
         return Report({"outcome": "not-present"}, [], DONE)
     return _staged(source, destination, options, submitting, waiting, wait)
 

@@ -70,7 +70,7 @@ def submit(
 ) -> Report:
     """Submit a job script as a chain: data is staged in, the job is released, results are staged out.
 
-    The script goes to the scheduler unchanged, held until its data is there. Run with --scheduler local, the chain runs here
+    The script goes to the scheduler unchanged, held until its data has arrived. Run with --scheduler local, the chain runs here
     and now.
     """
     from globuswrap.staging import submit as submitting

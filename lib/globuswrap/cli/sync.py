@@ -69,7 +69,8 @@ class ProfileOptions(Common):
         str | None, typer.Option("--check-file", help="A file at the source; without it nothing is sent or deleted.")
     ] = None
     skip_unsendable: Annotated[
-        bool | None, typer.Option("--skip-unsendable", help="Leave out names that Globus cannot take without a word.")
+        bool | None,
+        typer.Option("--skip-unsendable", help="Skip files whose names Globus cannot handle, without a message."),
     ] = None
     label: options.Label = None
     notify: options.Notify = None
@@ -113,7 +114,7 @@ def run(
 ) -> Report:
     """Send what is new: submit and return; the next run settles what this one submitted.
 
-    Made for cron: silent when all is well; exit 75 without a word when another run or its tasks are still at work.
+    Made for cron: silent when all is well; silent with exit 75 when another run or its tasks are still at work.
     """
     from globuswrap.syncs import profile as profiles
     from globuswrap.syncs import run as running
@@ -135,10 +136,10 @@ def run(
             allow_empty=allow_empty,
         )
         result = running.run(chosen, options)
-    for trouble in result.troubles:
-        log.say(f"globuswrap sync {chosen.name}: {trouble.cause}  [{trouble.name}]", 0)
-        if trouble.remedy:
-            log.say(f"  remedy: {trouble.remedy}", 0)
+    for issue in result.issues:
+        log.say(f"globuswrap sync {chosen.name}: {issue.cause}  [{issue.name}]", 0)
+        if issue.remedy:
+            log.say(f"  remedy: {issue.remedy}", 0)
     text: list[str] = []
     if dry_run:
         text = _rehearsed(chosen, result)

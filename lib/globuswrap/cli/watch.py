@@ -93,8 +93,9 @@ def watch(
 ) -> Report:
     """Run a command line for each new file, once, over crashes and restarts.
 
-    What came while no watcher ran is picked up. A command that fails is tried again with growing pauses; exit status 75
-    does not count as a failure. Stopping the watcher leaves running commands running: the next one takes them up.
+    Files that arrived while the watcher was stopped are processed too. A command that fails is tried again with growing
+    pauses; exit status 75 does not count as a failure. Stopping the watcher leaves running commands running: the next one
+    takes them up.
     """
     from globuswrap.watch import run as running
     from globuswrap.watch import scanner, template

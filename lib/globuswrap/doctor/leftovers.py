@@ -46,7 +46,7 @@ def _journal() -> Iterator[Finding]:
     except OSError:
         return  # said of the state directory already
     for path in damaged:
-        why = "a submission id was in it: its request, run again, would be a second task"
+        why = "a submission id was in it: a rerun of its request would be a second task"
         remedy = f"check whether its task runs (globus task list), then: {log.shell_line(('rm', '--', str(path)))}"
         yield warning("journal-damaged", f"{path} is damaged and was quarantined", why, remedy)
 

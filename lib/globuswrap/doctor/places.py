@@ -190,7 +190,7 @@ def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, 
 
 def _paused(name: str, message: str) -> Finding:
     why = "transfers are accepted, and wait until it is lifted: a job would wait with them"
-    remedy = "wait, or ask its manager; then look again: globuswrap doctor"
+    remedy = "wait, or ask its manager; then check again: globuswrap doctor"
     return failure("collection-paused", f"{name} is paused: {message}", why, remedy, HELD)
 
 
@@ -240,13 +240,13 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
         if kind is None:
             why = "the transfer would look for it until its deadline, and the job wait with it"
             remedy = f"check the path: globus ls {shlex.quote(str(parent_of(address)))}"
-            yield failure("source-missing", f"{place.said}: {address.shown} is not there", why, remedy, USAGE)
+            yield failure("source-missing", f"{place.said}: {address.shown} does not exist", why, remedy, USAGE)
         elif kind != "dir" and address.path.endswith("/"):
             why = "the transfer would look for a directory"
             what = f"{place.said}: {address.shown} is a {kind}, not a directory"
             yield failure("source-not-directory", what, why, "name a directory, or leave the last / away", USAGE)
         else:
-            yield ok("source", f"{place.said}: {address.shown} is there")
+            yield ok("source", f"{place.said}: {address.shown} exists")
         return
     above, there = address, kind
     while there is None and parent_of(above).path != above.path:
@@ -267,7 +267,7 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
         probed.add(key)
         yield from _probe(place, above)
     else:
-        yield ok("destination", f"{place.said}: {above.shown} is there")
+        yield ok("destination", f"{place.said}: {above.shown} exists")
 
 
 # --- the probe of a destination ---------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ def _mounts(collection_id: str) -> Iterator[Finding]:
 def _mount(local: str, address: Address) -> Iterator[Finding]:
     """Whether a local directory and a collection path hold the same, to judge by one entry."""
     if not os.path.isdir(local):
-        why = f"local paths below it are taken for paths on {address.name}, and are not there"
+        why = f"local paths below it are taken for paths on {address.name}, which has no such paths"
         yield warning(
             "mount-missing", f"{local}, where {address.shown} is configured as a mount, is not here", why,
             f"mount it, or correct `mounted` of {address.name}",

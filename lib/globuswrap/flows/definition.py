@@ -107,7 +107,7 @@ def problems(definition: Mapping[str, Any]) -> Iterator[str]:
             yield f"definition.json: state {name!r} has neither Next nor End"
         for follower in followers:
             if follower not in states:
-                yield f"definition.json: state {name!r} goes on to {follower!r}, which is not there"
+                yield f"definition.json: state {name!r} goes on to {follower!r}, which does not exist"
             elif follower not in reached:
                 reached.add(follower)
                 waiting.append(follower)

@@ -58,7 +58,7 @@ def _read(path: str) -> tuple[tuple[str, str], ...]:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_uid not in (os.geteuid(), 0):
                 raise UsageProblem(
-                    "bad-credentials", f"{path}: no file of yours", f"chown it, or write your own: {path}"
+                    "bad-credentials", f"{path} is not a file owned by you", f"chown it, or write your own: {path}"
                 )
             if status.st_mode & 0o077:
                 raise UsageProblem("bad-credentials", f"{path} can be read by others", f"chmod 600 {path}")
@@ -70,7 +70,7 @@ def _read(path: str) -> tuple[tuple[str, str], ...]:
     except ValueError:
         # What is in the line that is wrong may be the secret.
         raise UsageProblem(
-            "bad-credentials", f"{path}: no TOML", 'write client-id = "..." and client-secret = "..."'
+            "bad-credentials", f"{path} is not valid TOML", 'write client-id = "..." and client-secret = "..."'
         ) from None
     found = {name: document.get(name) for name in ("client-id", "client-secret")}
     if set(document) != set(found) or not all(isinstance(value, str) and value for value in found.values()):

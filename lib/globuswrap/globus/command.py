@@ -44,7 +44,7 @@ def find() -> Cli:
     if wanted:
         path = process.find_program(os.path.expanduser(wanted))
         if path is None:
-            raise errors.no_globus(wanted, "it is not there, or not executable")
+            raise errors.no_globus(wanted, "it does not exist, or is not executable")
     else:
         path = process.find_program("globus") or process.find_program("globus", os.path.dirname(sys.executable))
         if path is None:

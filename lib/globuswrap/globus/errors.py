@@ -107,7 +107,7 @@ def _classified(done: Completed, body: dict[str, Any], inner: dict[str, Any]) ->
             detail=detail,
         )
     if status == 409 or code in ("Conflict", "ClientError.Conflict"):
-        return Conflict("conflict", told, "wait for the other task, then run again", ran=ran, detail=detail)
+        return Conflict("conflict", told, "wait for the other task, then rerun", ran=ran, detail=detail)
     if status == 404 or code in ("EndpointNotFound", "NotFound", "ClientError.NotFound", "TaskNotFound"):
         remedy = _REMEDIES.get(code, _REMEDIES["NotFound"])
         return NotFound("not-found", told or "not found", remedy, ran=ran, detail=detail)

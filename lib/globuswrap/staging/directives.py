@@ -362,7 +362,7 @@ def _variable(
         raise complain(opening.line, opening.column, "expected } after ${")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise complain(
-            opening.line, opening.column + 2, "expected the name of a variable and }: ${NAME} is all there is"
+            opening.line, opening.column + 2, "expected the name of a variable and }: nothing but ${NAME} is expanded"
         )
     if name in own:
         return own[name], at + 1

@@ -125,7 +125,7 @@ def _each(staging: Staging, steps: Iterable[Step], values: Mapping[str, str], ch
 
 def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain | None) -> None:
     if step.if_present and not steps.present(resolve.address(expand(step.source, values)), 0.0):
-        log.say(f"{step.name}: the source is not there (--if-present)")
+        log.say(f"{step.name}: the source does not exist (--if-present)")
         return
     request = steps.request_of(step, values)
     scope = (

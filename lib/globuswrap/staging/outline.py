@@ -40,7 +40,7 @@ def _run(plan: Plan, waits: bool) -> str:
     arguments = f" with {' '.join(plan.arguments)}" if plan.arguments else ""
     system = schedulers.batch_system(plan.scheduler)
     where = "this machine" if system is None else system.title
-    until = ", held until its data is there" if waits and plan.staging.mode != INLINE else ""
+    until = ", held until its data has arrived" if waits and plan.staging.mode != INLINE else ""
     return f"Run        {printable(os.path.basename(plan.script))} on {where}{arguments}{until}"
 
 

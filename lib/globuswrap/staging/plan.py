@@ -173,8 +173,8 @@ def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
         if step.uses("j") and array and plan.staging.mode != INLINE:
             raise UsageProblem(
                 "element-needs-inline",
-                f"{directives.printable(name)}:{step.line}: %j is another one in each element of an array, "
-                f"which {plan.staging.mode} staging stages for once",
+                f"{directives.printable(name)}:{step.line}: %j differs in every array task, "
+                "but data is staged once per array",
                 "write %A, or submit with --staging inline",
             )
     return plan

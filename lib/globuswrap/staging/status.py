@@ -103,7 +103,7 @@ def _job(chain: Chain, states: Mapping[str, JobState]) -> dict[str, Any]:
     elif now is not None:
         state, why = now.phase, ", ".join(part for part in (now.raw_state, now.reason) if part)
         if now.phase == "held" and not chain.releasing:
-            why = "until its data is there"
+            why = "until its data has arrived"
         since = (chain.fact("released") or chain.fact("job.compute") or {}).get("at")
     else:
         state, why = ("not submitted", "") if compute is None else ("submitted", "")

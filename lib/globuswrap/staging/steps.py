@@ -116,7 +116,7 @@ def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -
     request = request_of(step, symbols)
     begun = journal.latest(requests.key_of("", policy.name, plan.id)) is not None
     if step.if_present and not begun and not present(resolve.address(expand(step.source, symbols)), 0.0):
-        raise _Nothing("the source is not there (--if-present)")
+        raise _Nothing("the source does not exist (--if-present)")
     return submitting.submit(request, policy)
 
 

@@ -52,7 +52,7 @@ class RunResult:
     """
 
     outcome: str = "nothing-to-do"
-    troubles: list[RunIssue] = field(default_factory=list)
+    issues: list[RunIssue] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
     planned: planning.Planned | None = None
     committed: int = 0
@@ -62,7 +62,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        return combined([trouble.code for trouble in self.troubles] + ([75] if self.later else []))
+        return combined([issue.code for issue in self.issues] + ([75] if self.later else []))
 
     def as_data(self) -> dict[str, Any]:
         return {
@@ -71,7 +71,7 @@ class RunResult:
             "how": self.how,
             "task_ids": self.task_ids,
             "committed": self.committed,
-            "troubles": [vars(trouble) for trouble in self.troubles],
+            "issues": [vars(issue) for issue in self.issues],
             "plan": planning.as_data(self.planned) if self.planned is not None else None,
         }
 
@@ -95,7 +95,7 @@ class RunContext:
 
     def add_issue(self, code: int, name: str, cause: str, remedy: str) -> None:
         """Add an issue to the result."""
-        self.result.troubles.append(RunIssue(code, name, cause, remedy))
+        self.result.issues.append(RunIssue(code, name, cause, remedy))
 
     def add_problem(self, problem: Problem) -> None:
         self.add_issue(problem.exit_code, problem.name, problem.cause, problem.remedy)

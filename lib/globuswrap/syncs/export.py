@@ -195,7 +195,7 @@ def _lost(profile: Profile) -> list[str]:
     ]
     if profile.local_root is not None:
         remarks.append(
-            "the manifest is not used: files that were recorded with `sync baseline` are sent if they are not there"
+            "the manifest is not used: files that were recorded with `sync baseline` are sent unless they are at the destination"
         )
         remarks.append("settle cannot be exported: files that are still being written are sent as they are")
     if profile.max_bytes is not None:

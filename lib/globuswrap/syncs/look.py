@@ -122,7 +122,7 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
         context.add_issue(
             Refused.exit_code,
             "unsendable-names",
-            f"{len(planned.unsendable)} names that Globus cannot take, such as {planned.unsendable[0]}; the rest is sent",
+            f"{len(planned.unsendable)} names that Globus cannot handle, such as {planned.unsendable[0]}; the rest is sent",
             "rename them, or set skip-unsendable = true",
         )
     if planned.too_large:

@@ -310,7 +310,7 @@ def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
         ):
             if values.get(key):
                 raise wrong(
-                    f"{key} needs local-root: only a local listing can say it",
+                    f"{key} needs local-root, so that globuswrap can list the files itself",
                     "add local-root, where the source is mounted here",
                 )
         if any(pattern.endswith("/") for _, pattern in profile.filters.rules):

@@ -34,7 +34,7 @@ def sync(name: str | None = None, how: RunOptions | None = None, **given: Any) -
     """Run the profile [sync.NAME] once, as `globuswrap sync run` does. The keys `given` (`local_root`, `max_bytes`, ...) are laid
     over it; without a name they are the profile.
 
-    What went wrong with the tasks is in the result (`troubles`, `exit_code`); raises Problem for what stops the run.
+    What went wrong with the tasks is in the result (`issues`, `exit_code`); raises Problem for what stops the run.
     """
     return run(profiles.load(name, {key.replace("_", "-"): value for key, value in given.items()}), how)
 
@@ -80,9 +80,9 @@ def run(profile: Profile, how: RunOptions | None = None) -> RunResult:
             state.note(f"stopped: {problem.cause} [{problem.name}]")
             state.tell(_told(problem.exit_code, started, "stopped", problem.cause))
             raise
-        for trouble in result.troubles:
-            state.note(f"{trouble.name}: {trouble.cause}")
-        state.tell(_told(result.exit_code, started, result.outcome, "; ".join(each.cause for each in result.troubles)))
+        for issue in result.issues:
+            state.note(f"{issue.name}: {issue.cause}")
+        state.tell(_told(result.exit_code, started, result.outcome, "; ".join(each.cause for each in result.issues)))
         return result
 
 
@@ -118,11 +118,11 @@ def _refuse_another(profile: Profile, request: str, key: str | None) -> None:
 
 
 def _recorded(known: RecordedRun, how: RunOptions) -> RunResult:
-    def now(trouble: RunIssue) -> RunIssue:
-        return replace(trouble, code=skips(how.wait_policy)) if trouble.name == "files-skipped" else trouble
+    def now(issue: RunIssue) -> RunIssue:
+        return replace(issue, code=skips(how.wait_policy)) if issue.name == "files-skipped" else issue
 
-    troubles = [now(trouble) for trouble in known.troubles]
-    return RunResult(known.outcome, troubles, list(known.task_ids), key=known.key, how="recorded")
+    issues = [now(issue) for issue in known.issues]
+    return RunResult(known.outcome, issues, list(known.task_ids), key=known.key, how="recorded")
 
 
 def not_new(key: str | None, moment: float, task_ids: Sequence[str], what: str) -> str:
@@ -152,16 +152,16 @@ def _run(context: RunContext) -> RunResult:
         )
         if (mine and not again) or not _settled(current):
             return _reported(context)
-    before = len(context.result.troubles)
+    before = len(context.result.issues)
     draft = context.state.draft(after)
     if context.profile.local_root is None:
         whole(context, draft)
     elif not look.draft_changes(context, draft):
-        if context.options.key is None or context.result.outcome == "waiting" or len(context.result.troubles) > before:
+        if context.options.key is None or context.result.outcome == "waiting" or len(context.result.issues) > before:
             return context.result  # under a key too: what could not be sent is no run
         draft = context.state.draft(after)
     context.planned_id = draft.id
-    draft.troubles = context.result.troubles[before:]
+    draft.issues = context.result.issues[before:]
     draft.key, draft.once, draft.request = context.options.key, context.options.once, context.profile.request
     draft.awaited, draft.destination = context.options.awaited, context.profile.destination.collection
     begun = context.state.begin(draft)
@@ -225,10 +225,10 @@ def _reported(context: RunContext) -> RunResult:
     if known is None:
         return context.result
     recorded = _recorded(known, context.options)
-    others = [trouble for trouble in context.result.troubles if trouble not in known.troubles]
+    others = [issue for issue in context.result.issues if issue not in known.issues]
     context.result = replace(
         recorded,
-        troubles=others + recorded.troubles,
+        issues=others + recorded.issues,
         planned=context.result.planned,
         committed=context.result.committed,
         how=context.result.how or "recorded",

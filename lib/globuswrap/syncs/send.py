@@ -47,7 +47,7 @@ def submit(context: RunContext, current: Run) -> dict[int, Entry]:
             if problem.name == "odd-answer":
                 raise
             context.add_problem(problem)
-            current.troubles.append(context.result.troubles[-1])
+            current.issues.append(context.result.issues[-1])
             task.ended = "refused"
             current.save()
             continue

@@ -25,7 +25,7 @@ from globuswrap.transfers.wait import WaitPolicy, Watcher
 def settle(context: RunContext, current: Run, wait_policy: WaitPolicy) -> None:
     """Bring a run to its end if its tasks have ended; else the result says how they stand."""
     if current.tasks and all(task.ended for task in current.tasks):  # by a process that did not live to tell
-        context.result.troubles.extend(current.troubles)
+        context.result.issues.extend(current.issues)
     entries = submit(context, current)
     found = tasks.outcomes(entries.values(), wait_policy, _watcher(context))
     context.renew()
@@ -56,7 +56,7 @@ def _watcher(context: RunContext) -> Watcher:
 
 def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]]) -> None:
     """Take finished tasks into the manifest, in one pass, and note which failed. Done twice it does no harm."""
-    before = len(context.result.troubles)
+    before = len(context.result.issues)
     deltas: dict[tuple[Any, ...], list[Iterable[manifest.Delta]]] = {}
     for task, known in ended:
         good = known.name in ("succeeded", "succeeded-with-skips")
@@ -78,7 +78,7 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
         context.result.committed += manifest.merge(context.state.manifest, blocks, context.state.manifest)
     for task, known in ended:
         task.ended = known.name
-    current.troubles += context.result.troubles[before:]
+    current.issues += context.result.issues[before:]
     current.save()
     for task, _ in ended:
         entry = current.entry(task)

@@ -82,7 +82,7 @@ class RunIssue:
 @dataclass
 class Run:
     """What was submitted together. `unsure`: the files in `unsure/` that this run sends again. `after`: the number of the run
-    before it. `troubles`: all that there is to tell of it, so that it is not lost with the process that found it. `key`, `once`
+    before it. `issues`: all that there is to tell of it, so that it is not lost with the process that found it. `key`, `once`
     and `request` (`Profile.request`) are as the run was begun. `awaited`: a caller waits for the outcome; `answered`: one that
     does not was told the task ids. `destination`: the collection it sends to."""
 
@@ -92,7 +92,7 @@ class Run:
     tasks: list[Task] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
     after: int = 0
-    troubles: list[RunIssue] = field(default_factory=list)
+    issues: list[RunIssue] = field(default_factory=list)
     key: str | None = None
     once: bool = False
     request: str = ""
@@ -134,7 +134,7 @@ class RecordedRun:
     once: bool
     outcome: str
     task_ids: list[str]
-    troubles: list[RunIssue]
+    issues: list[RunIssue]
     finished: float
     reported: bool = False
     schema: str = KEY_SCHEMA
@@ -212,7 +212,7 @@ class State:
             records.of_schema(document, SCHEMA, path)
             document["tasks"] = [Task(**task) for task in document["tasks"]]
             del document["schema"]
-            document["troubles"] = [RunIssue(**trouble) for trouble in document.get("troubles", ())]
+            document["issues"] = [RunIssue(**issue) for issue in document.get("issues", ())]
             return records.built(Run, {**document, "directory": directory}, path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Refused(
@@ -267,7 +267,7 @@ class State:
             if document is None:
                 return None
             records.of_schema(document, KEY_SCHEMA, path)
-            document["troubles"] = [RunIssue(**trouble) for trouble in document["troubles"]]
+            document["issues"] = [RunIssue(**issue) for issue in document["issues"]]
             return records.built(RecordedRun, document, path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Refused(
@@ -288,7 +288,7 @@ class State:
                 once=run.once or once,
                 outcome="finished" if run.tasks else "nothing-to-do",
                 task_ids=run.task_ids,
-                troubles=run.troubles,
+                issues=run.issues,
                 finished=time.time(),
                 reported=bool(run.tasks) and run.kept and not (run.once or once),
             )

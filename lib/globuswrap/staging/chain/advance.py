@@ -67,7 +67,7 @@ def _stage_in(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus |
     state = jobs.state(scheduler, compute)
     held = chain.releasing or state.phase == base.HELD
     if not held and (state.phase == base.GONE or (state.phase == base.ENDED and not state.started)):
-        cause = f"job {compute} was gone before its data was there: {state.raw_state}"
+        cause = f"job {compute} was gone before its data had arrived: {state.raw_state}"
         problem = StoppedEarly("job-gone", cause, f"globuswrap submit --resume {chain.id}")
         return ends.fail(chain, scheduler, "job", problem)
     found = progress.look(chain, progress.inputs(chain))
@@ -103,7 +103,7 @@ def _release(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus | 
     if chain.released_early:
         return _released_early(chain, scheduler, compute)
     if not chain.plan.held_by_user:
-        why = "the data is there; " if chain.plan.of(STAGE_IN) else ""
+        why = "the data has arrived; " if chain.plan.of(STAGE_IN) else ""
         log.say(f"{chain.id}: {why}job {compute} is released")
         scheduler.release(compute)
     chain.add("released")

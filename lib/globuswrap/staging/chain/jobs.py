@@ -229,7 +229,7 @@ def submit_compute(chain: Chain, scheduler: JobSystem) -> str:
     command = scheduler.compute_command(payload(plan, chain.directory), plan.arguments, hold=hold)
     compute = scheduler.submit(command, plan.cwd)
     chain.add("job.compute", id=compute)
-    log.say(f"{chain.id}: {plan.scheduler} job {compute}{' (held until its data is there)' if hold else ''}", 2)
+    log.say(f"{chain.id}: {plan.scheduler} job {compute}{' (held until its data has arrived)' if hold else ''}", 2)
     return compute
 
 
