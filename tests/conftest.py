@@ -37,16 +37,14 @@ PBS_VARIANTS = {"jobs": "head-off", "login": "23-off", "inline": "23-on", None: 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """There is one Slurm on a machine: with several test processes, its tests share one of them. And what is slow. With
-    GLOBUSWRAP_TEST_SHUFFLE=SEED in another order, the same one in each process."""
+    """Which tests are slow, and which variant of PBS is left to `make test-pbs`. With GLOBUSWRAP_TEST_SHUFFLE=SEED the order is
+    another one, the same in each process."""
     started: dict[Path, int] = {}
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         variant = params.get("cluster", "slurm")
         if variant in PBS_VARIANTS.values() and variant != PBS_VARIANTS[params.get("mode")]:
             item.add_marker(pytest.mark.pbs)
-        if item.get_closest_marker("slurm"):
-            item.add_marker(pytest.mark.xdist_group("slurm"))
         if "new_sandbox" in getattr(item, "fixturenames", ()) and item.get_closest_marker("slow") is None:
             started[item.path] = started.get(item.path, 0) + 1
             if started[item.path] > QUICK_OF_EACH_FILE:

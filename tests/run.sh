@@ -45,6 +45,6 @@ set +m
 trap end_bats EXIT
 
 failed=0
-.venv/bin/python -m pytest -n "${JOBS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}" --dist loadgroup "$@" || failed=1
+.venv/bin/python -m pytest -n "${JOBS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}" --dist worksteal "$@" || failed=1
 wait "$bats" || failed=1
 exit "$failed"

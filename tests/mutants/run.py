@@ -131,7 +131,7 @@ class Copy:
 
     def test_all(self, tests: Sequence[str], jobs: int) -> tuple[int, str]:
         """Run tests on the code as it is; pytest's exit code and what it printed."""
-        flags = (*FLAGS, "-n", str(jobs), "--dist", "loadgroup") if jobs > 1 else FLAGS
+        flags = (*FLAGS, "-n", str(jobs), "--dist", "worksteal") if jobs > 1 else FLAGS
         done = subprocess.run(
             [self.python, "-m", "pytest", *flags, *(f"tests/py/{each}" for each in tests)],
             env=self.env,
