@@ -259,6 +259,13 @@ def test_users_have_12_pages_and_15000_words_at_most() -> None:
     assert sum(words.values()) <= 15_000, words
 
 
+def test_pages_of_users_begin_with_the_command_that_answers_their_question() -> None:
+    pages = [path for path in DOCS.glob("*.md") if path.name not in {*INTERNAL, "commands.md"}]
+    assert not [
+        path.name for path in pages if not re.match(r"# .+\n\n {4}(?:globuswrap|make|import) ", path.read_text("utf-8"))
+    ]
+
+
 def test_links_lead_somewhere() -> None:
     dead = []
     for path in PAGES:
