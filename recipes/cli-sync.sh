@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Keep a directory on one Globus collection in step with one on another: submit a sync, leave, and look at it the next time.
+# Keep a directory on one Globus collection in step with one on another: submit a sync, leave, and check it the next time.
 #
 # usage: cli-sync.sh [options]
 #
@@ -30,7 +30,7 @@ export LC_ALL=C.UTF-8
 unset CDPATH PS1 BASH_ENV
 
 readonly WEB=https://app.globus.org/activity
-# globus leaves with these for HTTP statuses, so that they can be told apart
+# globus leaves with these for HTTP statuses, to tell them apart
 readonly STATUSES=400=60,401=61,403=63,404=64,409=69,429=79,500=80,502=82,503=83,504=84
 
 source_address=${SYNC_SOURCE-}
@@ -105,7 +105,7 @@ flock -n 9 || {
 submission_id='' task_id='' last_level=''
 if [[ -e $state/last ]]; then
   { IFS= read -r submission_id && IFS= read -r task_id && IFS= read -r last_level; } <"$state/last" \
-    || die 1 "$state/last is damaged; look at your tasks (globus task list), then remove it"
+    || die 1 "$state/last is damaged; check your tasks (globus task list), then remove it"
 fi
 
 remember() {
@@ -122,14 +122,14 @@ ask() {
 
 # What a failure of globus means, for whatever it was doing.
 explain() { # explain WHAT
-  local said
-  said=$(head -c 2000 -- "$state/stderr") || said=
+  local reply
+  reply=$(head -c 2000 -- "$state/stderr") || reply=
   case $status in
-    4 | 61) die 4 "$1: log in first (globus login)"$'\n'"$said" ;;
-    2 | 60 | 63 | 64) die 1 "$1: Globus refused it"$'\n'"$said" ;;
-    69) die 75 "$1: another unfinished task has the same paths"$'\n'"$said" ;;
-    126 | 127) die 127 "$1: $globus cannot be run"$'\n'"$said" ;;
-    *) die 75 "$1: no proper answer from Globus (exit $status); the next run goes on"$'\n'"$said" ;;
+    4 | 61) die 4 "$1: log in first (globus login)"$'\n'"$reply" ;;
+    2 | 60 | 63 | 64) die 1 "$1: Globus refused it"$'\n'"$reply" ;;
+    69) die 75 "$1: another unfinished task has the same paths"$'\n'"$reply" ;;
+    126 | 127) die 127 "$1: $globus cannot be run"$'\n'"$reply" ;;
+    *) die 75 "$1: no proper answer from Globus (exit $status); the next run goes on"$'\n'"$reply" ;;
   esac
 }
 
@@ -141,7 +141,7 @@ if [[ -n $task_id ]]; then
     complain "task $task_id is gone: Globus knows it no longer, and what became of it is not known. Sending again, with checksums."
     failed=gone
   elif ((status != 0)); then
-    explain "looking at task $task_id"
+    explain "checking task $task_id"
   fi
   # An empty answer leaves the variables empty, which the next lines refuse.
   read -r outcome skipped _ <<<"$answer"

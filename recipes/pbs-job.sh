@@ -4,7 +4,7 @@
 #   RUN=2018-06-01 globuswrap submit pbs-job.sh
 #
 # The names archive, scratch and results are collections (globuswrap collection add ...). PBS starts the job in $HOME and hands
-# on no environment: -v names what it needs. Without globuswrap the same script runs under plain qsub, if the data is there.
+# on no environment: -v names what it needs. Without globuswrap the same script runs under plain qsub, if the data has been staged.
 #PBS -N sum-up
 #PBS -l select=1:ncpus=1
 #PBS -l walltime=00:10:00

@@ -15,7 +15,7 @@
 #   -h, --help        this text
 #
 # Prints the task id, what was granted, and an address for the people. Run it again: what is equal is not sent again, a permission
-# that is there is kept. If the transfer does not succeed, nothing is granted, and nothing that was there is deleted.
+# that exists is kept. If the transfer does not succeed, nothing is granted and nothing at the destination is deleted.
 #
 # GLOBUSWRAP names the globuswrap command (default: globuswrap on PATH). Exit status: that of `globuswrap share deliver`.
 

@@ -4,7 +4,7 @@
 #   RUN=2018-06-01 globuswrap submit slurm-job.sh
 #
 # The names archive, scratch and results are collections (globuswrap collection add ...); $SCRATCH is where scratch is mounted.
-# Without globuswrap the same script runs under plain sbatch, if the data is there.
+# Without globuswrap the same script runs under plain sbatch, if the data has been staged.
 #SBATCH --job-name=sum-up
 #SBATCH --time=00:10:00
 #SBATCH --output=%x-%j.out

@@ -71,7 +71,7 @@ inside() {
   step "globuswrap submit --scheduler local job.sh"
   export SCRATCH=$collections/scratch
   chain=$("$globuswrap" submit --scheduler local --poll 1s ${verbose[@]+"${verbose[@]}"} "$here/job.sh") || die "the chain failed"
-  printf 'the job said: %s\n' "$(cat -- "job.sh-$chain.out")"
+  printf 'the job printed: %s\n' "$(cat -- "job.sh-$chain.out")"
 
   step "is every byte right?"
   sums "$collections/archive/run-2018" >archive.sums

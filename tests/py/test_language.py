@@ -80,7 +80,10 @@ def test_help_and_messages_use_the_words_of_the_field() -> None:
 
 
 def test_documents_use_the_words_of_the_field() -> None:
-    wrong = [f"{path.name}: {each}" for path in PAGES for each in found_in(path.read_text("utf-8"))]
+    recipes = [*(REPOSITORY / "recipes").rglob("*.s[eh]*"), *(REPOSITORY / "lib").rglob("*.sh")]
+    pages = [*PAGES, REPOSITORY / "CHANGELOG.md", *recipes]
+    assert len(recipes) > 8
+    wrong = [f"{path.name}: {each}" for path in pages for each in found_in(path.read_text("utf-8"))]
     assert not wrong, "\n".join(wrong)
 
 

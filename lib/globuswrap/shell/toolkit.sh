@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Staging inside a batch job: source "$(globuswrap toolkit)"
 #
-#   gw_stage_in SRC DST [OPTIONS]    bring data, wait until it is there (globuswrap stage in)
+#   gw_stage_in SRC DST [OPTIONS]    bring data, wait until it has arrived (globuswrap stage in)
 #   gw_stage_out SRC DST [--when success|failure|always] [OPTIONS]
 #                                    noted now, done when the script exits, by its outcome (globuswrap stage out)
 #   gw_directives SCRIPT             the #GLOBUS lines of SCRIPT: stage-in now, stage-out and cleanup at the exit
