@@ -17,7 +17,7 @@
 #
 # GLOBUS names the globus command (default: globus on PATH). Needs globus-cli 3.27 (3.32 for --mirror), bash 4.2, flock.
 #
-# The submission id is written down before it is used. So a run that is killed, or whose answer is lost, is taken up by the next
+# The submission id is written down before it is used. So a run that is killed, or whose answer is lost, is continued by the next
 # one under the same id, and Globus makes one task of both.
 #
 # Exit status: 0 submitted, or nothing to do but wait no longer; 1 Globus refused, or the last task failed (this run sends again,
@@ -193,7 +193,7 @@ ask transfer --format unix --jmespath '[task_id, code]' \
   ${deletion[@]+"${deletion[@]}"} ${excludes[@]+"${excludes[@]}"} "$source_address" "$destination_address"
 if ((status != 0)); then
   case $status in
-    2 | 60 | 63 | 64) rm -f -- "$state/last" ;; # a definite no: nothing was begun under this id
+    2 | 60 | 63 | 64) rm -f -- "$state/last" ;; # a definite no: nothing was started under this id
   esac
   explain 'submitting'
 fi

@@ -41,6 +41,10 @@ BANNED = {
     r"\bis another one\b": "differs",
     r"\bstopped by signal\b": "Interrupted. ...",
     r"\bwith(?:out| no) a word\b": "silently",
+    r"\bstands? for\b": "names, means",
+    r"\bbegun\b": "started",
+    r"\b(?:takes?|taken|took) (?:it |them )?up\b": "adopt, retry, continue",
+    r"\banew\b": "again",
     r"\bnor what to\b|\bneither a list\b": "Nothing to ...: give ...",
 }
 #: Ordinary English, and names: matched first, and taken out.

@@ -49,7 +49,7 @@ def made(**values: Any) -> profile.Profile:
         ({"destination": f"{ONE}:/data/sub/"}, "overlap"),
         ({"local_root": "relative"}, "is not an absolute path"),
         ({"local_root": "/x", "sync_level": "mtime"}, "makes no sense with local-root"),
-        ({"local_root": "/x", "symlinks": "maybe"}, "is not known"),
+        ({"local_root": "/x", "symlinks": "maybe"}, "is not valid"),
         ({"local_root": "/x", "max_delete": "150%"}, "not a number of files or a percentage"),
         ({"local_root": "/x", "delete": "yes"}, "neither true nor false"),
         ({"local_root": "/x", "delete": True}, "delete needs check-file"),
@@ -216,7 +216,7 @@ def test_the_timer_command_and_what_it_cannot_say() -> None:
 def test_export_wants_a_schedule_and_a_known_form() -> None:
     with pytest.raises(UsageProblem, match="has no schedule"):
         export.export(made(), "cron")
-    with pytest.raises(UsageProblem, match="not known"):
+    with pytest.raises(UsageProblem, match="no such form"):
         export.export(made(schedule="1h"), "at")
 
 

@@ -335,7 +335,7 @@ def test_what_a_dead_host_had_begun_blocks_nothing_else_and_is_named_with_what_t
     done = place.drain(*options, "--json", command=place.stop_at_first)
     assert done.returncode == 75, done.stderr
     error, data = (json.loads(done.stdout)[each] for each in ("error", "data"))
-    assert error["name"] == "begun-elsewhere" and "elsewhere.example.org" in error["cause"]
+    assert error["name"] == "started-elsewhere" and "elsewhere.example.org" in error["cause"]
     ((there,), (ran,)) = ([each["paths"] for each in data["elsewhere"]], [place.told()])
     assert {*there, *ran} == {f"{place.inbox}/one", f"{place.inbox}/it's two"}
     rows = place.ledger()
@@ -362,7 +362,7 @@ def test_what_another_host_took_first_is_not_waited_for(place: Place, tmp_path: 
     watcher.ledger.path(key, "1.run").symlink_to("1:2:boot:elsewhere.example.org")
     (place.inbox / "two").write_text("x")
     tally = follow(watcher, Intervals(), drain=True)
-    assert tally.done == 1 and [each.name for each in watcher.elsewhere()] == ["begun-elsewhere"]
+    assert tally.done == 1 and [each.name for each in watcher.elsewhere()] == ["started-elsewhere"]
 
 
 def test_a_running_watcher_goes_on_when_a_dead_host_is_given_up(place: Place) -> None:

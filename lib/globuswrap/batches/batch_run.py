@@ -125,7 +125,7 @@ def current(
     if last is not None and last.digest != digest:
         if not (last.reported and not (last.once or once)) and _anything_sent(last):
             raise UsageProblem(
-                "key-taken", f"key {name} already stands for another batch, of {last.items} items", "use another --key"
+                "key-taken", f"key {name} already names another batch, of {last.items} items", "use another --key"
             )
     elif last is not None and (not last.reported or last.once or once):
         return last

@@ -58,7 +58,7 @@ def settled(loads: Sequence[Load], collector: Collector, choice: str) -> tuple[l
     with the list.
     """
     if choice not in CHOICES:
-        raise UsageProblem("bad-option", f"--on-collision {choice}: not known", f"one of: {', '.join(CHOICES)}")
+        raise UsageProblem("bad-option", f"--on-collision {choice}: no such choice", f"one of: {', '.join(CHOICES)}")
     twice, above = _alike(collector.hashes, collector.directories)
     if above:
         _refuse_nested(loads, collector.destination, above)

@@ -60,7 +60,7 @@ def remove(name: Annotated[str, typer.Argument(help="A name that was added.")]) 
 
 @command(app, "list")
 def list_() -> Report:
-    """Every name, the collection it stands for, and where it is mounted."""
+    """List every name, its collection, and where it is mounted."""
     from globuswrap.collections import names
 
     known = [names.known()[name] for name in sorted(names.known())]

@@ -52,7 +52,7 @@ def submit(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option("--key", help="Name this submission: a rerun with the same key takes it up.", metavar="KEY"),
+        typer.Option("--key", help="Name this submission: a rerun with the same key adopts it.", metavar="KEY"),
     ] = None,
     once: Annotated[
         bool,

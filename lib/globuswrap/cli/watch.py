@@ -73,12 +73,10 @@ def watch(
         bool, typer.Option("--drain", help="Exit when all present files are processed; for cron.")
     ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the ledger and end.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="First take up again what was set aside.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="First retry what was set aside.")] = False,
     take_over: Annotated[
         str | None,
-        typer.Option(
-            "--take-over", help="Say that this host is gone for good: what it had begun is taken up again; and end."
-        ),
+        typer.Option("--take-over", help="Retry what a host that is gone for good had started, and end."),
     ] = None,
     skip_present: Annotated[
         bool, typer.Option("--skip-present", help="First mark the present files as done; nothing runs for them.")
@@ -95,7 +93,7 @@ def watch(
 
     Files that arrived while the watcher was stopped are processed too. A command that fails is tried again with growing
     pauses; exit status 75 does not count as a failure. Stopping the watcher leaves running commands running: the next one
-    takes them up.
+    waits for them.
     """
     from globuswrap.watch import run as running
     from globuswrap.watch import scanner, template
@@ -142,7 +140,7 @@ def watch(
     if forget is not None:
         log.say(f"forgotten: {ledger.forget(units.duration(forget))}")
     if retry:
-        log.say(f"taken up again: {ledger.retry()}")
+        log.say(f"to be retried: {ledger.retry()}")
     watcher = Watcher(plan, ledger)
     if skip_present:
         log.say(f"written down as done: {watcher.skip_present()}")
@@ -167,7 +165,7 @@ def _taken_over(ledger: Ledger, host: str) -> Report:
     paths = ledger.take_over(host)
     return Report(
         {"host": host, "taken_over": paths},
-        [*paths, f"{len(paths)} begun on {host} and not ended: the next run of the watcher takes them up"],
+        [*paths, f"{len(paths)} started on {host} and not ended: the next run of the watcher retries them"],
     )
 
 
@@ -268,7 +266,7 @@ def _listed(ledger: Ledger) -> Report:
                     "found": trigger.time,
                     "attempts": details.get("attempts", names.begun.get(key, 0)),
                     "host": host or None,
-                    "reason": details.get("reason") or (f"begun on {host}" if host else None),
+                    "reason": details.get("reason") or (f"started on {host}" if host else None),
                     "output": details.get("output"),
                 }
             )

@@ -106,7 +106,7 @@ def _identity(text: str, known: Sequence[dict[str, Any]], provision: bool) -> Wh
     if len(matching) > 1:
         raise UsageProblem(
             "several-identities",
-            f"{text} stands for {len(matching)} identities: {', '.join(sorted(matching))}",
+            f"{text} matches {len(matching)} identities: {', '.join(sorted(matching))}",
             "write the UUID of the one you mean",
         )
     if matching:
@@ -132,7 +132,7 @@ def _group(text: str) -> Who:
         return Who("group", text.lower(), shown=f"group:{text.lower()}")
     matching = [row for row in verbs.groups() if row.get("name") == text]
     if len(matching) != 1:
-        how = "stands for several groups" if matching else "is no group of yours"
+        how = "matches several groups" if matching else "is not one of your groups"
         raise UsageProblem("no-such-group", f"{text!r} {how}", "write group:UUID (list yours: globus group list)")
     return Who("group", str(matching[0]["id"]).lower(), shown=f"group:{text}")
 

@@ -118,7 +118,7 @@ def check_not_relied_on(collection: str, paths: Iterable[str]) -> None:
         relied_on = frozenset(path for path in copies if any(top.covers(path) for top in doomed))
         conflict = _unfinished(each, relied_on)
         if conflict is not None:
-            by = f"task {conflict.task_id}" if conflict.task_id else "a deletion that has just begun"
+            by = f"task {conflict.task_id}" if conflict.task_id else "a deletion that has just started"
             follow = f": globuswrap wait {conflict.task_id}" if conflict.task_id else ""
             raise TryLater(
                 "relied-on",

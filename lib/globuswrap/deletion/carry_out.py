@@ -221,7 +221,7 @@ def begin(collection: str, wanted: Sequence[Verdict], again: Again, sending: Sen
             time.sleep(random.uniform(0, PAUSE * 2**number))
             continue
         for conflict in conflicts:
-            by = f"task {conflict.task_id}" if conflict.task_id else "a deletion that has just begun"
+            by = f"task {conflict.task_id}" if conflict.task_id else "a deletion that has just started"
             reason = f"{by} deletes its other copy, or relies on this one: rerun when that has ended"
             verdicts.update({path: Verdict(path, reason, later=True) for path in conflict.paths})
     reason = "other deletions were in the way: rerun later"

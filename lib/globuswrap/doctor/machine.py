@@ -46,7 +46,7 @@ def _state() -> Iterator[Finding]:
     """Whether submissions can be written down, privately and for good."""
     directory = files.state_dir()
     why = "no submission can be written down, so none is made"
-    elsewhere = "make room, or set XDG_STATE_HOME to a directory of yours"
+    elsewhere = "make room, or set XDG_STATE_HOME to one of your own directories"
     try:
         files.private_directory(directory)
         skew = _written(directory)

@@ -304,7 +304,7 @@ def _not_writable(problem: Problem, place: Place, directory: Address) -> Finding
     if code.endswith("NoSpaceLeft"):
         return failure("destination-full", f"{shown}: the disk is full", why, "free some space there", REFUSED)
     if code.endswith("PermissionDenied"):
-        remedy = f"choose a directory of yours, or ask its owner: globus ls -l {shlex.quote(str(directory))}"
+        remedy = f"choose one of your own directories, or ask the owner: globus ls -l {shlex.quote(str(directory))}"
         return failure("destination-not-writable", f"{shown} is not writable", why, remedy, REFUSED)
     return _unusable(problem, place)
 

@@ -41,7 +41,7 @@ def find(name: str) -> str | None:
         return name.lower()
     found = _named(name)
     if len(found) > 1:
-        raise UsageProblem("no-such-group", f"{name!r} stands for several groups of yours", "give the UUID of one")
+        raise UsageProblem("no-such-group", f"{name!r} matches several of your groups", "give the UUID of one")
     return found[0] if found else None
 
 

@@ -22,7 +22,7 @@ if [[ -z ${gw_command+set} ]]; then
 fi
 gw_outs=()       # what gw_stage_out noted: the words of each, one after the other
 gw_out_counts=() # how many words each has
-gw_scripts=()    # scripts whose lines gw_directives has begun
+gw_scripts=()    # scripts whose lines gw_directives has started
 gw_chain_id=''
 gw_code=0 # of the payload, or of a stage-in that failed
 gw_child=

@@ -85,7 +85,7 @@ def _taken_up(chain: Chain) -> Submitted:
 def _taken(known: Submission) -> UsageProblem:
     return UsageProblem(
         "key-taken",
-        f"key {known.name!r} already stands for another submission: chain {known.chain}, {known.script}",
+        f"key {known.name!r} already names another submission: chain {known.chain}, {known.script}",
         f"use another --key, or see: globuswrap status {known.chain}",
     )
 

@@ -44,7 +44,7 @@ def export(profile: Profile, form: str, flow: str | None = None) -> Exported:
     Raises UsageProblem: no schedule, an unknown form, or a schedule that the form cannot keep.
     """
     if form not in FORMS:
-        raise UsageProblem("bad-option", f"--as {form}: not known", f"one of: {', '.join(FORMS)}")
+        raise UsageProblem("bad-option", f"--as {form}: no such form", f"one of: {', '.join(FORMS)}")
     if profile.schedule is None:
         raise UsageProblem(
             "no-schedule",

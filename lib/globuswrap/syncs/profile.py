@@ -170,7 +170,7 @@ def _local_root(value: Any) -> str:
 def _one_of(*allowed: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in allowed:
-            raise UsageProblem("bad-profile", f"{value!r} is not known", f"one of: {', '.join(allowed)}")
+            raise UsageProblem("bad-profile", f"{value!r} is not valid", f"one of: {', '.join(allowed)}")
         return str(value)
 
     return read

@@ -112,7 +112,7 @@ def _refuse_another(profile: Profile, request: str, key: str | None) -> None:
     if request != profile.request:
         raise UsageProblem(
             "key-taken",
-            f"key {key} already stands for a run of {profile.name} with other options, rules, links or deletion",
+            f"key {key} already names a run of {profile.name} with other options, rules, links or deletion",
             "use another --key",
         )
 
@@ -144,7 +144,7 @@ def _run(context: RunContext) -> RunResult:
         if mine and not again:
             _promise(context, current)
             if all(task.ended or ((entry := current.entry(task)) and entry.task_id) for task in current.tasks):
-                log.say(not_new(current.key, current.created, current.task_ids, "was begun"))
+                log.say(not_new(current.key, current.created, current.task_ids, "was started"))
         settle(
             context,
             current,
@@ -169,7 +169,7 @@ def _run(context: RunContext) -> RunResult:
         if context.announced is not None:
             announcements.withdraw(context.announced)
         context.result.outcome, context.result.later = "busy", True
-        context.state.note("another process has begun a run meanwhile")
+        context.state.note("another process has started a run")
         return context.result
     if begun.key is not None:
         context.result.how = "new"

@@ -103,7 +103,7 @@ class ScanOptions:
         if self.symlinks not in SYMLINK_POLICIES:
             raise UsageProblem(
                 "symlinks-invalid",
-                f"symlinks {self.symlinks!r}: not known",
+                f"symlinks {self.symlinks!r} is not valid",
                 f"use one of: {', '.join(SYMLINK_POLICIES)}",
             )
 

@@ -44,7 +44,7 @@ def parse(text: str) -> Schedule:
         if seconds < 60:
             raise UsageProblem("bad-schedule", f"schedule {text!r}: less than a minute", "write at least 1m")
         return Schedule(interval=seconds)
-    raise UsageProblem("bad-schedule", f"schedule {text!r} is not known", "write '*/15 * * * *', '@daily' or '15m'")
+    raise UsageProblem("bad-schedule", f"schedule {text!r} is not valid", "write '*/15 * * * *', '@daily' or '15m'")
 
 
 def _check(part: str, limits: tuple[int, int], name: str, whole: str) -> None:

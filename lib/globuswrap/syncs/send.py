@@ -68,7 +68,7 @@ def withdraw(context: RunContext, current: Run, task: Task) -> None:
     task.ended = "withdrawn"
     current.save()
     context.state.note(
-        f"a deletion of {units.counted(task.items, 'file')} was not submitted in time; it is planned anew"
+        f"a deletion of {units.counted(task.items, 'file')} was not submitted in time; it is planned again"
     )
 
 

@@ -122,7 +122,7 @@ def phase(task: Mapping[str, Any], permanent: Sequence[str]) -> Phase:
         return Phase(False, str(nice) if nice in permanent else None)
     raise errors.Refused(
         "unknown-status",
-        f"task {task.get('task_id')} has the status {status!r}, which is not known",
+        f"task {task.get('task_id')} has the unknown status {status!r}",
         f"see: globus task show {task.get('task_id')}",
     )
 

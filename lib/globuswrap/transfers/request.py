@@ -96,7 +96,7 @@ def checked(request: Request) -> Request:
         )
     if not request.notify or not set(request.notify.split(",")) <= set(NOTIFY):
         raise UsageProblem(
-            "bad-option", f"--notify {request.notify}: not known", f"a comma list of: {', '.join(NOTIFY)}"
+            "bad-option", f"--notify {request.notify} is not valid", f"a comma list of: {', '.join(NOTIFY)}"
         )
     if request.label is not None and ("\n" in request.label or "\r" in request.label):
         raise UsageProblem("bad-label", "a label is one line", "take the line break out of --label")

@@ -270,7 +270,7 @@ def _key_taken(entry: Entry) -> UsageProblem:
     source, destination = entry.claim.examples[0] if entry.claim.examples else ("", "")
     return UsageProblem(
         "key-taken",
-        f"key {entry.claim.name or entry.claim.key} already stands for another request: "
+        f"key {entry.claim.name or entry.claim.key} already names another request: "
         f"{entry.claim.kind} {source} -> {destination}",
         "use another --key",
     )

@@ -235,7 +235,7 @@ class Ledger:
             if self.read(trigger.key) is not None or not self.waits(trigger.key):
                 return False
             files.write_atomic(place, text)
-            log.say(f"{trigger.path}: its record in the ledger was damaged; written anew", 0)
+            log.say(f"{trigger.path}: its record in the ledger was damaged, and has been rewritten", 0)
         if self._settled(trigger.key):
             # Another watcher had it, and finished between our listing and this: the new one was a mistake.
             self._unlink(trigger.key, "trigger")

@@ -353,8 +353,8 @@ class Watcher:
             age = units.human_duration(max(0.0, time.time() - attempts[0].begun))
             command = log.shell_line((*self.plan.take_over, host))
             problem = TryLater(
-                "begun-elsewhere",
-                f"{len(paths)} begun on {host}, the first {age} ago, and not ended: {shown}",
+                "started-elsewhere",
+                f"{len(paths)} started on {host}, the first {age} ago, and not ended: {shown}",
                 f"nothing while {host} works; if it is gone for good: {command}",
             )
             problem.data = {"host": host, "since": attempts[0].begun, "paths": paths}
@@ -373,15 +373,15 @@ class Watcher:
             return
         if found.state == "none":  # the shell did not get as far as taking the attempt
             if self.ledger.path(key, "trigger").exists():
-                log.say(f"{trigger.path}: its command could not be begun; again in 5 s", 0)
+                log.say(f"{trigger.path}: its command could not be started; retrying in 5 s", 0)
                 self._enqueue(_Pending(trigger, attempt, time.time() + 5.0))
             return  # else another watcher has settled it
         if found.state == "lost" and plan.lost == "aside":
-            self._give_up(trigger, "its command was cut off; whether it had ended is not known", attempt)
+            self._give_up(trigger, "its command was cut off, and may or may not have ended", attempt)
             return
         why = "was cut off" if found.state == "lost" else f"failed with {found.code}"
         if found.code == ledgers.TRY_LATER:
-            why = "is to be tried again later (75)"
+            why = "will be retried later (75)"
         failures = self.ledger.failures(key, attempt)
         if failures >= plan.attempts:
             self._give_up(trigger, f"its command {why}, after {failures} attempts", attempt, found.code)
