@@ -245,15 +245,15 @@ def test_another_request_under_a_key_is_2_and_limits_are_none(profile: Profile, 
         replace(profile, delete=True, check_file="mounted"),
     ]
     for other in others:
-        with pytest.raises(UsageProblem, match="already stands"):
+        with pytest.raises(UsageProblem, match="already names"):
             told(other, "k", once=False)  # it is not settled
     state.remember(begun, once=False)
     state.end(begun)
     for other in others:
-        with pytest.raises(UsageProblem, match="already stands"):
+        with pytest.raises(UsageProblem, match="already names"):
             told(other, "k", once=False, dry_run=True)  # nobody has been told
     assert told(replace(profile, max_bytes=1, settle=9.0, label="new"), "k").how == "recorded"
-    with pytest.raises(UsageProblem, match="already stands"):
+    with pytest.raises(UsageProblem, match="already names"):
         told(others[0], "k")
     with pytest.raises(Refused, match="No such file"):
         told(others[0], "k", once=False)  # told, and not --once: a new run
