@@ -345,9 +345,9 @@ def _write_shim(base: Path, path: str) -> None:
 
 #: What shows in each shell that it is a sandbox's.
 PROMPTS = {
-    ".bashrc": "PS1='(sandbox) \\w\\$ '\n",
-    ".zshrc": "PS1='(sandbox) %~ %# '\n",
-    ".cshrc": "set prompt = '(sandbox) %~%# '\n",
+    ".bashrc": "PS1='(sandbox) \\W\\$ '\n",
+    ".zshrc": "PS1='(sandbox) %1~ %# '\n",
+    ".cshrc": "set prompt = '(sandbox) %c%# '\n",
     ".config/fish/config.fish": "function fish_prompt\n    echo '(sandbox) '(prompt_pwd)'> '\nend\n",
 }
 

@@ -45,7 +45,7 @@ def test_without_a_terminal_it_does_what_the_options_say(fresh: Sandbox) -> None
     done = run(fresh, "init", "--collection", f"archive={archive.id}", "--mount", f"archive={local}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert names(fresh)["archive"] == {"id": archive.id, "mounted": {str(local): "/home/me"}}
-    assert f"globuswrap collection add archive {archive.id} --mount {local}=/home/me" in done.stderr
+    assert f"globuswrap collection add archive {archive.id} \\\n    --mount {local}=/home/me" in done.stderr
     assert "logged in as" in done.stderr and "scheduler: Slurm" in done.stderr
     assert "all is well" in done.stdout  # doctor's verdict
     assert os.listdir(local) == []
@@ -114,3 +114,8 @@ def test_where_a_local_directory_may_be() -> None:
     assert setup.paths_of("/gpfs/home/me") == ["/gpfs/home/me", "/home/me", "/me", "/", "/~/"]
     assert setup.name_for("  My Lab's Scratch (GPFS) ") == "my-lab-s-scratch-gpfs"
     assert setup.name_for("日本") == "c1"
+
+
+def test_a_name_that_is_taken_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup.names, "known", lambda: {"scratch": None, "scratch1": None})
+    assert setup.name_for("Scratch") == "scratch2"

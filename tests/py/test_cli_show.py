@@ -53,7 +53,7 @@ def test_why_it_failed_has_one_answer_without_asking_globus(sandbox: Sandbox) ->
 def test_a_task_that_went_well(sandbox: Sandbox) -> None:
     task = started(sandbox, *WAIT, "--key", "night")
     found = rows(run(sandbox, "show", "night").stdout)
-    assert found["Moved"].startswith("1 of 1 files, 1 B") and "/s" in found["Moved"]
+    assert found["Moved"].startswith("1 of 1 file, 1 B") and "/s" in found["Moved"]
     assert "after" in found["Ended"] and "Why" not in found and "Next" not in found
     (data,) = run_json(sandbox, "show", task)["data"]["tasks"]
     assert (data["state"], data["receipt"]["files_transferred"], data["submission"]["name"]) == (

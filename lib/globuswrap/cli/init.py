@@ -68,7 +68,7 @@ def init(
         with progress.doing() as say:
             say(f"checking {each.name}")
             added.append(setup.add(each))
-        log.say(f"{each.name}: {added[-1].command}")
+        log.say(f"Named it {each.name}. By command that is:\n  {added[-1].command}")
         for local in added[-1].unseen:
             log.say(f"{local} is not seen on {each.name}: left out")
     verdict = doctor.doctor()
@@ -80,14 +80,17 @@ def _asked() -> Iterator[Wanted]:
     """What a person at a terminal picks."""
     from globuswrap.doctor import setup
 
-    log.say("Which collections do you use? Those that you used lately:")
     text = ""
     while True:
         found = setup.choices(text)
+        if not text:
+            log.say("Collections that you used lately:" if found else "Which collections do you use?")
+        elif not found:
+            log.say(f"No collection matches {text!r}.")
         for number, each in enumerate(found, 1):
             log.say(f"  {number}. {each['display_name']}  {each['id']}")
         said = typer.prompt(
-            "Number to name one, words to search, nothing to finish", default="", show_default=False, err=True
+            "A number to pick one, words to search, nothing to finish", default="", show_default=False, err=True
         )
         if not said.strip():
             return
@@ -95,13 +98,12 @@ def _asked() -> Iterator[Wanted]:
             text = said.strip()
             continue
         chosen = found[int(said) - 1]
-        name = typer.prompt("Its name for you", default=setup.name_for(chosen["display_name"]), err=True)
-        log.say("Finding out where it is mounted here ...")
+        name = typer.prompt("Its name here", default=setup.name_for(chosen["display_name"]), err=True)
         mounts = setup.guessed(chosen["id"])
+        for local in mounts:
+            log.say(f"It is mounted here: {local}")
         local = typer.prompt(
-            "A local directory on it, nothing for what was found"
-            if mounts
-            else "A local directory on it, nothing if none",
+            "Another local directory on it, or nothing" if mounts else "A local directory on it, or nothing",
             default="",
             show_default=False,
             err=True,

@@ -173,7 +173,7 @@ def shell(starting: StartOptions, which: Which) -> None:
             box.start()
             base, env, words = box.base, box.env, "a sandbox of its own"
         argv, env = launch.shell(base, env)
-    log.say(f"A shell in {words}: `globus ls`, `globus transfer` and globuswrap talk to it alone. Leave it with exit.")
+    log.say(f"This shell uses {words} and nothing else. Leave it with exit.")
     process.become(argv, env=env)
 
 

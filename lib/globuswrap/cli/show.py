@@ -117,7 +117,8 @@ def _moved(document: Mapping[str, Any]) -> str:
     if document.get("files_transferred") is None:
         return ""
     of = f" of {document['files']}" if document.get("files") is not None else ""
-    parts = [f"{document['files_transferred']}{of} files, {units.human_size(document.get('bytes_transferred') or 0)}"]
+    what = "file" if (document.get("files") or document["files_transferred"]) == 1 else "files"
+    parts = [f"{document['files_transferred']}{of} {what}, {units.human_size(document.get('bytes_transferred') or 0)}"]
     if document.get("rate"):
         parts.append(f"{units.human_size(document['rate'])}/s")
     if document.get("files_skipped"):

@@ -106,5 +106,5 @@ def _row(task: Task) -> list[str]:
 def _notes(standing: Standing, anything: object) -> Iterator[str]:
     yield from standing.notes()
     if not anything:
-        yield "Nothing is under way. To begin: globuswrap transfer SOURCE DESTINATION, or: globuswrap submit job.sh"
-        yield "What was moved: globuswrap history"
+        yield "Nothing is under way. To begin: globuswrap transfer SOURCE DESTINATION"
+        yield "or: globuswrap submit job.sh. What was moved: globuswrap history"

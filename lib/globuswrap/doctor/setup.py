@@ -4,6 +4,7 @@ says its command."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import posixpath
 import re
@@ -45,9 +46,10 @@ class Added:
 
     @property
     def command(self) -> str:
-        """The command that does the same."""
-        mounts = [word for local, remote in self.mounted.items() for word in ("--mount", f"{local}={remote}")]
-        return log.shell_line(("globuswrap", "collection", "add", self.name, self.id, *mounts))
+        """The command that does the same, a line for each mount."""
+        added = log.shell_line(("globuswrap", "collection", "add", self.name, self.id))
+        mounts = [log.shell_line(("--mount", f"{local}={remote}")) for local, remote in self.mounted.items()]
+        return " \\\n    ".join([added, *mounts])
 
 
 def wanted(collections: Iterable[str], mounts: Iterable[str]) -> list[Wanted]:
@@ -143,6 +145,7 @@ def choices(text: str) -> list[dict[str, Any]]:
 def name_for(display_name: str) -> str:
     """A name to propose: of a display name what a name can hold."""
     plain = re.sub(r"[^a-z0-9]+", "-", display_name.lower()).strip("-")[:24].strip("-")
-    return (
-        plain if plain and names.NAME.fullmatch(plain) and plain not in names.known() else f"c{len(names.known()) + 1}"
-    )
+    if not plain or not names.NAME.fullmatch(plain):
+        plain = "c"
+    proposed = itertools.chain([plain] if plain != "c" else [], (f"{plain}{number}" for number in itertools.count(1)))
+    return next(name for name in proposed if name not in names.known())

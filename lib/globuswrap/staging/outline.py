@@ -91,4 +91,5 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield "No job of the scheduler stages: run globuswrap tend on a login node, from cron or with --follow."
     else:
         yield "Short jobs of the scheduler start the transfers and poll them; no node waits for one."
-    yield "Nothing was submitted. Every script and command: add -v. To submit: the same command without --dry-run."
+    yield "Nothing was submitted. Add -v to see every script and command."
+    yield "To submit, give the same command without --dry-run."

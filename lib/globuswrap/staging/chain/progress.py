@@ -87,7 +87,9 @@ def _said(result: StepResult) -> str:
     if receipt.get("files_transferred") is None or result.state == steps.FAILED:
         return result.cause
     size = units.human_size(receipt.get("bytes_transferred") or 0)
-    return f"{receipt['files_transferred']} files, {size}" + (f"; {result.cause}" if result.cause else "")
+    return f"{units.counted(receipt['files_transferred'], 'file')}, {size}" + (
+        f"; {result.cause}" if result.cause else ""
+    )
 
 
 def blocked(found: Mapping[str, StepResult]) -> ChainStatus | None:
