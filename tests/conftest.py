@@ -40,15 +40,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests are slow, and which variant of PBS is left to `make test-pbs`. With GLOBUSWRAP_TEST_SHUFFLE=SEED the order is
     another one, the same in each process."""
     started: dict[Path, int] = {}
+    chosen = []
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         variant = params.get("cluster", "slurm")
+        shown = item.get_closest_marker("main") or item.get_closest_marker("chaos")
+        if (params.get("cluster"), params.get("mode")) == ("slurm", "login") and not shown:
+            continue  # the main path shows `tend` on Slurm, and PBS the rest
         if variant in PBS_VARIANTS.values() and variant != PBS_VARIANTS[params.get("mode")]:
             item.add_marker(pytest.mark.pbs)
         if "new_sandbox" in getattr(item, "fixturenames", ()) and item.get_closest_marker("slow") is None:
             started[item.path] = started.get(item.path, 0) + 1
             if started[item.path] > QUICK_OF_EACH_FILE:
                 item.add_marker(pytest.mark.slow)
+        chosen.append(item)
+    items[:] = chosen
     if seed := os.environ.get("GLOBUSWRAP_TEST_SHUFFLE"):
         random.Random(seed).shuffle(items)
 

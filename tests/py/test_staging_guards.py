@@ -70,14 +70,13 @@ def place(
     return Place(box, cluster, tmp_path)
 
 
-@pytest.mark.parametrize("mode", ["jobs", "login"])
-def test_files_on_tape_are_asked_for_by_submit_and_the_job_waits_for_them(place: Place, mode: str) -> None:
+def test_files_on_tape_are_asked_for_by_submit_and_the_job_waits_for_them(place: Place) -> None:
     archive = place.box.collection("archive")
     text = place.box.config_file.read_text()
     place.box.config_file.write_text(text.replace(f'id = "{archive.id}"', f'id = "{archive.id}", tape = true'))
     assert names.on_tape(archive.id)
     lines = "#GLOBUS set fault-grace=0\n#GLOBUS stage-in archive:/in/late scratch:/in/late\n"
-    chain = place.create(mode, lines)
+    chain = place.create("login", lines)
     submit.start(chain)
     (task,) = place.box.control.tasks()  # before any job of the chain has run
     assert task["status"] == "ACTIVE"

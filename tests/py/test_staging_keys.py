@@ -104,6 +104,7 @@ def desk(cluster: Cluster, new_sandbox: Callable[..., Sandbox], tmp_path: Path, 
 STEPS = ("1", "submitting", "job.compute", "about", "job.after-success", "submitted", "task.stage-in.1", "job.stage.1")
 
 
+@pytest.mark.parametrize("cluster", ["pbs"], indirect=True)  # what is written is the same with any scheduler
 @pytest.mark.parametrize("step", [*STEPS, "1.settled"])
 def test_killed_right_after_a_record_and_rerun_it_is_one_chain_and_one_job(desk: Desk, step: str) -> None:
     desk.run("--key", "k", expect=-9, program=(sys.executable, DYING, step))
