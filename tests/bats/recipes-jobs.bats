@@ -31,7 +31,7 @@ mkdir -p "\$archive/\$RUN/deep er"
 printf 'a\n' >"\$archive/\$RUN/a b"
 printf 'c\n' >"\$archive/\$RUN/deep er/-c"
 chain=\$(globuswrap submit --poll 1 --scheduler $1 "$REPOSITORY/recipes/$1-job.sh")
-for _ in {1..60}; do
+for _ in {1..600}; do
   if [[ -e \$XDG_STATE_HOME/globuswrap/chains/\$chain/g1/ended ]]; then break; fi
   sleep 0.5
 done
@@ -67,7 +67,7 @@ for index in 1 2 3; do
   printf 'run %s\n' "\$index" >"\$archive/runs/\$index/x y"
 done
 $1 "$REPOSITORY/recipes/inline-job.sh"
-for _ in {1..60}; do
+for _ in {1..600}; do
   if [[ -e \$results/runs/1/all && -e \$results/runs/2/all && -e \$results/runs/3/all ]]; then break; fi
   sleep 0.5
 done

@@ -537,7 +537,7 @@ def test_controller_restarted(
     assert site.got() == {"out/all": "one\n"}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["jobs", "inline"])  # where the script is submitted as it is, and inside another one
 @pytest.mark.parametrize("language", ["csh", "python"])
 def test_other_languages(new_site: Callable[..., Site], mode: str, language: str) -> None:
     site = new_site(mode)
