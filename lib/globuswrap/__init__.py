@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from globuswrap.api import History, SubmittedJob, history, status, submit
     from globuswrap.batches.lookup import wait
     from globuswrap.batches.prepare import BatchResult, Choices, Listing, PathList, batch
     from globuswrap.errors import Problem
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from globuswrap.transfers.request import Item
     from globuswrap.transfers.submit import Policy
     from globuswrap.transfers.wait import WaitPolicy
+    from globuswrap.underway.stand import Status
 
 _FROM = {
+    "History": "globuswrap.api",
+    "Status": "globuswrap.underway.stand",
+    "SubmittedJob": "globuswrap.api",
     "Hooks": "globuswrap.transfers.operations",
     "BatchResult": "globuswrap.batches.prepare",
     "Choices": "globuswrap.batches.prepare",
@@ -42,7 +47,10 @@ _FROM = {
     "RunResult": "globuswrap.syncs.context",
     "batch": "globuswrap.batches.prepare",
     "delete": "globuswrap.transfers.operations",
+    "history": "globuswrap.api",
     "share": "globuswrap.sharing.deliver",
+    "status": "globuswrap.api",
+    "submit": "globuswrap.api",
     "sync": "globuswrap.syncs.run",
     "transfer": "globuswrap.transfers.operations",
     "wait": "globuswrap.batches.lookup",
@@ -52,6 +60,7 @@ __all__ = [
     "BatchResult",
     "Choices",
     "Delivered",
+    "History",
     "Hooks",
     "Item",
     "Listing",
@@ -63,11 +72,16 @@ __all__ = [
     "Result",
     "RunOptions",
     "RunResult",
+    "Status",
+    "SubmittedJob",
     "WaitPolicy",
     "__version__",
     "batch",
     "delete",
+    "history",
     "share",
+    "status",
+    "submit",
     "sync",
     "transfer",
     "wait",
@@ -79,3 +93,8 @@ def __getattr__(name: str) -> Any:
     if name not in _FROM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_FROM[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion at a prompt: none of them has to be imported for that."""
+    return __all__

@@ -56,6 +56,13 @@ globuswrap init" ]]
 }
 
 # bats test_tags=slow
+@test "the Python of an installation imports globuswrap" {
+  run "$INSTALLED/libexec/globuswrap/bin/python" -c 'import globuswrap; print(globuswrap.history.__name__, len(dir(globuswrap)) > 20)'
+  assert_status 0
+  [[ $output == "history True" ]]
+}
+
+# bats test_tags=slow
 @test "man finds a page for the command and for each subcommand, by PATH alone" {
   need man
   for page in globuswrap globuswrap-transfer globuswrap-sync globuswrap-sandbox; do

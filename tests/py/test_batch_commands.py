@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ from command_line import accepted, run, run_json
 from globuswrap.batches import parse
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.system import process
-from support import HOSTILE_NAMES, LAUNCHER, REPOSITORY
+from support import HOSTILE_NAMES, LAUNCHER
 
 #: Each runs several commands, and each of those several processes.
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
@@ -317,17 +316,6 @@ def test_each_task_has_a_key_of_its_own(sandbox: Sandbox, tmp_path: Path) -> Non
     tasks = run(sandbox, *line).stdout.split()
     done = run_json(sandbox, "wait", "batch:night:1:1", "batch:night:1:2", "--poll", "0.1s")
     assert all(task in json.dumps(done["data"]) for task in tasks)
-
-
-def test_the_python_of_the_documentation_runs(sandbox: Sandbox) -> None:
-    fill(sandbox, "run7/dark.h5", "run7/raw/scan 1.h5", "run7/calibration/c", "run8/dark.h5")
-    section = (REPOSITORY / "docs" / "python.md").read_text().partition("\n## Many items\n")[2]
-    block = section.split("```python\n")[1].split("```")[0]
-    done = sandbox.run([sys.executable, "-c", block], env={"PYTHONPATH": str(REPOSITORY / "lib")})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "succeeded 3 files\n"
-    assert there(sandbox)[-3:] == ["run7/calibration/c", "run7/dark.h5", "run7/scan-1.h5"]
-    assert len(accepted(sandbox)) == 3
 
 
 def test_without_a_login_nothing_is_begun(new_sandbox: Any, tmp_path: Path) -> None:

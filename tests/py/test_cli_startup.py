@@ -19,6 +19,9 @@ HEAVY = {
 }  # fmt: skip
 #: Of our own: what a command does is imported when it is done.
 ROOMS = {
+    "api",
+    "underway",
+    "reports",
     "transfers",
     "staging",
     "sync",

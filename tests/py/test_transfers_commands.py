@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -243,17 +242,6 @@ def test_verbose_shows_the_commands_and_no_secret(new_sandbox: object) -> None:
     state = [path.read_bytes() for path in sandbox.home.rglob("*") if path.is_file() and ".globus/" not in str(path)]
     assert secret and secret not in done.stderr + done.stdout
     assert all(secret.encode() not in content for content in state)
-
-
-def test_a_plain_script_of_python_uses_the_same_functions(sandbox: Sandbox) -> None:
-    """The example of docs/python.md, run as it stands."""
-    put(sandbox, "2018/run7/a")
-    text = (REPOSITORY / "docs" / "python.md").read_text()
-    example = text.split("```python\n")[1].split("```")[0]
-    done = sandbox.run([sys.executable, "-c", example])
-    assert done.returncode == 0, done.stderr
-    assert "succeeded: 1 file" in done.stdout
-    assert (sandbox.collection("scratch").path / "run7" / "a").read_text() == "data"
 
 
 def test_a_pipe_that_closes_is_no_defect(sandbox: Sandbox) -> None:

@@ -18,6 +18,7 @@ from globuswrap.batches.spool import Chunk, Spool
 from globuswrap.errors import combined
 from globuswrap.globus import queries, verbs
 from globuswrap.system import log
+from globuswrap.system.described import Described
 from globuswrap.transfers import operations, outcome
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import wait as waiting
@@ -68,8 +69,8 @@ class Sent:
         return tuple(part.submitted for part in self.parts)
 
 
-@dataclass(frozen=True)
-class BatchResult:
+@dataclass(frozen=True, repr=False)
+class BatchResult(Described):
     """What became of a batch. `outcome` is None if it was submitted and not waited for; else it stands for all tasks, and
     its receipt is the one over all of them."""
 
@@ -82,6 +83,11 @@ class BatchResult:
     @property
     def exit_code(self) -> int:
         return 0 if self.outcome is None else self.outcome.exit_code
+
+    def facts(self) -> dict[str, object]:
+        found = {} if self.outcome is None else self.outcome.facts()
+        outcome = {"outcome": "submitted", **found, "task": None}
+        return {"key": self.key, "items": self.items, "tasks": len(self.task_ids), **outcome}
 
     def as_data(self) -> dict[str, Any]:
         return {

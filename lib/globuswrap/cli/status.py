@@ -16,7 +16,7 @@ from globuswrap.cli.output import Report, table
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:
-    from globuswrap.underway.stand import Standing, Task
+    from globuswrap.underway.stand import Status, Task
 
 app = application()
 
@@ -82,7 +82,7 @@ def _redraw(lines: Sequence[str]) -> None:
 _HEAD = ("TASK", "STATE", "AGE", "BYTES", "FROM -> TO")
 
 
-def _lines(standing: Standing) -> list[str]:
+def _lines(standing: Status) -> list[str]:
     lines: list[str] = []
     for chain in standing.chains:
         lines.extend([*chain["text"], ""])
@@ -103,7 +103,7 @@ def _row(task: Task) -> list[str]:
     return [(task.entry.task_id or "-")[:8], task.state, age, size, task.route]
 
 
-def _notes(standing: Standing, anything: object) -> Iterator[str]:
+def _notes(standing: Status, anything: object) -> Iterator[str]:
     yield from standing.notes()
     if not anything:
         yield "Nothing is under way. To begin: globuswrap transfer SOURCE DESTINATION"

@@ -73,11 +73,11 @@ def submit(
     The script goes to the scheduler unchanged, held until its data has arrived. Run with --scheduler local, the chain runs here
     and now.
     """
+    from globuswrap.api import checked_key
     from globuswrap.staging import submit as submitting
     from globuswrap.staging.chain import record
     from globuswrap.staging.chain.submit import resume as resume_chain
     from globuswrap.staging.submission import StagingRequest, plan_of
-    from globuswrap.transfers import request as requests
     from globuswrap.underway import lookup
 
     if resume is not None:
@@ -94,13 +94,7 @@ def submit(
         return _told(submitting.Submitted(*resume_chain(known)))
     if job_script is None:
         raise UsageProblem("bad-usage", "no job script given", "globuswrap submit JOB_SCRIPT")
-    requests.checked_name(key)
-    if once and key is None:
-        raise UsageProblem(
-            "once-needs-key",
-            "--once needs --key",
-            "name the submission: globuswrap submit --key NAME --once JOB_SCRIPT",
-        )
+    checked_key(key, once)
     wanted = StagingRequest(scheduler, staging, stage_partition, stage_account, stage_time, poll, fault_grace)
     plan, content = plan_of(Path(job_script), wanted, scheduler_arguments or (), os.environ)
     if dry_run:
@@ -117,18 +111,16 @@ def submit(
 
 def _told(submitted: Submitted) -> Report:
     """The chain's id on the first line; the rest is talk. On this machine, the chain is followed to its end."""
+    from globuswrap.api import settled
     from globuswrap.staging import status as chain_status
     from globuswrap.staging import submit as submitting
-    from globuswrap.staging.chain.tend import follow
 
-    chain, status = submitted.chain, submitted.status
+    chain = submitted.chain
     if submitted.how != submitting.NEW:
         age = units.human_duration(max(0.0, time.time() - chain.plan.created))
         state = "has ended" if submitted.how == submitting.RECORDED else "is under way"
         log.say(f"chain {chain.id}, submitted {age} ago with this key, {state}; no other chain was submitted")
-    if chain.plan.on_this_machine and not status.ended:
-        status = follow(chain)
-    submitting.told(submitted)
+    status = settled(submitted)
     if status.problem is not None and status.ended:
         status.problem.data = chain_status.describe(chain.id)["data"]
         raise status.problem

@@ -18,6 +18,7 @@ from globuswrap.sharing import actions, rules
 from globuswrap.sharing.actions import Mail
 from globuswrap.sharing.rules import Expiry, Step, Wanted
 from globuswrap.system import log
+from globuswrap.system.described import Described
 from globuswrap.transfers import operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.operations import Result
@@ -80,13 +81,16 @@ def share(
     return deliver(delivery, policy or Policy(), wait_policy or WaitPolicy(wait=True), after, watcher)
 
 
-@dataclass(frozen=True)
-class Delivered:
+@dataclass(frozen=True, repr=False)
+class Delivered(Described):
     """What became of it. `replaced` is what `replace` deleted, and kept."""
 
     result: Result
     steps: Sequence[Step]
     replaced: Plan | None = None
+
+    def facts(self) -> dict[str, object]:
+        return {**self.result.facts(), "steps": ", ".join(step.act for step in self.steps)}
 
 
 def is_directory(source: Address, recursive: bool | None) -> bool:

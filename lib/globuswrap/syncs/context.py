@@ -11,6 +11,7 @@ from globuswrap.syncs import planning
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import RunIssue, State
 from globuswrap.system import locks
+from globuswrap.system.described import Described
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.wait import WaitPolicy, Watcher
@@ -44,8 +45,8 @@ class RunOptions:
         return self.wait or self.after != Hooks()
 
 
-@dataclass
-class RunResult:
+@dataclass(repr=False)
+class RunResult(Described):
     """What a run did. `outcome`: `nothing-to-do`, `submitted`, `running`, `busy`, `finished`, `waiting`, `planned`.
 
     `how`, of the run under a key: `new`, `adopted` (begun before), `recorded` (its end was known before).
@@ -63,6 +64,11 @@ class RunResult:
     @property
     def exit_code(self) -> int:
         return combined([issue.code for issue in self.issues] + ([75] if self.later else []))
+
+    def facts(self) -> dict[str, object]:
+        issues = "; ".join(str(each.cause) for each in self.issues)
+        facts: dict[str, object] = {"outcome": self.outcome, "committed": self.committed, "tasks": len(self.task_ids)}
+        return {**facts, "issues": issues, "key": self.key}
 
     def as_data(self) -> dict[str, Any]:
         return {

@@ -15,6 +15,7 @@ from globuswrap.collections import resolve
 from globuswrap.errors import TRY_LATER, Problem, Refused
 from globuswrap.globus import queries, verbs
 from globuswrap.system import files, log, process, signals, units
+from globuswrap.system.described import Described
 from globuswrap.transfers import check as checking
 from globuswrap.transfers import hooks, journal
 from globuswrap.transfers import request as requests
@@ -37,8 +38,8 @@ class Hooks:
     receipt: Path | None = None
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Described):
     """What became of a request. `outcome` is None if it was submitted and not waited for."""
 
     submitted: Submitted
@@ -51,6 +52,11 @@ class Result:
     @property
     def exit_code(self) -> int:
         return 0 if self.outcome is None else self.outcome.exit_code
+
+    def facts(self) -> dict[str, object]:
+        if self.outcome is not None:
+            return self.outcome.facts()
+        return {"task": self.task_id, "outcome": "submitted", "how": self.submitted.how}
 
     def as_data(self) -> dict[str, Any]:
         claim = self.submitted.entry.claim

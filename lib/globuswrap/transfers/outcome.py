@@ -17,6 +17,7 @@ from globuswrap import errors
 from globuswrap.collections.address import Address
 from globuswrap.globus import queries
 from globuswrap.system import units
+from globuswrap.system.described import Described
 
 #: Statuses as the Transfer API documents them. FAILED: also cancelled and expired.
 ENDED_WELL, ENDED_BADLY, MOVING, SUSPENDED = "SUCCEEDED", "FAILED", "ACTIVE", "INACTIVE"
@@ -31,8 +32,8 @@ PERMANENT_FAULT, TOO_MANY_FAULTS = "permanent-fault", "too-many-faults"
 GOOD = (SUCCEEDED, WITH_SKIPS)
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(Described):
     """The end of waiting for one task. `terminal`: Globus will do nothing more for it, and there is a receipt."""
 
     task_id: str
@@ -51,6 +52,17 @@ class Outcome:
         problem = _PROBLEMS[self.exit_code](f"task-{self.name}", self.cause, self.remedy)
         problem.data = self.as_data()
         return problem
+
+    def facts(self) -> dict[str, object]:
+        receipt = self.receipt or {}
+        moved = receipt.get("bytes_transferred")
+        return {
+            "task": self.task_id,
+            "outcome": self.name,
+            "cause": self.cause,
+            "files": receipt.get("files_transferred"),
+            "moved": None if moved is None else units.human_size(moved),
+        }
 
     def as_data(self) -> dict[str, Any]:
         return {

@@ -13,6 +13,7 @@ from globuswrap.staging import status
 from globuswrap.staging.chain import tend
 from globuswrap.staging.chain.record import Chain
 from globuswrap.system import units
+from globuswrap.system.described import Described, html_table
 from globuswrap.transfers import journal, outcome
 from globuswrap.transfers import wait as waiting
 from globuswrap.transfers.journal import Entry
@@ -22,8 +23,8 @@ from globuswrap.underway import lookup
 _SHOWN_FOR = 86400.0
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(Described):
     """A task of the journal: what it does, in a word, and why it waits. `document` is what Globus says of it, empty if it was not
     asked."""
 
@@ -48,6 +49,10 @@ class Task:
         moved = (self.entry.receipt or self.document).get("bytes_transferred")
         return None if moved is None else int(moved)
 
+    def facts(self) -> dict[str, object]:
+        moved = None if self.bytes is None else units.human_size(self.bytes)
+        return {"task": self.entry.task_id, "state": self.state, "why": self.why, "route": self.route, "moved": moved}
+
     def as_data(self) -> dict[str, Any]:
         return {
             **vars(self.entry.claim),
@@ -58,8 +63,8 @@ class Task:
         }
 
 
-@dataclass(frozen=True)
-class Standing:
+@dataclass(frozen=True, repr=False)
+class Status(Described):
     """Tasks, and chains as `staging.status` describes them. `missing` is the problem of tasks that are not submitted yet,
     `silence` why Globus said nothing; `failed` are chains that ended badly a short time ago."""
 
@@ -82,6 +87,15 @@ class Standing:
         chains = [(each["data"]["state"], [step["state"] for step in each["data"]["steps"]]) for each in self.chains]
         return [(each.entry.path, each.state, each.bytes, each.why) for each in self.tasks], chains
 
+    def facts(self) -> dict[str, object]:
+        note = "" if self.silence is None else f"Globus was not reached: {self.silence.cause}"
+        return {"tasks": len(self.tasks), "chains": len(self.chains), "note": note}
+
+    def _repr_html_(self) -> str:
+        rows = [(each["data"]["chain"], each["data"]["state"], each["data"]["script"]) for each in self.chains]
+        rows += [((each.entry.task_id or "-")[:8], each.state, each.route) for each in self.tasks]
+        return html_table(("id", "state", "what"), rows) if rows else "<p>Nothing is under way.</p>"
+
     def as_data(self) -> dict[str, Any]:
         return {
             "submissions": [each.as_data() for each in self.tasks],
@@ -100,7 +114,7 @@ class Standing:
             yield f"Chain {chain.id} ended with a problem {ago} ago: globuswrap show {chain.id}"
 
 
-def stand(words: Sequence[str] = (), *, all_: bool = False, live: bool = True) -> Standing:
+def stand(words: Sequence[str] = (), *, all_: bool = False, live: bool = True) -> Status:
     """How the tasks and chains stand that these words name; without words, all that are under way, and with `all_` also what has
     ended. `live`: ask Globus. Raises UsageProblem for a word that names nothing in the journal."""
     found = lookup.words(words, accepted=False) if words else None
@@ -117,7 +131,7 @@ def stand(words: Sequence[str] = (), *, all_: bool = False, live: bool = True) -
     documents, silence = _documents(entries) if live else ({}, None)
     if found is None and not all_:
         entries = [each for each in entries if not _ended_long_ago(documents.get(each.task_id or "", {}))]
-    return Standing(
+    return Status(
         [Task(each, documents.get(each.task_id or "", {})) for each in entries],
         [status.describe(each) for each in chains],
         [str(path) for path in journal.damaged()],
