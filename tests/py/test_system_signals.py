@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from globuswrap.errors import Interrupted
 from globuswrap.system import process, signals
+from globuswrap.system.pacing import Pace
+from globuswrap.watch.ledger import Ledger
+from globuswrap.watch.run import Plan, Watcher, follow
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +49,22 @@ def test_one_that_python_drops_is_raised_when_the_next_program_would_start() -> 
     del dying
     with pytest.raises(Interrupted):
         process.run(["true"])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_that_python_drops_ends_a_loop_that_starts_no_program(tmp_path: Path) -> None:
+    signals.become_interrupted()
+    dying = Dying()
+    del dying
+    with pytest.raises(Interrupted):
+        Pace(0.01).rest()
+
+    class Still:
+        def next(self, timeout: float) -> set[str]:
+            raise AssertionError("the watcher goes on")
+
+    with pytest.raises(Interrupted):
+        follow(Watcher(Plan(str(tmp_path), ("true",)), Ledger(tmp_path / "ledger")), Still())
 
 
 def test_what_is_ignored_stays_ignored() -> None:

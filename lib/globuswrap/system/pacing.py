@@ -1,11 +1,13 @@
 """The pace of every loop that asks again and again: how long to rest between two looks, and when time is up.
 
-Monotonic time. A signal during a rest is raised from it (system.signals), so no loop needs to know of signals.
+Monotonic time. A signal is raised from a rest (system.signals), so no loop needs to know of signals.
 """
 
 from __future__ import annotations
 
 import time
+
+from globuswrap.system import signals
 
 #: A rest grows by this factor, from the first to the longest.
 GROWTH = 1.5
@@ -44,5 +46,6 @@ class Pace:
 
     def rest(self) -> None:
         left = self.left
+        signals.check()
         time.sleep(self._pause if left is None else min(self._pause, left))
         self._pause = min(self._pause * GROWTH, self._longest)

@@ -1,7 +1,7 @@
 """Signals that end a run become `Interrupted`, wherever the program is.
 
 Python drops an exception that a handler raises inside a destructor or a weak reference's callback. So the signal is also
-noted, and `check`, which every start of a program calls, raises it again.
+noted, and `check`, which every start of a program and every rest of a loop calls, raises it again.
 """
 
 from __future__ import annotations

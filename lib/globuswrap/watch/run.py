@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from globuswrap.errors import Refused, TryLater, UsageProblem
-from globuswrap.system import log, units
+from globuswrap.system import log, signals, units
 from globuswrap.system.process import Started
 from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import scanner, template
@@ -475,6 +475,7 @@ def follow(
         if drain and _drained(watcher, deadline):
             return watcher.tally
         pause = watcher.pause(min(next_scan, next_look))
+        signals.check()
         hints = notices.next(min(pause, 0.5) if drain else pause)
         if hints is None:
             log.say("the kernel's hints have ended; looking in intervals from now on", 0)
