@@ -206,7 +206,7 @@ def test_a_chain_takes_no_options_of_tasks(sandbox: Sandbox, tmp_path: Path) -> 
 def test_a_chain_that_ended_long_ago_is_still_known(sandbox: Sandbox, tmp_path: Path) -> None:
     chain = killed_chain(sandbox, tmp_path)
     shown = run(sandbox, "cancel", chain, "--dry-run").stdout
-    assert shown.startswith(f"{chain}  would be cancelled") and accepted(sandbox)[0]["status"] == "ACTIVE"
+    assert shown.startswith(f"{chain}  would be canceled") and accepted(sandbox)[0]["status"] == "ACTIVE"
     for _ in range(2):
         assert run(sandbox, "cancel", chain).stdout == f"{chain}  cancelled\n"
     ended = next((sandbox.home / ".local/state/globuswrap/chains" / chain).glob("g1/ended"))

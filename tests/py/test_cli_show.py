@@ -43,7 +43,7 @@ def test_why_it_failed_has_one_answer_without_asking_globus(sandbox: Sandbox) ->
     found = rows(shown.stdout)
     assert shown.stdout.startswith(f"Task {task}  permanent-fault\n")
     assert found["Transfer"] == "archive:/a -> scratch:/a"
-    assert found["Why"].startswith("scratch:/a: PERMISSION_DENIED") and "cancelled" in found["Why"]
+    assert found["Why"].startswith("scratch:/a: PERMISSION_DENIED") and "canceled" in found["Why"]
     assert 'PERMISSION_DENIED at scratch:/a (destination): "permission denied"' in found["Fault"]
     assert "globus whoami" in found["Next"] and found["Next"].endswith("then rerun")
     receipt = json.loads(Path(found["Receipt"]).read_text())

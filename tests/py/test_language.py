@@ -45,12 +45,15 @@ BANNED = {
     r"\bbegun\b": "started",
     r"\b(?:takes?|taken|took) (?:it |them )?up\b": "adopt, retry, continue",
     r"\banew\b": "again",
+    r"(?<!-)\bcancell(?:ed|ing)\b": "canceled",
+    r"\b(?:behaviours?|colours?|licence|centres?|favour\w*)\b": "American spelling",
+    r"\b(?:normal|organ|recogn|initial)is(?:e|ed|es|ing)\b": "American spelling",
     r"\bnor what to\b|\bneither a list\b": "Nothing to ...: give ...",
 }
 #: Ordinary English, and names: matched first, and taken out.
 ALLOWED = re.compile(
     r"it is not to be looked at|you said yes|/\w+/looks|\blooks started trouble trouble_at\b"
-    r"|\b(?:set|moved) aside|(?:--lost |again, or )aside|\.aside",
+    r"|The task has been cancelled successfully|`cancelled`|\b(?:set|moved) aside|(?:--lost |again, or )aside|\.aside",
     re.I,
 )
 
@@ -84,7 +87,11 @@ def test_help_and_messages_use_the_words_of_the_field() -> None:
 
 
 def test_documents_use_the_words_of_the_field() -> None:
-    recipes = [*(REPOSITORY / "recipes").rglob("*.s[eh]*"), *(REPOSITORY / "lib").rglob("*.sh")]
+    recipes = [
+        *(REPOSITORY / "recipes").rglob("*.s[eh]*"),
+        *(REPOSITORY / "lib").rglob("*.sh"),
+        *(REPOSITORY / "docs").glob("*.txt"),
+    ]
     pages = [*PAGES, REPOSITORY / "CHANGELOG.md", *recipes]
     assert len(recipes) > 8
     wrong = [f"{path.name}: {each}" for path in pages for each in found_in(path.read_text("utf-8"))]

@@ -22,7 +22,7 @@ def cancel(
             metavar="TASK_OR_KEY_OR_CHAIN...",
         ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be cancelled; cancel nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be canceled; cancel nothing.")] = False,
 ) -> Report:
     """Cancel unfinished tasks. One that has already ended is not changed; of a chain, jobs and tasks are canceled."""
     from globuswrap.underway import cancel as canceling

@@ -108,7 +108,7 @@ def wait(
     poll: Poll = "60s",
     fault_grace: Grace = "5m",
 ) -> Report:
-    """Wait for a run, and say how it ended: 0 done, 1 failed, 5 cancelled, 7 inactive, 75 still running."""
+    """Wait for a run, and say how it ended: 0 done, 1 failed, 5 canceled, 7 inactive, 75 still running."""
     ended = _waited(run, timeout, poll, fault_grace)
     return Report(ended.as_data(), [ended.name])
 

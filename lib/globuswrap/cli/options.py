@@ -61,7 +61,7 @@ Notify = Annotated[
 Deadline = Annotated[
     str | None,
     typer.Option(
-        "--deadline", help="Cancelled if not done by then: +2h, or 2026-11-20T18:00 (local unless it has a zone)."
+        "--deadline", help="Canceled if not done by then: +2h, or 2026-11-20T18:00 (local unless it has a zone)."
     ),
 ]
 

@@ -120,7 +120,7 @@ def _started(wanted: Start, tag: str, known: Sequence[str]) -> Started:
     finally:
         document.unlink(missing_ok=True)
     for extra in _tagged(wanted.flow_id, tag)[1:]:
-        log.say(f"run {extra} was started twice; cancelled")
+        log.say(f"run {extra} was started twice; the second was canceled")
         verbs.send("flows", "run", "cancel", extra)
     first = _tagged(wanted.flow_id, tag)
     return Started(first[0] if first else run_id, "new")

@@ -268,7 +268,7 @@ class Slurm(Scheduler):
         if done.code != 0:
             left = [state.id for state in self.states(wanted).values() if state.phase in (base.HELD, base.WAITING)]
             if left:
-                raise self._refused(done, f"jobs {' '.join(left)} cannot be cancelled", f"scancel {' '.join(left)}")
+                raise self._refused(done, f"jobs {' '.join(left)} cannot be canceled", f"scancel {' '.join(left)}")
 
     def find(self, directory: Path) -> dict[str, str]:
         done = base.ran(("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"))

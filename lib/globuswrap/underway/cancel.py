@@ -22,7 +22,7 @@ def _task(task: str | Entry, dry_run: bool) -> dict[str, Any]:
     task_id = task if isinstance(task, str) else str(task.task_id)
     if dry_run:
         over = not isinstance(task, str) and task.receipt is not None
-        return {"task_id": task_id, "message": "has ended" if over else "would be cancelled, if it has not ended"}
+        return {"task_id": task_id, "message": "has ended" if over else "would be canceled, if it has not ended"}
     answer = verbs.cancel_task(task_id)
     return {"task_id": task_id, "code": answer.get("code"), "message": answer.get("message")}
 
@@ -34,4 +34,4 @@ def _chain(chain_id: str, dry_run: bool) -> dict[str, Any]:
     if stands["state"] not in status.UNDER_WAY:
         return {"chain": chain_id, "message": stands["state"]}
     jobs = ", ".join(stands["jobs"].values())
-    return {"chain": chain_id, "message": f"would be cancelled, with its jobs: {jobs}" if dry_run else "ending"}
+    return {"chain": chain_id, "message": f"would be canceled, with its jobs: {jobs}" if dry_run else "ending"}
