@@ -93,7 +93,7 @@ def run(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept a source that has no files any more.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Hold until the tasks of this run are finished.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the tasks of this run are finished.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be sent and deleted; change nothing.")
     ] = False,

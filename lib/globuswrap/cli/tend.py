@@ -19,7 +19,7 @@ app = application()
 def tend(
     chains: Annotated[list[str] | None, typer.Argument(help="Chains; none: all.", metavar="CHAIN...")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep on until all have ended.")] = False,
-    every: Annotated[str, typer.Option("--every", help="With --follow: time between two rounds.")] = "60s",
+    every: Annotated[str, typer.Option("--every", help="With --follow: time between two passes.")] = "60s",
 ) -> Report:
     """Advance all chains once, and leave; from cron or scrontab, or with --follow until all have ended.
 
@@ -36,7 +36,7 @@ def tend(
         left = tend_all(rounds.__setitem__, wanted)
         if not follow or not left:
             break
-        log.set_activity(f"{units.counted(left, 'chain')} under way; the next round comes")
+        log.set_activity(f"{units.counted(left, 'chain')} under way; the next pass comes")
         time.sleep(units.duration(every))
     lines = [
         f"{chain_id}  {'ended' if status.ended else 'under way'}  {status.why}".rstrip()
