@@ -34,7 +34,7 @@ set -m
   begun=$SECONDS
   code=0
   # bats waits for whoever holds its output open, for good: a process that a test left behind must not hang the run.
-  PATH=$PWD/.venv/bin:$PATH timeout --foreground --kill-after=30 40m bats --recursive ${options[@]+"${options[@]}"} tests/bats >.venv/bats.log 2>&1 || code=$?
+  PATH=$PWD/.venv/bin:$PATH timeout --foreground --kill-after=30 40m bats --timing --recursive ${options[@]+"${options[@]}"} tests/bats >.venv/bats.log 2>&1 || code=$?
   if ((code != 0)); then cat .venv/bats.log; fi
   printf '\nbats: %s passed, %s failed in %s s (.venv/bats.log)\n' "$(grep -c '^ok ' .venv/bats.log)" \
     "$(grep -c '^not ok ' .venv/bats.log)" "$((SECONDS - begun))"
