@@ -1,22 +1,49 @@
 #!/usr/bin/env bats
 # What an installation brings besides the command: man pages, completion, modulefiles; and that uninstalling takes it away.
-# That an installation stands by itself, and survives one that fails, is in tools.bats; that it serves others, in readme.bats.
+# That it serves others is in readme.bats.
 # shellcheck disable=SC2016 # scripts for other shells
 # shellcheck disable=SC2119,SC2120 # run passes the arguments
 # shellcheck disable=SC2154 # status and output are set by run
 
 load helper
 
+# From a checkout that nobody may write to and that is gone afterwards, under a prefix that has to be quoted.
 setup_file() {
-  export INSTALLED="$BATS_FILE_TMPDIR/opt & co/globuswrap"
-  HOME=$BATS_FILE_TMPDIR PIP_CACHE_DIR=$BATS_RUN_TMPDIR/pip PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$REPOSITORY/tools/install" "$INSTALLED" >"$BATS_FILE_TMPDIR/installing" 2>&1 || {
+  export INSTALLED="$BATS_FILE_TMPDIR/opt & co/globuswrap" CHECKOUT=$BATS_FILE_TMPDIR/checkout
+  mkdir -p "$CHECKOUT/recipes"
+  cp -R "$REPOSITORY"/{bin,lib,docs,share,tools,requirements,pyproject.toml,README.md,CHANGELOG.md,LICENSE} "$CHECKOUT"
+  chmod -R a-w "$CHECKOUT"
+  HOME=$BATS_FILE_TMPDIR PIP_CACHE_DIR=$BATS_RUN_TMPDIR/pip PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$CHECKOUT/tools/install" "$INSTALLED" >"$BATS_FILE_TMPDIR/installing" 2>&1 || {
     cat "$BATS_FILE_TMPDIR/installing" >&2
     return 1
   }
+  chmod -R u+w "$CHECKOUT"
+  mv "$CHECKOUT" "$CHECKOUT.gone"
 }
 
 setup() {
   isolate
+}
+
+# bats test_tags=slow
+@test "it is complete without the checkout and any environment" {
+  run env -i "$INSTALLED/bin/globuswrap" --version
+  assert_status 0
+  assert_contains "$output" "globuswrap 0."
+  [[ -x $INSTALLED/libexec/globuswrap/bin/globus ]]
+  [[ -f $INSTALLED/share/globuswrap/README.md ]]
+}
+
+# bats test_tags=slow
+@test "over one that is there; and one that fails in the middle leaves it as it was" {
+  cp -a "$INSTALLED" copy
+  cp -R "$CHECKOUT.gone" broken
+  rm broken/requirements/dev.txt
+  run broken/tools/install "$PWD/copy"
+  assert_status 1
+  assert_contains "$output" "the installation before it is still there"
+  run env -i copy/bin/globuswrap --version
+  assert_status 0
 }
 
 # bats test_tags=slow
@@ -53,6 +80,11 @@ globuswrap init" ]]
   assert_contains "$output" "  $PWD/copy/libexec/globuswrap/bin/globus login"
   run "$REPOSITORY/tools/install" --remove "$PWD/copy"
   [[ $(<copy/bin/globus) == theirs ]]
+  rm copy/bin/globus
+  [[ -z $(find copy -mindepth 1 ! -type d) ]]
+  run "$REPOSITORY/tools/install" --remove "$PWD/copy"
+  assert_status 2
+  assert_contains "$output" "no globuswrap is installed"
 }
 
 # bats test_tags=slow

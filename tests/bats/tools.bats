@@ -113,41 +113,6 @@ cd $1'
 }
 
 # bats test_tags=slow
-@test "install: its own environment under a prefix with a space, complete without the checkout; uninstall leaves nothing" {
-  mkdir -p checkout/recipes
-  cp -R "$REPOSITORY"/{bin,lib,docs,share,tools,requirements,pyproject.toml,README.md,CHANGELOG.md,LICENSE} checkout
-  chmod -R a-w checkout
-  prefix=$PWD/"a prefix"
-  run checkout/tools/install "$prefix"
-  assert_status 0
-  chmod -R u+w checkout
-  mv checkout gone
-  run env -i "$prefix/bin/globuswrap" --version
-  assert_status 0
-  assert_contains "$output" "globuswrap 0."
-  [[ -x $prefix/libexec/globuswrap/bin/globus ]]
-  [[ -f $prefix/share/globuswrap/README.md ]]
-
-  # Again over itself, and then a failure in the middle: what was there still runs.
-  mv gone checkout
-  run checkout/tools/install "$prefix"
-  assert_status 0
-  rm checkout/lib/globuswrap/cli/main.py
-  run checkout/tools/install "$prefix"
-  assert_status 1
-  assert_contains "$output" "the installation before it is still there"
-  run "$prefix/bin/globuswrap" --version
-  assert_status 0
-
-  run checkout/tools/install --remove "$prefix"
-  assert_status 0
-  [[ -z $(find "$prefix" -mindepth 1 ! -type d) ]]
-  run checkout/tools/install --remove "$prefix"
-  assert_status 2
-  assert_contains "$output" "no globuswrap is installed"
-}
-
-# bats test_tags=slow
 @test "install: what it did not make it does not touch" {
   mkdir -p prefix/libexec/globuswrap
   touch prefix/libexec/globuswrap/precious
