@@ -6,7 +6,7 @@ was run and what came back. Anything else that reaches the boundary in `cli.main
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 DONE = 0
@@ -141,3 +141,12 @@ def combined(codes: Iterable[int]) -> int:
         if code not in PRECEDENCE:
             return code
     return next((code for code in PRECEDENCE if code in seen), DONE)
+
+
+def raise_together(problems: Sequence[UsageProblem], what: str = "") -> None:
+    """Raise what is wrong with one request, all of it at once; nothing if nothing is. `what` begins the message."""
+    if not problems:
+        return
+    start = f"{what}: " if what else ""
+    causes = "; ".join(each.cause for each in problems)
+    raise UsageProblem(problems[0].name, f"{start}{causes}", "; ".join(dict.fromkeys(each.remedy for each in problems)))

@@ -13,7 +13,7 @@ import typer
 from globuswrap.cli import progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
-from globuswrap.errors import DONE, TRY_LATER, UsageProblem
+from globuswrap.errors import DONE, TRY_LATER, UsageProblem, raise_together
 from globuswrap.system import units
 
 if TYPE_CHECKING:
@@ -73,14 +73,15 @@ def cleanup(
     from globuswrap.deletion.carry_out import Sending
     from globuswrap.sharing.cleanup import clean_up
 
+    wrong = []
     if not under:
-        raise UsageProblem(
-            "no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/"
-        )
+        wrong.append(("no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/"))
     if (since or by) and not fetched:
-        raise UsageProblem("bad-option", "--since and --by go with --fetched", "add --fetched, or remove them")
+        wrong.append(("bad-option", "--since and --by go with --fetched", "add --fetched, or remove them"))
     if fetched and receipts is not None:
-        raise UsageProblem("bad-option", "--fetched and --from are two ways to prove a copy", "use one of them")
+        wrong.append(("bad-option", "--fetched and --from are two ways to prove a copy", "use one of them"))
+    raise_together([UsageProblem(*each) for each in wrong])
+    assert under
     with progress.shown() if yes else contextlib.nullcontext() as watcher:
         done = clean_up(
             resolve.address(under),

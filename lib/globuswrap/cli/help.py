@@ -66,6 +66,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "wait": ("globuswrap wait 0bf74f58", "globuswrap wait run7-out --timeout 2h --then 'mail -s done me'"),
     "cancel": ("globuswrap cancel 0bf74f58", "globuswrap cancel c7e5a001 --dry-run"),
     "ls": ("globuswrap ls archive:/raw/", "globuswrap ls --long scratch:/run7/"),
+    "sync add": ("globuswrap sync add beam /data/beam/ archive:/beam/ --schedule 15m",),
     "sync run": ("globuswrap sync run beam", "globuswrap sync run beam --dry-run"),
     "sync list": ("globuswrap sync list",),
     "sync baseline": ("globuswrap sync baseline beam --until 2026-11-01",),

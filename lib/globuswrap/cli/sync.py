@@ -1,4 +1,4 @@
-"""`globuswrap sync run|check|baseline|list|export`."""
+"""`globuswrap sync add|run|check|baseline|list|export`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ Name = Annotated[
 
 
 @dataclass(frozen=True)
-class ProfileOptions(Common):
-    """What a profile says, as options; what is given here wins over the configuration."""
+class ProfileRules(Common):
+    """What a profile says beside its two ends, as options."""
 
-    source: Annotated[str | None, typer.Option("--source", help="NAME_OR_UUID:/path of the source directory.")] = None
-    destination: Annotated[str | None, typer.Option("--destination", help="The same for the destination.")] = None
     local_root: Annotated[
         str | None, typer.Option("--local-root", help="Where the source is mounted here: only what changed is sent.")
     ] = None
@@ -83,6 +81,38 @@ class ProfileOptions(Common):
         if patterns:
             values["filters"] = list(OrderedFilters.seen)
         return values
+
+
+@dataclass(frozen=True)
+class ProfileOptions(ProfileRules):
+    """What a profile says, as options; what is given here wins over the configuration."""
+
+    source: Annotated[str | None, typer.Option("--source", help="NAME_OR_UUID:/path of the source directory.")] = None
+    destination: Annotated[str | None, typer.Option("--destination", help="The same for the destination.")] = None
+
+
+@command(app, cls=OrderedFilters)
+def add(
+    name: Annotated[str, typer.Argument(help="The name of the new profile.", metavar="NAME")],
+    source: Annotated[str, typer.Argument(help="The source directory, or where it is mounted here.", metavar="SRC")],
+    destination: Annotated[str, typer.Argument(help="The destination directory.", metavar="DST")],
+    profile: ProfileRules,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; change nothing.")] = False,
+) -> Report:
+    """Write a profile to your configuration. If the source is mounted here, that becomes its local-root.
+
+    Everything that is missing or does not fit is named at once, and then nothing is written.
+    """
+    from globuswrap.syncs import profile as profiles
+
+    made = profiles.add(name, source, destination, profile.given(), dry_run=dry_run)
+    log.say(f"{'It would go' if dry_run else 'Written'} to {made.file}:")
+    if made.profile.local_root is None:
+        log.say("The source is not mounted here: Globus compares both sides, and nothing is deleted.")
+    if not dry_run:
+        log.say(f"See what a run would send: globuswrap sync run {name} --dry-run")
+    data = {"file": str(made.file), "dry_run": dry_run, **profiles.describe(made.profile)}
+    return Report(data, list(made.lines))
 
 
 @command(app, cls=OrderedFilters)

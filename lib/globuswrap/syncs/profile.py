@@ -5,19 +5,22 @@ Pure but for reading the configuration. Nothing is asked of Globus, and the loca
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from globuswrap import config
-from globuswrap.collections import resolve
+from globuswrap.collections import mounts, resolve
 from globuswrap.collections.address import Address, normalised
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import UsageProblem, raise_together
 from globuswrap.syncs import state
 from globuswrap.syncs.scan import SYMLINK_POLICIES, Filters, ScanOptions
 from globuswrap.system import files, units
@@ -230,37 +233,30 @@ def load(name: str | None = None, given: Mapping[str, Any] | None = None) -> Pro
             raise UsageProblem("unknown-profile", f"no profile is called {name!r}", remedy)
     where = f"[sync.{name}]" if name is not None else "options"
     values: dict[str, Any] = {}
+    wrong: list[UsageProblem] = []
     for key, value in {**table, **said}.items():
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)
             remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(KEYS)}"
-            raise UsageProblem("unknown-config-key", f"{where}: unknown key {key}", remedy)
+            wrong.append(UsageProblem("unknown-config-key", f"unknown key {key}", remedy))
+            continue
         try:
             values[key] = KEYS[key](value)
         except UsageProblem as problem:
-            raise UsageProblem(problem.name, f"{where}: {key}: {problem.cause}", problem.remedy) from None
-    made = _made(name, values, where)
-    return replace(made, max_delete_raised=bool(table) and "max-delete" in said)
+            wrong.append(UsageProblem(problem.name, f"{key}: {problem.cause}", problem.remedy))
+    # What could not be read is not missing too.
+    raise_together(wrong or list(_complaints(name, values)), where)
+    return replace(_made(name, values), max_delete_raised=bool(table) and "max-delete" in said)
 
 
-def _made(name: str | None, values: dict[str, Any], where: str) -> Profile:
-    for key in ("source", "destination"):
-        if key not in values:
-            raise UsageProblem("bad-profile", f"{where}: {key} is missing", f'add {key} = "COLLECTION:/path"')
-    local = "local-root" in values
-    if name is not None and not _NAME.fullmatch(name):
-        raise UsageProblem(
-            "bad-profile", f"{name!r} cannot name a profile", "letters, digits, _ . @ - only, at most 64"
-        )
-    rules = values.get("filters", ()) + tuple(
-        (kind, pattern) for kind in ("include", "exclude") for pattern in values.get(kind, ())
-    )
-    profile = Profile(
+def _made(name: str | None, values: dict[str, Any]) -> Profile:
+    rules = _rules(values)
+    return Profile(
         name=name or "options",
         source=values["source"],
         destination=values["destination"],
         local_root=values.get("local-root"),
-        options=_options(values, local, where),
+        options=_options(values),
         filters=Filters(rules),
         symlinks=values.get("symlinks", "skip"),
         schedule=values.get("schedule"),
@@ -276,62 +272,110 @@ def _made(name: str | None, values: dict[str, Any], where: str) -> Profile:
         notify=values.get("notify", config.load().settings.notify),
         deadline=values.get("deadline"),
     )
-    _sensible(profile, values, where)
-    return profile
 
 
-def _options(values: dict[str, Any], local: bool, where: str) -> Options:
+def _rules(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    apart = ((kind, pattern) for kind in ("include", "exclude") for pattern in values.get(kind, ()))
+    return (*values.get("filters", ()), *apart)
+
+
+def _options(values: dict[str, Any]) -> Options:
     said = {each.name: values[each.key] for each in declared(Common) if each.key in values}
-    if local:
-        if said.get("sync_level") not in (None, "checksum"):
-            raise UsageProblem(
-                "bad-profile",
-                f"{where}: sync-level {said['sync_level']} makes no sense with local-root: what is sent has changed already",
-                "leave sync-level out (or checksum, to compare once more at the destination)",
-            )
+    if "local-root" in values:
         # A file that goes away between the scan and the copy must not hold the others up for a day: it is skipped, known to be
         # skipped, and so not taken for transferred.
         return Options(**{"preserve_timestamp": True, "skip_source_errors": True, **said})
     return Options(**{"sync_level": "mtime", "preserve_timestamp": True, **said})
 
 
-def _sensible(profile: Profile, values: dict[str, Any], where: str) -> None:
-    def wrong(what: str, remedy: str) -> UsageProblem:
-        return UsageProblem("bad-profile", f"{where}: {what}", remedy)
+def _complaints(name: str | None, values: Mapping[str, Any]) -> Iterator[UsageProblem]:
+    """What is missing in a profile, or makes no sense in it: all of it."""
 
-    if profile.source.collection == profile.destination.collection:
-        one, other = (normalised(each.path).rstrip("/") + "/" for each in (profile.source, profile.destination))
+    def wrong(what: str, remedy: str) -> UsageProblem:
+        return UsageProblem("bad-profile", what, remedy)
+
+    for key in ("source", "destination"):
+        if key not in values:
+            yield wrong(f"{key} is missing", f'add {key} = "COLLECTION:/path"')
+    if name is not None and not _NAME.fullmatch(name):
+        yield wrong(f"{name!r} cannot name a profile", "letters, digits, _ . @ - only, at most 64")
+    source, destination = values.get("source"), values.get("destination")
+    if source is not None and destination is not None and source.collection == destination.collection:
+        one, other = (normalised(each.path).rstrip("/") + "/" for each in (source, destination))
         if one.startswith(other) or other.startswith(one):
-            raise wrong("source and destination overlap", "choose a destination outside the source")
-    if profile.local_root is None:
+            yield wrong("source and destination overlap", "choose a destination outside the source")
+    if "local-root" not in values:
         for key in (
             *("symlinks", "settle", "max-bytes", "max-bytes-per-day", "order"),
             *("delete", "max-delete", "check-file", "skip-unsendable"),
         ):
             if values.get(key):
-                raise wrong(
+                yield wrong(
                     f"{key} needs local-root, so that globuswrap can list the files itself",
                     "add local-root, where the source is mounted here",
                 )
-        if any(pattern.endswith("/") for _, pattern in profile.filters.rules):
-            raise wrong(
+        if any(pattern.endswith("/") for _, pattern in _rules(values)):
+            yield wrong(
                 "filters on directories need local-root", "the service filters files only; add local-root, or drop them"
             )
-    if profile.order is not None and profile.max_bytes is None and profile.max_bytes_per_day is None:
-        raise wrong("order needs a limit: without one all files go at once", "add max-bytes or max-bytes-per-day")
-    if profile.delete and profile.check_file is None:
-        raise wrong(
+    elif values.get("sync-level") not in (None, "checksum"):
+        yield wrong(
+            f"sync-level {values['sync-level']} makes no sense with local-root: what is sent has changed already",
+            "leave sync-level out (or checksum, to compare once more at the destination)",
+        )
+    if "order" in values and not {"max-bytes", "max-bytes-per-day"} & values.keys():
+        yield wrong("order needs a limit: without one all files go at once", "add max-bytes or max-bytes-per-day")
+    if values.get("delete") and "check-file" not in values:
+        yield wrong(
             "delete needs check-file", 'add check-file = "NAME", a file at the source that proves that it is mounted'
         )
-    if profile.delete and not profile.options.preserve_timestamp:
-        raise wrong(
+    if values.get("delete") and values.get("preserve-timestamp") is False:
+        yield wrong(
             "delete needs preserve-timestamp: the time of a file at the destination shows whether it is what was sent",
             "remove preserve-timestamp = false, or set delete = false",
         )
-    if profile.schedule is not None:
+    if "schedule" in values:
         from globuswrap.syncs import schedule
 
-        schedule.parse(profile.schedule)
+        try:
+            schedule.parse(values["schedule"])
+        except UsageProblem as problem:
+            yield problem
+
+
+def add(name: str, source: str, destination: str, given: Mapping[str, Any], *, dry_run: bool = False) -> Added:
+    """Write the profile `[sync.NAME]` to the configuration, if all of it holds. Where `source` is mounted here, that is its
+    local-root. Raises UsageProblem with everything that is missing, and for a name that is taken."""
+    named = os.environ.get("GLOBUSWRAP_CONFIG")
+    file = Path(os.path.realpath(named or files.config_dir() / "config.toml"))
+    if name in names():
+        raise UsageProblem(
+            "name-taken", f"there is a profile [sync.{name}] already", f"edit it in {file}, or choose another name"
+        )
+    said = {key: value for key, value in given.items() if value is not None}
+    ends = {"source": resolve.address(source), "destination": resolve.address(destination)}
+    if "local-root" not in said:
+        with contextlib.suppress(UsageProblem):
+            said["local-root"] = mounts.to_local(ends["source"])
+    values = {**{key: f"{each.name or each.collection}:{each.path}" for key, each in ends.items()}, **said}
+    profile = load(name, values)
+    lines = [f"[sync.{json.dumps(name) if set(name) & set('.@') else name}]"]
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    if not dry_run:
+        before = file.read_text("utf-8") if file.exists() else ""
+        mode = stat.S_IMODE(file.stat().st_mode) if before else 0o600
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.write_atomic(file, "\n".join([*([before.rstrip(), ""] if before else []), *lines, ""]), mode)
+    return Added(profile, file, tuple(lines))
+
+
+@dataclass(frozen=True)
+class Added:
+    """A profile that was written, the file it is in, and the lines there."""
+
+    profile: Profile
+    file: Path
+    lines: tuple[str, ...]
 
 
 def describe(profile: Profile) -> dict[str, Any]:
