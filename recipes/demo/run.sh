@@ -54,21 +54,21 @@ same() {
 
 inside() {
   local collections=$GLOBUS_SANDBOX_BASE/collections work=$GLOBUS_SANDBOX_BASE/demo
-  local verbose=() count size chain
+  local verbose=() count size chain results
   [[ $1 == --verbose ]] && verbose=(-v)
   mkdir -p "$work/expected"
   cd -- "$work"
 
-  step "three collections, and a few hundred files in one of them"
+  step "three collections (here they are directories), with a few hundred files in the first"
   make_files "$collections/archive/run-2018"
   count=$(find "$collections/archive" -type f -printf x | wc -c)
-  size=$(du -sh "$collections/archive" | cut -f1)
+  size=$(find "$collections/archive" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.1f MiB", sum / 1048576 }')
   printf 'archive: %d files, %s; scratch and results: empty\n' "$count" "$size"
 
-  step "the job script"
+  step "what the job script asks for: copy the data in before it runs, and the results out after"
   sed -n '/^#GLOBUS/p' "$here/job.sh"
 
-  step "globuswrap submit --scheduler local job.sh"
+  step "globuswrap submit --scheduler local job.sh: both copies are made, with the job in between"
   export SCRATCH=$collections/scratch
   chain=$("$globuswrap" submit --scheduler local --poll 1s ${verbose[@]+"${verbose[@]}"} "$here/job.sh") || die "the chain failed"
   printf 'the job printed: %s\n' "$(cat -- "job.sh-$chain.out")"
@@ -77,15 +77,17 @@ inside() {
   sums "$collections/archive/run-2018" >archive.sums
   sums "$collections/scratch/local-$chain/in" >scratch.sums
   same "what was staged in" archive.sums scratch.sums
-  printf 'staged in:   %d files, checksums equal\n' "$count"
+  printf 'copied in:   %d files, checksums equal\n' "$count"
   same "the list of checksums that the job wrote" archive.sums "$collections/results/run-2018/checksums.txt"
-  printf 'computed on: %d checksums by the job, equal\n' "$(wc -l <"$collections/results/run-2018/checksums.txt")"
+  printf 'computed on: %d files, checksums equal\n' "$(wc -l <"$collections/results/run-2018/checksums.txt")"
   expect "$collections/archive/run-2018" "$work/expected"
   sums expected >expected.sums
   sums "$collections/results/run-2018/shouted" >results.sums
   same "what was staged out" expected.sums results.sums
-  printf 'staged out:  %d files, checksums equal\n' "$(wc -l <results.sums)"
-  [[ $(wc -l <results.sums) -eq $count ]] || die "files are missing"
+  results=$(wc -l <results.sums)
+  printf 'copied out:  %d files, checksums equal: %d results, and the list of checksums\n' \
+    "$(find "$collections/results" -type f -printf x | wc -c)" "$results"
+  [[ $results -eq $count ]] || die "files are missing"
   [[ -z $(find "$GLOBUS_SANDBOX_BASE" . -name pwned -print -quit) ]] || die "a file name was executed"
 
   if [[ ${#verbose[@]} -gt 0 ]]; then
@@ -117,8 +119,9 @@ main() {
     shift
   done
   SECONDS=0
+  step "starting a local Globus: no account is needed, and nothing leaves this machine"
   "$globuswrap" sandbox run --progress timed:1 -- bash "$here/run.sh" --inside "$talk" || exit 1
-  step "done in $SECONDS s: staged in, computed, staged out, every byte compared"
+  step "done in $SECONDS s: copied in, computed, copied out, every byte compared"
 }
 
 if [[ ${1-} == --inside ]]; then

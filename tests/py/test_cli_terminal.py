@@ -11,6 +11,7 @@ import pytest
 
 import support
 from command_line import on_terminal, run
+from globuswrap.cli import progress
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.system import log
 
@@ -155,3 +156,34 @@ def test_nothing_writes_to_a_terminal_but_the_places_that_escape() -> None:
     }
     assert found <= allowed
     assert Path(library / "cli" / "completing.py").read_text("utf-8").count("isprintable") >= 1
+
+
+def test_progress_says_which_task_how_far_how_fast_and_what_is_left() -> None:
+    task = {"task_id": "0bf74f58-0000-4000-8000-000000000000", "status": "ACTIVE", "nice_status": "OK", "files": 40}
+    task |= {
+        "files_transferred": 8,
+        "files_skipped": 2,
+        "bytes_transferred": 3 << 20,
+        "effective_bytes_per_second": 1 << 20,
+    }
+    assert progress.line_of([task]) == "0bf74f58: 25%, 10/40 files, 3.0 MiB (OK)"
+    assert progress.pace_of([task]) == ", 1.0 MiB/s, 9 s left"
+    ended = {**task, "status": "SUCCEEDED", "nice_status": None, "files_transferred": 38, "faults": 1}
+    assert progress.line_of([task, ended]) == "2 tasks, 1 running: 62%, 50/80 files, 6.0 MiB, 1 fault (OK, SUCCEEDED)"
+    assert progress.pace_of([ended]) == "" and progress.pace_of([{**task, "files": None}]) != ""
+    assert progress.line_of([{"task_id": "0bf74f58", "status": "ACTIVE"}]) == "0bf74f58: 0/0 files, 0 B (ACTIVE)"
+
+
+@pytest.mark.slow
+def test_a_transfer_that_goes_well_shows_no_red(box: Sandbox) -> None:
+    (box.collection("archive").path / "well").write_text("data")
+    box.control.progress("held")
+    try:
+        line = ("transfer", "archive:/well", "scratch:/well", "--wait", "--poll", "0.5s")
+        code, text = on_terminal(box, *line, env={"TERM": "xterm", "COLUMNS": "79"}, until=" files, ")
+    finally:
+        box.control.progress("at-once")
+    assert code == 130
+    before = text.partition("^C")[0]
+    assert re.search(r"\r. [0-9a-f]{8}: \d/\d files, 0 B \(.*\(\d+ s\)\x1b\[K", before), before
+    assert not re.search(r"\x1b\[[\d;]*\b31\b|\x1b\[38", before)

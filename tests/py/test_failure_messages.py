@@ -76,7 +76,7 @@ def plain(text: str, sandbox: Sandbox) -> str:
     text = text.replace(str(sandbox.home), "HOME").replace(str(sandbox.base), "BASE")
     text = re.sub(r"(?!12345678)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>", text)
     text = re.sub(r"127\.0\.0\.1:\d+|port=\d+", "<server>", text)
-    text = re.sub(r"^\d+/\d+ files.*\n", "", text, flags=re.M)  # progress, where it takes long
+    text = re.sub(r"^[0-9a-f]{8}: .*\d+/\d+ files.*\n", "", text, flags=re.M)  # progress, where it takes long
     return re.sub(r"\b\d+ s\b", "N s", text)
 
 

@@ -75,12 +75,14 @@ def cleanup(
 
     wrong = []
     if not under:
-        wrong.append(("no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/"))
+        wrong.append(
+            UsageProblem("no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/")
+        )
     if (since or by) and not fetched:
-        wrong.append(("bad-option", "--since and --by go with --fetched", "add --fetched, or remove them"))
+        wrong.append(UsageProblem("bad-option", "--since and --by go with --fetched", "add --fetched, or remove them"))
     if fetched and receipts is not None:
-        wrong.append(("bad-option", "--fetched and --from are two ways to prove a copy", "use one of them"))
-    raise_together([UsageProblem(*each) for each in wrong])
+        wrong.append(UsageProblem("bad-option", "--fetched and --from are two ways to prove a copy", "use one of them"))
+    raise_together(wrong)
     assert under
     with progress.shown() if yes else contextlib.nullcontext() as watcher:
         done = clean_up(

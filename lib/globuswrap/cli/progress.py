@@ -1,4 +1,4 @@
-"""Progress: what is being done as one line on a terminal, waiting as a bar; in a log one line per change while waiting."""
+"""Progress: what is being done, and how far a transfer is, as one line on a terminal; in a log one line per change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from globuswrap.cli import output
@@ -30,14 +30,13 @@ class _Line:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.next = self.started + QUIET_SECONDS
-        self.held = False
         self.turn = 0
         self.drawn = False
 
     def draw(self, number: int, frame: object) -> None:
         import shutil
 
-        if self.held or time.monotonic() < self.next:
+        if time.monotonic() < self.next:
             return
         self.turn += 1
         width = shutil.get_terminal_size().columns
@@ -106,8 +105,10 @@ def shown() -> Iterator[Watcher | None]:
     if log.level() < 1:
         yield None
     elif sys.stderr.isatty() and not output.state.json:
-        with _bar() as watcher:
-            yield watcher
+        try:
+            yield _in_the_line
+        finally:
+            log.set_activity("")
     else:
         yield _lines()
 
@@ -129,13 +130,29 @@ def totals(tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def line_of(tasks: Sequence[Mapping[str, Any]]) -> str:
-    """One line of state, without times, so that equal lines mean that nothing changed."""
+    """One line of state, without times, so that equal lines mean that nothing changed: task, percent, bytes, files, state."""
     now = totals(tasks)
     states = sorted({str(task.get("nice_status") or task.get("status")) for task in tasks})
-    faults = f", {now['faults']} faults" if now["faults"] else ""
-    what = f"{len(tasks)} tasks, {now['running']} running" if len(tasks) > 1 else ""
-    text = f"{now['done']}/{now['files']} files, {units.human_size(now['bytes'])}{faults} ({', '.join(states)})"
-    return log.printable(f"{what}: {text}" if what else text)
+    who = f"{len(tasks)} tasks, {now['running']} running" if len(tasks) != 1 else str(tasks[0].get("task_id") or "")[:8]
+    parts = [f"{now['done']}/{now['files']} files, {units.human_size(now['bytes'])}"]
+    if now["files"] > 1:
+        parts.insert(0, f"{100 * now['done'] // now['files']}%")
+    if now["faults"]:
+        parts.append(units.counted(now["faults"], "fault"))
+    return log.printable(f"{who}: {', '.join(parts)} ({', '.join(states)})")
+
+
+def pace_of(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """The rate that Globus reports, and how long the rest takes at it. Globus counts the bytes that are done, not those to come:
+    the share of files stands for it."""
+    now = totals(tasks)
+    running = [task for task in tasks if str(task.get("status")) == "ACTIVE"]
+    rate = sum(float(task.get("effective_bytes_per_second") or 0) for task in running)
+    if not rate:
+        return ""
+    left = now["bytes"] * (now["files"] - now["done"]) / now["done"] / rate if now["done"] else 0.0
+    rest = f", {units.human_duration(left)} left" if left else ""
+    return f", {units.human_size(rate)}/s{rest}"
 
 
 def _lines() -> Watcher:
@@ -144,55 +161,14 @@ def _lines() -> Watcher:
 
     def watch(tasks: Sequence[Mapping[str, Any]]) -> None:
         nonlocal said
-        line = line_of(tasks)
-        if line != said and time.monotonic() - started >= QUIET_SECONDS:
-            log.say(line)
+        line, elapsed = line_of(tasks), time.monotonic() - started
+        if line != said and elapsed >= QUIET_SECONDS:
+            log.say(f"{line}{pace_of(tasks)}, after {units.human_duration(elapsed)}")
             said = line
 
     return watch
 
 
-@contextmanager
-def _bar() -> Iterator[Watcher]:
-    """A bar from the first look at a task on that comes after the quiet time; until then there is the line."""
-    started = time.monotonic()
-    with ExitStack() as stack:
-        bar: Any = None
-        row: Any = None
-
-        def watch(tasks: Sequence[Mapping[str, Any]]) -> None:
-            nonlocal bar, row
-            if time.monotonic() - started < QUIET_SECONDS:
-                return
-            if bar is None:
-                bar = stack.enter_context(_in_place_of_the_line())
-                row = bar.add_task(line_of(tasks), total=None)
-            now = totals(tasks)
-            share = now["done"] / now["files"] if now["files"] else 0.0
-            # Globus tells bytes done, not bytes to come: the share of files stands for it.
-            known = now["bytes"] / share if share else None
-            bar.update(row, completed=now["bytes"], total=known, description=line_of(tasks))
-
-        yield watch
-
-
-@contextmanager
-def _in_place_of_the_line() -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    log.suspend()
-    if _line is not None:
-        _line.held = True
-    try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield bar
-    finally:
-        if _line is not None:
-            _line.held = False
+def _in_the_line(tasks: Sequence[Mapping[str, Any]]) -> None:
+    """On a terminal: in the line of what is being done, which has the time since the start of the command."""
+    log.set_activity(line_of(tasks) + pace_of(tasks))

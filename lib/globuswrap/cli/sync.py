@@ -175,7 +175,16 @@ def run(
         text = _rehearsed(chosen, result)
     elif log.level() >= 1:
         text = result.task_ids
+        log.say(_done(result))
     return Report({"profile": chosen.name, **result.as_data()}, text, result.exit_code)
+
+
+def _done(result: Any) -> str:
+    """What a run did, for a person who watches it."""
+    if result.planned is None:
+        return f"{result.outcome}: {units.counted(len(result.task_ids), 'task')}"
+    sent = f"{units.counted(result.planned.sent, 'file')}, {units.human_size(result.planned.size)}"
+    return f"{result.outcome}: sent {sent}; deleted {units.counted(result.planned.deleted, 'file')}"
 
 
 def _rehearsed(chosen: Any, result: Any) -> list[str]:
