@@ -6,6 +6,7 @@ was run and what came back. Anything else that reaches the boundary in `cli.main
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -110,7 +111,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.cause = f"interrupted by signal {number}"
+        self.cause = "interrupted" if number == signal.SIGINT else f"interrupted by {signal.Signals(number).name}"
         self.exit_code = 128 + number
         super().__init__(self.cause)
 
