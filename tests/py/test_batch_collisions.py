@@ -105,7 +105,7 @@ path = st.lists(part, min_size=1, max_size=4).map("/".join)
 
 
 @given(st.lists(path, min_size=1, max_size=12), st.integers(1, 4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_as_found_by_comparing_all_with_all(paths: list[str], share: int) -> None:
     listed = "".join(f"s{number}\t{each}\n" for number, each in enumerate(paths))
     expected = len(set(paths)) < len(paths) or any(
@@ -120,7 +120,7 @@ def test_as_found_by_comparing_all_with_all(paths: list[str], share: int) -> Non
 
 
 @given(st.lists(part, min_size=1, max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_renamed_destinations_are_all_different(names: list[str]) -> None:
     listed = "".join(f"s{number}\t{each}\n" for number, each in enumerate(names))
     found = [destination for _, destination in prepared(listed, "rename").first(99)]

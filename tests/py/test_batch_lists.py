@@ -244,14 +244,14 @@ name = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]
 
 
 @given(st.lists(name, min_size=1, max_size=20, unique=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_name_arrives_as_it_is(names: list[str]) -> None:
     listed = b"".join(each.encode() + b"\0" for each in names)
     assert pairs(listed, null=True) == [(f"/data/{each}", f"/in/{each}") for each in names]
 
 
 @given(st.lists(name, min_size=1, max_size=20, unique=True), st.integers(1, 200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_where_blocks_end_does_not_matter(names: list[str], size: int) -> None:
     listed = b"".join(each.encode() + b"\0" for each in names)
     with pytest.MonkeyPatch.context() as patch:

@@ -84,7 +84,7 @@ def _mounted(draw: st.DrawFn) -> dict[str, str]:
     return dict(zip(local, remote, strict=True))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(mounted=_mounted(), below=st.lists(_part, max_size=3), data=st.data())
 def test_both_ways_by_the_longest_prefix(mounted: dict[str, str], below: list[str], data: st.DataObject) -> None:
     identifier = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -106,7 +106,7 @@ def test_both_ways_by_the_longest_prefix(mounted: dict[str, str], below: list[st
             assert back == local
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(path=_directory)
 def test_what_is_not_mounted_is_refused(path: str) -> None:
     known = {"c": Collection("c", "aaaaaaaa-0000-4000-8000-000000000001", {"/mnt/x": "/y"})}
@@ -124,7 +124,7 @@ def test_what_is_not_mounted_is_refused(path: str) -> None:
 _cells = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.lists(st.tuples(_cells, _cells, _cells), max_size=5), width=st.integers(60, 200))
 def test_a_table_has_one_line_for_each_row_and_fits(rows: list[tuple[str, ...]], width: int) -> None:
     lines = output.table(rows, ["A", "B", "C"], width)

@@ -196,7 +196,7 @@ def alone(pair: Pair, verdict: Verdict, collection: str, gone: set[str]) -> str:
     return "no receipt, or no copy"
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, suppress_health_check=list(HealthCheck))
 @given(
     written=st.lists(paths, min_size=2, max_size=8, unique=True),
     sent=st.lists(st.tuples(paths, paths), max_size=6),

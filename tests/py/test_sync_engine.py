@@ -393,7 +393,7 @@ def text_of(tree: dict[bytes, dict[bytes, tuple[int, int]]]) -> Iterator[bytes]:
         yield directory + b"\0" + b"".join(rows)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=trees, after=trees, frame=st.integers(1, 300), piece=st.integers(1, 200),
        window=st.sampled_from([1, 30, 60, 1 << 20]))  # fmt: skip
 def test_any_two_listings(
