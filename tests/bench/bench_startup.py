@@ -36,7 +36,7 @@ def lines() -> dict[str, list[str]]:
     for name in app.available():
         command = app.load(name)
         below = command.list_commands(None) if hasattr(command, "list_commands") else []
-        for words in [[name], *([name, each] for each in below)]:
+        for words in [name.split(), *([name, each] for each in below)]:
             found[" ".join([*words, "--help"])] = [*words, "--help"]
     return found
 

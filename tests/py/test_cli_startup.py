@@ -73,7 +73,7 @@ def commands() -> list[tuple[str, ...]]:
     for name in app.shown():
         command = app.load(name)
         below = command.list_commands(None) if hasattr(command, "list_commands") else []
-        found += [(name,), *((name, each) for each in below)]
+        found += [tuple(name.split()), *((name, each) for each in below)]
     return found
 
 

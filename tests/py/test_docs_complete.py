@@ -62,7 +62,9 @@ def test_the_man_pages_are_good_roff(require_tool: Any, tmp_path: Path) -> None:
     groff = require_tool("groff", "it comes with man-db")
     subprocess.run([sys.executable, REPOSITORY / "tools" / "generate-docs", "--share", tmp_path], check=True)
     pages = sorted(tmp_path.rglob("*.1"))
-    assert {"globuswrap.1", *(f"globuswrap-{name}.1" for name in app.shown())} == {page.name for page in pages}
+    assert {"globuswrap.1", *(f"globuswrap-{name.replace(' ', '-')}.1" for name in app.shown())} == {
+        page.name for page in pages
+    }
     wrong = []
     for path in pages:
         done = subprocess.run([groff, "-man", "-ww", "-z", "-K", "utf8", path], capture_output=True, text=True)
@@ -84,7 +86,7 @@ def walked() -> Iterator[tuple[tuple[str, ...], Any]]:
             yield from below((*path, name), found.get_command(None, name))
 
     for name in app.shown():
-        yield from below((name,), app.load(name))
+        yield from below(tuple(name.split()), app.load(name))
 
 
 @cache

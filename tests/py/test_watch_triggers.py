@@ -21,7 +21,8 @@ from globuswrap.system import machine
 from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import scanner, template
 from globuswrap.watch.ledger import Ledger, Trigger
-from globuswrap.watch.run import Intervals, Plan, Watcher, follow
+from globuswrap.watch.notices import Intervals
+from globuswrap.watch.run import Plan, Watcher, follow
 from globuswrap.watch.scanner import Wanted
 
 
@@ -53,9 +54,14 @@ class Place:
         return started
 
     def ledger(self, *options: str) -> list[dict[str, Any]]:
-        done = subprocess.run(self.argv("--list", "--json", *options), capture_output=True, text=True, check=True)
+        done = self.repair("--json", *options)
+        assert done.returncode == 0, done.stderr
         rows: list[dict[str, Any]] = json.loads(done.stdout)["data"]["triggers"]
         return rows
+
+    def repair(self, *options: str) -> subprocess.CompletedProcess[str]:
+        argv = [str(support.LAUNCHER), "watch", "repair", str(self.inbox), *options]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=100)
 
     def told(self) -> list[str]:
         """The lines that NOTE wrote."""
@@ -207,10 +213,17 @@ def test_a_changed_file_is_a_new_trigger_unless_once_per_path(place: Place) -> N
 
 def test_what_is_there_can_be_left_out_at_the_start(place: Place) -> None:
     (place.inbox / "old").write_text("x")
-    assert place.drain("--settle", "0", "--skip-present", command=place.note).returncode == 0
+    (place.inbox / ".done-old").write_text("x")
+    would, done, again = (place.repair("--skip-present", *more) for more in (("--dry-run",), (), ()))
+    assert would.stdout.startswith("2 files would be marked as done\n") and done.stdout.startswith(
+        "2 files marked as done\n"
+    )
+    assert again.stdout == "0 files marked as done\n"
     (place.inbox / "new").write_text("x")
-    assert place.drain("--settle", "0", command=place.note).returncode == 0
-    assert place.told() == [f"{place.inbox}/new"]
+    for options in ((), ("--once-per-path",), ("--pattern", ".done-*")):
+        assert place.drain("--settle", "0", *options, command=place.note).returncode == 0
+        assert set(place.told()) == {f"{place.inbox}/new"}
+    assert "3 files done\n" in place.repair().stdout
 
 
 # running
@@ -239,9 +252,64 @@ def test_a_failing_command_is_tried_again_and_then_set_aside_with_its_reason(pla
     assert aside["attempts"] == 3 and "failed with 3" in aside["reason"] and aside["output"] == "no beam"
     assert place.drain("--settle", "0", command=command).returncode == 0
     assert len(place.told()) == 4
-    again = place.drain("--settle", "0", "--retry", "--change", command=place.note)
+    see = shlex.join(["globuswrap", "watch", "repair", str(place.inbox)])
+    assert f"{see}\n" in done.stderr
+    report = place.repair().stdout
+    assert f"1 file set aside\n  {place.inbox}/bad: its command failed with 3, after 3 attempts\n" in report
+    assert f"{see} --retry\n" in report and "1 file done\n" in report
+    done = place.repair("--retry", "--new-command")
+    assert done.stdout.startswith(f"1 file retried by the watcher\n  {place.inbox}/bad\nthe command is released"), (
+        done.stdout
+    )
+    again = place.drain("--settle", "0", command=place.note)
     assert again.returncode == 0, again.stderr
     assert [row["state"] for row in place.ledger()] == ["done", "done"]
+
+
+def set_aside(ledger: Ledger) -> Trigger:
+    trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
+    assert ledger.add(trigger)
+    ledger.set_aside(trigger, "its command failed with 1, after 5 attempts", 5, 1)
+    return trigger
+
+
+def test_a_watcher_that_starts_during_a_retry_loses_nothing(tmp_path: Path) -> None:
+    """At its start it removes the triggers of what is set aside, as it has just listed it."""
+    ledger = Ledger(tmp_path / "ledger")
+    trigger = set_aside(ledger)
+    names = ledger.names()
+    assert ledger.retry() == [trigger.path]
+    ledger.sweep(names)
+    assert ledger.names().waiting == {trigger.key} and ledger.read(trigger.key) == trigger
+
+
+def test_a_retry_starts_over_also_where_setting_aside_was_interrupted(tmp_path: Path) -> None:
+    """Between the record that says so and the removal of the attempts."""
+    ledger = Ledger(tmp_path / "ledger")
+    trigger = set_aside(ledger)
+    ledger.path(trigger.key, "5.run").symlink_to("1:2:boot:host")
+    ledger.path(trigger.key, "5.exit").write_text("1\n")
+    ledger.retry()
+    assert ledger.begun(trigger.key) == 0 and ledger.waits(trigger.key)
+
+
+def test_records_are_forgotten_only_of_files_that_are_gone(place: Place) -> None:
+    for name in ("gone", "kept"):
+        (place.inbox / name).write_text("x")
+    assert place.drain("--settle", "0", command=place.note).returncode == 0
+    (place.inbox / "gone").unlink()
+    assert place.repair("--forget", "90d").stdout == "0 files removed from the ledger\n"
+    lines = f"1 file {{}}removed from the ledger\n  {place.inbox}/gone\n"
+    assert place.repair("--forget", "0", "--dry-run").stdout == lines.format("would be ")
+    assert place.repair("--forget", "0").stdout == lines.format("")
+    assert [row["path"] for row in place.ledger()] == [f"{place.inbox}/kept"]
+
+
+def test_a_directory_that_nobody_watched_has_an_empty_ledger(place: Place) -> None:
+    done = place.repair()
+    assert done.returncode == 0 and "which is empty" in done.stdout and "--skip-present" in done.stdout
+    done = subprocess.run([str(support.LAUNCHER), "watch", "repair", "nosuch"], capture_output=True, text=True)
+    assert done.returncode == 2 and "[no-directory]" in done.stderr
 
 
 def test_what_says_try_later_is_never_set_aside(place: Place) -> None:
@@ -307,6 +375,7 @@ def test_a_command_that_runs_when_the_watcher_is_killed_is_taken_up_and_not_run_
     end(started)
     again = place.start("--settle", "0", command=command)
     assert "still runs" in said(again, "attempt 1")
+    assert f"1 file running on this host\n  {place.inbox}/file\n" in place.repair().stdout
     (place.out / "noted.go").touch()
     said(again, "done")
     assert place.told() == ["begun", "ended"]
@@ -343,7 +412,12 @@ def test_what_a_dead_host_had_begun_blocks_nothing_else_and_is_named_with_what_t
     assert [row["host"] for row in rows if row["state"] == "elsewhere"] == ["elsewhere.example.org"]
     _, _, line = error["remedy"].partition("gone for good: ")
     words = shlex.split(line)
-    assert words[0] == "globuswrap" and words[-2:] == ["--take-over", "elsewhere.example.org"]
+    assert words == ["globuswrap", "watch", "repair", str(place.inbox), "--take-over", "elsewhere.example.org"]
+    report = place.repair().stdout
+    assert "1 command started on elsewhere.example.org, the first " in report and error["remedy"] in report
+    assert place.repair("--take-over", "elsewhere.example.org", "--dry-run").stdout.startswith(
+        "1 file would be retried"
+    )
     for expected in (1, 0):
         taken = subprocess.run([str(support.LAUNCHER), *words[1:], "--json"], capture_output=True, text=True)
         assert taken.returncode == 0 and len(json.loads(taken.stdout)["data"]["taken_over"]) == expected
@@ -370,13 +444,13 @@ def test_a_running_watcher_goes_on_when_a_dead_host_is_given_up(place: Place) ->
     begun_elsewhere(place, "elsewhere.example.org", "--lost", "aside")
     second = place.start("--settle", "0", "--lost", "aside", command=place.stop_at_first)
     assert "--take-over elsewhere.example.org" in said(second, "remedy")
-    subprocess.run(place.argv("--take-over", "elsewhere.example.org"), check=True, capture_output=True)
+    assert place.repair("--take-over", "elsewhere.example.org").returncode == 0
     said(second, "set aside")
     assert [row["state"] for row in place.ledger()] == ["aside"] and not place.told()
 
 
 def test_the_host_that_one_is_on_is_not_taken_over(place: Place) -> None:
-    done = subprocess.run(place.argv("--take-over", socket.gethostname()), capture_output=True, text=True)
+    done = place.repair("--take-over", socket.gethostname())
     assert done.returncode == 2 and "this host" in done.stderr
 
 
@@ -485,6 +559,7 @@ def test_a_damaged_trigger_whose_file_is_gone_is_an_error_until_it_is_removed(pl
     (place.inbox / "file").unlink()
     (place.inbox / "other").write_text("x")
     assert [row["state"] for row in place.ledger()] == ["damaged"]
+    assert shlex.join(["rm", str(record)]) in place.repair().stdout
     for _ in range(2):
         done = place.drain("--settle", "0", "--json", command=place.note)
         error = json.loads(done.stdout)["error"]
@@ -513,9 +588,11 @@ def test_a_record_of_another_version_is_refused_and_left_alone(place: Place, suf
     record = record_of(suffix)
     newer = json.dumps({**json.loads(record.read_text()), "schema": "globuswrap.watch/2", "priority": 3})
     record.write_text(newer)
-    command = ("false",) if suffix == "aside" else place.note
-    done = place.drain("--settle", "0", "--retry", "--change", command=command)
-    assert done.returncode == 1 and "[unknown-record]" in done.stderr
+    runs = [place.repair()]
+    runs += [place.repair("--retry")] if suffix == "aside" else [place.drain("--settle", "0", command=place.note)]
+    runs += [place.repair("--new-command")] if suffix == "json" else []
+    for done in runs:
+        assert done.returncode == 1 and "[unknown-record]" in done.stderr
     assert record.read_text() == newer and not place.told()
 
 
@@ -529,7 +606,7 @@ def test_what_a_dead_watcher_left_is_run_by_the_one_that_runs(place: Place) -> N
     seen = scanner.look(str(place.inbox / ".new"))
     assert seen is not None
     trigger = Trigger(
-        scanner.key_of("second", seen, once_per_path=False),
+        scanner.key_of(str(place.inbox), str(place.inbox / "second"), seen, once_per_path=False),
         str(place.inbox / "second"),
         seen.size,
         seen.modified,
@@ -636,8 +713,15 @@ def test_a_ledger_is_for_one_command(place: Place) -> None:
     (place.inbox / "file").write_text("x")
     done = place.drain("--settle", "0", command=place.note)
     assert done.returncode == 2 and "ledger-taken" in done.stderr and "--name" in done.stderr
+    _, _, line = done.stderr.partition("to replace the old command: ")
+    assert shlex.split(line) == ["globuswrap", "watch", "repair", str(place.inbox), "--new-command"]
     assert place.drain("--settle", "0", "--name", "second", command=place.note).returncode == 0
     assert place.told() == [f"{place.inbox}/file"]
+    assert place.repair("--new-command", "--dry-run").returncode == 0
+    assert place.drain("--settle", "0", command=place.note).returncode == 2
+    assert place.repair("--new-command").returncode == 0
+    assert place.drain("--settle", "0", command=place.note).returncode == 0
+    assert place.drain("--settle", "0", command=("true", "{path}")).returncode == 2
 
 
 def test_a_dry_run_shows_the_commands_and_runs_none(place: Place) -> None:

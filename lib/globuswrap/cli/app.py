@@ -30,6 +30,11 @@ class LazyGroup(TyperGroup):
             raise UsageProblem("unknown-command", f"no command is called {cmd_name!r}", remedy)
         return load(cmd_name)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The first word is the command; the first two, where the table has them as one."""
+        both = " ".join(args[:2])
+        return super().resolve_command(ctx, [both, *args[2:]] if both in COMMANDS else args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for group in GROUPS:
             with formatter.section(group):
@@ -56,7 +61,7 @@ class Subcommands(TyperGroup):
 def load(name: str) -> Any:
     """The click command of one entry of the table."""
     app: Application = importlib.import_module(f"globuswrap.cli.{COMMANDS[name].module}").app
-    if list(app.functions) == [name]:
+    if name in app.functions:
         return app.built(name)
 
     app.above = name

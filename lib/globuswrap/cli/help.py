@@ -19,7 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("--poll", "--fault-grace", "--max-faults", "--permanent", "--retry-for", "--receipt-files", "--in-flight"),
         *("--fail-on-quota-errors", "--source-local-user", "--destination-local-user", "--chunk", "--start-delay"),
         *("--external-checksum", "--checksum-algorithm", "--label", "--notify", "--deadline", "--max-bytes"),
-        *("--stage-partition", "--stage-account", "--stage-time", "--probe-wait", "--retry", "--retry-after", "--lost"),
+        *("--stage-partition", "--stage-account", "--stage-time", "--probe-wait", "--retry-after", "--lost"),
     ),
 }
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
@@ -83,6 +83,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "globuswrap cleanup --older-than 7d --yes scratch:/run7/",
     ),
     "watch": ("globuswrap watch /data/out -- globuswrap transfer {path} archive:/raw/",),
+    "watch repair": ("globuswrap watch repair /data/out", "globuswrap watch repair /data/out --retry"),
     "flow deploy": ("globuswrap flow deploy recipes/flows/transfer-share --dry-run",),
     "flow start": ("globuswrap flow start recipes/flows/transfer-share --input input.json --wait",),
     "flow wait": ("globuswrap flow wait 8d2f1c0e-5a3b-4c1d-9e7f-000000000001 --timeout 2h",),

@@ -1,4 +1,4 @@
-"""The table of commands. One without a line of help is for generated scripts, and not shown."""
+"""The table of commands. A name may have two words. One without a line of help is for generated scripts, and not shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ COMMANDS = {
     "sync": Entry("sync", "Keep directories in sync, from cron or on demand.", SYNC),
     "share": Entry("share", "Grant access to shared collections, deliver data.", SHARE),
     "cleanup": Entry("cleanup", "Delete files that receipts prove delivered.", SHARE),
-    "watch": Entry("watch", "Run a command line for each new file.", AUTOMATE),
+    "watch": Entry("watch", "Run a command for each new file.", AUTOMATE),
+    "watch repair": Entry("watch", "Show what a watcher did with each file, and repair it.", AUTOMATE),
     "flow": Entry("flow", "Deploy, start and follow Globus flows.", AUTOMATE),
     "search": Entry("search", "Ingest into and query Globus Search.", AUTOMATE),
     "status": Entry("status", "Show what is under way.", LOOK),

@@ -18,22 +18,26 @@ process still lives, and waits for it, or reads how it ended. What is left is th
 Any number of watchers may use one ledger. On another host it can not be seen whether a process lives, and commands go on when
 their watcher has gone, so that no sign of life would tell either: the attempts of another host are left to it, until someone says
 that it is gone for good (`take_over`). Then they are lost, as after a crash of this one.
+
+What only a person can decide is in repair.py. Any of it may be done while watchers run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from globuswrap.errors import UsageProblem
-from globuswrap.system import files, log, machine, process, records
+from globuswrap.errors import TryLater, UsageProblem
+from globuswrap.system import files, log, machine, process, records, units
 from globuswrap.system.process import Started
 
 SCHEMA = "globuswrap.watch/1"
@@ -103,20 +107,24 @@ class Attempt:
 class Ledger:
     """One ledger. OSError where the state directory cannot be written."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, repair: tuple[str, ...] = ("globuswrap", "watch", "repair", "DIR")) -> None:
         self.root = files.private_directory(root)
+        self.repair = repair
         self.where = f"{machine.boot()}:{socket.gethostname()}"
+
+    def repair_line(self, *options: str) -> str:
+        """The command line that repairs this ledger."""
+        return log.shell_line((*self.repair, *options))
 
     def path(self, key: str, suffix: str) -> Path:
         return self.root / key[:2] / f"{key}.{suffix}"
 
     # what it is for
 
-    def bind(self, directory: str, command: tuple[str, ...], *, change: bool) -> None:
+    def bind(self, directory: str, command: tuple[str, ...]) -> None:
         """Note what the ledger is for. UsageProblem if it was for another directory, or for another command."""
         mine = {"schema": SCHEMA, "directory": directory, "command": list(command)}
-        place = self.root / "ledger.json"
-        known = _load(place)
+        known = _load(self._purpose)
         if known == mine:
             return
         if known is not None and known.get("directory") != directory:
@@ -125,13 +133,28 @@ class Ledger:
                 f"the ledger {self.root.name} belongs to {known.get('directory')}",
                 "choose another --name for this directory",
             )
-        if known is not None and not change:
+        if known is not None and known.get("command"):
             raise UsageProblem(
                 "ledger-taken",
-                f"{directory} is watched for another command: {log.shell_line(tuple(known.get('command', ())))}",
-                "to run both commands, give this one a ledger of its own: --name NAME; to replace the old command: --change",
+                f"{directory} is watched for another command: {log.shell_line(tuple(known['command']))}",
+                "to run both commands, give this one a ledger of its own: --name NAME;"
+                f" to replace the old command: {self.repair_line('--new-command')}",
             )
-        files.write_atomic(place, json.dumps(mine, indent=1) + "\n")
+        files.write_atomic(self._purpose, json.dumps(mine, indent=1) + "\n")
+
+    def command(self) -> tuple[str, ...]:
+        """The command that this ledger is for; none before the first run."""
+        return tuple((_load(self._purpose) or {}).get("command") or ())
+
+    def release(self) -> None:
+        """Let the next run note another command; the directory stays."""
+        known = _load(self._purpose)
+        if known is not None:
+            files.write_atomic(self._purpose, json.dumps({**known, "command": None}, indent=1) + "\n")
+
+    @property
+    def _purpose(self) -> Path:
+        return self.root / "ledger.json"
 
     # reading
 
@@ -311,15 +334,21 @@ class Ledger:
         self._unlink(trigger.key, "trigger")
         self._tidy(trigger.key, begun)
 
-    def retry(self) -> int:
-        """Everything that was set aside is to be run again; how many."""
-        triggers = [trigger for key in self.names().aside if (trigger := self.read(key, "aside")) is not None]
-        for trigger in triggers:
-            files.write_atomic(self.path(trigger.key, "trigger"), json.dumps(asdict(trigger)) + "\n")
-            self._unlink(trigger.key, "aside")
-        return len(triggers)
+    def retry(self, *, dry_run: bool = False) -> list[str]:
+        """Everything that was set aside is to be run again, from its first attempt; the paths."""
+        names, found = self.names(), []
+        for key in names.aside:
+            trigger = self.read(key, "aside")
+            if trigger is None:
+                continue
+            found.append(trigger.path)
+            if not dry_run:
+                self._tidy(key, names.begun.get(key, 0))
+                with contextlib.suppress(FileNotFoundError):  # retried by someone else
+                    os.rename(self.path(key, "aside"), self.path(key, "trigger"))
+        return sorted(found)
 
-    def take_over(self, host: str) -> list[str]:
+    def take_over(self, host: str, *, dry_run: bool = False) -> list[str]:
         """The host is gone for good: what it had begun counts as lost from now on. The paths of these triggers.
 
         UsageProblem for this host: whether its own commands run, it sees itself.
@@ -332,14 +361,27 @@ class Ledger:
             )
         found = []
         names = self.names()
-        for key in sorted(names.waiting & set(names.begun)):
+        for key in names.waiting & set(names.begun):
             number = names.begun[key]
             trigger, attempt = self.read(key), self.attempt(key, number)
             if trigger is not None and attempt.state == "elsewhere" and attempt.host == host:
-                said = {"host": host, "said_on": socket.gethostname(), "time": time.time()}
-                files.write_atomic(self.path(key, f"{number}.lost"), json.dumps(said) + "\n")
                 found.append(trigger.path)
-        return found
+                if not dry_run:
+                    note = {"host": host, "said_on": socket.gethostname(), "time": time.time()}
+                    files.write_atomic(self.path(key, f"{number}.lost"), json.dumps(note) + "\n")
+        return sorted(found)
+
+    def forget(self, older_than: float, *, dry_run: bool = False) -> list[str]:
+        """Remove what was done longer ago than `older_than` seconds and whose file is gone; the paths."""
+        found, limit = [], time.time() - older_than
+        for key in self.names().done:
+            trigger = self.read(key, "done")
+            if trigger is None or os.path.lexists(trigger.path) or self.path(key, "done").stat().st_ctime >= limit:
+                continue
+            found.append(trigger.path)
+            if not dry_run:
+                self._unlink(key, "done")
+        return sorted(found)
 
     def sweep(self, names: Names) -> None:
         """Remove what an interrupted end left behind."""
@@ -347,24 +389,52 @@ class Ledger:
             if key in names.done:
                 self._tidy(key, begun)
                 self._unlink(key, "trigger")
-            elif key in names.aside:
+            elif key in names.aside and self.path(key, "aside").exists():  # else it has been retried since
                 self._tidy(key, begun, keep_log=begun)
                 self._unlink(key, "trigger")
-
-    def forget(self, older_than: float) -> int:
-        """Remove what was done longer ago than `older_than` seconds and whose file is gone; how many."""
-        removed, limit = 0, time.time() - older_than
-        for key in self.names().done:
-            place, trigger = self.path(key, "done"), self.read(key, "done")
-            gone = trigger is not None and not os.path.lexists(trigger.path)
-            if gone and place.stat().st_ctime < limit:
-                self._unlink(key, "done")
-                removed += 1
-        return removed
 
     def _unlink(self, key: str, suffix: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(key, suffix))
+
+
+def watched(directory: str) -> str:
+    """The directory as a ledger has it. UsageProblem if it is none."""
+    top = os.path.abspath(os.path.expanduser(directory))
+    if not os.path.isdir(top):
+        raise UsageProblem("no-directory", f"{top} is not a directory", "name the directory to watch")
+    return top
+
+
+def of(top: str, name: str | None) -> Ledger:
+    """The ledger of a watched directory, or the one of this name for it."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise UsageProblem("bad-name", f"{name!r} is not a valid ledger name", "use only letters, digits and _ . -")
+    base = re.sub(r"[^A-Za-z0-9_]+", "-", os.path.basename(top)).strip("-") or "top"
+    own = f"{base[:40]}-{hashlib.sha256(os.fsencode(os.path.realpath(top))).hexdigest()[:12]}"
+    words = ("globuswrap", "watch", "repair", top)
+    return Ledger(files.state_dir() / "watch" / (name or own), words if name is None else (*words, "--name", name))
+
+
+def started_elsewhere(ledger: Ledger, begun: Iterable[tuple[str, float, str]]) -> list[TryLater]:
+    """Of each other host what it has begun and not ended (host, since when, path): whether that still runs, only it can tell.
+    Oldest first."""
+    hosts: dict[str, list[tuple[float, str]]] = {}
+    for host, since, path in sorted(begun, key=lambda each: each[1]):
+        hosts.setdefault(host, []).append((since, path))
+    problems = []
+    for host, attempts in hosts.items():
+        since, paths = attempts[0][0], [path for _, path in attempts]
+        shown = ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+        age = units.human_duration(max(0.0, time.time() - since))
+        problem = TryLater(
+            "started-elsewhere",
+            f"{units.counted(len(paths), 'command')} started on {host}, the first {age} ago, and not ended: {shown}",
+            f"nothing while {host} works; if it is gone for good: {ledger.repair_line('--take-over', host)}",
+        )
+        problem.data = {"host": host, "since": since, "paths": paths}
+        problems.append(problem)
+    return problems
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import heapq
 import os
-import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Protocol
 
-from globuswrap.errors import Refused, TryLater, UsageProblem
+from globuswrap.errors import Problem, Refused, TryLater
 from globuswrap.system import log, signals, units
 from globuswrap.system.process import Started
 from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import scanner, template
 from globuswrap.watch.ledger import Ledger, Trigger
+from globuswrap.watch.notices import Intervals, Notices
 from globuswrap.watch.scanner import Candidate, Wanted
 
 #: How long backoff may grow.
@@ -41,8 +40,6 @@ class Plan:
     rescan: float = 300.0
     lost: str = "again"
     remote: bool = False
-    #: The command line that says of a host that it is gone, without the host.
-    take_over: tuple[str, ...] = ("globuswrap", "watch", "DIR", "--take-over")
 
 
 @dataclass
@@ -57,60 +54,6 @@ class Tally:
 
     def as_data(self) -> dict[str, int]:
         return dict(vars(self))
-
-
-class Notices(Protocol):
-    """Where hints come from that something changed: paths, or None for "look at everything"."""
-
-    def next(self, timeout: float) -> set[str] | None: ...
-
-
-class Intervals:
-    """No hints: the directory is looked at in intervals. For file systems that other hosts write to."""
-
-    def next(self, timeout: float) -> set[str] | None:
-        time.sleep(timeout)
-        return set()
-
-
-class Events:
-    """Hints from the kernel, through watchdog. Only hints: the directory itself is the truth, and is looked at again."""
-
-    def __init__(self, directory: str, recursive: bool) -> None:
-        """Raises UsageProblem if watchdog is not installed, OSError if the kernel has no more watches to give."""
-        try:
-            from watchdog.events import FileSystemEvent, FileSystemEventHandler
-            from watchdog.observers import Observer
-        except ImportError:
-            raise UsageProblem(
-                "no-watchdog",
-                "the watchdog library is not installed",
-                "pip install '.[watch]' in the checkout, or poll instead: --observe poll",
-            ) from None
-        hints: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-        class Handler(FileSystemEventHandler):
-            def on_any_event(self, event: FileSystemEvent) -> None:
-                if event.event_type in ("created", "modified", "closed", "moved"):
-                    hints.put(os.fsdecode(event.dest_path or event.src_path))
-
-        self._hints = hints
-        self._observer: Any = Observer()
-        self._observer.schedule(Handler(), directory, recursive=recursive)
-        self._observer.daemon = True
-        self._observer.start()
-
-    def next(self, timeout: float) -> set[str] | None:
-        if not self._observer.is_alive():
-            return None
-        found: set[str] = set()
-        try:
-            found.add(self._hints.get(timeout=max(0.0, timeout)))
-            while not self._hints.empty() and len(found) < 10_000:
-                found.add(self._hints.get_nowait())
-        except queue.Empty:
-            pass
-        return found
 
 
 @dataclass
@@ -172,8 +115,7 @@ class Watcher:
         for key in self.damaged & before:
             if key not in self._said_damaged:
                 self._said_damaged.add(key)
-                problem = self.unreadable({key})
-                log.say(f"{problem.cause}  [{problem.name}]\n  remedy: {problem.remedy}", 0)
+                _say(self.unreadable({key}))
 
     def _follow_up(self, trigger: Trigger, begun: int, *, even_running: bool) -> None:
         """Run a trigger of the ledger, or see to the attempt that was begun last."""
@@ -189,7 +131,8 @@ class Watcher:
             "damaged-trigger",
             f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: this record is damaged, and its file is"
             " not in the directory any more, so it is unknown which file was to be processed",
-            f"compare the directory with --list, then remove the record: {log.shell_line(('rm', *places[:3]))}",
+            f"see what was processed with {self.ledger.repair_line()}, then remove the record:"
+            f" {log.shell_line(('rm', *places[:3]))}",
         )
 
     def _enqueue(self, each: _Pending) -> None:
@@ -218,7 +161,7 @@ class Watcher:
 
     def consider(self, path: str) -> None:
         seen = scanner.look(path)
-        if seen is None or self._key(path, seen) in self.known:
+        if seen is None or self.key(path, seen) in self.known:
             self.candidates.pop(path, None)
             return
         known = self.candidates.get(path)
@@ -230,9 +173,9 @@ class Watcher:
         self.candidates[path] = candidate
         self._ripe_at = min(self._ripe_at, candidate.since + self.plan.settle)
 
-    def _key(self, path: str, seen: scanner.Fingerprint) -> str:
-        below = os.path.relpath(path, self.plan.directory)
-        return scanner.key_of(below, seen, once_per_path=self.plan.once_per_path)
+    def key(self, path: str, seen: scanner.Fingerprint) -> str:
+        """What makes a file in this state this trigger."""
+        return scanner.key_of(self.plan.directory, path, seen, once_per_path=self.plan.once_per_path)
 
     def ripen(self) -> None:
         """Write down every candidate that has not changed for long enough."""
@@ -253,7 +196,7 @@ class Watcher:
         self._ripe_at = oldest + self.plan.settle
 
     def _write_down(self, path: str, seen: scanner.Fingerprint) -> None:
-        key = self._key(path, seen)
+        key = self.key(path, seen)
         self.known.add(key)
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         trigger = Trigger(key, path, seen.size, seen.modified, stamp)
@@ -262,18 +205,6 @@ class Watcher:
         self.tally.found += 1
         self.damaged.discard(key)
         self._follow_up(trigger, self.ledger.begun(key), even_running=True)
-
-    def skip_present(self) -> int:
-        """Write down as done whatever is there now and was not seen before; how many."""
-        count = 0
-        for path in scanner.scan(self.plan.directory, self.plan.wanted):
-            seen = scanner.look(path)
-            if seen is not None and self._key(path, seen) not in self.known:
-                key = self._key(path, seen)
-                self.ledger.skip(Trigger(key, path, seen.size, seen.modified, ""))
-                self.known.add(key)
-                count += 1
-        return count
 
     # running
 
@@ -296,7 +227,7 @@ class Watcher:
             return  # another watcher has settled it
         seen = scanner.look(trigger.path)
         sendable = _is_utf_8(trigger.path)
-        if seen is None or not sendable or self._key(trigger.path, seen) != trigger.key:
+        if seen is None or not sendable or self.key(trigger.path, seen) != trigger.key:
             if not self.ledger.take(trigger.key, attempt):
                 self.flying[trigger.key] = _Flying(trigger, attempt, None, time.monotonic())
             elif seen is None:
@@ -337,29 +268,13 @@ class Watcher:
             self._ended(each.trigger, each.attempt, found)
         for problem in self.elsewhere():
             if problem.data is not None and problem.data["host"] in hosts:
-                log.say(f"{problem.cause}  [{problem.name}]", 0)
-                log.say(f"  remedy: {problem.remedy}", 0)
+                _say(problem)
 
     def elsewhere(self) -> list[TryLater]:
-        """Of each other host what it has begun and not ended: whether that still runs, only it can tell. Oldest first."""
-        waiting: dict[str, list[_Flying]] = {}
-        for each in sorted(self.flying.values(), key=lambda each: each.begun):
-            if each.host:
-                waiting.setdefault(each.host, []).append(each)
-        found = []
-        for host, attempts in waiting.items():
-            paths = [each.trigger.path for each in attempts]
-            shown = ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-            age = units.human_duration(max(0.0, time.time() - attempts[0].begun))
-            command = log.shell_line((*self.plan.take_over, host))
-            problem = TryLater(
-                "started-elsewhere",
-                f"{len(paths)} started on {host}, the first {age} ago, and not ended: {shown}",
-                f"nothing while {host} works; if it is gone for good: {command}",
-            )
-            problem.data = {"host": host, "since": attempts[0].begun, "paths": paths}
-            found.append(problem)
-        return found
+        """Of each other host what it has begun and not ended."""
+        return ledgers.started_elsewhere(
+            self.ledger, [(each.host, each.begun, each.trigger.path) for each in self.flying.values() if each.host]
+        )
 
     def _ended(self, trigger: Trigger, attempt: int, found: ledgers.Attempt) -> None:
         key, plan = trigger.key, self.plan
@@ -397,6 +312,7 @@ class Watcher:
         self._say_end(trigger.key, attempt)
         self.ledger.set_aside(trigger, reason, attempt, code)
         log.say(f"{trigger.path}: set aside: {reason}", 0)
+        log.say(f"  remedy: see what was set aside, and the command that retries it: {self.ledger.repair_line()}", 0)
 
     def _say_end(self, key: str, attempt: int) -> None:
         for line in self.ledger.output(key, attempt, 1000).splitlines()[-5:]:
@@ -416,6 +332,12 @@ class Watcher:
         if self.candidates:
             waits.append(self._ripe_at - now)
         return max(0.0, min(waits))
+
+
+def _say(problem: Problem) -> None:
+    """Name a problem, and go on."""
+    log.say(f"{problem.cause}  [{problem.name}]", 0)
+    log.say(f"  remedy: {problem.remedy}", 0)
 
 
 def _is_utf_8(path: str) -> bool:

@@ -90,8 +90,9 @@ def look(path: str, *, fresh: bool = False) -> Fingerprint | None:
         return None
 
 
-def key_of(below: str, seen: Fingerprint, *, once_per_path: bool = False) -> str:
+def key_of(top: str, path: str, seen: Fingerprint, *, once_per_path: bool) -> str:
     """What makes it this trigger, 32 hex digits: the path below the directory and, unless once per path, size and time."""
+    below = os.path.relpath(path, top)
     state = b"" if once_per_path else f"{seen.size} {seen.modified}".encode()
     return hashlib.sha256(os.fsencode(below) + b"\0" + state).hexdigest()[:32]
 
