@@ -34,19 +34,19 @@ def asked(box: Sandbox, line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "line, words, quoted",
+    "line, words, quote",
     [
-        ("globuswrap ", ["globuswrap", ""], False),
-        ("globuswrap tr", ["globuswrap", "tr"], False),
-        ("g transfer archive:/a\\ b", ["g", "transfer", "archive:/a b"], False),
-        ("g transfer 'archive:/a b", ["g", "transfer", "archive:/a b"], True),
-        ('g transfer "a\\"b $x', ["g", "transfer", 'a"b $x'], True),
-        ("g 'it'\\''s'", ["g", "it's"], False),
-        ("g ''", ["g", ""], False),
+        ("globuswrap ", ["globuswrap", ""], ""),
+        ("globuswrap tr", ["globuswrap", "tr"], ""),
+        ("g transfer archive:/a\\ b", ["g", "transfer", "archive:/a b"], ""),
+        ("g transfer 'archive:/a b", ["g", "transfer", "archive:/a b"], "'"),
+        ('g transfer "a\\"b $x', ["g", "transfer", 'a"b $x'], '"'),
+        ("g 'it'\\''s'", ["g", "it's"], ""),
+        ("g ''", ["g", ""], ""),
     ],
 )
-def test_a_line_is_split_as_the_shell_does(line: str, words: list[str], quoted: bool) -> None:
-    assert split(line) == (words, quoted)
+def test_a_line_is_split_as_the_shell_does(line: str, words: list[str], quote: str) -> None:
+    assert split(line) == (words, quote)
 
 
 def test_commands_options_and_values(sandbox: Sandbox) -> None:
@@ -68,6 +68,10 @@ def test_commands_options_and_values(sandbox: Sandbox) -> None:
     assert asked(sandbox, "globuswrap nosuch x") == ["plain"]
     assert asked(sandbox, "globuswrap collection resolve --lo") == ["plain", "--local"]
     assert asked(sandbox, "globuswrap doctor be") == ["plain", "beam"]
+    assert asked(sandbox, "globuswrap wat") == ["plain", "watch"]
+    assert asked(sandbox, "globuswrap watch ") == ["files"]
+    assert asked(sandbox, "globuswrap watch rep") == ["plain", "repair"]
+    assert asked(sandbox, "globuswrap watch repair --take") == ["plain", "--take-over"]
 
 
 def test_tasks_keys_and_chains(sandbox: Sandbox) -> None:
@@ -103,6 +107,16 @@ def test_paths_of_a_mounted_collection_come_from_the_directory(sandbox: Sandbox)
     assert asked(sandbox, "globuswrap transfer archive:/runs/") == ["plain", *sorted(shown)]
     assert asked(sandbox, "globuswrap transfer archive:/runs/.") == ["plain", "archive:/runs/.hidden"]
     assert sandbox.control.requests() == []  # nobody was asked
+
+
+def test_within_quotation_marks_no_name_is_offered_that_would_end_them_or_run_something(sandbox: Sandbox) -> None:
+    """The shell inserts a candidate there as it is: `$(...)` would be run within double ones."""
+    names = ["a $(touch pwned)", "a `b`", "a b", 'a"', "a'", "a!1", "a\\b"]
+    for name in names:
+        (sandbox.collection("archive").path / name).touch()
+    for quote, left in (("'", {*names} - {"a'"}), ('"', {"a b", "a'"}), ("", {*names})):
+        found = asked(sandbox, f"globuswrap transfer {quote}archive:/a")
+        assert found == ["quoted" if quote else "plain", *sorted(f"archive:/{name}" for name in left)]
 
 
 def test_other_paths_are_listed_in_the_background_and_shown_the_next_time(sandbox: Sandbox) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import math
 import os
-import posixpath
 import select
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +45,17 @@ def answer(arguments: Sequence[str]) -> int:
     """Print what the last word can become: `how` (files, nospace, quoted), how many characters of the word readline keeps,
     then one candidate a line. Never fails: a shell prompt is no place for problems."""
     form, *rest = arguments
-    words, quoted = split(rest[0]) if form == "line" and rest else (list(rest), False)
+    words, quote = split(rest[0]) if form == "line" and rest else (list(rest), "")
     current = words[-1] if words else ""
     found: list[str] = []
     with contextlib.suppress(Problem, OSError):
         found = candidates(words)
-    how = [name for name, holds in (("quoted", quoted), ("files", found == [FILES])) if holds]
+    how = [name for name, holds in (("quoted", quote), ("files", found == [FILES])) if holds]
     shown = sorted({each for each in found if each.startswith(current) and each.isprintable()})
+    shown = [each for each in shown if not set(each) & set(_SPECIAL[quote])]
     if CUT in found or any(each.endswith((":", "/", "=")) for each in shown):
         how.append("nospace")
-    strip = 0 if quoted else current.rfind(":") + 1
+    strip = 0 if quote else current.rfind(":") + 1
     print("\n".join([",".join(how) or "plain", str(strip), *shown]))
     return 0
 
@@ -64,37 +66,18 @@ FILES = "\0files"
 CUT = "\0cut"
 
 
-def split(line: str) -> tuple[list[str], bool]:
-    """The words of a command line as far as it is typed, unquoted, the last one being typed (it may be empty); and whether
-    a quotation mark is open in it."""
-    words: list[str] = []
-    word: str | None = None
-    quote = ""
-    at = 0
-    while at < len(line):
-        letter = line[at]
-        at += 1
-        if quote:
-            if letter == quote:
-                quote = ""
-            elif letter == "\\" and quote == '"' and line[at : at + 1] in ('"', "\\", "$", "`"):
-                word = (word or "") + line[at]
-                at += 1
-            else:
-                word = (word or "") + letter
-        elif letter in " \t\n":
-            if word is not None:
-                words.append(word)
-            word = None
-        elif letter in "'\"":
-            quote = letter
-            word = word or ""
-        elif letter == "\\":
-            word = (word or "") + line[at : at + 1]
-            at += 1
-        else:
-            word = (word or "") + letter
-    return [*words, word or ""], bool(quote)
+#: What has a meaning within each quotation mark: the shell inserts candidates there as they are.
+_SPECIAL = {"": "", "'": "'", '"': '"$`\\!'}
+
+
+def split(line: str) -> tuple[list[str], str]:
+    """The words of a command line as far as it is typed, unquoted, the last one being typed (it may be empty); and the
+    quotation mark that is open in it."""
+    for quote in _SPECIAL:
+        with contextlib.suppress(ValueError):
+            *before, last = shlex.split(f"{line}\0{quote}")
+            return [*before, last[:-1]], quote
+    return [""], ""
 
 
 def candidates(words: Sequence[str]) -> list[str]:
@@ -109,63 +92,56 @@ def candidates(words: Sequence[str]) -> list[str]:
         config.use(os.path.expanduser(value if equals else before.pop(0)))
     at = next((place for place, word in enumerate(before) if not word.startswith("-")), None)
     if at is None or before[at:] == ["help"]:
-        return ["--help", "--version", "--config"] if current.startswith("-") else [*table.shown(), "help", "version"]
-    name, given = before[at], list(before[at + 1 :])
-    if name not in table.available():
-        return []
+        firsts = {name.partition(" ")[0] for name in table.shown()}
+        return ["--help", "--version", "--config"] if current.startswith("-") else [*firsts, "help", "version"]
+    name, *given = before[at:]
+    if given and f"{name} {given[0]}" in table.available():
+        name = f"{name} {given.pop(0)}"
+    seconds = [each[len(name) + 1 :] for each in table.shown() if current and each.startswith(f"{name} {current}")]
+    if name not in table.available() or (seconds and not given):
+        return seconds
     from globuswrap.cli import app
 
     command = app.load(name)
     if not hasattr(command, "list_commands"):
-        return _of_command(name, _shape(command), given, current)
+        return _of_command(name, command, given, current)
     below = next((word for word in given if not word.startswith("-")), None)
     if below is None:
         return ["--help"] if current.startswith("-") else command.list_commands(None)
     inner = command.get_command(None, below)
     rest = given[given.index(below) + 1 :]
-    return _of_command(f"{name} {below}", _shape(inner), rest, current) if inner is not None else []
+    return _of_command(f"{name} {below}", inner, rest, current) if inner is not None else []
 
 
-#: Of one command: its options (name -> the parameter's name, and whether it takes a value), and the names of its arguments,
-#: each with whether it is repeatable.
-Shape = tuple[dict[str, tuple[str, bool]], list[tuple[str, bool]]]
-
-
-def _shape(command: Any) -> Shape:
+def _of_command(path: str, command: Any, given: Sequence[str], current: str) -> list[str]:
+    """What a word of one command can become, after the words given: an option, the value of one, or an argument."""
+    places = [each for each in command.params if each.param_type_name == "argument"]
     options = {
-        option: (each.name, not each.is_flag and not each.count)
+        name: each
         for each in command.params
         if each.param_type_name == "option" and not each.hidden
-        for option in (*each.opts, *each.secondary_opts)
+        for name in (*each.opts, *each.secondary_opts)
     }
-    return options, [(each.name, each.nargs == -1) for each in command.params if each.param_type_name == "argument"]
-
-
-def _of_command(path: str, shape: Shape, given: Sequence[str], current: str) -> list[str]:
-    options, places = shape
-    taken = 0
-    wanted: str | None = None
-    ended = False
+    taken, wanted, ended = 0, None, False
     for word in given:
         if wanted is not None:
             wanted = None
-        elif word == "--" and not ended:
-            ended = True
-        elif word.startswith("-") and len(word) > 1 and not ended:
-            parameter, valued = options.get(word, (None, False))
-            wanted = parameter if valued else None
-        else:
+        elif ended or word == "-" or not word.startswith("-"):
             taken += 1
+        elif word == "--":
+            ended = True
+        elif word in options and not options[word].is_flag and not options[word].count:
+            wanted = options[word]
     if wanted is not None:
-        return _values(path, wanted, current)
+        return _values(path, wanted.name, current)
     if current.startswith("-") and not ended:
         name, equals, value = current.partition("=")
         if equals and name in options:
-            return [f"{name}={each}" for each in _values(path, options[name][0], value) if each != FILES]
+            return [f"{name}={each}" for each in _values(path, options[name].name, value) if each != FILES]
         return [*(each for each in options if each.startswith("--")), "--help"]
-    if not places or (taken >= len(places) and not places[-1][1]):
+    if not places or (taken >= len(places) and places[-1].nargs != -1):
         return []
-    return _values(path, places[min(taken, len(places) - 1)][0], current)
+    return _values(path, places[min(taken, len(places) - 1)].name, current)
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -178,14 +154,10 @@ def _values(path: str, name: str, current: str) -> list[str]:
 
 
 def _addresses(current: str) -> Iterable[str]:
-    from globuswrap.collections import names
-
     if current.startswith(("/", ".", "~")):
         return [FILES]
     head, colon, path = current.partition(":")
-    if not colon:
-        return [f"{name}:" for name in names.known()]
-    return _remote(head, path)
+    return _remote(head, path) if colon else [f"{name}:" for name in _names(current)]
 
 
 def _names(current: str) -> Iterable[str]:
@@ -320,21 +292,13 @@ def _remote(head: str, path: str) -> list[str]:
     from globuswrap.collections import resolve
     from globuswrap.collections.address import Address
 
-    if not path:
-        return [f"{head}:/"]
-    above = path[: path.rfind("/") + 1]
-    if not above:
-        return []
-    directory = Address(resolve.collection(head), above)
-    kept = _listing_file(directory)
-    names = _mounted(directory, kept)
-    if names is None:
-        names = _kept(directory, kept)
-    begun = posixpath.basename(path)
+    if not path.startswith("/"):
+        return [f"{head}:/"] if not path else []
+    above, _, begun = path.rpartition("/")
+    names = _listed(Address(resolve.collection(head), f"{above}/"))
     if not begun:
         del names[bisect.bisect_left(names, ".") : bisect.bisect_left(names, "/")]
-    shown = _beginning(names, begun)
-    return [name if name == CUT else f"{head}:{above}{name}" for name in shown]
+    return [name if name == CUT else f"{head}:{above}/{name}" for name in _beginning(names, begun)]
 
 
 def _beginning(names: list[str], begun: str) -> list[str]:
@@ -364,97 +328,76 @@ def _listing_file(directory: Address) -> Path:
     return files.cache_dir() / "listings" / hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _mounted(directory: Address, kept: Path) -> list[str] | None:
-    """The sorted names in the local directory that is this one. None if there is none, or it cannot be listed in time; then the
-    process that lists it goes on, and keeps them for the next question."""
+def _listed(directory: Address) -> list[str]:
+    """The sorted names in a directory, as it is mounted here, else as they were kept, however old. What takes longer, or has to
+    ask Globus, is done in the background, and kept for the next question."""
     from globuswrap.collections import mounts
 
-    try:
+    local = None
+    with contextlib.suppress(Problem):
         local = mounts.to_local(directory)
-    except Problem:
-        return None
-    asked = kept.with_name(f"{kept.name}.mounted")
-    if _just_asked(asked):
-        return None
-    reading, writing = os.pipe()
-
-    def look() -> None:
-        os.close(reading)
-        with os.scandir(local) as entries:
-            listed = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
-        content = "\0".join(listed if len(listed) <= _NAMES else []).encode("utf-8", "surrogateescape")
-        try:
-            with open(writing, "wb") as pipe:
-                pipe.write(b"." + content)
-        except BrokenPipeError:
-            files.write_atomic(kept, content)
-
-    _in_background(look)
-    os.close(writing)
-    content = b""
-    end = time.monotonic() + _LISTING
-    with open(reading, "rb", buffering=0) as pipe:
-        while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
-            part = pipe.read(1 << 20)
-            if not part:
-                return _names_in(content[1:]) if content else None
-            content += part
-    _note(asked)
-    return None
-
-
-def _kept(directory: Address, path: Path) -> list[str]:
-    """The listing that was kept, however old; when it is old or missing, a new one is fetched in the background."""
-    names: list[str] = []
-    age = FRESH + 1
+    kept = _listing_file(directory)
+    asked = kept.with_name(f"{kept.name}.asked")
+    if _age(asked) >= _ASKED and (local is not None or _age(kept) >= FRESH):
+        files.private_directory(kept.parent)
+        names = _in_background(partial(_list, directory, local), kept, 0.0 if local is None else _LISTING)
+        if names is not None:
+            return names
+        asked.touch()
     with contextlib.suppress(OSError):
-        names = _names_in(path.read_bytes())
-        age = time.time() - path.stat().st_mtime
-    asked = path.with_name(f"{path.name}.asked")
-    if age > FRESH and not _just_asked(asked):
-        _note(asked)
-        _in_background(lambda: _fetch(directory, path))
-    return names
+        return _names_in(kept.read_bytes())
+    return []
+
+
+def _list(directory: Address, local: str | None) -> list[str]:
+    from globuswrap.globus import verbs
+
+    if local is not None:
+        with contextlib.suppress(OSError), os.scandir(local) as entries:
+            found = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+            return found if len(found) <= _NAMES else []
+    rows = verbs.ls(str(directory), 0.0, timeout=30)
+    if rows is None:
+        raise FileNotFoundError
+    return [f"{row['name']}{'/' if row.get('type') == 'dir' else ''}" for row in rows]
 
 
 def _names_in(content: bytes) -> list[str]:
     return content.decode("utf-8", "surrogateescape").split("\0") if content else []
 
 
-def _just_asked(note: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return time.time() - note.stat().st_mtime < _ASKED
-    return False
-
-
-def _note(note: Path) -> None:
-    files.private_directory(note.parent)
-    note.touch()
-
-
-def _in_background(work: Callable[[], None]) -> None:
-    """Do it in a process of its own, away from the terminal and from the pipe that the shell reads: the prompt does not wait
-    for it."""
-    if os.fork() != 0:
-        return
-    code = 1
+def _age(path: Path) -> float:
     try:
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
-        with contextlib.suppress(Problem, OSError):
-            work()
-            code = 0
-    finally:
-        os._exit(code)
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
-def _fetch(directory: Address, path: Path) -> None:
-    from globuswrap.globus import verbs
-
-    rows = verbs.ls(str(directory), 0.0, timeout=30)
-    if rows is None:
-        return
-    listed = [f"{row['name']}{'/' if row.get('type') == 'dir' else ''}" for row in rows]
-    files.write_atomic(path, "\0".join(sorted(listed)))
+def _in_background(work: Callable[[], Iterable[str]], kept: Path, patience: float) -> list[str] | None:
+    """The names that `work` finds, sorted, if it does so within some seconds. Else None, and a process of its own, away from the
+    terminal and from the pipe that the shell reads, goes on with it and keeps them."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            os.close(reading)
+            null = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(null, descriptor)
+            content = "\0".join(sorted(work())).encode("utf-8", "surrogateescape")
+            try:
+                with open(writing, "wb") as pipe:
+                    pipe.write(b"." + content)
+            except BrokenPipeError:
+                files.write_atomic(kept, content)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    content, end = b"", time.monotonic() + patience
+    with open(reading, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+            part = pipe.read(1 << 20)
+            if not part:
+                return _names_in(content[1:]) if content else None
+            content += part
+    return None
