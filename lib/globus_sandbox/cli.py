@@ -33,53 +33,64 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     starting = argparse.ArgumentParser(add_help=False)
     starting.add_argument(
-        "--collection", action="append", metavar="NAME[:KIND]", help="KIND: mapped, guest, gcp or gcp-guest; repeatable"
-    )
-    starting.add_argument("--login", choices=("user", "client", "none"), default="user", help="who is logged in")
-    starting.add_argument("--progress", default="at-once", help="when tasks end: at-once, polls:N, timed:SECONDS, held")
-    starting.add_argument(
-        "--seed", type=Path, metavar="FILE", help="identities, groups, collections, ... to begin with (TOML)"
+        "--collection",
+        action="append",
+        metavar="NAME[:KIND]",
+        help="create NAME, or NAME:KIND (mapped, guest, gcp, gcp-guest); repeatable",
     )
     starting.add_argument(
-        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
+        "--login", choices=("user", "client", "none"), default="user", help="log in as user (default), client or none"
     )
-    starting.add_argument("--data-access", action="store_true", help="mapped collections ask for a consent")
-    starting.add_argument("--limit", action="append", default=[], metavar="NAME=N", help=", ".join(LIMITS))
+    starting.add_argument(
+        "--progress", default="at-once", help="set when tasks end: at-once, polls:N, timed:SECONDS, held"
+    )
+    starting.add_argument(
+        "--seed", type=Path, metavar="FILE", help="start with the identities, groups and collections of this TOML file"
+    )
+    starting.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="listen on this address (default: 127.0.0.1)"
+    )
+    starting.add_argument(
+        "--data-access", action="store_true", help="require a data_access consent for mapped collections"
+    )
+    starting.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=N", help=f"set a limit: {', '.join(LIMITS)}"
+    )
     starting.add_argument("--durable", action="store_true", help="keep the state on disk")
     which = argparse.ArgumentParser(add_help=False)
     which.add_argument(
-        "--base", type=Path, help="directory of the sandbox (default: the one of this shell, or of `up`)"
+        "--base", type=Path, help="use the sandbox in this directory (default: this shell's, or that of `up`)"
     )
 
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="A local Globus that the globus command and the SDK talk to."
-    )
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Run a local Globus for the globus command and the SDK.")
     parser.add_argument("--json", action="store_true", help="print a document instead of lines")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = verbs.add_parser("run", parents=[starting, which], help="run one command with a fresh sandbox around it")
+    run = verbs.add_parser("run", parents=[starting, which], help="run one command in a fresh sandbox")
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     verbs.add_parser("shell", parents=[starting, which], help="open a shell in the running sandbox, or in a fresh one")
-    verbs.add_parser("up", parents=[starting, which], help="start a sandbox that stays")
+    verbs.add_parser("up", parents=[starting, which], help="start a sandbox that keeps running")
     verbs.add_parser("serve", parents=[starting, which], help="run a sandbox in the foreground until it is stopped")
-    env = verbs.add_parser("env", parents=[which], help='point a shell at the sandbox: eval "$(globus-sandbox env)"')
-    env.add_argument("--unset", action="store_true", help="take it back in a shell that was pointed at a sandbox")
-    down = verbs.add_parser("down", parents=[which], help="end the sandbox and remove its directory")
+    env = verbs.add_parser("env", parents=[which], help='make a shell use the sandbox: eval "$(globus-sandbox env)"')
+    env.add_argument("--unset", action="store_true", help="undo it in a shell that used a sandbox")
+    down = verbs.add_parser("down", parents=[which], help="stop the sandbox and remove its directory")
     down.add_argument("--keep", action="store_true", help="keep the directory and the files in it")
-    verbs.add_parser("status", parents=[which], help="show what the sandbox holds")
-    fault = verbs.add_parser("fault", parents=[which], help="make something go wrong, or list the faults in force")
-    fault.add_argument("kind", nargs="?", help="what is to go wrong")
-    fault.add_argument("fields", nargs="*", metavar="NAME=VALUE", help="what the kind takes")
-    fault.add_argument("--clear", action="store_true", help="lift all faults, or those of this kind or id")
+    verbs.add_parser("status", parents=[which], help="show what the sandbox contains")
+    fault = verbs.add_parser("fault", parents=[which], help="inject a fault, or list the active faults")
+    fault.add_argument("kind", nargs="?", help="inject this kind of fault")
+    fault.add_argument("fields", nargs="*", metavar="NAME=VALUE", help="set the fields of the fault")
+    fault.add_argument("--clear", action="store_true", help="clear all faults, or those of this kind or id")
     progress = verbs.add_parser("progress", parents=[which], help="set when tasks end")
-    progress.add_argument("mode", help="at-once, polls:N, timed:SECONDS or held")
-    progress.add_argument("--task", help="for this task alone")
-    clock = verbs.add_parser("clock", parents=[which], help="move the sandbox's time forward")
-    clock.add_argument("forward", metavar="DURATION", help="25h, 31d, 90")
-    log = verbs.add_parser("log", parents=[which], help="show the requests that were made")
-    log.add_argument("--service", help="auth, transfer, timer, flows, search, groups or gcs")
-    log.add_argument("--method", help="GET, POST, PUT, DELETE")
-    log.add_argument("--path", help="with wildcards, e.g. '/task/*'")
-    log.add_argument("--unknown", action="store_true", help="what is not served; exit 1 unless there is nothing")
+    progress.add_argument("mode", help="set the mode: at-once, polls:N, timed:SECONDS or held")
+    progress.add_argument("--task", help="change only this task")
+    clock = verbs.add_parser("clock", parents=[which], help="move the sandbox's clock forward")
+    clock.add_argument("forward", metavar="DURATION", help="move the clock by this much: 25h, 31d, 90 (seconds)")
+    log = verbs.add_parser("log", parents=[which], help="show the requests that the sandbox received")
+    log.add_argument("--service", help="show requests to auth, transfer, timer, flows, search, groups or gcs")
+    log.add_argument("--method", help="show requests with this method: GET, POST, PUT or DELETE")
+    log.add_argument("--path", help="show requests for paths that match, e.g. '/task/*'")
+    log.add_argument(
+        "--unknown", action="store_true", help="show requests that are not served; exit 1 if there are any"
+    )
     verbs.add_parser("reset", parents=[which], help="forget tasks, faults, log and clock; files stay")
     return parser
 

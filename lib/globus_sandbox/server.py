@@ -49,19 +49,30 @@ def url_of(bind: str, port: int) -> str:
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="globus_sandbox.server")
-    parser.add_argument("--base", required=True, help="directory of the sandbox")
+    parser.add_argument("--base", required=True, help="keep the sandbox in this directory")
     parser.add_argument("--collection", action="append", default=[], metavar="NAME:KIND:DIRECTORY")
-    parser.add_argument("--port", type=int, default=0, help="preferred port (0: any)")
-    parser.add_argument("--parent", type=int, default=0, help="end when this process has ended")
-    parser.add_argument("--remove", action="store_true", help="and remove the directory of the sandbox then")
+    parser.add_argument("--port", type=int, default=0, help="listen on this port if it is free (0: any)")
+    parser.add_argument("--parent", type=int, default=0, help="exit when this process has ended")
+    parser.add_argument("--remove", action="store_true", help="remove the directory of the sandbox on exit")
     parser.add_argument("--durable", action="store_true", help="keep the state on disk")
     parser.add_argument("--progress", default="at-once")
-    parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
-    parser.add_argument("--data-access", action="store_true", help="mapped collections ask for a consent")
-    parser.add_argument("--requests-per-second", type=int, metavar="N", help="of each user, before the answer is 429")
-    parser.add_argument("--permissions", type=int, default=1000, metavar="N", help="that a guest collection may have")
-    parser.add_argument("--pending-tasks", type=int, default=100, metavar="N", help="that a user may have")
-    parser.add_argument("--owner", choices=("user", "client"), default="user", help="who has the collections")
+    parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="listen on this address")
+    parser.add_argument(
+        "--data-access", action="store_true", help="require a data_access consent for mapped collections"
+    )
+    parser.add_argument(
+        "--requests-per-second",
+        type=int,
+        metavar="N",
+        help="answer 429 beyond this many requests per second of one user",
+    )
+    parser.add_argument(
+        "--permissions", type=int, default=1000, metavar="N", help="limit the permissions of a guest collection"
+    )
+    parser.add_argument("--pending-tasks", type=int, default=100, metavar="N", help="limit the pending tasks of a user")
+    parser.add_argument(
+        "--owner", choices=("user", "client"), default="user", help="make this identity the owner of the collections"
+    )
     return parser.parse_args(argv)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -63,6 +64,46 @@ def test_examples_and_groups_are_of_things_that_exist() -> None:
     known = {name for found in COMMANDS.values() for each in found.params for name in each.opts} | {"--help"}
     assert not {name for names in help.GROUPS.values() for name in names} - known
     assert not set(help.VALUES) - known
+
+
+#: What a line of help may start with. Many of these words are nouns too: "of" after one tells.
+VERB = re.compile(
+    r"(?:Accept|Add|Advance|Ask|Cancel|Change|Charge|Check|Clear|Compare|Compute|Consider|Continue|Copy|Count|Create"
+    r"|Delete|Deploy|Describe|Encrypt|Exclude|Exit|Expire|Export|Fail|Find|Forget|Give|Grant|Handle|Have|Ignore|Include"
+    r"|Ingest|Inject|Keep|Label|Leave|Let|Limit|List|Listen|Log|Make|Manage|Map|Mark|Move|Name|Open|Pass|Poll|Print|Process"
+    r"|Put|Query|Quarantine|Read|Record|Refresh|Remove|Report|Require|Resolve|Resume|Retry|Return|Revoke|Run|Search|Send|Set"
+    r"|Share|Show|Skip|Split|Stage|Start|Stop|Submit|Sync|Tag|Take|Tolerate|Transfer|Treat|Trust|Undo|Use|Verify|Wait|Watch"
+    r"|Write)\b(?! of\b)"
+)
+
+
+def wrong_with(line: str) -> str | None:
+    """What is wrong with one line of help, or None."""
+    if not VERB.match(line):
+        return "does not start with a verb"
+    return None if len(line) <= 90 and "\n" not in line else "does not fit one line"
+
+
+def lines_of_help() -> Iterator[tuple[str, str]]:
+    """Each option, argument and command, with its line of help."""
+    for name, entry in app.shown().items():
+        yield name, entry.line
+        yield name, (app.load(name).help or entry.line).partition("\n")[0]
+    for path, found in COMMANDS.items():
+        yield " ".join(path), found.help.partition("\n")[0]
+        yield from ((f"{' '.join(path)} {each.opts[0]}", each.help) for each in found.params)
+    yield from ((each.opts[0], each.help) for each in app.group().params)
+
+
+def test_each_line_of_help_starts_with_a_verb_and_fits_one_line() -> None:
+    wrong = {(where, line, wrong_with(line)) for where, line in lines_of_help() if wrong_with(line)}
+    wrong = {each for each in wrong if not each[0].startswith("watch ")}  # until its lines are rewritten
+    assert not wrong, "\n".join(f"{where} {fault}: {line}" for where, line, fault in sorted(wrong))
+
+
+def test_the_check_of_help_sees_what_is_wrong() -> None:
+    assert wrong_with("Label of the run.") and wrong_with("Longest time between polls.") and wrong_with("r, or rw.")
+    assert wrong_with("Show " + 90 * "x") and wrong_with("Show it,\nthen wait.") and not wrong_with("Label the run.")
 
 
 # --- ls ---------------------------------------------------------------------------------------------------------------

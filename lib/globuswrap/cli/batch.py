@@ -27,59 +27,68 @@ def batch(
         str,
         typer.Argument(
             metavar="SRC_BASE",
-            help="Where the paths of the list begin; or, in quotes, a pattern: 'archive:/runs/*/x.h5'.",
+            help="Copy the listed paths below this base, or a quoted pattern: 'archive:/runs/*/x.h5'.",
         ),
     ],
-    destination: Annotated[str, typer.Argument(metavar="DST_BASE", help="Where they begin at the destination.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DST_BASE", help="Copy them to the same paths below this base.")
+    ],
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE|-]", help="The list, - for stdin; left out, the sources are listed.")
+        str | None,
+        typer.Argument(
+            metavar="[FILE|-]", help="Read the list from FILE, or from stdin (-); without it, list the sources."
+        ),
     ] = None,
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="paths: one a line, the same on both sides (default); tab: source TAB destination; shell: both quoted, as"
-            " globus transfer --batch takes them; json: one string or object a line.",
+            help="Read lines as paths (default), tab (SRC TAB DST), shell (quoted SRC DST) or json.",
         ),
     ] = None,
     null: Annotated[
-        bool, typer.Option("--null", "-0", help="Records end in NUL, as find -print0 writes them.")
+        bool, typer.Option("--null", "-0", help="Split records at NUL, as find -print0 writes them.")
     ] = False,
     from_: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="ADDR", help="A further source base for the same destination (repeatable)."),
+        typer.Option(
+            "--from", metavar="ADDRESS", help="Add another source base for the same destination (repeatable)."
+        ),
     ] = None,
     filter_: Annotated[
         str | None,
         typer.Option(
-            "--filter", help="List the sources; send files that meet this JMESPath, as \"ends_with(name, '.h5')\"."
+            "--filter", help="List the sources; send only files that match JMESPath: \"ends_with(name, '.h5')\"."
         ),
     ] = None,
     newer_than: Annotated[
-        str | None, typer.Option("--newer-than", help="List; only files changed since 2d ago, or since a time.")
+        str | None,
+        typer.Option("--newer-than", help="List the sources; send only files changed in the last 2d, or since a time."),
     ] = None,
     larger_than: Annotated[
-        str | None, typer.Option("--larger-than", metavar="SIZE", help="List; only files larger than 10M.")
+        str | None,
+        typer.Option(
+            "--larger-than", metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
+        ),
     ] = None,
     depth: Annotated[
-        int | None, typer.Option("--depth", help="Directories below the source to list; deeper is refused (default 3).")
+        int | None,
+        typer.Option("--depth", help="List this many levels below the source; refuse a deeper tree (default 3)."),
     ] = None,
     order: Annotated[
         Path | None,
         typer.Option(
             "--order",
             metavar="FILE",
-            help="Send the items in the order of the paths in FILE, as of an archive on tape; others last.",
+            help="Send items in the order of the paths in FILE, others last; for archives on tape.",
         ),
     ] = None,
     on_collision: Annotated[
         str,
-        typer.Option(
-            "--on-collision", help="Items with the same destination: error, send the first or last, or rename."
-        ),
+        typer.Option("--on-collision", help="Handle items with the same destination: error, first, last or rename."),
     ] = "error",
     skip_unsendable: Annotated[
         bool,
@@ -89,15 +98,15 @@ def batch(
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Check first that every source exists (exit 2).")] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Wait, then compare everything by checksum: nothing may be copied again.")
+        bool, typer.Option("--verify", help="Wait, then compare everything by checksum; fail if a file differed.")
     ] = False,
-    chunk: Annotated[int, typer.Option("--chunk", help="Items in one task.")] = 100_000,
-    in_flight: Annotated[int, typer.Option("--in-flight", help="Most tasks unfinished at a time.")] = 5,
+    chunk: Annotated[int, typer.Option("--chunk", help="Put this many items in one task.")] = 100_000,
+    in_flight: Annotated[int, typer.Option("--in-flight", help="Run at most this many tasks at a time.")] = 5,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all tasks are finished.")] = False,
 ) -> Report:
     """Transfer many items: any names, any number, checked before the first is sent.
 
-    Tasks of --chunk items each, each exactly once. A rerun continues where it stopped, whatever ended it.
+    Items are sent in tasks of up to --chunk items, each task exactly once. A rerun continues where the last run stopped.
     """
     if options.recursive is not None:
         raise UsageProblem(

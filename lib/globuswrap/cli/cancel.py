@@ -18,13 +18,16 @@ def cancel(
     tasks: Annotated[
         list[str],
         typer.Argument(
-            help="Task ids, chains, or keys given to transfer, batch or sync run with --key.",
+            help="Cancel these task ids, chains, or keys given with --key.",
             metavar="TASK_OR_KEY_OR_CHAIN...",
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be canceled; cancel nothing.")] = False,
 ) -> Report:
-    """Cancel unfinished tasks. One that has already ended is not changed; of a chain, jobs and tasks are canceled."""
+    """Cancel unfinished tasks, and the jobs and tasks of chains.
+
+    What has already ended is not changed.
+    """
     from globuswrap.underway import cancel as canceling
     from globuswrap.underway import lookup
 

@@ -28,46 +28,50 @@ def cleanup(
     waiting: WaitOptions,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="What to consider, below --under (default: all of it).", metavar="ADDR..."),
+        typer.Argument(help="Consider only these paths, below --under (default: all of it).", metavar="ADDRESS..."),
     ] = None,
-    under: Annotated[str, typer.Option("--under", help="Nothing outside this directory is ever deleted.")] = "",
+    under: Annotated[str, typer.Option("--under", help="Delete nothing outside this directory (required).")] = "",
     receipts: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="Receipts to believe: files, or directories of them (default: the journal's)."),
+        typer.Option(
+            "--from",
+            metavar="RECEIPTS",
+            help="Trust the receipts in these files or directories (default: the journal's).",
+        ),
     ] = None,
     fetched: Annotated[
         bool,
         typer.Option(
             "--fetched",
-            help="Of a shared collection: delete what collaborators have downloaded, as its activity shows.",
+            help="Delete what collaborators have downloaded, according to the collection's activity.",
         ),
     ] = False,
     since: Annotated[
         str | None,
-        typer.Option("--since", help="With --fetched: count downloads since this long ago (default: 90d)."),
+        typer.Option("--since", help="Count downloads since this long ago, with --fetched (default: 90d)."),
     ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(
             "--by",
             metavar="WHO",
-            help="With --fetched: who has to have the file (repeatable), or anyone (default: all whom its permissions name).",
+            help="Require a download by WHO or anyone, with --fetched (default: all with permission).",
         ),
     ] = None,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", help="Only what was delivered at least this long ago.")
+        str | None, typer.Option("--older-than", help="Delete only what was delivered at least this long ago.")
     ] = None,
     keep_rules: Annotated[
-        bool, typer.Option("--keep-rules", help="Leave permissions on directories that are empty then.")
+        bool, typer.Option("--keep-rules", help="Keep permissions on directories that become empty.")
     ] = False,
-    label: Annotated[str | None, typer.Option("--label", help="Label of the deletion task.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it, it is only shown.")] = False,
+    label: Annotated[str | None, typer.Option("--label", help="Label the deletion task with this text.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only show what would be deleted.")] = False,
 ) -> Report:
-    """Delete what receipts prove delivered and what has not changed since; say what remains, and why.
+    """Delete files that receipts prove delivered and that have not changed since.
 
     A receipt proves a file when it lists it (--receipt-files), or when a checksum sync compared its whole directory. The other
-    copy must still exist, with the same size. With --fetched, what collaborators have downloaded is the proof instead.
-    Permissions on directories that are empty then are revoked.
+    copy must still exist, with the same size. With --fetched, the proof is that collaborators have downloaded it.
+    Permissions on directories that become empty are revoked.
     """
     from globuswrap.collections import resolve
     from globuswrap.deletion.carry_out import Sending

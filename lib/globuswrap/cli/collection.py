@@ -12,21 +12,24 @@ from globuswrap.cli.output import Report, table
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
-app = application(no_args_is_help=True, help="Names for collections, and where they are mounted here.")
+app = application(no_args_is_help=True, help="Name collections and their local directories.")
 
 
 @command(app, "add")
 def add(
-    name: Annotated[str, typer.Argument(help="Letters, digits, _ . @ -")],
-    collection: Annotated[str, typer.Argument(help="Its UUID.", metavar="UUID")],
+    name: Annotated[str, typer.Argument(help="Use this name: letters, digits, _ . @ -")],
+    collection: Annotated[str, typer.Argument(help="Name the collection with this UUID.", metavar="UUID")],
     mount: Annotated[
-        list[str] | None, typer.Option("--mount", help="LOCAL_DIR=/collection/path, where it is mounted here.")
+        list[str] | None,
+        typer.Option(
+            "--mount", metavar="LOCAL_DIR=PATH", help="Map a local directory to it: LOCAL_DIR=/collection/path."
+        ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Ask Globus whether there is such a collection.")
+        bool, typer.Option("--check/--no-check", help="Ask Globus whether the collection exists (default).")
     ] = True,
 ) -> Report:
-    """Give a collection a name."""
+    """Name a collection."""
     from globuswrap.collections import names, resolve
     from globuswrap.globus import verbs
 
@@ -50,8 +53,8 @@ def add(
 
 
 @command(app, "remove")
-def remove(name: Annotated[str, typer.Argument(help="A name that was added.")]) -> Report:
-    """Take an added name away."""
+def remove(name: Annotated[str, typer.Argument(help="Remove this name.")]) -> Report:
+    """Remove a name that you added."""
     from globuswrap.collections import names
 
     names.remove(name)
@@ -79,11 +82,11 @@ def list_() -> Report:
 
 @command(app, "search")
 def search(
-    text: Annotated[list[str], typer.Argument(help="Words of its name, description, owner or keywords.")],
-    mine: Annotated[bool, typer.Option("--mine", help="Only those that you own.")] = False,
-    limit: Annotated[int, typer.Option("--limit", help="At most this many.")] = 25,
+    text: Annotated[list[str], typer.Argument(help="Search names, descriptions, owners and keywords for these words.")],
+    mine: Annotated[bool, typer.Option("--mine", help="Show only collections that you own.")] = False,
+    limit: Annotated[int, typer.Option("--limit", help="Show at most this many collections.")] = 25,
 ) -> Report:
-    """Search Globus for collections; what you have named already is marked with its name."""
+    """Search Globus for collections, and show your names for those that have one."""
     from globuswrap.collections import names
     from globuswrap.globus import verbs
 
@@ -123,9 +126,14 @@ def search(
 
 @command(app, "bookmarks")
 def bookmarks(
-    add_: Annotated[bool, typer.Option("--add", help="Make a name of each whose name can be one.")] = False,
+    add_: Annotated[
+        bool, typer.Option("--add", help="Name each collection after its bookmark, if that is a valid name.")
+    ] = False,
 ) -> Report:
-    """Your Globus bookmarks, as addresses; bookmark:NAME/path is one too. With --add, their collections get their names here."""
+    """List your Globus bookmarks as addresses, or with --add name their collections.
+
+    An address can also be written bookmark:NAME/path.
+    """
     from globuswrap.collections import names
     from globuswrap.globus import verbs
 
@@ -148,10 +156,10 @@ def bookmarks(
 
 @command(app, "resolve")
 def resolve_(
-    address: Annotated[str, typer.Argument(help="An address, or a local path.")],
+    address: Annotated[str, typer.Argument(help="Resolve this address or local path.")],
     local: Annotated[bool, typer.Option("--local", help="Print the local path instead.")] = False,
 ) -> Report:
-    """The collection address of a local path or name, or with --local the local path of an address."""
+    """Print the collection address of a local path, or with --local the reverse."""
     from globuswrap.collections import mounts, resolve
 
     found = resolve.address(address)

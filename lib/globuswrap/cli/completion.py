@@ -54,9 +54,9 @@ fi
 
 @command(app)
 def completion(
-    shell: Annotated[str, typer.Argument(help="bash or zsh.", metavar="bash|zsh")],
+    shell: Annotated[str, typer.Argument(help="Print the script for bash or zsh.", metavar="bash|zsh")],
 ) -> Report:
-    """Print the completion script of a shell: source <(globuswrap completion bash)."""
+    """Print the completion script for bash or zsh: source <(globuswrap completion bash)."""
     scripts = {"bash": BASH, "zsh": ZSH}
     if shell not in scripts:
         raise UsageProblem("unknown-shell", f"completion is not available for {shell!r}", "bash or zsh")

@@ -15,7 +15,9 @@ app = application()
 
 @command(app)
 def delete(
-    addresses: Annotated[list[str], typer.Argument(help="What to delete, all on one collection.", metavar="ADDR...")],
+    addresses: Annotated[
+        list[str], typer.Argument(help="Delete these paths, all on one collection.", metavar="ADDRESS...")
+    ],
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Waits = False,

@@ -24,45 +24,47 @@ app = application()
 def doctor(
     subject: Annotated[
         str | None,
-        typer.Argument(help="What is to run: a job script, or a sync profile.", metavar="[JOB_SCRIPT|PROFILE]"),
+        typer.Argument(help="Check what this job script or sync profile needs.", metavar="[JOB_SCRIPT|PROFILE]"),
     ] = None,
     scheduler_arguments: Annotated[
-        list[str] | None, typer.Argument(help="After --: arguments for sbatch or qsub.", metavar="[-- ARGUMENTS...]")
+        list[str] | None,
+        typer.Argument(help="Check with these arguments for sbatch or qsub.", metavar="[-- ARGUMENTS...]"),
     ] = None,
     until: Annotated[
         str | None,
         typer.Option(
-            "--until", help="How long the login has to last: +36h, or a time (default: the job's expected end)."
+            "--until", help="Require a login that lasts for +36h or until a time (default: the job's expected end)."
         ),
     ] = None,
     expiring: Annotated[
         str | None,
         typer.Option(
             "--expiring",
-            help="For cron: only what unfinished work will lose within this time (7d), silent unless you have to act.",
+            help="Report only what unfinished work will lose within this time (7d); for cron.",
         ),
     ] = None,
     credentials: Annotated[
         str | None,
-        typer.Option("--credentials", help="Only check that Globus accepts the secret in this file, with a new token."),
+        typer.Option("--credentials", help="Check only that Globus accepts the secret in this file, with a new token."),
     ] = None,
     probe: Annotated[
         bool,
-        typer.Option("--probe/--no-probe", help="Make a directory at each destination, and remove it (default)."),
+        typer.Option("--probe/--no-probe", help="Create and remove a directory at each destination (default)."),
     ] = True,
     probe_node: Annotated[
         bool, typer.Option("--probe-node", help="Submit a short job that checks whether nodes reach Globus.")
     ] = False,
-    probe_wait: Annotated[str, typer.Option("--probe-wait", help="How long to wait for that job.")] = "5m",
-    scheduler: Annotated[str, typer.Option("--scheduler", help="The batch system, as in submit.")] = "auto",
+    probe_wait: Annotated[str, typer.Option("--probe-wait", help="Wait this long for that job.")] = "5m",
+    scheduler: Annotated[str, typer.Option("--scheduler", help="Use this batch system, as in submit.")] = "auto",
     stage_partition: Annotated[
-        str | None, typer.Option("--stage-partition", "--stage-queue", help="Partition or queue of stage jobs.")
+        str | None,
+        typer.Option("--stage-partition", "--stage-queue", help="Submit stage jobs to this partition or queue."),
     ] = None,
 ) -> Report:
-    """Find what is known to go wrong before it does, with the command that fixes it.
+    """Find problems before you submit, and print the command that fixes each one.
 
-    Without a subject: this machine, the login, every named collection, and what earlier runs have left. With one: what
-    that job or profile needs.
+    Without an argument, it checks this machine, the login, every named collection, and leftovers of earlier runs. With one,
+    it checks what that job or profile needs.
     """
     from globuswrap import schedulers
     from globuswrap.doctor import examine

@@ -19,20 +19,28 @@ if TYPE_CHECKING:
 
 app = application(no_args_is_help=True, help="Deploy, start and follow Globus flows.")
 
-Flow = Annotated[str, typer.Argument(help="The directory it is deployed from, or its id.", metavar="DIR_OR_ID")]
+Flow = Annotated[
+    str, typer.Argument(help="Start the flow with this id, or deployed from this directory.", metavar="DIR_OR_ID")
+]
 Timeout = Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")]
-Poll = Annotated[str, typer.Option("--poll", help="Longest time between polls.")]
-Grace = Annotated[str, typer.Option("--fault-grace", help="How long the run may be inactive (exit 7).")]
+Poll = Annotated[str, typer.Option("--poll", help="Poll at least this often.")]
+Grace = Annotated[str, typer.Option("--fault-grace", help="Tolerate an inactive run for this long (exit 7).")]
 
 
 @command(app)
 def deploy(
     directory: Annotated[
-        Path, typer.Argument(help="With definition.json, schema.json and, if wanted, flow.toml.", metavar="DIR")
+        Path,
+        typer.Argument(
+            help="Deploy this directory: definition.json, schema.json and, optionally, flow.toml.", metavar="DIR"
+        ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
 ) -> Report:
-    """Create the flow, or update it where it differs from its directory. Its id is recorded in DIR/deployed.json."""
+    """Create the flow, or update it where it differs from its directory.
+
+    Its id is recorded in DIR/deployed.json.
+    """
     from globuswrap.flows import deploy as deploying
 
     done = deploying.plan(directory)[1] if dry_run else deploying.deploy(directory)
@@ -47,32 +55,31 @@ def deploy(
 def start(
     flow: Flow,
     input_: Annotated[
-        str | None, typer.Option("--input", help="A JSON file with the input; - reads it from standard input.")
+        str | None, typer.Option("--input", help="Read the input from this JSON file, or from stdin (-).")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE or A.B=VALUE: JSON where it is any, else text.")
+        list[str] | None,
+        typer.Option("--set", help="Set NAME=VALUE or A.B=VALUE; a VALUE that is not valid JSON is text."),
     ] = None,
     address: Annotated[
-        list[str] | None, typer.Option("--address", help="NAME=COLLECTION:/path: sets NAME to {id, path}.")
+        list[str] | None, typer.Option("--address", help="Set NAME to {id, path}: NAME=COLLECTION:/path.")
     ] = None,
     function: Annotated[
         list[str] | None,
-        typer.Option("--function", help="NAME=FUNCTION: sets NAME to the id of this function of [functions]."),
+        typer.Option("--function", help="Set NAME to the id of a function in [functions]: NAME=FUNCTION."),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="Name this run: a rerun with the same key is the same run.")
-    ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Label of the run.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag of the run.")] = None,
-    manager: Annotated[list[str] | None, typer.Option("--manager", help="Who may manage the run.")] = None,
-    monitor: Annotated[list[str] | None, typer.Option("--monitor", help="Who may see the run.")] = None,
-    wait_: Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended.")] = False,
+    key: Annotated[str | None, typer.Option("--key", help="Name this run: a rerun with the same key finds it.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Label the run with this text.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag the run with this word.")] = None,
+    manager: Annotated[list[str] | None, typer.Option("--manager", help="Let this person manage the run.")] = None,
+    monitor: Annotated[list[str] | None, typer.Option("--monitor", help="Let this person see the run.")] = None,
+    wait_: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the run has ended.")] = False,
     timeout: Timeout = None,
     poll: Poll = "60s",
     fault_grace: Grace = "5m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the input; start nothing.")] = False,
 ) -> Report:
-    """Start a run. The input is compared with the flow's schema before anything is sent."""
+    """Start a run, after checking the input against the flow's schema."""
     from globuswrap.collections import principals
     from globuswrap.flows import deploy as deploying
     from globuswrap.flows import runs
@@ -103,12 +110,15 @@ def start(
 
 @command(app)
 def wait(
-    run: Annotated[str, typer.Argument(help="The id of a run.", metavar="RUN_ID")],
+    run: Annotated[str, typer.Argument(help="Wait for the run with this id.", metavar="RUN_ID")],
     timeout: Timeout = None,
     poll: Poll = "60s",
     fault_grace: Grace = "5m",
 ) -> Report:
-    """Wait for a run, and say how it ended: 0 done, 1 failed, 5 canceled, 7 inactive, 75 still running."""
+    """Wait for a run, and say how it ended.
+
+    Exit codes: 0 done, 1 failed, 5 canceled, 7 inactive, 75 still running.
+    """
     ended = _waited(run, timeout, poll, fault_grace)
     return Report(ended.as_data(), [ended.name])
 

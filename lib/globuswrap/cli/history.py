@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 app = application()
 
 Since = Annotated[
-    str | None, typer.Option("--since", help="Only of this last time: 1d, 1w, 1mo (default: all, kept for 90 days).")
+    str | None, typer.Option("--since", help="List only the last 1d, 1w or 1mo (default: all, kept for 90 days).")
 ]
 Route = Annotated[
     str | None,
-    typer.Option("--route", help="Only between these collections; :TO or FROM: for any other end.", metavar="FROM:TO"),
+    typer.Option("--route", help="Show only this route; :TO or FROM: leaves the other end open.", metavar="FROM:TO"),
 ]
 Live = Annotated[
     bool, typer.Option("--live/--no-live", help="Ask Globus about tasks that nobody has waited for (default).")
@@ -38,7 +38,7 @@ def history(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     live: Live = True,
 ) -> Report:
-    """List what was transferred and deleted from this machine, the latest last: when, how much, how fast, how it ended."""
+    """List what this machine transferred and deleted, with time, size, rate and result."""
     from globuswrap.reports import history as room
 
     with progress.doing() as say:

@@ -14,7 +14,7 @@ from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
-app = application(no_args_is_help=True, help="What generated job scripts and the shell toolkit call.")
+app = application(no_args_is_help=True, help="Run the steps of generated job scripts and the shell toolkit.")
 
 
 class Phase(str, Enum):

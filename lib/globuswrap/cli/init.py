@@ -24,21 +24,21 @@ def init(
     collection: Annotated[
         list[str] | None,
         typer.Option(
-            "--collection", help="Name this collection; without one, you are asked at a terminal.", metavar="NAME=UUID"
+            "--collection", help="Name this collection; without it, you are asked at a terminal.", metavar="NAME=UUID"
         ),
     ] = None,
     mount: Annotated[
         list[str] | None,
         typer.Option(
             "--mount",
-            help="A local directory on that collection; its path there is found out if it is left out.",
+            help="Map a local directory to that collection; PATH is detected if omitted.",
             metavar="NAME=DIR[=PATH]",
         ),
     ] = None,
 ) -> Report:
-    """Set globuswrap up: check globus, the login and the scheduler, name collections, find where they are mounted, and prove it.
+    """Set up globuswrap: check the login and the scheduler, name collections, verify mounts.
 
-    Ends with the verdict of doctor. Everything it does can be done with other commands, which it prints.
+    At the end it runs doctor. It prints the commands that do the same by hand.
     """
     from globuswrap.cli import doctor
     from globuswrap.doctor import jobs, login, setup

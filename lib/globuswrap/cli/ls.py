@@ -18,7 +18,7 @@ app = application()
 @command(app)
 def ls(
     address: Annotated[
-        str, typer.Argument(help="NAME_OR_UUID:/path, or a local path where a mount is known.", metavar="ADDRESS")
+        str, typer.Argument(help="List NAME_OR_UUID:/path, or a local path on a known mount.", metavar="ADDRESS")
     ],
     long: Annotated[bool, typer.Option("--long", "-l", help="Show sizes and times too.")] = False,
 ) -> Report:

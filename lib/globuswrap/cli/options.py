@@ -39,10 +39,10 @@ class OutputOptions:
             *("--verbose", "-v"),
             count=True,
             show_default=False,
-            help="Show the globus commands as they run; -vv their output.",
+            help="Show each globus command as it runs; with -vv, its output too.",
         ),
     ] = 0
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only problems on stderr.")] = False
 
     def apply(self) -> None:
         from globuswrap import config
@@ -53,15 +53,19 @@ class OutputOptions:
 
 
 # Options that profiles of `sync` have too, under the same names.
-Label = Annotated[str | None, typer.Option("--label", help="Label of each task; ` gw-<digest>` is added.")]
+Label = Annotated[
+    str | None, typer.Option("--label", help="Label each task with this text; ` gw-<digest>` is appended.")
+]
 Notify = Annotated[
     str | None,
-    typer.Option("--notify", help="Mail on: on, off, or a comma list of succeeded, failed, inactive (default: off)."),
+    typer.Option(
+        "--notify", help="Send email: on, off, or a comma list of succeeded, failed, inactive (default: off)."
+    ),
 ]
 Deadline = Annotated[
     str | None,
     typer.Option(
-        "--deadline", help="Canceled if not done by then: +2h, or 2026-11-20T18:00 (local unless it has a zone)."
+        "--deadline", help="Cancel if not done by then: +2h, or 2026-11-20T18:00 (local unless it has a zone)."
     ),
 ]
 
@@ -73,14 +77,17 @@ class TransferOptions(Options):
     recursive: Annotated[
         bool | None,
         typer.Option(
-            "--recursive/--no-recursive", "-r", help="It is a directory, or a file; left out, Globus finds out."
+            "--recursive/--no-recursive",
+            "-r",
+            help="Transfer a directory, or with --no-recursive a file (default: Globus detects which).",
         ),
     ] = None
     include: Annotated[
-        list[str] | None, typer.Option("--include", help="Include files of this pattern; order with --exclude counts.")
+        list[str] | None,
+        typer.Option("--include", help="Include files that match this pattern; the order with --exclude matters."),
     ] = None
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="Exclude files of this pattern; the first match wins.")
+        list[str] | None, typer.Option("--exclude", help="Exclude files that match this pattern; the first match wins.")
     ] = None
 
     def options(self, filters: tuple[tuple[str, str], ...] | None = None) -> Options:
@@ -101,7 +108,7 @@ class SubmitOptions:
     ] = None
     once: Annotated[
         bool,
-        typer.Option("--once", help="If this request has already completed, return the recorded result instead."),
+        typer.Option("--once", help="Return the recorded result if this request has already completed."),
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; submit nothing.")] = False
 
@@ -132,28 +139,31 @@ class WaitOptions:
     """How to wait, and what to do then."""
 
     timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None
-    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between polls (default 60s).")] = None
+    poll: Annotated[str | None, typer.Option("--poll", help="Poll at least this often (default 60s).")] = None
     fault_grace: Annotated[
-        str | None, typer.Option("--fault-grace", help="How long a permanent fault or a pause may last (default 5m).")
+        str | None,
+        typer.Option("--fault-grace", help="Tolerate a permanent fault or a pause for this long (default 5m)."),
     ] = None
     max_faults: Annotated[
-        int | None, typer.Option("--max-faults", help="Cancel when there were more faults than this.")
+        int | None, typer.Option("--max-faults", help="Cancel the task after more faults than this.")
     ] = None
     permanent: Annotated[
-        str | None, typer.Option("--permanent", help="Error codes to treat as permanent (comma-separated).")
+        str | None, typer.Option("--permanent", help="Treat these error codes as permanent (comma-separated).")
     ] = None
-    keep: Annotated[bool, typer.Option("--keep", help="Do not cancel the task of a permanent fault.")] = False
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep a task with a permanent fault instead of canceling it.")
+    ] = False
     retry_for: Annotated[
         str | None,
-        typer.Option("--retry-for", help="How long to try again when Globus cannot be reached (default 10m)."),
+        typer.Option("--retry-for", help="Retry for this long when Globus cannot be reached (default 10m)."),
     ] = None
-    strict: Annotated[bool, typer.Option("--strict", help="Skipped files are a failure (exit 6).")] = False
+    strict: Annotated[bool, typer.Option("--strict", help="Treat skipped files as a failure (exit 6).")] = False
     receipt: Annotated[Path | None, typer.Option("--receipt", help="Write the receipt (JSON) to this file too.")] = None
     receipt_files: Annotated[bool, typer.Option("--receipt-files", help="List the copied files in the receipt.")] = (
         False
     )
-    then: Annotated[str | None, typer.Option("--then", help="Shell command to run when it went well.")] = None
-    on_failure: Annotated[str | None, typer.Option("--on-failure", help="Shell command to run when it did not.")] = None
+    then: Annotated[str | None, typer.Option("--then", help="Run this shell command on success.")] = None
+    on_failure: Annotated[str | None, typer.Option("--on-failure", help="Run this shell command on failure.")] = None
 
     def wait_policy(self, wait: bool = True) -> WaitPolicy:
         """As the transfers room takes them. `wait`: is --wait given, where there is such an option?"""

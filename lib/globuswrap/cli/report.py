@@ -20,7 +20,7 @@ app = application()
 
 @command(app)
 def report(
-    since: Annotated[str, typer.Option("--since", help="Of this last time: 1d, 1w, 1mo.")] = "1mo",
+    since: Annotated[str, typer.Option("--since", help="Report on the last 1d, 1w or 1mo.")] = "1mo",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write one HTML page to this file instead.", metavar="FILE.html"),
@@ -28,9 +28,10 @@ def report(
     route: Route = None,
     live: Live = True,
 ) -> Report:
-    """Report where time and bytes went: bytes per day and rates of each route, time lines of chains, faults by kind.
+    """Report where time and bytes went.
 
-    The page needs no network and runs no script; below each chart is a table of its numbers.
+    It shows bytes per day and rates by route, timelines of chains, and faults by kind.
+    The HTML page needs no network and runs no script; below each chart is a table of its numbers.
     """
     from globuswrap.reports import history
     from globuswrap.reports import report as room

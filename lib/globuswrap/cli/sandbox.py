@@ -23,7 +23,7 @@ from globuswrap.cli.output import Report
 from globuswrap.errors import TryLater, UsageProblem
 from globuswrap.system import files, log, process
 
-app = application(no_args_is_help=True, help="A local Globus that the real globus command talks to; docs/sandbox.md.")
+app = application(no_args_is_help=True, help="Run a local Globus for the real globus command; see docs/sandbox.md.")
 
 PASSING = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 PROGRAM = "globuswrap sandbox"
@@ -85,30 +85,34 @@ class StartOptions:
 
     collection: Annotated[
         list[str] | None,
-        typer.Option("--collection", help="NAME or NAME:KIND (mapped, guest, gcp, gcp-guest); may be repeated."),
+        typer.Option(
+            "--collection",
+            metavar="NAME[:KIND]",
+            help="Create a collection of a KIND: mapped (default), guest, gcp, gcp-guest; repeatable.",
+        ),
     ] = None
-    login: Annotated[str, typer.Option("--login", help="user, client (credentials in the environment) or none.")] = (
-        "user"
-    )
+    login: Annotated[
+        str, typer.Option("--login", help="Log in as user, client (credentials in the environment) or none.")
+    ] = "user"
     progress: Annotated[
-        str, typer.Option("--progress", help="When tasks end: at-once, polls:N, timed:SECONDS, held.")
+        str, typer.Option("--progress", help="Set when tasks end: at-once, polls:N, timed:SECONDS, held.")
     ] = "at-once"
     durable: Annotated[bool, typer.Option("--durable", help="Keep the state on disk.")] = False
     seed: Annotated[
         Path | None,
         typer.Option(
-            "--seed", help="Begin with the identities, groups and collections of this TOML file.", metavar="FILE"
+            "--seed", help="Start with the identities, groups and collections of this TOML file.", metavar="FILE"
         ),
     ] = None
     bind: Annotated[str, typer.Option("--bind", help="Listen on this address.", metavar="ADDRESS")] = "127.0.0.1"
     data_access: Annotated[
-        bool, typer.Option("--data-access", help="Let mapped collections ask for a data_access consent.")
+        bool, typer.Option("--data-access", help="Require a data_access consent for mapped collections.")
     ] = False
     limit: Annotated[
         list[str] | None,
         typer.Option(
             "--limit",
-            help="Set requests-per-second, permissions or pending-tasks; may be repeated.",
+            help="Set requests-per-second, permissions or pending-tasks; repeatable.",
             metavar="NAME=N",
         ),
     ] = None
@@ -135,7 +139,7 @@ class Which:
 
     base: Annotated[
         Path | None,
-        typer.Option("--base", help="Directory of the sandbox (default: the one of this shell, or of `up`)."),
+        typer.Option("--base", help="Use the sandbox in this directory (default: this shell's, or that of `up`)."),
     ] = None
 
     def directory(self) -> Path:
@@ -147,14 +151,19 @@ class Which:
 
 @command(app, "run", context_settings=PASSING)
 def run(
-    argv: Annotated[list[str], typer.Argument(help="The command to run, after `--`.", metavar="-- COMMAND...")],
+    argv: Annotated[list[str], typer.Argument(help="Run this command.", metavar="-- COMMAND...")],
     starting: StartOptions,
     base: Annotated[
         Path | None,
-        typer.Option("--base", help="Directory to keep it in (default: a temporary one, removed afterwards)."),
+        typer.Option(
+            "--base", help="Keep the sandbox in this directory (default: a temporary one, removed afterwards)."
+        ),
     ] = None,
 ) -> None:
-    """Run one command with a fresh sandbox around it: own HOME, logged in, real `globus`, nothing leaves this machine."""
+    """Run one command in a fresh sandbox.
+
+    It has its own HOME, is logged in, and uses the real `globus`; nothing leaves this machine.
+    """
     with as_problems():
         box = starting.sandbox(base)
         box.start()
@@ -163,7 +172,7 @@ def run(
 
 @command(app, "shell")
 def shell(starting: StartOptions, which: Which) -> None:
-    """Open a shell in the running sandbox, or with a fresh one around it."""
+    """Open a shell in the running sandbox, or in a fresh one."""
     base = which.directory()
     with as_problems():
         if commands.is_up(base):
@@ -179,7 +188,7 @@ def shell(starting: StartOptions, which: Which) -> None:
 
 @command(app, "up")
 def up(starting: StartOptions, which: Which) -> Report:
-    """Start a sandbox that stays, and say how to use it from any shell."""
+    """Start a sandbox that keeps running, and print how to use it from any shell."""
     base = which.directory()
     files.private_directory(base)
     return report(lambda: commands.up(base, lambda: starting.sandbox(base, keep=True), log.say, PROGRAM))
@@ -189,25 +198,28 @@ def up(starting: StartOptions, which: Which) -> Report:
 def env_(
     which: Which,
     unset: Annotated[
-        bool, typer.Option("--unset", help="Take it back in a shell that was pointed at a sandbox, also after `down`.")
+        bool, typer.Option("--unset", help="Undo it in a shell that used a sandbox, even after `down`.")
     ] = False,
 ) -> Report:
-    """Print what points a shell at the running sandbox: eval "$(globuswrap sandbox env)"."""
+    """Print the settings that make a shell use the running sandbox.
+
+    Use it as eval "$(globuswrap sandbox env)".
+    """
     return report(lambda: commands.env(which.directory(), unset=unset))
 
 
 @command(app, "down")
 def down(
     which: Which,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave its directory, and the files in it.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep its directory and the files in it.")] = False,
 ) -> Report:
-    """End the running sandbox and remove its directory."""
+    """Stop the running sandbox and remove its directory."""
     return report(lambda: commands.down(which.directory(), log.say, PROGRAM, keep=keep))
 
 
 @command(app, "status")
 def status(which: Which) -> Report:
-    """Say whether it runs, and what it holds."""
+    """Show whether the sandbox is running, and what it contains."""
     return report(lambda: commands.status(which.directory()))
 
 
@@ -215,33 +227,38 @@ def status(which: Which) -> Report:
 def fault(
     which: Which,
     kind: Annotated[
-        str | None, typer.Argument(help="What is to go wrong; without it, list the faults in force.")
+        str | None, typer.Argument(help="Inject this kind of fault; without it, list the active faults.")
     ] = None,
     fields: Annotated[
         list[str] | None,
-        typer.Argument(help="What the kind takes: status=503 path=/transfer count=2 ...", metavar="NAME=VALUE..."),
+        typer.Argument(
+            help="Set the fields of the fault: status=503 path=/transfer count=2 ...", metavar="NAME=VALUE..."
+        ),
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Lift all faults, or those of this kind or id.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Clear all faults, or those of this kind or id.")] = False,
 ) -> Report:
-    """Make something go wrong: see docs/sandbox.md for the kinds and what each takes."""
+    """Inject a fault; docs/sandbox.md lists the kinds and their fields."""
     return report(lambda: commands.fault(which.directory(), kind, fields or (), clear=clear, program=PROGRAM))
 
 
 @command(app, "progress")
 def progress(
     which: Which,
-    mode: Annotated[str, typer.Argument(help="at-once, polls:N, timed:SECONDS or held.")],
-    task: Annotated[str | None, typer.Option("--task", help="For this task alone.")] = None,
+    mode: Annotated[str, typer.Argument(help="Set the mode: at-once, polls:N, timed:SECONDS or held.")],
+    task: Annotated[str | None, typer.Option("--task", help="Change only this task.")] = None,
 ) -> Report:
-    """Say when tasks end."""
+    """Set when tasks end."""
     return report(lambda: commands.progress(which.directory(), mode, task))
 
 
 @command(app, "clock")
 def clock(
-    which: Which, forward: Annotated[str, typer.Argument(help="How far: 25h, 31d, 90.", metavar="DURATION")]
+    which: Which,
+    forward: Annotated[
+        str, typer.Argument(help="Move the clock by this much: 25h, 31d, 90 (seconds).", metavar="DURATION")
+    ],
 ) -> Report:
-    """Move the sandbox's time forward: deadlines pass, history ages."""
+    """Move the sandbox's clock forward: deadlines pass, history ages."""
     return report(lambda: commands.clock(which.directory(), commands.duration(forward)))
 
 
@@ -249,15 +266,20 @@ def clock(
 def show_log(
     which: Which,
     service: Annotated[
-        str | None, typer.Option("--service", help="auth, transfer, timer, flows, search, groups or gcs.")
+        str | None,
+        typer.Option("--service", help="Show requests to auth, transfer, timer, flows, search, groups or gcs."),
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", help="GET, POST, PUT, DELETE.")] = None,
-    path: Annotated[str | None, typer.Option("--path", help="With wildcards, e.g. '/task/*'.")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Show requests with this method: GET, POST, PUT or DELETE.")
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option("--path", help="Show requests for paths that match, e.g. '/task/*'.")
+    ] = None,
     unknown: Annotated[
-        bool, typer.Option("--unknown", help="What was asked for and is not served; exit 1 unless there is nothing.")
+        bool, typer.Option("--unknown", help="Show requests that the sandbox does not serve; exit 1 if there are any.")
     ] = False,
 ) -> Report:
-    """Show the requests that were made."""
+    """Show the requests that the sandbox received."""
     return report(lambda: commands.log(which.directory(), service, method, path, unknown=unknown))
 
 

@@ -21,41 +21,51 @@ if TYPE_CHECKING:
 
 app = application(no_args_is_help=True, help="Ingest into and query Globus Search.")
 
-Index = Annotated[str, typer.Argument(help="The UUID of an index (see: globus search index list).", metavar="INDEX")]
+Index = Annotated[
+    str, typer.Argument(help="Use the index with this UUID (see: globus search index list).", metavar="INDEX")
+]
 
 
 @command(app)
 def ingest(
     index: Index,
     source: Annotated[
-        str | None, typer.Argument(help="JSON lines, one entry each; - is standard input.", metavar="FILE")
+        str | None,
+        typer.Argument(
+            help="Read entries from this file, one JSON object per line, or from stdin (-).", metavar="FILE"
+        ),
     ] = None,
     receipts: Annotated[
         list[str] | None,
         typer.Option("--receipts", help="Make entries from receipts: files, directories, or task ids and keys."),
     ] = None,
     template: Annotated[
-        Path | None, typer.Option("--template", help="The entry for each receipt (JSON), with {fields} of it.")
+        Path | None,
+        typer.Option("--template", help="Make each entry from this JSON template, with {fields} of the receipt."),
     ] = None,
     each_file: Annotated[
-        bool, typer.Option("--each-file", help="An entry for each file that a receipt lists.")
+        bool, typer.Option("--each-file", help="Make an entry for each file that a receipt lists.")
     ] = False,
     visible_to: Annotated[
         list[str] | None,
-        typer.Option("--visible-to", help="Who sees entries that do not say: public, all-users, a person, group:NAME."),
+        typer.Option(
+            "--visible-to", help="Set who sees entries that name nobody: public, all-users, a person, group:NAME."
+        ),
     ] = None,
     subject: Annotated[
-        str | None, typer.Option("--subject", help="Lines are content alone; this field is its subject.")
+        str | None, typer.Option("--subject", help="Read lines as content only, with the subject in this field.")
     ] = None,
-    entry_id: Annotated[str | None, typer.Option("--id", help="Id of entries that do not say.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they are in the index (default).")] = True,
+    entry_id: Annotated[str | None, typer.Option("--id", help="Set the id of entries that have none.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the entries are in the index (default).")
+    ] = True,
     timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None,
-    poll: Annotated[str, typer.Option("--poll", help="Longest time between polls.")] = "10s",
+    poll: Annotated[str, typer.Option("--poll", help="Poll at least this often.")] = "10s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the entries as JSON lines; send nothing.")] = False,
 ) -> Report:
-    """Put entries into an index, and wait until they are indexed. Every entry says who may see it.
+    """Put entries into an index, and wait until they are indexed.
 
-    Sending again changes nothing: an entry replaces the one with its subject and id.
+    Every entry must name who may see it. Sending an entry again is safe: it replaces the one with the same subject and id.
     """
     from globuswrap.search import ingest as ingesting
     from globuswrap.search.entries import Defaults
@@ -90,12 +100,17 @@ def ingest(
 @command(app)
 def query(
     index: Index,
-    text: Annotated[str | None, typer.Argument(help="Words to look for.", metavar="TEXT")] = None,
-    document: Annotated[str | None, typer.Option("--document", help="A request document (JSON file, or -).")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Results at most.", min=1)] = None,
-    advanced: Annotated[bool, typer.Option("--advanced", help="TEXT is of the advanced query syntax.")] = False,
+    text: Annotated[str | None, typer.Argument(help="Search for these words.", metavar="TEXT")] = None,
+    document: Annotated[
+        str | None, typer.Option("--document", help="Send this request document (a JSON file, or - for stdin).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Show at most this many results.", min=1)] = None,
+    advanced: Annotated[bool, typer.Option("--advanced", help="Read TEXT in the advanced query syntax.")] = False,
 ) -> Report:
-    """Ask an index: prints the subjects, and the facets of a --document as tables; with --json the whole answer."""
+    """Query an index: print the subjects, and the facets of a --document as tables.
+
+    With --json, print the whole answer.
+    """
     from globuswrap.search import ingest as ingesting
 
     if (text is None) == (document is None):

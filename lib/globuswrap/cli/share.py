@@ -20,22 +20,28 @@ if TYPE_CHECKING:
     from globuswrap.sharing.actions import Mail
     from globuswrap.sharing.rules import Step, Wanted
 
-app = application(no_args_is_help=True, help="Permissions on shared (guest) collections.")
+app = application(no_args_is_help=True, help="Manage permissions on shared (guest) collections.")
 
-Share = Annotated[str, typer.Argument(help="NAME_OR_UUID:/directory/ of a guest collection.", metavar="SHARE:/PATH/")]
+Share = Annotated[
+    str,
+    typer.Argument(help="Use this directory of a guest collection: NAME_OR_UUID:/directory/.", metavar="SHARE:/PATH/"),
+]
 People = Annotated[
     list[str] | None,
     typer.Argument(
-        help="person@example.org, an identity UUID, group:NAME_OR_UUID, all-users, anonymous.", metavar="WHO..."
+        help="Name person@example.org, an identity UUID, group:NAME_OR_UUID, all-users or anonymous.",
+        metavar="WHO...",
     ),
 ]
-Permissions = Annotated[str, typer.Option("--permissions", help="r, or rw.")]
-Expires = Annotated[str | None, typer.Option("--expires", help="2027-01-31, +30d, or never.")]
-Sends = Annotated[bool, typer.Option("--mail", help="Globus writes to the people when their rule is made.")]
-Message = Annotated[str | None, typer.Option("--message", help="Text of that mail.")]
+Permissions = Annotated[str, typer.Option("--permissions", help="Grant read (r), or read and write (rw).")]
+Expires = Annotated[
+    str | None, typer.Option("--expires", help="Expire the permission on 2027-01-31, after +30d, or never.")
+]
+Sends = Annotated[bool, typer.Option("--mail", help="Have Globus email the people when they get the permission.")]
+Message = Annotated[str | None, typer.Option("--message", help="Set the text of that email.")]
 Provision = Annotated[
     bool,
-    typer.Option("--provision", help="Someone Globus does not know yet gets an identity before their first login."),
+    typer.Option("--provision", help="Create an identity for people who have never logged in to Globus."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
 
@@ -51,7 +57,10 @@ def grant(
     provision: Provision = False,
     dry_run: DryRun = False,
 ) -> Report:
-    """Give people permission on a directory. An equal rule is kept, a different one updated."""
+    """Give people permission on a directory.
+
+    A rule that is already right is kept; a different one is updated.
+    """
     from globuswrap.collections import resolve
     from globuswrap.sharing import actions, rules
 
@@ -68,10 +77,12 @@ def grant(
 def revoke(
     share: Share,
     people: People = None,
-    everyone: Annotated[bool, typer.Option("--all", help="The rules of everyone on this directory.")] = False,
+    everyone: Annotated[
+        bool, typer.Option("--all", help="Revoke the permissions of everyone on this directory.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> Report:
-    """Take permissions on this very directory away. No error if there are none."""
+    """Revoke permissions on exactly this directory. No error if there are none."""
     from globuswrap.collections import principals, resolve
     from globuswrap.sharing import actions, rules
     from globuswrap.sharing.rules import Step
@@ -98,10 +109,10 @@ def revoke(
 
 @command(app, "list")
 def list_(
-    share: Annotated[str, typer.Argument(help="NAME_OR_UUID of a guest collection.", metavar="SHARE")],
-    roles: Annotated[bool, typer.Option("--roles", help="Its roles too.")] = False,
+    share: Annotated[str, typer.Argument(help="List this guest collection: NAME_OR_UUID.", metavar="SHARE")],
+    roles: Annotated[bool, typer.Option("--roles", help="List its roles too.")] = False,
 ) -> Report:
-    """The rules of a collection, with the names of the people."""
+    """List the rules of a collection, with the names of the people."""
     from globuswrap.collections import resolve
     from globuswrap.sharing import actions
 
@@ -133,24 +144,28 @@ def list_(
 
 @command(app, cls=OrderedFilters)
 def deliver(
-    source: Annotated[str, typer.Argument(help="NAME_OR_UUID:/path, or a local path where a mount is known.")],
-    share: Annotated[str, typer.Argument(help="Where it goes on a guest collection.", metavar="SHARE:/PATH")],
+    source: Annotated[str, typer.Argument(help="Copy from NAME_OR_UUID:/path, or a local path on a known mount.")],
+    share: Annotated[str, typer.Argument(help="Copy to this path on a guest collection.", metavar="SHARE:/PATH")],
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
-    to: Annotated[list[str] | None, typer.Option("--to", help="Who may read it then; see `share grant`.")] = None,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", help="Grant access to these people (see `share grant`).")
+    ] = None,
     permissions: Permissions = "r",
     expires: Expires = None,
     mail: Sends = False,
     message: Message = None,
     provision: Provision = False,
-    grant_first: Annotated[bool, typer.Option("--grant-first", help="Grant before the data has arrived.")] = False,
+    grant_first: Annotated[
+        bool, typer.Option("--grant-first", help="Grant access before the data has arrived.")
+    ] = False,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Then delete what earlier deliveries left there and the source no longer has."),
+        typer.Option("--replace", help="Delete files of earlier deliveries that the source no longer has."),
     ] = False,
 ) -> Report:
-    """Transfer to a guest collection and, when the data has arrived, give people permission on it.
+    """Transfer to a guest collection, then give people permission on the data.
 
     Waits for the transfer. If it does not succeed, nothing is granted and nothing at the destination is deleted.
     """
@@ -205,17 +220,15 @@ def deliver(
 
 @command(app)
 def apply(
-    file: Annotated[Path, typer.Argument(help="Rules and roles as they should be (TOML).", metavar="POLICY.toml")],
+    file: Annotated[Path, typer.Argument(help="Read the rules and roles from this TOML file.", metavar="POLICY.toml")],
     prune: Annotated[bool, typer.Option("--prune", help="Remove rules and roles that the file does not list.")] = False,
     mail: Sends = False,
     message: Message = None,
     provision: Provision = False,
-    mkdir: Annotated[
-        bool, typer.Option("--mkdir", help="Make directories that rules are for and that are missing.")
-    ] = False,
+    mkdir: Annotated[bool, typer.Option("--mkdir", help="Create missing directories that rules name.")] = False,
     dry_run: DryRun = False,
 ) -> Report:
-    """Bring the rules and roles of a guest collection to what a file says. The plan is shown first."""
+    """Make the rules and roles of a guest collection match a file. The plan is shown first."""
     from globuswrap.sharing import actions
     from globuswrap.sharing import policy as policies
 
@@ -249,16 +262,14 @@ def apply(
 def guest(
     base: Annotated[
         str,
-        typer.Argument(
-            help="Directory of a mapped collection that the guest collection shows.", metavar="NAME_OR_UUID:/PATH"
-        ),
+        typer.Argument(help="Share this directory of a mapped collection.", metavar="NAME_OR_UUID:/PATH"),
     ],
-    title: Annotated[str, typer.Argument(help="Its display name.")],
-    name: Annotated[str | None, typer.Option("--name", help="What you will call it here.")] = None,
+    title: Annotated[str, typer.Argument(help="Set the display name of the guest collection.")],
+    name: Annotated[str | None, typer.Option("--name", help="Use this name for it in globuswrap.")] = None,
 ) -> Report:
-    """Print the commands that make a guest collection of its own for a project.
+    """Print the commands that create a separate guest collection for a project.
 
-    The Globus CLI makes it, because that needs a consent of its own at the collection's manager.
+    Run them yourself: creating a collection needs its own consent from Globus Connect Server.
     """
     from globuswrap.collections import resolve
 
@@ -271,17 +282,22 @@ def guest(
 
 @command(app)
 def group(
-    name: Annotated[str, typer.Argument(help="Name or UUID of a group that you are in.", metavar="GROUP")],
-    create: Annotated[bool, typer.Option("--create", help="Make the group if you have none of this name.")] = False,
-    description: Annotated[str | None, typer.Option("--description", help="Of a group that is made.")] = None,
+    name: Annotated[str, typer.Argument(help="Use this group that you are in: its name or UUID.", metavar="GROUP")],
+    create: Annotated[bool, typer.Option("--create", help="Create the group if you are in none of this name.")] = False,
+    description: Annotated[str | None, typer.Option("--description", help="Describe the new group.")] = None,
     add: Annotated[list[str] | None, typer.Option("--add", metavar="WHO", help="Add this person (repeatable).")] = None,
     remove: Annotated[
         list[str] | None, typer.Option("--remove", metavar="WHO", help="Remove this person (repeatable).")
     ] = None,
-    role: Annotated[str, typer.Option("--role", help="Of those who are added: member, manager or admin.")] = "member",
+    role: Annotated[
+        str, typer.Option("--role", help="Add people with this role: member, manager or admin.")
+    ] = "member",
     dry_run: DryRun = False,
 ) -> Report:
-    """Show the members of a group; create it, add or remove people. What is so already is left alone."""
+    """Show the members of a group; create the group, add or remove people.
+
+    Only differences are applied.
+    """
     from globuswrap.sharing import groups
 
     if role not in groups.ROLES:

@@ -25,12 +25,14 @@ _EVENTS = 5
 def show(
     tasks: Annotated[
         list[str],
-        typer.Argument(help="Task ids, keys or chains, or how they begin.", metavar="TASK_OR_KEY_OR_CHAIN..."),
+        typer.Argument(
+            help="Show these tasks, keys or chains; a unique prefix is enough.", metavar="TASK_OR_KEY_OR_CHAIN..."
+        ),
     ],
 ) -> Report:
-    """Show everything about a task or chain: what was asked for, when, how much, how fast, why it failed, and what to do next.
+    """Show everything about a task or chain: request, progress, why it failed, what to do next.
 
-    Of a task that has ended it shows the receipt, without asking Globus. Nothing is changed.
+    For a task that has ended, it shows the receipt without asking Globus. Nothing is changed.
     """
     from globuswrap.batches.lookup import Named
     from globuswrap.reports import show as showing

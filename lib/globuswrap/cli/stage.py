@@ -14,33 +14,37 @@ from globuswrap.system import log
 
 app = application(no_args_is_help=True, help="Stage data in or out, inside a job.")
 
-Source = Annotated[str, typer.Argument(help="NAME_OR_UUID:/path, or a local path where a mount is known.")]
+Source = Annotated[str, typer.Argument(help="Copy from NAME_OR_UUID:/path, or a local path on a known mount.")]
+Destination = Annotated[str, typer.Argument(help="Copy to NAME_OR_UUID:/path, or a local path on a known mount.")]
 
 
 @command(app, "in", cls=OrderedFilters)
 def stage_in(
     source: Source,
-    destination: Source,
+    destination: Destination,
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data has arrived (default).")] = True,
 ) -> Report:
-    """Bring data to the job: transfer and wait. In a job that runs again, what was staged is compared by checksum."""
+    """Stage data in: transfer and wait.
+
+    A requeued job transfers again only what differs by checksum.
+    """
     return _staged(source, destination, options, submitting, waiting, wait)
 
 
 @command(app, "out", cls=OrderedFilters)
 def stage_out(
     source: Source,
-    destination: Source,
+    destination: Destination,
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data has arrived (default).")] = True,
-    if_present: Annotated[bool, typer.Option("--if-present", help="No error if the source does not exist.")] = False,
+    if_present: Annotated[bool, typer.Option("--if-present", help="Accept a source that does not exist.")] = False,
 ) -> Report:
-    """Bring results away from the job: transfer and wait."""
+    """Stage results out: transfer and wait."""
     from globuswrap.collections import resolve
     from globuswrap.staging import steps
 

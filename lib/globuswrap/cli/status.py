@@ -26,19 +26,18 @@ def status(
     tasks: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Task ids, keys or chains, or how they begin; none: all.", metavar="TASK_OR_KEY_OR_CHAIN..."
+            help="Show these tasks, keys or chains; a unique prefix is enough (default: all).",
+            metavar="TASK_OR_KEY_OR_CHAIN...",
         ),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", "-a", help="Finished ones too (see also: history).")] = False,
+    all_: Annotated[bool, typer.Option("--all", "-a", help="Show finished ones too (see also: history).")] = False,
     live: Annotated[bool, typer.Option("--live/--no-live", help="Ask Globus about unfinished tasks (default).")] = True,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it again and again, until nothing is under way.")
-    ] = False,
-    every: Annotated[str, typer.Option("--every", help="With --watch: time between updates.")] = "5s",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until nothing is under way.")] = False,
+    every: Annotated[str, typer.Option("--every", help="Refresh this often, with --watch.")] = "5s",
 ) -> Report:
-    """Show what is under way: chains, and tasks with their state, age, bytes, and why they wait. Nothing is changed.
+    """Show what is under way: chains and tasks with their state, age, bytes, and why they wait.
 
-    Works without Globus: it then shows what the journal knows. One task or chain in full: globuswrap show ID.
+    Nothing is changed. Without Globus, it shows what the journal knows. One task or chain in full: globuswrap show ID.
     """
     from globuswrap.underway.stand import stand
 

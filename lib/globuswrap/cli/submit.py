@@ -24,31 +24,37 @@ app = application()
 
 @command(app, context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]})
 def submit(
-    job_script: Annotated[str | None, typer.Argument(help="The job script, with its #GLOBUS lines.")] = None,
+    job_script: Annotated[str | None, typer.Argument(help="Submit this job script, with its #GLOBUS lines.")] = None,
     scheduler_arguments: Annotated[
-        list[str] | None, typer.Argument(help="After --: arguments for sbatch or qsub.", metavar="[-- ARGUMENTS...]")
+        list[str] | None, typer.Argument(help="Pass these arguments to sbatch or qsub.", metavar="[-- ARGUMENTS...]")
     ] = None,
     scheduler: Annotated[
-        str, typer.Option("--scheduler", help="The batch system, or local: this machine (auto: what is here).")
+        str, typer.Option("--scheduler", help="Use this batch system, or local for this machine (auto: detect).")
     ] = "auto",
     staging: Annotated[
-        str | None, typer.Option("--staging", help="jobs (default), login (see tend) or inline (inside the job).")
+        str | None,
+        typer.Option(
+            "--staging",
+            help="Stage data in jobs (default), from a login node (login) or in the job itself (inline).",
+        ),
     ] = None,
     stage_partition: Annotated[
-        str | None, typer.Option("--stage-partition", "--stage-queue", help="Partition or queue of stage jobs.")
+        str | None,
+        typer.Option("--stage-partition", "--stage-queue", help="Submit stage jobs to this partition or queue."),
     ] = None,
     stage_account: Annotated[
-        str | None, typer.Option("--stage-account", help="Account of stage jobs (default: the job's).")
+        str | None, typer.Option("--stage-account", help="Charge stage jobs to this account (default: the job's).")
     ] = None,
     stage_time: Annotated[
-        str | None, typer.Option("--stage-time", help="Limit of each stage job (default 10m).")
+        str | None, typer.Option("--stage-time", help="Limit each stage job to this time (default 10m).")
     ] = None,
-    poll: Annotated[str | None, typer.Option("--poll", help="Longest time between polls of a task.")] = None,
+    poll: Annotated[str | None, typer.Option("--poll", help="Poll each task at least this often.")] = None,
     fault_grace: Annotated[
-        str | None, typer.Option("--fault-grace", help="How long a permanent fault or a pause may last (default 5m).")
+        str | None,
+        typer.Option("--fault-grace", help="Tolerate a permanent fault or a pause for this long (default 5m)."),
     ] = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", help="Go on with a chain where it stopped.", metavar="CHAIN")
+        str | None, typer.Option("--resume", help="Continue this chain where it stopped.", metavar="CHAIN")
     ] = None,
     key: Annotated[
         str | None,
@@ -57,21 +63,21 @@ def submit(
     once: Annotated[
         bool,
         typer.Option(
-            "--once", help="With --key: once it has completed, return its result instead of submitting again."
+            "--once", help="Return the recorded result if the submission with this --key has already completed."
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would happen; with -v every script and command too. Submit nothing."),
+        typer.Option("--dry-run", help="Show what would happen, with -v every script and command too; submit nothing."),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Check first that it can work, as doctor does (default).")
+        bool, typer.Option("--check/--no-check", help="Check first for problems, as doctor does (default).")
     ] = True,
 ) -> Report:
-    """Submit a job script as a chain: data is staged in, the job is released, results are staged out.
+    """Submit a job script as a chain: stage data in, release the job, stage results out.
 
-    The script goes to the scheduler unchanged, held until its data has arrived. Run with --scheduler local, the chain runs here
-    and now.
+    The script goes to the scheduler unchanged and is held until its data has arrived. With --scheduler local, the chain runs
+    on this machine at once.
     """
     from globuswrap.api import checked_key
     from globuswrap.staging import submit as submitting

@@ -16,10 +16,11 @@ from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 from globuswrap.transfers.options import Common
 
-app = application(no_args_is_help=True, help="Keep directories in step, from cron or by hand.")
+app = application(no_args_is_help=True, help="Keep directories in sync, from cron or on demand.")
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="The profile [sync.NAME]; without it the options are.")
+    str | None,
+    typer.Argument(metavar="[NAME]", help="Use the profile [sync.NAME]; without NAME, the options define the sync."),
 ]
 
 
@@ -28,43 +29,53 @@ class ProfileRules(Common):
     """What a profile says beside its two ends, as options."""
 
     local_root: Annotated[
-        str | None, typer.Option("--local-root", help="Where the source is mounted here: only what changed is sent.")
+        str | None,
+        typer.Option("--local-root", help="Find changes in this local directory, where the source is mounted."),
     ] = None
     include: Annotated[
-        list[str] | None, typer.Option("--include", help="Include names of this pattern; order with --exclude counts.")
+        list[str] | None,
+        typer.Option("--include", help="Include names that match this pattern; the order with --exclude matters."),
     ] = None
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="Exclude names of this pattern; NAME/ is for directories.")
+        list[str] | None,
+        typer.Option("--exclude", help="Exclude names that match this pattern; NAME/ matches directories."),
     ] = None
-    symlinks: Annotated[str | None, typer.Option("--symlinks", help="skip (default), follow, keep or error.")] = None
-    schedule: Annotated[str | None, typer.Option("--schedule", help="When it runs: '*/15 * * * *', @daily, 15m.")] = (
-        None
-    )
+    symlinks: Annotated[
+        str | None, typer.Option("--symlinks", help="Handle symbolic links: skip (default), follow, keep or error.")
+    ] = None
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", help="Run on this schedule: '*/15 * * * *', @daily, 15m.")
+    ] = None
     settle: Annotated[
-        str | None, typer.Option("--settle", help="A file changed within this time waits (default: 10s).")
+        str | None,
+        typer.Option("--settle", help="Leave files that changed within this time for the next run (default: 10s)."),
     ] = None
     max_bytes: Annotated[
-        str | None, typer.Option("--max-bytes", help="At most this much in one run, the rest next time.")
+        str | None, typer.Option("--max-bytes", help="Send at most this much in one run, and the rest in the next.")
     ] = None
     max_bytes_per_day: Annotated[
         str | None,
         typer.Option(
             "--max-bytes-per-day",
-            help="At most this much in 24 hours to the destination collection, all profiles together.",
+            help="Send at most this much to the destination collection in 24 hours, over all profiles.",
         ),
     ] = None
     order: Annotated[
-        str | None, typer.Option("--order", help="Which files go first under a limit: oldest or newest.")
+        str | None, typer.Option("--order", help="Send the oldest or the newest files first under a limit.")
     ] = None
     delete: Annotated[
-        bool | None, typer.Option("--delete/--no-delete", help="Delete at the destination what is gone at the source.")
+        bool | None,
+        typer.Option("--delete/--no-delete", help="Delete files at the destination that are gone from the source."),
     ] = None
     max_delete: Annotated[
         str | None,
-        typer.Option("--max-delete", help="Delete nothing if more are gone than this number or share (default: 25%)."),
+        typer.Option(
+            "--max-delete", help="Delete nothing if more files are gone than this number or share (default: 25%)."
+        ),
     ] = None
     check_file: Annotated[
-        str | None, typer.Option("--check-file", help="A file at the source; without it nothing is sent or deleted.")
+        str | None,
+        typer.Option("--check-file", help="Require this file at the source; without it nothing is sent or deleted."),
     ] = None
     skip_unsendable: Annotated[
         bool | None,
@@ -87,21 +98,26 @@ class ProfileRules(Common):
 class ProfileOptions(ProfileRules):
     """What a profile says, as options; what is given here wins over the configuration."""
 
-    source: Annotated[str | None, typer.Option("--source", help="NAME_OR_UUID:/path of the source directory.")] = None
-    destination: Annotated[str | None, typer.Option("--destination", help="The same for the destination.")] = None
+    source: Annotated[str | None, typer.Option("--source", help="Sync from this directory: NAME_OR_UUID:/path.")] = None
+    destination: Annotated[
+        str | None, typer.Option("--destination", help="Sync to this directory: NAME_OR_UUID:/path.")
+    ] = None
 
 
 @command(app, cls=OrderedFilters)
 def add(
-    name: Annotated[str, typer.Argument(help="The name of the new profile.", metavar="NAME")],
-    source: Annotated[str, typer.Argument(help="The source directory, or where it is mounted here.", metavar="SRC")],
-    destination: Annotated[str, typer.Argument(help="The destination directory.", metavar="DST")],
+    name: Annotated[str, typer.Argument(help="Name the new profile.", metavar="NAME")],
+    source: Annotated[
+        str, typer.Argument(help="Sync from this directory: its address, or where it is mounted here.", metavar="SRC")
+    ],
+    destination: Annotated[str, typer.Argument(help="Sync to this directory.", metavar="DST")],
     profile: ProfileRules,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; change nothing.")] = False,
 ) -> Report:
-    """Write a profile to your configuration. If the source is mounted here, that becomes its local-root.
+    """Write a profile to your configuration.
 
-    Everything that is missing or does not fit is named at once, and then nothing is written.
+    If the source is mounted here, that directory becomes its local-root. All problems are reported at once, and then nothing
+    is written.
     """
     from globuswrap.syncs import profile as profiles
 
@@ -121,7 +137,7 @@ def run(
     waiting: WaitOptions,
     name: Name = None,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Accept a source that has no files any more.")
+        bool, typer.Option("--allow-empty", help="Accept a source that no longer has any files.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the tasks of this run are finished.")] = False,
     dry_run: Annotated[
@@ -139,12 +155,12 @@ def run(
     ] = None,
     once: Annotated[
         bool,
-        typer.Option("--once", help="If the run under this --key has already completed, return its recorded result."),
+        typer.Option("--once", help="Return the recorded result if the run with this --key has already completed."),
     ] = False,
 ) -> Report:
-    """Send what is new: submit and return; the next run settles what this one submitted.
+    """Send what is new: submit and return; the next run checks how these tasks ended.
 
-    Made for cron: silent when all is well; silent with exit 75 when another run or its tasks are still at work.
+    Made for cron: silent when all is well, and silent with exit 75 while another run or its tasks are active.
     """
     from globuswrap.syncs import profile as profiles
     from globuswrap.syncs import run as running
@@ -220,13 +236,17 @@ def baseline(
     name: Name = None,
     until: Annotated[
         str | None,
-        typer.Option("--until", help="Only files not modified later: 2026-11-20T18:00, or -2h for two hours ago."),
+        typer.Option(
+            "--until", help="Record only files last modified by then: 2026-11-20T18:00, or -2h for two hours ago."
+        ),
     ] = None,
-    path: Annotated[str, typer.Option("--path", help="Only what is at or below this path, seen from the source.")] = "",
-    forget: Annotated[bool, typer.Option("--forget", help="The opposite: take it for not transferred.")] = False,
+    path: Annotated[
+        str, typer.Option("--path", help="Record only files at or below this path, relative to the source.")
+    ] = "",
+    forget: Annotated[bool, typer.Option("--forget", help="Record the files as not transferred instead.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded; change nothing.")] = False,
 ) -> Report:
-    """Record the present files as already transferred, without sending it."""
+    """Record the present files as already transferred, without sending them."""
     from globuswrap.syncs import baseline as baselines
     from globuswrap.syncs import profile as profiles
 
@@ -257,7 +277,7 @@ def _moment(text: str | None) -> float | None:
 
 @command(app, "list")
 def list_profiles() -> Report:
-    """The profiles, and how their last runs went."""
+    """List the profiles and how their last runs went."""
     from globuswrap.syncs import profile as profiles
     from globuswrap.syncs.state import State
 
@@ -287,15 +307,15 @@ def _last(last: dict[str, Any] | None) -> str:
 def export(
     profile: ProfileOptions,
     name: Name = None,
-    form: Annotated[str, typer.Option("--as", help="cron, systemd, timer or flow-timer.")] = "cron",
+    form: Annotated[
+        str, typer.Option("--as", help="Export for cron, systemd, timer (a Globus timer) or flow-timer.")
+    ] = "cron",
     flow: Annotated[
         str | None,
-        typer.Option(
-            "--flow", help="With --as flow-timer: the flow to start, its directory or ID.", metavar="DIR_OR_ID"
-        ),
+        typer.Option("--flow", help="Start this flow with --as flow-timer: its directory or ID.", metavar="DIR_OR_ID"),
     ] = None,
     diff: Annotated[
-        bool, typer.Option("--diff", help="How the existing Globus timer differs; exit 1 if it does.")
+        bool, typer.Option("--diff", help="Show how the existing Globus timer differs; exit 1 if it does.")
     ] = False,
 ) -> Report:
     """Print the crontab line, the systemd units, or the `globus timer` command for a profile."""

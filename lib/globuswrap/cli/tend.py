@@ -17,13 +17,16 @@ app = application()
 
 @command(app)
 def tend(
-    chains: Annotated[list[str] | None, typer.Argument(help="Chains; none: all.", metavar="CHAIN...")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep on until all have ended.")] = False,
-    every: Annotated[str, typer.Option("--every", help="With --follow: time between two passes.")] = "60s",
+    chains: Annotated[
+        list[str] | None, typer.Argument(help="Advance these chains (default: all).", metavar="CHAIN...")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until all chains have ended.")] = False,
+    every: Annotated[str, typer.Option("--every", help="Wait this long between passes, with --follow.")] = "60s",
 ) -> Report:
-    """Advance all chains once, and leave; from cron or scrontab, or with --follow until all have ended.
+    """Advance all chains once and exit, or with --follow until all have ended.
 
-    Needed for `--staging login`. For the other modes it notices stage jobs that have vanished and submits them again.
+    Run it from cron or scrontab. It is required for `--staging login`. In the other modes it resubmits stage jobs that
+    have vanished.
     """
     from globuswrap.staging.chain.state import ChainStatus
     from globuswrap.staging.chain.tend import tend_all

@@ -12,7 +12,7 @@ app = application()
 def toolkit() -> Report:
     """Print the path of the shell toolkit for job scripts: source "$(globuswrap toolkit)".
 
-    The file says what it has: gw_stage_in, gw_stage_out, gw_directives, gw_run.
+    It defines gw_stage_in, gw_stage_out, gw_directives and gw_run; comments in the file describe them.
     """
     from globuswrap.staging import scripts
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 app = application()
 
-Waits = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is finished.")]
+Waits = Annotated[bool, typer.Option("--wait", "-w", help="Wait until the task is finished.")]
 Check = Annotated[
     bool | None,
     typer.Option(
-        "--check/--no-check", help="Check first that the source exists (default: with --wait, and at a terminal)."
+        "--check/--no-check", help="Check first that the source exists (default with --wait or at a terminal)."
     ),
 ]
 
@@ -32,28 +32,26 @@ Check = Annotated[
 def transfer(
     source: Annotated[
         str,
-        typer.Argument(
-            help="NAME_OR_UUID:/path, or a local path where a mount is known. In quotes, its path can be a pattern:"
-            " 'archive:/runs/*/x.h5'."
-        ),
+        typer.Argument(help="Copy from NAME_OR_UUID:/path, a local path on a known mount, or a quoted pattern."),
     ],
-    destination: Annotated[str, typer.Argument(help="The same for the destination.")],
+    destination: Annotated[str, typer.Argument(help="Copy to NAME_OR_UUID:/path, or a local path on a known mount.")],
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Waits = False,
     external_checksum: Annotated[
-        str | None, typer.Option("--external-checksum", help="Checksum the source file must have.")
+        str | None, typer.Option("--external-checksum", help="Verify the file against this checksum.")
     ] = None,
     checksum_algorithm: Annotated[
-        str | None, typer.Option("--checksum-algorithm", help="Its algorithm (default: MD5).")
+        str | None,
+        typer.Option("--checksum-algorithm", help="Compute the checksum with this algorithm (default: MD5)."),
     ] = None,
     check: Check = None,
 ) -> Report:
-    """Transfer a file, a directory, or what a pattern matches as one Globus task, exactly once.
+    """Transfer a file, a directory or the matches of a pattern as one Globus task, exactly once.
 
-    With --wait, and at a terminal, it first checks that the source exists. Rerun, it adopts a task that is still running, and
-    reports the outcome of one that --wait was interrupted over. Otherwise it sends what is new as a new task.
+    With --wait or at a terminal, it first checks that the source exists. A rerun adopts a task that is still running. If an
+    earlier --wait was interrupted, a rerun reports how that task ended. Otherwise it sends what is new as a new task.
     """
     from globuswrap.batches import patterns
     from globuswrap.collections import resolve

@@ -28,15 +28,16 @@ def wait(
     tasks: Annotated[
         list[str],
         typer.Argument(
-            help="Task ids, chains, or keys given to transfer, batch or sync run with --key.",
+            help="Wait for these task ids, chains, or keys given with --key.",
             metavar="TASK_OR_KEY_OR_CHAIN...",
         ),
     ],
     waiting: WaitOptions,
 ) -> Report:
-    """Wait for any number of tasks, with one globus process per poll, and for chains, and say how each ended.
+    """Wait for tasks and chains, and say how each ended.
 
-    Chains are advanced too, as by tend. The exit code is that of the worst outcome, see docs/troubleshooting.md.
+    All tasks share one globus process per poll. Chains are advanced too, as by tend. The exit code is that of the worst
+    outcome; see docs/troubleshooting.md.
     """
     from globuswrap.underway import lookup
     from globuswrap.underway import wait as waits

@@ -78,8 +78,8 @@ class Common:
     encrypt_data: bool | None = _option("Encrypt the data on the network.", assumed=False, also=("--encrypt",))
     skip_source_errors: bool | None = _option("Skip missing and unreadable files; see --strict.", assumed=False)
     fail_on_quota_errors: bool | None = _option("Fail at once when a quota is exceeded.", assumed=False, also=("-F",))
-    source_local_user: str | None = _option("Local account at the source.")
-    destination_local_user: str | None = _option("Local account at the destination.")
+    source_local_user: str | None = _option("Map your identity to this local account at the source.")
+    destination_local_user: str | None = _option("Map your identity to this local account at the destination.")
 
 
 @dataclass(frozen=True)
