@@ -126,7 +126,7 @@ def _paths() -> list[Path]:
         if not os.path.isabs(named):
             raise UsageProblem(
                 "no-config-file",
-                f"GLOBUSWRAP_CONFIG={named} is a relative path, which means another file in every directory",
+                f"GLOBUSWRAP_CONFIG={named} is a relative path, which names a different file in each directory",
                 f"use an absolute path: export GLOBUSWRAP_CONFIG={shlex.quote(os.path.abspath(named))}",
             )
         if not os.path.isfile(named):
@@ -175,7 +175,7 @@ def _check_hooks(table: Mapping[str, Any], path: Path) -> None:
         if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
             raise UsageProblem(
                 "bad-config",
-                f"{path}: {key} in [hooks] is not a list of words",
+                f"{path}: {key} in [hooks] is not a list of strings",
                 f'write {key} = ["/path/to/program", "argument"]; it is run without a shell',
             )
 
@@ -197,7 +197,7 @@ def _with_value(settings: Settings, name: str, value: object, where: str) -> Set
 
 def _unknown(path: Path, key: str, known: tuple[str, ...], what: str) -> UsageProblem:
     near = difflib.get_close_matches(key, known, 1)
-    remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+    remedy = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(known)}"
     return UsageProblem("unknown-config-key", f"{path}: unknown {what}: {key}", remedy)
 
 

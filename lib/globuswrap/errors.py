@@ -104,7 +104,7 @@ class Interrupted(BaseException):
     """
 
     name = "interrupted"
-    remedy = "rerun the command: it goes on from here"
+    remedy = "rerun the command; it continues from here"
     ran: tuple[str, ...] = ()
     detail = ""
     data: Mapping[str, Any] | None = None
@@ -124,7 +124,7 @@ class OutputLost(BaseException):
     """
 
     name = "output-lost"
-    remedy = "send the output elsewhere, and rerun the command"
+    remedy = "redirect the output to another place, and rerun the command"
 
     def __init__(self, cause: str, exit_code: int) -> None:
         self.cause = cause

@@ -37,7 +37,7 @@ def refused(listed: str, choice: str = "error", **how: Any) -> UsageProblem:
 
 def test_two_sources_for_one_destination() -> None:
     found = refused("a\tx\nb\ty\nc\tx\n")
-    assert found.cause == "1 item has a destination that another has too; nothing was submitted"
+    assert found.cause == "1 item has the same destination as another item; nothing was submitted"
     assert found.detail == "/data/a and /data/c -> /in/x"
 
 

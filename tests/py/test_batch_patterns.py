@@ -67,7 +67,7 @@ def test_a_name_that_exists_as_it_is_written_is_no_pattern(sandbox: Sandbox) -> 
     fill(sandbox, "d/s[1]", "d/s1", "d/a*b", "d/aXb")
     for name in ("s[1]", "a*b"):
         done = run(sandbox, "transfer", f"archive:/d/{name}", f"scratch:/in/{name}", *QUICK)
-        assert done.returncode == 0 and "not read as a pattern" in done.stderr
+        assert done.returncode == 0 and "not treated as a pattern" in done.stderr
     assert there(sandbox) == {"in/s[1]": "d/s[1]", "in/a*b": "d/a*b"}
 
 

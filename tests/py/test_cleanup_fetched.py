@@ -99,7 +99,7 @@ def test_exactly_what_the_collaborator_has_as_it_is_now_goes(shared: Shared) -> 
     assert (theirs / "dir" / "deep" / "b").read_text() == "dir/deep/b"
     reasons = shared.reasons(*options)
     assert "was modified since task" in reasons["changed"]
-    assert reasons["failed"] == reasons["new name"] == reasons["2"] == f"has not been fetched by {ANNA}"
+    assert reasons["failed"] == reasons["new name"] == reasons["2"] == f"has not been downloaded by {ANNA}"
 
 
 def test_every_recipient_has_to_have_it_unless_anyone_is_enough(shared: Shared) -> None:
@@ -107,7 +107,7 @@ def test_every_recipient_has_to_have_it_unless_anyone_is_enough(shared: Shared) 
     shared.fetch(BEN, "2", "3")
     assert [each["path"] for each in shared.cleanup()["data"]["to_delete"]] == ["/for/2"]
     assert [each["path"] for each in shared.cleanup("--by", ANNA, "--by", BEN)["data"]["to_delete"]] == ["/for/2"]
-    assert shared.reasons()["1"] == f"has not been fetched by {BEN}"
+    assert shared.reasons()["1"] == f"has not been downloaded by {BEN}"
     shared.cleanup("--by", "anyone", "--yes")
     assert shared.left() == ["4", "dir/a", "dir/deep/b"]
 

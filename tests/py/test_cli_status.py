@@ -58,7 +58,7 @@ def test_it_works_without_globus_and_without_a_login(sandbox: Sandbox, fault: di
 def test_nothing_under_way_says_so_and_what_to_do_first(sandbox: Sandbox) -> None:
     done = run(sandbox, "status")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.startswith("Nothing is under way. To begin: globuswrap transfer")
+    assert done.stderr.startswith("Nothing is under way. To start: globuswrap transfer")
     assert run_json(sandbox, "status")["data"] == {"submissions": [], "chains": [], "damaged": []}
 
 

@@ -99,7 +99,7 @@ def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path
     done = run(sandbox, "submit", "--scheduler", "local", path, cwd=tmp_path, env=env)
     assert done.returncode == 2
     assert "[source-missing]" in done.stderr
-    assert "or, to go on all the same: globuswrap submit --no-check" in done.stderr
+    assert "or, to submit anyway: globuswrap submit --no-check" in done.stderr
     assert sandbox.control.tasks() == []
     assert not (sandbox.home / ".local/state/globuswrap/chains").exists()
     assert not (tmp_path / "ran").exists()

@@ -99,7 +99,7 @@ def test_a_flow_that_is_gone_is_not_silently_made_again(box: Sandbox, place: Pat
         ("definition.json", "{", "definition.json"),
         ("definition.json", "[]", "not a JSON object"),
         ("definition.json", '{"StartAt": "B", "States": {"A": {"End": true}}}', "StartAt"),
-        ("definition.json", '{"StartAt": "A", "States": {"A": {"Next": "B"}}}', "goes on to 'B'"),
+        ("definition.json", '{"StartAt": "A", "States": {"A": {"Next": "B"}}}', "continues with 'B'"),
         ("definition.json", '{"StartAt": "A", "States": {"A": {"Type": "Pass"}}}', "neither Next nor End"),
         ("definition.json", '{"StartAt": "A", "States": {"A": {"End": true}, "B": {"End": true}}}', "never reached"),
         ("schema.json", '{"type": "nonsense"}', "schema.json"),

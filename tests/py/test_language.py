@@ -48,6 +48,23 @@ BANNED = {
     r"(?<!-)\bcancell(?:ed|ing)\b": "canceled",
     r"\b(?:behaviours?|colours?|licence|centres?|favour\w*)\b": "American spelling",
     r"\b(?:normal|organ|recogn|initial)is(?:e|ed|es|ing)\b": "American spelling",
+    r"\bno (?:\w+ )?\w+ (?:is|are) called\b": "there is no ... named",
+    r"\bgo(?:es)? on (?:from|by itself|all the same)\b": "continue",
+    r"\bwait on(?:: | with\b)": "keep waiting",
+    r"\b(?:attempt|one|run) begins\b": "starts",
+    r"\bmake room\b": "free some space",
+    r"\bfor ever\b": "forever, only ever",
+    r"\bno such (?:form|choice|option value)\b": "is not valid",
+    r"\bis wanted\b": "write a ...",
+    r"\bbefore its time\b": "unexpectedly",
+    r"\bfix what it\b": "fix the reported problem",
+    r"\bhere and now\b": "on this machine, now",
+    r"\bto judge by\b": "judging by",
+    r"\ball the same\b": "anyway, still",
+    r"\bknown are\b": "use one of",
+    r"\b(?:is|was) made twice\b": "was created twice",
+    r"\blies ahead\b": "is in the future",
+    r"\bis no way of\b": "is not a ... mode",
     r"\bnor what to\b|\bneither a list\b": "Nothing to ...: give ...",
 }
 #: Ordinary English, and names: matched first, and taken out.
@@ -101,4 +118,7 @@ def test_documents_use_the_words_of_the_field() -> None:
 def test_the_check_sees_what_it_looks_for() -> None:
     assert found_in("What is not there is no failure.") and found_in("mend the cause") and found_in("Between two looks")
     assert found_in("the job is held until its data is there") and found_in("a name that Globus cannot take")
+    assert (
+        found_in("no chain is called 'x'") and found_in("wait on: globuswrap wait 1") and found_in("A new one begins.")
+    )
     assert not found_in("this looks like a UUID; there are two; it is set aside; see troubleshooting")

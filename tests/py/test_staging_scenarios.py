@@ -333,7 +333,7 @@ def test_cancelled_while_held(new_site: Callable[..., Site], mode: str) -> None:
     site.submit(site.script(site.body(), lines=ALWAYS))
     site.cluster.cancel(site.job)
     ended = site.ended()
-    assert "gone before its data had arrived" in ended["cause"] or "never started" in ended["cause"]
+    assert "ended before its data had arrived" in ended["cause"] or "never started" in ended["cause"]
     site.check(("CANCELLED 0:0", "F none"), tasks=1, code=ended["code"], ended=ended)
     assert ended["code"] in (1, 5)
     assert site.got() == {}

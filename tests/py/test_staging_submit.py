@@ -207,7 +207,7 @@ def test_no_script_no_chain(untouched: Sandbox, tmp_path: Path) -> None:
     assert run(untouched, "submit").returncode == 2
     assert run(untouched, "submit", "--resume", "c00000000").returncode == 2
     assert (
-        "no chain is called"
+        "there is no chain named"
         in run(untouched, "tend", "c00000000", "--json").stdout + run(untouched, "cancel", "c0").stderr
     )
 
@@ -273,7 +273,8 @@ def test_a_dry_run_shows_everything_and_does_nothing(
 
 
 @pytest.mark.parametrize(
-    "mode, note", [("jobs", "no node waits"), ("login", "globuswrap tend"), ("inline", "itself stages, on its nodes")]
+    "mode, note",
+    [("jobs", "no node waits"), ("login", "globuswrap tend"), ("inline", "itself stages its data, on its nodes")],
 )
 def test_a_dry_run_says_in_plain_lines_what_will_happen(
     untouched: Sandbox, tmp_path: Path, mode: str, note: str

@@ -65,7 +65,7 @@ def test_everything_that_is_missing_is_named_at_once(sandbox: Sandbox) -> None:
     done = run(sandbox, "sync", "add", "a/b", "archive:/data/", "archive:/data/copy/", *options)
     assert done.returncode == 2
     for cause in (
-        "'a/b' cannot name a profile",
+        "'a/b' is not a valid profile name",
         "source and destination overlap",
         "order needs a limit",
         "delete needs check-file",
@@ -85,6 +85,6 @@ def test_cleanup_names_all_its_conditions_at_once(sandbox: Sandbox) -> None:
     assert (
         done.returncode == 2
         and "cleanup needs --under" in done.stderr
-        and "--since and --by go with --fetched" in done.stderr
+        and "--since and --by work only with --fetched" in done.stderr
     )
     assert "remedy: add --under NAME:/dir/; add --fetched" in done.stderr

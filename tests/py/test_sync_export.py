@@ -66,7 +66,7 @@ def made(**values: Any) -> profile.Profile:
         ({"exclude": ["cache/"]}, "filters on directories need local-root"),
         ({"settle": "soon"}, "not a duration"),
         ({"schedule": "sometimes"}, "duration"),
-        ({"schedule": "61 * * * *"}, "is no minute"),
+        ({"schedule": "61 * * * *"}, "is not a valid minute"),
         ({"schedule": "30s"}, "less than a minute"),
         ({"nonsense": 1}, "unknown key nonsense"),
         ({"local_roots": "/x"}, "unknown key local-roots"),
@@ -89,7 +89,7 @@ def test_only_over_a_profile_in_the_configuration_is_max_delete_a_confirmation(m
 
 
 def test_an_unknown_profile_is_refused_with_a_guess() -> None:
-    with pytest.raises(UsageProblem, match="no profile is called"):
+    with pytest.raises(UsageProblem, match="there is no profile named"):
         profile.load("absent")
 
 
@@ -216,7 +216,7 @@ def test_the_timer_command_and_what_it_cannot_say() -> None:
 def test_export_wants_a_schedule_and_a_known_form() -> None:
     with pytest.raises(UsageProblem, match="has no schedule"):
         export.export(made(), "cron")
-    with pytest.raises(UsageProblem, match="no such form"):
+    with pytest.raises(UsageProblem, match="is not valid"):
         export.export(made(schedule="1h"), "at")
 
 

@@ -231,7 +231,7 @@ def told(profile: Profile, key: str | None, once: bool = True, **how: Any) -> Ru
 
 
 def test_once_wants_a_key(profile: Profile) -> None:
-    with pytest.raises(UsageProblem, match="for ever"):
+    with pytest.raises(UsageProblem, match="only ever run once"):
         told(profile, None)
 
 

@@ -156,7 +156,7 @@ def test_a_batch_repeated_after_its_tasks_ended_is_a_new_one(sandbox: Sandbox) -
     let_tasks_end(sandbox)
     (sandbox.collection("archive").path / "d" / "a").write_text("changed")
     done = run(sandbox, *LIST, "--wait", input="a\nb\n")
-    assert done.returncode == 0 and "A new one begins." in done.stderr, done.stderr
+    assert done.returncode == 0 and "Starting a new one." in done.stderr, done.stderr
     assert (sandbox.collection("scratch").path / "d" / "a").read_text() == "changed"
 
 

@@ -210,7 +210,7 @@ def _is_settled(begun_run: BatchRun, once: bool, wait_policy: WaitPolicy | None)
     states = sorted({looked[entry.task_id].name if entry.task_id in looked else entry.state for entry in known})
     when = units.human_duration(max(0.0, time.time() - begun_run.created))
     count = units.counted(len(known), "task")
-    log.say(f"The last run of this batch, {when} ago, has ended ({count}: {', '.join(states)}). A new one begins.")
+    log.say(f"The last run of this batch, {when} ago, has ended ({count}: {', '.join(states)}). Starting a new one.")
     return True
 
 

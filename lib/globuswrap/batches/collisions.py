@@ -58,7 +58,7 @@ def settled(loads: Sequence[Load], collector: Collector, choice: str) -> tuple[l
     with the list.
     """
     if choice not in CHOICES:
-        raise UsageProblem("bad-option", f"--on-collision {choice}: no such choice", f"one of: {', '.join(CHOICES)}")
+        raise UsageProblem("bad-option", f"--on-collision {choice} is not valid", f"one of: {', '.join(CHOICES)}")
     twice, above = _alike(collector.hashes, collector.directories)
     if above:
         _refuse_nested(loads, collector.destination, above)
@@ -114,8 +114,8 @@ def _refuse_twice(loads: Sequence[Load], base: PathBase, twice: set[int]) -> Non
     if found.count:
         lines = [_told(each, base) for each in found.first[:_SHOWN]]
         raise _collisions(
-            f"{_items(found.count)} a destination that another has too",
-            "decide which: --on-collision first, last or rename",
+            f"{_items(found.count)} the same destination as another item",
+            "choose one: --on-collision first, last or rename",
             lines,
             found.count,
         )

@@ -49,7 +49,7 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
     """The files below a source that the listing asks for, by their path from there. UsageProblem if a directory is too deep
     or the service's answer may not be whole."""
     if listing.depth < 0:
-        raise UsageProblem("bad-option", "--depth counts directories from 0", "write --depth 0 or more")
+        raise UsageProblem("bad-option", "--depth is less than 0", "use --depth 0 or more")
     wanted = queries.matching(listing.conditions())
     wait_policy = max(_PATIENCE, config.load().settings.globus_timeout)
     entries = verbs.tree(str(source), listing.depth, wait_policy)
@@ -65,11 +65,11 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
             "deeper-than-listed",
             f"{shown(source.shown)} goes deeper than --depth {listing.depth}: {shown(deeper[0])}"
             + (f" and {len(deeper) - 1} more directories" if len(deeper) > 1 else ""),
-            f"--depth {listing.depth + 1}, or more: nothing was left out, nothing was submitted",
+            f"use --depth {listing.depth + 1} or more; nothing was submitted",
         )
     others = sum(each["type"] not in ("dir", "file") for each in entries)
     if others:
-        log.say(f"{source.shown}: {others} entries are neither files nor directories; left out")
+        log.say(f"{source.shown}: {others} entries are neither files nor directories; skipped")
     names = [str(name) for name in queries.search(wanted, {"DATA": entries}) or []]
     for name in names:
         if (bad := not_utf8(name)) is not None:
@@ -81,7 +81,7 @@ def cut_off(directory: Address) -> UsageProblem:
     return UsageProblem(
         "listing-cut-off",
         f"{shown(directory.shown)} has {LS_LIMIT} entries or more: Globus lists no further",
-        "make the list of paths where the files are, and give it to batch as FILE",
+        "make a list of the paths on the system that stores them, and give it to batch as FILE",
     )
 
 

@@ -76,7 +76,7 @@ def known(word: str, found: Named | None, *, accepted: bool = True) -> Named:
         raise UsageProblem("unknown-task", f"{word!r} is neither a task id nor a known key", "see: globuswrap status")
     if accepted and found.unsent and not found.submitted:
         raise UsageProblem(
-            "not-submitted", f"{word!r} was not accepted yet", "run its command again: the same id is sent"
+            "not-submitted", f"{word!r} was not accepted yet", "run its command again; it sends the same submission id"
         )
     return found
 
@@ -84,7 +84,7 @@ def known(word: str, found: Named | None, *, accepted: bool = True) -> Named:
 def partly_submitted(unsent: Mapping[str, int]) -> TryLater:
     """The problem of keys, and how many of the tasks of each are not submitted yet."""
     counts = ", ".join(f"{count} of {key!r}" for key, count in unsent.items())
-    remedy = "run the command that submits them again, unless it is still at work"
+    remedy = "run the command that submits them again, unless it is still running"
     return TryLater("partly-submitted", f"tasks that are not submitted yet: {counts}", remedy)
 
 

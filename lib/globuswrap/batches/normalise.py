@@ -51,7 +51,11 @@ class PathBase:
         text = "\0" + "\0".join(paths) + "\0"
         if text.count("\0") != len(paths) + 1:
             bad = next(path for path in paths if "\0" in path)
-            raise UsageProblem("bad-path", f"{shown(bad)} holds a NUL", "no path can; check how the list was made")
+            raise UsageProblem(
+                "bad-path",
+                f"{shown(bad)} contains a NUL character",
+                "no path can contain one; check how the list was made",
+            )
         absolute = text.count("\0/")
         if absolute:
             self.absolute = self.absolute or next(path for path in paths if path.startswith("/"))
@@ -61,7 +65,7 @@ class PathBase:
             raise UsageProblem(
                 "mixed-paths",
                 f"absolute and relative paths are mixed: {shown(self.absolute)}, {shown(self.relative)}",
-                "write all of them from the base, or all from the root",
+                "write all of them relative to the base, or all of them absolute",
             )
         stripped = not absolute
         for prefix in self._prefixes() if absolute else ("./",):
@@ -88,7 +92,7 @@ class PathBase:
         raise UsageProblem(
             "outside-base",
             f"{shown(path)} is not below {self.local or self.base.path}",
-            "write paths from the base, or name a base that holds them all (/ holds every path)",
+            "write paths relative to the base, or choose a base that contains them all, such as /",
         )
 
 
@@ -96,7 +100,7 @@ def _spelled(path: str) -> str:
     """One spelling: no empty or `.` component; a trailing slash stays. UsageProblem for `..`."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise UsageProblem("bad-path", f"{shown(path)} goes up with '..'", "write the path without '..'")
+        raise UsageProblem("bad-path", f"{shown(path)} contains '..'", "write the path without '..'")
     clean = "/".join(parts)
     return clean + "/" if clean and path.endswith("/") else clean
 
@@ -182,7 +186,7 @@ class Collector:
                 raise UsageProblem(
                     "same-place",
                     f"{shown(source.path(path))}: source and destination are the same",
-                    "name another destination",
+                    "choose another destination",
                 )
 
     def _lines(

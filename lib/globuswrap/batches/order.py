@@ -29,7 +29,7 @@ def sort(load: Load, source: PathBase, rows: Iterable[Rows]) -> Load:
         raise UsageProblem(
             "order-matches-nothing",
             f"none of the {units.counted(len(ranked), 'item')} of the batch is in the --order file",
-            f"write its paths from {source.base.shown}, as in a list",
+            f"write its paths relative to {source.base.shown}, as in a list",
         )
     if unranked:
         log.say(f"{units.counted(unranked, 'item')} not in the --order file: sent last")

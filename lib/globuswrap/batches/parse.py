@@ -68,7 +68,7 @@ class Unsendable:
         return UsageProblem(
             "unsendable-names",
             f"{self.told()}; nothing was submitted",
-            "rename them, or leave them out: --skip-unsendable",
+            "rename them, or skip them: --skip-unsendable",
             detail="\n".join([*self.names, *([f"and {more} more"] if more else [])]),
         )
 
@@ -92,9 +92,9 @@ def shown(name: bytes | str) -> str:
 def read(file: IO[bytes], format: str, null: bool, unsendable: Unsendable) -> Iterator[Rows]:
     """The rows of a list, block by block; always the same blocks for the same list. UsageProblem names the line."""
     if format not in FORMATS:
-        raise UsageProblem("bad-option", f"no format is called {format!r}", f"one of: {', '.join(FORMATS)}")
+        raise UsageProblem("bad-option", f"--format {format} is not valid", f"one of: {', '.join(FORMATS)}")
     if null and format in ("shell", "json"):
-        raise UsageProblem("bad-option", f"--null does not go with --format {format}", "leave --null out")
+        raise UsageProblem("bad-option", f"--null cannot be combined with --format {format}", "remove --null")
     rows = _READERS[format]
     number = 1
     for read_records in _records(file, b"\0" if null else b"\n"):
@@ -205,7 +205,7 @@ def _json_line(text: str, number: int) -> tuple[str, str, str] | None:
         if name not in _FIELDS:
             raise _bad_line(number, f"unknown field {name!r}", f"known: {', '.join(_FIELDS)}")
         if not isinstance(value, _FIELDS[name]) or value == "":
-            raise _bad_line(number, f"{name} is {value!r}", f"a {_FIELDS[name].__name__} is wanted, or leave it out")
+            raise _bad_line(number, f"{name} is {value!r}", f"write a {_FIELDS[name].__name__}, or remove {name}")
     source: str = found["source"]
     extra = _extra(found.get("recursive"), found.get("external_checksum"), found.get("checksum_algorithm"))
     return source, str(found.get("destination", source)), extra

@@ -68,7 +68,7 @@ def read(text: str) -> Address | Pattern:
     if not any(_is_pattern(part) or _ESCAPED.search(part) for part in parts):
         return address
     if verbs.stat(str(address)) is not None:
-        log.say(f"{shown(address.shown)} exists by this very name, so it is not read as a pattern.")
+        log.say(f"{shown(address.shown)} exists under exactly this name, so it is not treated as a pattern.")
         return address
     first = next((at for at, part in enumerate(parts) if _is_pattern(part)), None)
     if first is None:
@@ -112,7 +112,9 @@ def request(pattern: Pattern, into: Address, recursive: bool | None, **rest: Any
     directory = next((match.path for match in found if match.directory), None)
     if recursive is False and directory is not None:
         where = pattern.base.joined(directory).shown
-        raise UsageProblem("is-a-directory", f"{shown(where)} is a directory", "replace --no-recursive by --recursive")
+        raise UsageProblem(
+            "is-a-directory", f"{shown(where)} is a directory", "use --recursive instead of --no-recursive"
+        )
     items = (
         Item(posixpath.join(pattern.base.path, each.path), posixpath.join(into.path, each.path), each.directory)
         for each in found

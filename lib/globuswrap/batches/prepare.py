@@ -135,11 +135,13 @@ def prepare(
     """Read, check and spool a batch. Nothing is submitted; only a Listing and `check` ask Globus. Raises UsageProblem."""
     choices = choices or Choices()
     if choices.chunk < 1 or choices.in_flight < 1:
-        raise UsageProblem("bad-option", "--chunk and --in-flight are at least 1", "leave them out")
+        raise UsageProblem(
+            "bad-option", "--chunk and --in-flight must be at least 1", "remove them to use the defaults"
+        )
     columns = [_column(each) for each in ([sources] if isinstance(sources, str) else sources)]
     if choices.order is not None and len(columns) > 1:
         raise UsageProblem(
-            "bad-option", "--order is for a batch from one source base", "submit a batch for each source base"
+            "bad-option", "--order works only with one source base", "submit a batch for each source base"
         )
     into = _column(destination)
     unsendable = Unsendable()
@@ -207,7 +209,7 @@ def perform(
             else "no task"
         )
         log.say(
-            f"This batch was submitted {operations.ago(begun_run.created)} ({tasks}), and --once repeats its outcome. "
+            f"This batch was submitted {operations.ago(begun_run.created)} ({tasks}), and --once returns its recorded outcome. "
             "Nothing new was sent."
         )
         return run.conclude(known, begun_run, after)
@@ -265,7 +267,7 @@ def submit_items(
     raises.
     """
     if chunk < 1 or (in_flight is not None and in_flight < 1):
-        raise UsageProblem("bad-option", "chunk and in_flight are at least 1", "leave them out")
+        raise UsageProblem("bad-option", "chunk and in_flight must be at least 1", "remove them to use the defaults")
     request = checked(Request(source_collection, destination_collection, (), options or Options(), **rest))
     spool = Spool()
     spool.add_items(items)
@@ -318,16 +320,16 @@ def _say_what_is_not_new(sent: Sent) -> None:
 
 def _say_what_is_left_out(prepared: Prepared) -> None:
     if prepared.unsendable.count:
-        log.say(f"left out: {prepared.unsendable.told()}")
+        log.say(f"skipped: {prepared.unsendable.told()}")
     for name in prepared.unsendable.names[:20]:
-        log.say(f"  left out: {name}")
+        log.say(f"  skipped: {name}")
     found = prepared.collisions
     if found.count:
         log.say(
-            f"{found.count} items had a destination that another has too: --on-collision {prepared.choices.on_collision}"
+            f"{found.count} items had the same destination as another item: --on-collision {prepared.choices.on_collision}"
         )
     for each in found.first[:20]:
-        what = "left out" if each.became is None else f"goes to {parse.shown(each.became)}"
+        what = "skipped" if each.became is None else f"goes to {parse.shown(each.became)}"
         log.say(f"  {parse.shown(each.other)}: {what}")
 
 

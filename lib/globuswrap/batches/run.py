@@ -328,7 +328,7 @@ def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:
     remedy = worst.remedy if worst is not None else ""
     terminal = not sent.unsent and all(each.terminal for each in known)
     if not terminal:
-        remedy = f"run the same command again: it goes on from here{'; ' + remedy if remedy else ''}"
+        remedy = f"run the same command again: it continues from here{'; ' + remedy if remedy else ''}"
     return Outcome(sent.round.name or sent.round.key, name, code, "; ".join(causes), remedy, terminal=terminal)
 
 
@@ -417,7 +417,7 @@ def _verified(
     report["outcome"] = "differs" if cause else "same"
     if not cause:
         return report, total
-    remedy = "find out what writes there, or read the source again; then run the batch again"
+    remedy = "find out what changes these files, then run the same command again"
     return report, replace(total, name="failed", exit_code=errors.REFUSED, cause=cause, remedy=remedy)
 
 

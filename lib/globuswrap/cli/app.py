@@ -27,7 +27,7 @@ class LazyGroup(TyperGroup):
         if cmd_name not in available():
             near = difflib.get_close_matches(cmd_name, shown(), 1)
             remedy = f"did you mean {near[0]}?" if near else "see: globuswrap --help"
-            raise UsageProblem("unknown-command", f"no command is called {cmd_name!r}", remedy)
+            raise UsageProblem("unknown-command", f"there is no command named {cmd_name!r}", remedy)
         return load(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -111,8 +111,8 @@ def batch(
     if options.recursive is not None:
         raise UsageProblem(
             "bad-option",
-            "--recursive does not apply to a batch: each item says it itself",
-            "remove it (Globus finds directories by itself), or use --format json",
+            "--recursive does not apply to a batch, where each item is a file or a directory",
+            "remove it (Globus detects directories), or use --format json",
         )
     from globuswrap.batches.ids import Ids
 
@@ -129,8 +129,8 @@ def batch(
         if null or any(each is not None for each in listed):
             raise UsageProblem(
                 "bad-pattern",
-                f"{sources.each[0].shown} is a pattern, which chooses what to send itself",
-                "remove the list file and the options for a list or a listing, or the pattern",
+                f"{sources.each[0].shown} is a pattern, which already selects what to send",
+                "remove either the pattern, or the list file and the list options",
             )
         items: PathList | Listing | Patterns = sources
     else:

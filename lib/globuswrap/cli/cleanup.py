@@ -83,7 +83,9 @@ def cleanup(
             UsageProblem("no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/")
         )
     if (since or by) and not fetched:
-        wrong.append(UsageProblem("bad-option", "--since and --by go with --fetched", "add --fetched, or remove them"))
+        wrong.append(
+            UsageProblem("bad-option", "--since and --by work only with --fetched", "add --fetched, or remove them")
+        )
     if fetched and receipts is not None:
         wrong.append(UsageProblem("bad-option", "--fetched and --from are two ways to prove a copy", "use one of them"))
     raise_together(wrong)
@@ -131,7 +133,7 @@ def _collaborators(since: str, by: list[str] | None) -> Collaborators:
         return Collaborators(anyone=True, since=start)
     people = None if not by else principals.resolve(by)
     if people is not None and any(who.kind != "identity" for who in people):
-        raise UsageProblem("bad-option", "--by names people, or only anyone", "name each member of a group")
+        raise UsageProblem("bad-option", "--by takes people, or only the word anyone", "name each member of a group")
     return Collaborators(people, since=start)
 
 

@@ -105,7 +105,7 @@ def search(
         for row in rows
     ]
     if not data:
-        log.say(f"no collection is found for {' '.join(text)!r}")
+        log.say(f"no collection matches {' '.join(text)!r}")
     kinds = {
         "GCSv5_mapped_collection": "mapped",
         "GCSv5_guest_collection": "guest",

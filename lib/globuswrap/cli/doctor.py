@@ -96,7 +96,11 @@ def _only(subject: str | None, expiring: str | None, credentials: str | None) ->
     from globuswrap.doctor import expiring as ends
 
     if subject is not None or (expiring is not None and credentials is not None):
-        raise UsageProblem("bad-option", "--expiring and --credentials each stand alone", "remove what else is given")
+        raise UsageProblem(
+            "bad-option",
+            "--expiring and --credentials cannot be combined with each other or with a subject",
+            "use one of them alone",
+        )
     with progress.doing() as say:
         found = ends.look(units.duration(expiring), say) if expiring else list(secrets.look(str(credentials), say))
     return told(found)

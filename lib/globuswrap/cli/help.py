@@ -89,8 +89,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "share group": ("globuswrap share group 'Beamline users' --create --add me@example.org",),
     "share guest": ("globuswrap share guest archive:/public 'Run 7' --name public",),
     "cleanup": (
-        "globuswrap cleanup scratch:/run7/",
-        "globuswrap cleanup --older-than 7d --yes scratch:/run7/",
+        "globuswrap cleanup --under scratch:/run7/",
+        "globuswrap cleanup --under scratch:/run7/ --older-than 7d --yes",
     ),
     "watch": ("globuswrap watch /data/out -- globuswrap transfer {path} archive:/raw/",),
     "watch repair": ("globuswrap watch repair /data/out", "globuswrap watch repair /data/out --retry"),

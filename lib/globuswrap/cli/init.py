@@ -68,9 +68,9 @@ def init(
         with progress.doing() as say:
             say(f"checking {each.name}")
             added.append(setup.add(each))
-        log.say(f"Named it {each.name}. By command that is:\n  {added[-1].command}")
+        log.say(f"Named it {each.name}. The command for this is:\n  {added[-1].command}")
         for local in added[-1].unseen:
-            log.say(f"{local} is not seen on {each.name}: left out")
+            log.say(f"{local} is not on {each.name}: skipped")
     verdict = doctor.doctor()
     data = {"added": [{"name": each.name, "id": each.id, "mounted": dict(each.mounted)} for each in added]}
     return Report({**data, **verdict.data}, verdict.text, verdict.exit_code)

@@ -78,7 +78,7 @@ def _defect(error: BaseException) -> int:
         )
         if errors.accepted:
             full.exit_code = errors.REFUSED
-            full.remedy = f"make room; Globus has accepted this task: globuswrap wait {errors.accepted[-1]}"
+            full.remedy = f"free some space; Globus has accepted this task: globuswrap wait {errors.accepted[-1]}"
         output.show_problem(full)
         return full.exit_code
     text = log.masked(f"globuswrap {__version__}\n{sys.argv}\n{''.join(traceback.format_exception(error))}")

@@ -60,7 +60,7 @@ def status(
                 _redraw([])
             return report
         if sys.stdout.isatty() and not output.state.json:
-            again = f"{standing.under_way} under way; again in {units.human_duration(pause)}, ^C to leave"
+            again = f"{standing.under_way} under way; again in {units.human_duration(pause)}, Ctrl-C to quit"
             _redraw([*report.text, *standing.notes(), "", again])
         elif standing.news != last and not output.state.json:
             output.show(report)  # in a log: what has changed
@@ -105,5 +105,5 @@ def _row(task: Task) -> list[str]:
 def _notes(standing: Status, anything: object) -> Iterator[str]:
     yield from standing.notes()
     if not anything:
-        yield "Nothing is under way. To begin: globuswrap transfer SOURCE DESTINATION"
+        yield "Nothing is under way. To start: globuswrap transfer SOURCE DESTINATION"
         yield "or: globuswrap submit job.sh. What was moved: globuswrap history"

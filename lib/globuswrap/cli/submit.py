@@ -134,7 +134,7 @@ def _told(submitted: Submitted) -> Report:
     for line in described["text"]:
         log.say(line)
     if not status.ended:
-        log.say(f"see how it goes: globuswrap status {chain.id}")
+        log.say(f"follow it with: globuswrap status {chain.id}")
         if chain.plan.staging.mode == "login":
             log.say("nothing runs on nodes: `globuswrap tend` advances it, from cron or with --follow")
     return Report(described["data"], [chain.id], status.exit_code)
@@ -146,7 +146,7 @@ def _warn_of_changes(chain: Any) -> None:
     except OSError:
         return
     if changed:
-        log.say(f"{chain.plan.script} has changed since; the chain goes on with the script as it was submitted")
+        log.say(f"{chain.plan.script} has changed since; the chain continues with the script as it was submitted")
 
 
 def _planned(plan: Any, content: bytes) -> Report:

@@ -122,7 +122,7 @@ def add(
     from globuswrap.syncs import profile as profiles
 
     made = profiles.add(name, source, destination, profile.given(), dry_run=dry_run)
-    log.say(f"{'It would go' if dry_run else 'Written'} to {made.file}:")
+    log.say(f"{'Would be written' if dry_run else 'Written'} to {made.file}:")
     if made.profile.local_root is None:
         log.say("The source is not mounted here: Globus compares both sides, and nothing is deleted.")
     if not dry_run:
@@ -205,7 +205,7 @@ def _done(result: Any) -> str:
 
 def _rehearsed(chosen: Any, result: Any) -> list[str]:
     if result.how is not None:
-        stands = "is not settled" if result.how == "adopted" else f"is recorded: {result.outcome}"
+        stands = "has no recorded result yet" if result.how == "adopted" else f"is recorded: {result.outcome}"
         return [f"nothing would be sent: the run under key {result.key!r} {stands}"]
     if chosen.local_root is None:
         return [

@@ -60,7 +60,9 @@ def transfer(
     found, into, rest = patterns.read(source), resolve.address(destination), submitting.rest()
     if isinstance(found, patterns.Pattern):
         if external_checksum is not None:
-            raise UsageProblem("bad-option", "--external-checksum is of one file", "name the file, without a pattern")
+            raise UsageProblem(
+                "bad-option", "--external-checksum applies to a single file", "name the file, without a pattern"
+            )
         request = patterns.request(found, into, options.recursive, options=options.options(), **rest)
         return performed(request, submitting, waiting, wait)  # what was just listed is there
     request = requests.transfer(

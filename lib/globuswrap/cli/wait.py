@@ -76,5 +76,5 @@ def _only_for_tasks(waiting: WaitOptions) -> None:
             raise UsageProblem(
                 "bad-option",
                 f"{option} applies to tasks, not to chains",
-                "put it into the chain's #GLOBUS lines, or wait && ...",
+                "set it in the chain's #GLOBUS lines, or run: globuswrap wait CHAIN && COMMAND",
             )

@@ -82,7 +82,7 @@ def provisioned(whos: Iterable[Who]) -> dict[Who, Who]:
     if missing:
         raise Refused(
             "no-such-identity",
-            f"Globus made no identity for {', '.join(missing)}; no rule or role was changed",
+            f"Globus created no identity for {', '.join(missing)}; no rule or role was changed",
             log.shell_line(("globus", "get-identities", "--provision", *missing)),
         )
     return {each: replace(each, id=made[each.new], new="") if each.new else each for each in listed}

@@ -39,7 +39,7 @@ def gather(collection: str, recipients: Recipients, since: float, before: float 
     try:
         tasks = [task for task in verbs.tasks_of_others(collection, start) if _counts(task, mine, before)]
         for number, task in enumerate(tasks, 1):
-            log.set_activity(f"checking what others have fetched: task {number} of {len(tasks)}")
+            log.set_activity(f"checking what others have downloaded: task {number} of {len(tasks)}")
             for row in verbs.transfers_of_others(str(task["task_id"])):
                 fetch = _fetch(task, row)
                 found.setdefault(fetch.proof.path, []).append(fetch)
@@ -48,7 +48,7 @@ def gather(collection: str, recipients: Recipients, since: float, before: float 
             raise
         raise Refused(
             "no-activity-monitor",
-            f"this account may not see what others have fetched from {collection}: {problem.cause}",
+            f"this account may not see what others have downloaded from {collection}: {problem.cause}",
             "it needs the role activity_monitor there; its administrator gives it, in the web app under Roles or with: "
             f"globus endpoint role create {collection} --role activity_monitor --identity {mine or 'YOU'}",
             ran=problem.ran,

@@ -215,14 +215,14 @@ def fetched(
         else:
             good.setdefault(fetch.owner, fetch.proof.task_id)
     if recipients is None:
-        reason = "" if good else next(iter(against.values()), "nobody else has fetched it")
+        reason = "" if good else next(iter(against.values()), "nobody else has downloaded it")
     elif not recipients:
         reason = "no recipient is known: name them with --by"
     else:
         missing = {owner: name for owner, name in recipients.items() if owner not in good}
         again = [f"{name}: {against[owner]}" for owner, name in missing.items() if owner in against]
         never = [name for owner, name in missing.items() if owner not in against]
-        reason = "; ".join([*([f"has not been fetched by {', '.join(never)}"] if never else []), *again])
+        reason = "; ".join([*([f"has not been downloaded by {', '.join(never)}"] if never else []), *again])
     tasks = tuple(task for owner, task in good.items() if recipients is None or owner in recipients)
     return Verdict(path, reason, size=seen.size, tasks=() if reason else tasks)
 

@@ -133,7 +133,7 @@ def stop(findings: list[Finding], anyway: str) -> None:
         if each.level == WARNING or (each.level == finding.FAILURE and each is not bad):
             log.say(told(each), 1 if each.level == WARNING else 0)
     if bad is not None:
-        remedy = f"{bad.remedy}  (or, to go on all the same: {anyway})"
+        remedy = f"{bad.remedy}  (or, to submit anyway: {anyway})"
         problem = Problem(bad.name, f"{bad.what}; {bad.why}" if bad.why else bad.what, remedy)
         problem.exit_code = bad.code
         raise problem

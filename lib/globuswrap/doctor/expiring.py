@@ -61,7 +61,7 @@ def _needed(entries: Sequence[Entry]) -> tuple[list[Place], list[Finding]]:
             if chain.ended_at is None:
                 wanted += places.of_plan(chain.plan)
         except Problem as problem:
-            problems.append(of_problem(problem, "this chain cannot go on by itself"))
+            problems.append(of_problem(problem, "this chain cannot continue by itself"))
     for name in sync_profile.names():
         try:
             profile = sync_profile.load(name)
@@ -99,8 +99,8 @@ def _tasks(entries: Sequence[Entry]) -> Iterator[Finding]:
             continue
         yield failure(
             "task-inactive" if stopped else "task-stands-still",
-            f"task {task_id} {'is INACTIVE' if stopped else 'stands still'}: {_cause(task)}",
-            f"Globus gives it up at {_when(task)}, and what it was to move is not moved",
+            f"task {task_id} {'is INACTIVE' if stopped else 'makes no progress'}: {_cause(task)}",
+            f"Globus gives it up at {_when(task)}, and its files are not transferred",
             "renew the login: globus session update --all"
             if stopped
             else f"globuswrap wait {task_id} --timeout 0  (it names the fault and what fixes it)",
@@ -130,7 +130,7 @@ def _intent(entry: Entry, window: float) -> Finding | None:
     return failure(
         "submission-expires",
         f"{what} was not accepted by Globus yet",
-        f"after {login.moment(ends)} the same command begins a new attempt instead of sending the same id",
+        f"after {login.moment(ends)} the same command starts a new attempt instead of sending the same id",
         "run the command that submits it again; see: globuswrap status",
         TRY_LATER,
     )

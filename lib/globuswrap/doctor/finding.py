@@ -18,15 +18,15 @@ Say = Callable[[str], None]
 _WHY = {
     "no-globus": "everything here goes through the globus command",
     "old-globus": "it lacks what exactly-once submission needs",
-    "login-needed": "every transfer of a job that starts now or at night would be refused",
-    "consent-needed": "without it Globus refuses to read or write there; a job would learn it at night",
+    "login-needed": "every transfer of a job would be refused",
+    "consent-needed": "without it Globus refuses to read or write there, and a job would fail",
     "session-needed": "the collection's policy refuses this login",
     "globus-unreachable": "nothing can be submitted or checked from here",
-    "globus-busy": "nothing else can be found out now",
-    "globus-timeout": "nothing else can be found out now",
+    "globus-busy": "nothing else can be checked now",
+    "globus-timeout": "nothing else can be checked now",
     "not-found": "Globus refuses any transfer to or from it",
-    "bad-config": "no command of globuswrap runs with it",
-    "unknown-config-key": "no command of globuswrap runs with it",
+    "bad-config": "no globuswrap command works with it",
+    "unknown-config-key": "no globuswrap command works with it",
 }
 
 

@@ -102,7 +102,7 @@ def probe(scheduler: Scheduler, partition: str | None, wait: float, say: Say) ->
         say(f"job {job_id} on a compute node")
         last = _awaited(scheduler, job_id, answer, wait)
         if not answer.exists():
-            why = "stage jobs would wait as long, and nobody knows yet whether nodes reach Globus"
+            why = "stage jobs would wait as long, and it is still unknown whether nodes reach Globus"
             remedy = "try later, or with another queue: globuswrap doctor --probe-node --stage-partition NAME"
             yield warning(
                 "probe-did-not-run", f"the probe job {job_id} did not report within the time: {last}", why, remedy

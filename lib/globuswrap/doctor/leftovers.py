@@ -39,14 +39,14 @@ def _journal() -> Iterator[Finding]:
                 why = "the outcome of its task was not reported"
                 remedy = f"globuswrap wait {entry.task_id} --timeout 1m"
             else:
-                why = "it was never accepted; the same command now begins a new attempt"
+                why = "it was never accepted; the same command now starts a new attempt"
                 remedy = "see what it is: globuswrap status"
             yield warning("submission-forgotten", f"{what} (key {entry.claim.name or entry.claim.key})", why, remedy)
         damaged = journal.damaged()
     except OSError:
         return  # said of the state directory already
     for path in damaged:
-        why = "a submission id was in it: a rerun of its request would be a second task"
+        why = "it held a submission id: rerunning its request would start a second task"
         remedy = f"check whether its task runs (globus task list), then: {log.shell_line(('rm', '--', str(path)))}"
         yield warning("journal-damaged", f"{path} is damaged and was quarantined", why, remedy)
 
@@ -70,7 +70,7 @@ def _chains() -> Iterator[Finding]:
         try:
             yield from _chain(record.load(chain_id))
         except Problem as problem:
-            yield of_problem(problem, "this chain cannot go on by itself")
+            yield of_problem(problem, "this chain cannot continue by itself")
 
 
 def _chain(chain: Chain) -> Iterator[Finding]:
@@ -85,10 +85,10 @@ def _chain(chain: Chain) -> Iterator[Finding]:
         return
     since = time.time() - max(chain.plan.created, chain.resumed_at)
     if chain.info is None and since > _CUT_OFF:
-        what = f"the submission of chain {chain.id} ({script}) was cut off {units.human_duration(since)} ago"
+        what = f"the submission of chain {chain.id} ({script}) was interrupted {units.human_duration(since)} ago"
         yield warning("chain-cut-off", what, "a held job may wait forever", f"globuswrap submit --resume {chain.id}")
     for step, note in chain.notes("").items():
         if note.get("state") == steps.STUCK and progress.recorded(chain, step) is None:
             what = f"chain {chain.id} ({script}): {step} waits: {note.get('cause')}"
-            why = "neither the data nor the job goes on until this is fixed"
+            why = "the data and the job wait until this is fixed"
             yield warning("chain-stuck", what, why, str(note.get("remedy") or f"globuswrap status {chain.id}"))

@@ -63,23 +63,23 @@ def _clock(session: Session) -> Iterator[Finding]:
     Globus cannot be told by plain means."""
     ahead = (session.authenticated or 0.0) - time.time()
     if ahead > _AHEAD:
-        what = f"this host's clock is at least {units.human_duration(ahead)} behind Globus (its last login lies ahead)"
+        what = f"this host's clock is at least {units.human_duration(ahead)} behind Globus (the last login is in the future)"
         why = "deadlines, session ages and ages of files are wrong, and tokens are used after they have expired"
         yield warning("clock-behind", what, why, "synchronize the clock of this host (check: chronyc tracking)")
 
 
 def lasts(session: Session, collection: str, minutes: float, until: float | None) -> Finding:
-    """Whether a session is young enough for a collection that wants a login at most `minutes` old (the endpoint document's
+    """Whether a session is young enough for a collection that requires a login at most `minutes` old (the endpoint document's
     authentication_timeout_mins), until a time in seconds since the epoch (None: now)."""
     limit = minutes * 60
     allowed = units.human_duration(limit)
     if session.authenticated is None:
-        return ok("session", f"{collection} wants a login at most {allowed} old; a service account has none")
+        return ok("session", f"{collection} requires a login at most {allowed} old; a service account has none")
     end = session.authenticated + limit
     wanted = time.time() if until is None else until
     if end >= wanted:
         return ok("session", f"{collection}: the login session lasts until {moment(end)}")
-    why = f"{collection} wants a login at most {allowed} old: transfers after {moment(end)} are refused"
+    why = f"{collection} requires a login at most {allowed} old: transfers after {moment(end)} are refused"
     if until is not None and time.time() + limit < until:
         why += f"; even a fresh one does not last until {moment(until)}: renew it again shortly before"
     what = f"the login session ends for {collection} at {moment(end)}, before {moment(wanted)}"

@@ -37,7 +37,7 @@ def _configuration() -> Iterator[Finding]:
         read = config.load().files
         known = names.known()
     except Problem as problem:
-        yield of_problem(problem, "no command of globuswrap runs with it")
+        yield of_problem(problem, "no globuswrap command works with it")
         return
     yield ok("configuration", f"{len(known)} collections named; read: {', '.join(map(str, read)) or 'no file'}")
 
@@ -45,8 +45,8 @@ def _configuration() -> Iterator[Finding]:
 def _state() -> Iterator[Finding]:
     """Whether submissions can be written down, privately and for good."""
     directory = files.state_dir()
-    why = "no submission can be written down, so none is made"
-    elsewhere = "make room, or set XDG_STATE_HOME to one of your own directories"
+    why = "submissions cannot be recorded, so none is made"
+    elsewhere = "free some space, or set XDG_STATE_HOME to a directory of yours"
     try:
         files.private_directory(directory)
         skew = _written(directory)
@@ -78,8 +78,8 @@ def _state() -> Iterator[Finding]:
         yield warning("state-nearly-full", f"{left} left for {directory}", why, elsewhere)
     if abs(skew) > _SKEW:
         how = f"{units.human_duration(abs(skew))} {'ahead of' if skew > 0 else 'behind'}"
-        why = "files look newer or older than they are: sync waits too long, or takes files that still change"
-        remedy = "have the clocks of this host and its file server set (chronyc tracking)"
+        why = "files look newer or older than they are: sync waits too long, or sends files that are still changing"
+        remedy = "synchronize the clocks of this host and its file server (check: chronyc tracking)"
         yield warning("clock-differs", f"the file system of {directory} is {how} this host", why, remedy)
     else:
         yield ok("state", f"{directory}: private, writable ({kind or 'file system unknown'}), clock agrees")

@@ -189,13 +189,13 @@ def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, 
 
 
 def _paused(name: str, message: str) -> Finding:
-    why = "transfers are accepted, and wait until it is lifted: a job would wait with them"
+    why = "transfers are accepted, and wait until the pause is lifted: a job would wait with them"
     remedy = "wait, or ask its manager; then check again: globuswrap doctor"
     return failure("collection-paused", f"{name} is paused: {message}", why, remedy, HELD)
 
 
 def _disconnected(name: str) -> Finding:
-    why = "transfers wait until that machine is connected, and give up after a day"
+    why = "transfers wait until that machine is connected, and fail after a day"
     remedy = "on that machine: globusconnectpersonal -start"
     return failure("collection-disconnected", f"{name} is not connected", why, remedy, REFUSED)
 
@@ -238,13 +238,13 @@ def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bo
     kind = kinds.of(address)
     if place.role == SOURCE:
         if kind is None:
-            why = "the transfer would look for it until its deadline, and the job wait with it"
+            why = "the transfer would retry until its deadline, and the job would wait with it"
             remedy = f"check the path: globus ls {shlex.quote(str(parent_of(address)))}"
             yield failure("source-missing", f"{place.said}: {address.shown} does not exist", why, remedy, USAGE)
         elif kind != "dir" and address.path.endswith("/"):
-            why = "the transfer would look for a directory"
+            why = "the transfer would expect a directory"
             what = f"{place.said}: {address.shown} is a {kind}, not a directory"
-            yield failure("source-not-directory", what, why, "name a directory, or leave the last / away", USAGE)
+            yield failure("source-not-directory", what, why, "name a directory, or remove the last /", USAGE)
         else:
             yield ok("source", f"{place.said}: {address.shown} exists")
         return
@@ -296,7 +296,7 @@ def _probe(place: Place, directory: Address) -> Iterator[Finding]:
 def _not_writable(problem: Problem, place: Place, directory: Address) -> Finding:
     code = str(globus_errors.body_of(problem.detail).get("code") or "")
     shown = f"{place.said}: {directory.shown}"
-    why = "the results could not be brought there; the task would be retried until its deadline"
+    why = "the results could not be written there; the task would be retried until its deadline"
     if code.endswith("QuotaExceeded"):
         return failure(
             "destination-over-quota", f"{shown}: the quota is exceeded", why, "free some space there", REFUSED
@@ -324,7 +324,7 @@ def _seen_here(probe: Address) -> list[Finding]:
 
 
 def _differs(local: str, address: Address) -> Finding:
-    why = "local paths would be taken for other files than they are"
+    why = "local paths would mean other files at Globus"
     remedy = f"correct `mounted` of {address.name or address.collection}: globuswrap collection list"
     return failure("mapping-differs", f"{local} here is not {address.shown}", why, remedy, USAGE)
 
@@ -344,7 +344,7 @@ def _removed(probe: Address) -> Finding | None:
     except Problem as problem:
         cause = problem.cause
     remedy = f"globus rm --recursive {shlex.quote(str(probe))}"
-    what = f"{probe.shown}, made to see whether it can be written, is not removed yet: {cause}"
+    what = f"{probe.shown}, which was made to test writing, is not removed yet: {cause}"
     return warning("probe-left", what, "an empty directory is left there", remedy)
 
 
@@ -392,17 +392,17 @@ def _mounts(collection_id: str) -> Iterator[Finding]:
 
 
 def _mount(local: str, address: Address) -> Iterator[Finding]:
-    """Whether a local directory and a collection path hold the same, to judge by one entry."""
+    """Whether a local directory and a collection path hold the same, judging by one entry."""
     if not os.path.isdir(local):
-        why = f"local paths below it are taken for paths on {address.name}, which has no such paths"
+        why = f"local paths below it are translated to paths on {address.name}, where they do not exist"
         yield warning(
-            "mount-missing", f"{local}, where {address.shown} is configured as a mount, is not here", why,
+            "mount-missing", f"{local}, configured as the mount of {address.shown}, does not exist", why,
             f"mount it, or correct `mounted` of {address.name}",
         )  # fmt: skip
         return
     entry = _an_entry(local)
     if entry is None:
-        yield ok("mapping", f"{local} is {address.shown}, as far as an empty directory tells")
+        yield ok("mapping", f"{local} is {address.shown}, as far as an empty directory can show")
         return
     try:
         there = verbs.kind(str(address.joined(entry)), 0.0)
@@ -412,7 +412,7 @@ def _mount(local: str, address: Address) -> Iterator[Finding]:
     if there is None and os.path.lexists(os.path.join(local, entry)):
         yield _differs(local, address)
     else:
-        yield ok("mapping", f"{local} is {address.shown}, to judge by {directives.printable(entry)}")
+        yield ok("mapping", f"{local} is {address.shown}, judging by {directives.printable(entry)}")
 
 
 def _an_entry(local: str) -> str | None:

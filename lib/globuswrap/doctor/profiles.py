@@ -40,7 +40,7 @@ def look(profile: Profile) -> Iterator[Finding]:
     try:
         yield from _state(profile)
     except Problem as problem:
-        yield of_problem(problem, "no run of this profile begins")
+        yield of_problem(problem, "no run of this profile starts")
 
 
 def _state(profile: Profile) -> Iterator[Finding]:
@@ -51,12 +51,15 @@ def _state(profile: Profile) -> Iterator[Finding]:
     if current is not None:
         entries = [current.entry(task) for task in current.tasks if not task.ended]
         tasks = [(each.task_id if each is not None else None) or "not yet submitted" for each in entries]
-        yield ok("unsettled-run", f"the last run is not settled: {', '.join(tasks[:3])}; the next run does it")
+        yield ok(
+            "unsettled-run",
+            f"the results of the last run are not recorded yet: {', '.join(tasks[:3])}; the next run does that",
+        )
     if profile.local_root is not None:
         count = manifest.count(state.manifest)
         yield ok("manifest", f"{count} files are known to be at the destination")
         if count and not _any_file(profile):
-            yield of_problem(looking.source_empty(profile), "every run of this profile fails so")
+            yield of_problem(looking.source_empty(profile), "every run of this profile fails this way")
 
 
 def _any_file(profile: Profile) -> bool:
@@ -81,7 +84,7 @@ def same_tree(profile: Profile) -> Iterator[Finding]:
         yield of_problem(problem, where=there.shown)
         return
     if known is not None and (known["type"], known.get("size")) == ("file", size):
-        yield ok("same-tree", f"local-root and source are the same tree, to judge by {name!r}")
+        yield ok("same-tree", f"local-root and source are the same tree, judging by {name!r}")
     else:
         yield failure(
             "source-differs",

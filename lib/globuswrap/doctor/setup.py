@@ -108,7 +108,7 @@ def place(collection: str, local: str, remote: str | None) -> str | None:
     try:
         os.mkdir(probe, 0o755)
     except OSError as error:
-        log.say(f"{local} cannot be looked for: {error.strerror}")
+        log.say(f"{local} cannot be checked: {error.strerror}")
         return None
     try:
         candidates = [remote] if remote is not None else paths_of(local)

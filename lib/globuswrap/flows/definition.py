@@ -46,7 +46,7 @@ def read(directory: Path) -> Described:
     unknown = sorted(set(settings) - {*TEXTS, "keywords", *PEOPLE})
     if unknown:
         known = ", ".join((*TEXTS, "keywords", *PEOPLE))
-        raise UsageProblem("bad-flow", f"{directory / 'flow.toml'}: unknown key {unknown[0]}", f"known are: {known}")
+        raise UsageProblem("bad-flow", f"{directory / 'flow.toml'}: unknown key {unknown[0]}", f"use one of: {known}")
     return Described(
         directory,
         str(settings.get("title", directory.resolve().name)),
@@ -107,7 +107,7 @@ def problems(definition: Mapping[str, Any]) -> Iterator[str]:
             yield f"definition.json: state {name!r} has neither Next nor End"
         for follower in followers:
             if follower not in states:
-                yield f"definition.json: state {name!r} goes on to {follower!r}, which does not exist"
+                yield f"definition.json: state {name!r} continues with {follower!r}, which does not exist"
             elif follower not in reached:
                 reached.add(follower)
                 waiting.append(follower)

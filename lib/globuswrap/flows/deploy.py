@@ -88,7 +88,7 @@ def function_id(name: str) -> str:
         known = ", ".join(config.load().table("functions")) or "none"
         raise UsageProblem(
             "unknown-function",
-            f"no function is called {name!r} (known: {known})",
+            f"there is no function named {name!r} (known: {known})",
             f'add {name} = "UUID" to [functions]',
         )
     return str(found).lower()
@@ -168,7 +168,7 @@ def deploy(directory: Path) -> Deployed:
         )
         mine = _carrying(record["keyword"])
         for extra in mine[1:]:  # a reply was lost, and the CLI asked twice
-            log.say(f"flow {extra} was made twice; deleted")
+            log.say(f"flow {extra} was created twice; this copy was deleted")
             verbs.send("flows", "delete", extra)
         planned = Deployed(mine[0] if mine else made, "created")
     elif planned.act == "updated":

@@ -193,7 +193,7 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
     if status == "FAILED":
         return Ended(run_id, "failed", errors.REFUSED, told, logs, run)
     if status == _HELD:
-        remedy = f"fix what it says, then: globus flows run resume {run_id}"
+        remedy = f"fix the problem, then: globus flows run resume {run_id}"
         return Ended(run_id, "inactive", errors.HELD, told, remedy, run) if held_for >= grace else None
     if status == "ACTIVE":
         return None
@@ -231,7 +231,7 @@ def wait(run_id: str, *, timeout: float | None, poll: float, grace: float, retry
         if ended is not None:
             return _with_state(ended, retry_for) if ended.name == "failed" else ended
         if pace.over:
-            remedy = f"wait on: globuswrap flow wait {run_id}"
+            remedy = f"keep waiting: globuswrap flow wait {run_id}"
             return Ended(run_id, "running", errors.TRY_LATER, f"still {run.get('status')}", remedy, run)
         log.set_activity(f"run {run_id} is {run.get('status')}")
         pace.rest()

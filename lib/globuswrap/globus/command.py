@@ -48,7 +48,7 @@ def find() -> Cli:
     else:
         path = process.find_program("globus") or process.find_program("globus", os.path.dirname(sys.executable))
         if path is None:
-            raise errors.no_globus("globus", "neither on PATH nor beside this Python")
+            raise errors.no_globus("globus", "not on PATH and not next to this Python")
     facts = versions.known(path)
     try:
         found = tuple(facts.get("version", ())) or versions.ask(path, environment(path))
@@ -145,7 +145,7 @@ def retrying(work: Callable[[], Result], retry_for: float | None = None) -> Resu
             left = started + allowed - time.monotonic()
             if delay > left:
                 raise
-            log.say(f"{problem.cause}; again in {units.human_duration(delay)}")
+            log.say(f"{problem.cause}; retrying in {units.human_duration(delay)}")
             time.sleep(delay)
             pause = min(2 * pause, 30.0)
 

@@ -156,7 +156,7 @@ def _login_problem(
         remedy = _session_command(parameters)
         if service:
             remedy = "a service account has no session to update: ask the collection's manager to admit it"
-        why = parameters.get("session_message") or body.get("message") or "the resource asks for it"
+        why = parameters.get("session_message") or body.get("message") or "the resource requires it"
         return LoginNeeded(
             "session-needed", f"the login session does not satisfy: {why}", remedy, ran=ran, detail=detail
         )
@@ -183,7 +183,7 @@ def _login_problem(
         return LoginNeeded(
             "login-needed",
             _last_line(done.stderr),
-            "set both GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET, or none",
+            "set both GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET, or neither",
             ran=ran,
             detail=detail,
         )

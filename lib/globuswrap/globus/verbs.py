@@ -36,7 +36,7 @@ def stat(target: str, retry_for: float | None = None) -> Mapping[str, Any] | Non
         return answer
     if queries.search(queries.CODE, answer) == "NotFound":
         return None
-    raise Refused("odd-answer", f"globus does not say what is at {target}", f"run: globus stat '{target}'")
+    raise Refused("odd-answer", f"globus reported nothing about {target}", f"run: globus stat '{target}'")
 
 
 def _refuse_missing_collection(problem: NotFound) -> None:
@@ -69,7 +69,7 @@ def ls(
         raise
     rows = queries.search(queries.ROWS, answer)
     if not isinstance(rows, list):
-        raise Refused("odd-answer", f"globus gave no listing of {target}", f"run: globus ls '{target}'")
+        raise Refused("odd-answer", f"globus returned no listing of {target}", f"run: globus ls '{target}'")
     return rows
 
 
@@ -194,7 +194,7 @@ def _asked(path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
     words = [word for name, value in query.items() for word in ("-Q", f"{name}={value}")]
     answer = command.retrying(lambda: command.call("api", "transfer", "GET", path, *words))
     if not isinstance(answer, dict) or not isinstance(answer.get("DATA"), list):
-        raise Refused("odd-answer", f"globus gave no list for {path}", f"see: globus api transfer GET '{path}'")
+        raise Refused("odd-answer", f"globus returned no list for {path}", f"see: globus api transfer GET '{path}'")
     return answer
 
 

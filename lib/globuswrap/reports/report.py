@@ -107,7 +107,7 @@ _DRAWN = 120
 
 def page(found: Figures, title: str) -> str:
     """The whole page. Every name in it is escaped: file and collection names may hold anything."""
-    failed = f", {found.failed} did not end well" if found.failed else ""
+    failed = f", {found.failed} did not succeed" if found.failed else ""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -235,7 +235,7 @@ def _length(span: Span) -> str:
 
 def text(found: Figures, width: int = 80) -> list[str]:
     """The same as small bars, on so many columns."""
-    lines = [f"{units.counted(found.tasks, 'task')}, {units.human_size(found.bytes)}, {found.failed} did not end well"]
+    lines = [f"{units.counted(found.tasks, 'task')}, {units.human_size(found.bytes)}, {found.failed} did not succeed"]
     for route, by_day in sorted(found.days.items()):
         rows = [(day, by_day[day], units.human_size(by_day[day])) for day in sorted(by_day)]
         lines += ["", f"Bytes per day: {route}", *_small(rows, width)]

@@ -84,7 +84,7 @@ def look(task: str | Entry) -> Shown:
         ended = waiting.from_receipt(entry)
         return Shown(task_id, ended.name, ended.cause, ended.remedy, entry, entry.receipt, _faults(entry.receipt))
     if task_id is None:
-        again = "run its command again: the same submission id is sent"
+        again = "run its command again; it sends the same submission id"
         return Shown(None, UNSENT, str(((entry and entry.refused) or {}).get("cause", "")), again, entry)
     try:
         document = verbs.task(task_id, 0.0)

@@ -73,7 +73,7 @@ def jobs_in(text: str) -> dict[str, dict[str, str]]:
 
 
 def _unreadable(cause: str, text: str) -> TryLater:
-    return TryLater("scheduler-unreadable", cause, "run it again", detail=text[:2000])
+    return TryLater("scheduler-unreadable", cause, "rerun the command", detail=text[:2000])
 
 
 def state_of(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> JobState:
@@ -264,7 +264,7 @@ class Pbs(Scheduler):
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
         done = base.ran(command, cwd)
         if done.code != 0:
-            raise _refused(done, "qsub refused the job", "fix what it names, then submit again")
+            raise _refused(done, "qsub refused the job", "fix the reported problem, then submit again")
         job_id = done.stdout.strip().splitlines()[-1].strip() if done.stdout.strip() else ""
         if not job_id[:1].isdigit() or " " in job_id:
             raise base.refused(done, "qsub printed no job id", "look for the job: qstat -u $USER")
@@ -340,7 +340,7 @@ def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
 
 def _unreachable(done: Completed) -> TryLater:
     told = (done.stderr or done.stdout).strip()
-    return TryLater("scheduler-unreachable", "PBS does not answer", "run it again later", ran=done.argv, detail=told)
+    return TryLater("scheduler-unreachable", "PBS does not answer", "rerun later", ran=done.argv, detail=told)
 
 
 SCHEDULER = Pbs()

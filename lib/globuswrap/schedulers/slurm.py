@@ -228,7 +228,7 @@ class Slurm(Scheduler):
         if re.search(r"(?i)test-only|heterogeneous", done.stderr):
             return None  # it cannot be asked about, which says nothing about the job
         raise base.refused(
-            done, "sbatch would refuse it", "fix what it names in the script or after --, then submit again"
+            done, "sbatch would refuse it", "fix the reported problem in the script or after --, then submit again"
         )
 
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
@@ -238,7 +238,7 @@ class Slurm(Scheduler):
         env.pop("SLURM_CONF", None)
         done = base.ran(command, cwd, env)
         if done.code != 0:
-            raise self._refused(done, "sbatch refused the job", "fix what it names, then submit again")
+            raise self._refused(done, "sbatch refused the job", "fix the reported problem, then submit again")
         job_id = done.stdout.strip().split(";")[0]
         if not job_id.isdigit():
             raise base.refused(done, "sbatch printed no job id", "look for the job: squeue --me")
@@ -273,7 +273,7 @@ class Slurm(Scheduler):
     def find(self, directory: Path) -> dict[str, str]:
         done = base.ran(("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"))
         if done.code != 0:
-            raise self._refused(done, "Slurm refused", "fix what it names")
+            raise self._refused(done, "Slurm refused", "fix the reported problem")
         pairs = (line.partition("|") for line in done.stdout.splitlines())
         return {job_id: script for job_id, _, script in pairs if script.startswith(f"{directory}/")}
 
@@ -283,15 +283,13 @@ class Slurm(Scheduler):
             return rows(done.stdout)
         if "Invalid job id" in done.stderr:
             return []
-        raise self._refused(done, "Slurm refused", "fix what it names")
+        raise self._refused(done, "Slurm refused", "fix the reported problem")
 
     @staticmethod
     def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
         told = (done.stderr or done.stdout).strip()
         if _UNREACHABLE.search(told):
-            return TryLater(
-                "scheduler-unreachable", "Slurm does not answer", "run it again later", ran=done.argv, detail=told
-            )
+            return TryLater("scheduler-unreachable", "Slurm does not answer", "rerun later", ran=done.argv, detail=told)
         return base.refused(done, what, remedy)
 
 

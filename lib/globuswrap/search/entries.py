@@ -138,7 +138,7 @@ def filled(template: Any, fields: Mapping[str, Any]) -> Any:
     for name in _FIELD.findall(template):
         if name not in fields:
             raise UsageProblem(
-                "unknown-field", f"{{{name}}} in the template", f"known are: {', '.join(sorted(fields))}"
+                "unknown-field", f"{{{name}}} in the template", f"use one of: {', '.join(sorted(fields))}"
             )
     whole = _FIELD.fullmatch(template)
     if whole is not None:

@@ -73,7 +73,7 @@ def prepared(
     if mail is not None and mail.send:
         for one in created:
             if one.who.kind != "identity" or not one.who.mail:
-                cause = f"Globus shows no mail address of {one.who}; no rule was changed"
+                cause = f"Globus shows no email address of {one.who}; no rule was changed"
                 raise UsageProblem("no-mail", cause, "remove --mail, and notify them yourself")
     known = principals.provisioned([*(one.who for one in created), *(role.who for _, role in offices)])
     return (

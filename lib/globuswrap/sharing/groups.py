@@ -54,7 +54,7 @@ def create(name: str, description: str | None = None) -> str:
             raise
     kept, *extra = sorted(_named(name))
     for each in extra:
-        log.say(f"group {each} was made twice; deleted")
+        log.say(f"group {each} was created twice; this copy was deleted")
         verbs.send("group", "delete", each)
     return kept
 

@@ -68,7 +68,9 @@ def _tables(document: Mapping[str, Any], name: str, where: str) -> list[Mapping[
 def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
     unknown = sorted(set(table) - known)
     if unknown:
-        raise UsageProblem("bad-policy", f"{where}: unknown key {unknown[0]}", f"known are: {', '.join(sorted(known))}")
+        raise UsageProblem(
+            "bad-policy", f"{where}: unknown key {unknown[0]}", f"use one of: {', '.join(sorted(known))}"
+        )
 
 
 def _people(table: Mapping[str, Any], where: str) -> list[str]:

@@ -120,7 +120,7 @@ def difference(wanted: Wanted, rule: Existing, now: datetime) -> str:
     over = rule.expires is not None and rule.expires <= now
     if wanted.expires is None:
         if over:
-            found.append("was over")
+            found.append("had expired")
     elif not _equal(wanted.expires, rule.expires) or over:
         found.append(f"ended {rule.expires.isoformat(timespec='seconds')}" if rule.expires else "had no end")
     return ", ".join(found)

@@ -84,12 +84,12 @@ def _notes(plan: Plan) -> Iterator[str]:
     if any(step.uses("j", "A") for step in plan.steps):
         yield "%j is the id of the job, %A that of the array: known once it is submitted."
     if plan.on_this_machine:
-        yield "Everything runs here and now."
+        yield "Everything runs on this machine, now."
     elif plan.staging.mode == INLINE:
-        yield "The job itself stages, on its nodes."
+        yield "The job itself stages its data, on its nodes."
     elif plan.staging.mode == LOGIN:
-        yield "No job of the scheduler stages: run globuswrap tend on a login node, from cron or with --follow."
+        yield "No scheduler job stages the data: run globuswrap tend on a login node, from cron or with --follow."
     else:
-        yield "Short jobs of the scheduler start the transfers and poll them; no node waits for one."
+        yield "Short scheduler jobs start the transfers and poll them; no node waits for one."
     yield "Nothing was submitted. Add -v to see every script and command."
     yield "To submit, give the same command without --dry-run."

@@ -160,8 +160,8 @@ def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
         if step.uses("a") and plan.staging.mode != INLINE:
             raise UsageProblem(
                 "element-needs-inline",
-                f"{directives.printable(name)}:{step.line}: %a stages for each element of an array, "
-                f"which {plan.staging.mode} staging does not",
+                f"{directives.printable(name)}:{step.line}: %a stages once per array task, "
+                f"which {plan.staging.mode} staging does not do",
                 "submit with --staging inline, or write %A",
             )
         if step.uses("a", "A") and array is False:

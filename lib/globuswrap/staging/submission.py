@@ -94,7 +94,7 @@ def staging_of(wanted: StagingRequest, said: Mapping[str, str], scheduler: Sched
     table = config.load().table("staging")
     unknown = set(table) - set(KEYS)
     if unknown:
-        known = f"known are: {', '.join(KEYS)}"
+        known = f"use one of: {', '.join(KEYS)}"
         raise UsageProblem("unknown-config-key", f"[staging]: unknown key: {min(unknown)}", known)
 
     def first(option: str | None, *names: str) -> str | None:
@@ -109,7 +109,7 @@ def staging_of(wanted: StagingRequest, said: Mapping[str, str], scheduler: Sched
     queue = Scheduler.queue_keys if scheduler is None else scheduler.queue_keys
     mode = first(wanted.staging, "staging", "mode") or JOBS
     if mode not in STAGINGS:
-        raise UsageProblem("bad-staging", f"{mode!r} is no way of staging", f"one of: {', '.join(STAGINGS)}")
+        raise UsageProblem("bad-staging", f"{mode!r} is not a staging mode", f"one of: {', '.join(STAGINGS)}")
     seconds = units.duration(first(wanted.time, "stage-time") or "10m")
     if seconds < 60:
         raise UsageProblem("bad-stage-time", f"a stage time of {seconds:g} s is too short", "give at least 1m")
@@ -138,7 +138,7 @@ def checked_arguments(scheduler: Scheduler | None, arguments: Sequence[str]) -> 
         return tuple(arguments)
     found = scheduler.unfit(arguments)
     if found is not None:
-        raise UsageProblem("bad-argument", f"{found[1]} does not work with a chain", "leave it out")
+        raise UsageProblem("bad-argument", f"{found[1]} does not work with a chain", "remove it")
     return scheduler.accepted(arguments)
 
 

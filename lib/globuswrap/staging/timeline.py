@@ -21,7 +21,7 @@ def lines(since: float) -> list[Line]:
             if chain.plan.created >= since:
                 found.append(line(chain))
         except Problem as problem:
-            log.say(f"{problem.cause}; left out", 0)
+            log.say(f"{problem.cause}; skipped", 0)
     return found
 
 

@@ -43,7 +43,7 @@ def baseline(
         if current is not None:
             raise TryLater(
                 "run-unfinished",
-                "the tasks of the last run are not settled, and would change the same manifest",
+                "the results of the last run are not recorded yet, and would change the same manifest",
                 f"globuswrap sync run {profile.name} --wait",
             )
         if not dry_run:

@@ -45,7 +45,7 @@ class ScanReport:
             raise Refused(
                 "source-mostly-unreadable",
                 f"more than {MOST_TROUBLES} files and directories cannot be read",
-                "see that this user may read the tree; nothing was submitted",
+                "make the tree readable for this user; nothing was submitted",
             )
 
     def texts(self, frames: Iterable[scan.Frame]) -> Iterator[bytes]:

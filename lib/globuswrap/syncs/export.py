@@ -44,7 +44,7 @@ def export(profile: Profile, form: str, flow: str | None = None) -> Exported:
     Raises UsageProblem: no schedule, an unknown form, or a schedule that the form cannot keep.
     """
     if form not in FORMS:
-        raise UsageProblem("bad-option", f"--as {form}: no such form", f"one of: {', '.join(FORMS)}")
+        raise UsageProblem("bad-option", f"--as {form} is not valid", f"one of: {', '.join(FORMS)}")
     if profile.schedule is None:
         raise UsageProblem(
             "no-schedule",
@@ -52,7 +52,7 @@ def export(profile: Profile, form: str, flow: str | None = None) -> Exported:
             "add schedule = \"15m\" (or '*/15 * * * *'), or give --schedule",
         )
     if (form == "flow-timer") != (flow is not None):
-        raise UsageProblem("bad-option", "--as flow-timer and --flow go together", "give both, or another form")
+        raise UsageProblem("bad-option", "--as flow-timer and --flow need each other", "give both, or another --as")
     if flow is not None:
         return _flow_timer(profile, flow)
     return {"cron": _cron, "systemd": _systemd, "timer": _timer}[form](profile)
@@ -108,7 +108,7 @@ def _systemd(profile: Profile) -> Exported:
         "Type=oneshot",
         *environment,
         f"ExecStart={start}",
-        "# 75: the last tasks are still at work, or another run is",
+        "# 75: the last tasks are still running, or another run is",
         "SuccessExitStatus=75",
     ]
     timer = [
@@ -161,8 +161,8 @@ def _flow_timer(profile: Profile, flow: str) -> Exported:
     words = ["globus", "timer", "create", "flow", "--name", timer_name(profile), "--interval", _interval(profile)]
     words += ["--input", json.dumps(given), "--", flow]
     remarks = [
-        "the flow decides how it transfers: of the profile only source, destination and label reach it",
-        "a run that still works when the next one starts is not waited for; its input must fit: globuswrap flow start --dry-run",
+        "the flow decides how to transfer; it gets only source, destination and label from the profile",
+        "a run does not wait for an earlier one to end; check that the input fits the flow: globuswrap flow start --dry-run",
     ]
     return Exported(shlex.join(words) + "\n", tuple(remarks))
 
@@ -190,7 +190,7 @@ def _notify(profile: Profile) -> str:
 def _lost(profile: Profile) -> list[str]:
     """What a timer cannot do that the profile asks for, each in a sentence."""
     remarks = [
-        "a Globus timer runs at Globus: nobody here sees its outcome; it mails you on failure unless --notify off",
+        "a Globus timer runs at Globus, and its outcome is not recorded here; it emails you on failure unless --notify off",
         "every run compares both sides in full, however little has changed; mtime misses an older file of the same size",
     ]
     if profile.local_root is not None:
@@ -201,10 +201,10 @@ def _lost(profile: Profile) -> list[str]:
     if profile.max_bytes is not None:
         remarks.append("max-bytes cannot be exported: a run sends everything")
     if profile.max_bytes_per_day is not None:
-        remarks.append("max-bytes-per-day cannot be exported: a timer counts nothing")
+        remarks.append("max-bytes-per-day cannot be exported: a timer does not count what it sends")
     if profile.delete:
         remarks.append(
-            "deletion is left out: a timer's --delete-destination-extra deletes whatever the source lacks, "
+            "deletion cannot be exported: a timer's --delete-destination-extra deletes whatever the source lacks, "
             "without check-file or max-delete"
         )
     if profile.symlinks != "skip":
@@ -231,7 +231,7 @@ class Drift:
         return Refused.exit_code if self.differences else 0
 
     def lines(self) -> list[str]:
-        head = [f"timer {self.timer_id}: {'differs' if self.differences else 'is as the profile says'}"]
+        head = [f"timer {self.timer_id}: {'differs' if self.differences else 'matches the profile'}"]
         return head + [f"  {what}: the timer has {has}, the profile {wants}" for what, has, wants in self.differences]
 
     def as_data(self) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def drift(profile: Profile) -> Drift:
         raise Refused(
             "no-timer",
             f"there is no timer called {timer_name(profile)!r}",
-            f"make it: globuswrap sync export {profile.name} --as timer",
+            f"create it: globuswrap sync export {profile.name} --as timer",
         )
     job = max(mine, key=lambda each: str(each.get("submitted_at")))
     wanted, has = _wanted(profile), described(job)

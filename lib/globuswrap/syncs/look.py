@@ -27,7 +27,7 @@ def draft_changes(context: RunContext, draft: Run) -> bool:
         found = find(context, draft, seen)
         if seen.left_out:
             path, what = seen.examples[0]
-            context.state.note(f"{seen.left_out} left out, such as {os.fsdecode(path)} ({what})")
+            context.state.note(f"{seen.left_out} skipped, such as {os.fsdecode(path)} ({what})")
         tell_unreadable(context, seen)
         if unexpectedly_empty(context, found, seen):
             return False
@@ -180,7 +180,7 @@ def counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:
     names = 0
     for kind, payload in frames:
         names += payload.count(b"\0") if kind == scan.TEXT else 0
-        log.set_activity(f"looking through the tree: {names} files and directories")
+        log.set_activity(f"scanning the tree: {names} files and directories")
         yield kind, payload
     log.set_activity("")
 

@@ -230,14 +230,14 @@ def load(name: str | None = None, given: Mapping[str, Any] | None = None) -> Pro
             remedy = (
                 f"did you mean {near[0]}?" if near else f"add [sync.{name}] to {files.config_dir() / 'config.toml'}"
             )
-            raise UsageProblem("unknown-profile", f"no profile is called {name!r}", remedy)
+            raise UsageProblem("unknown-profile", f"there is no profile named {name!r}", remedy)
     where = f"[sync.{name}]" if name is not None else "options"
     values: dict[str, Any] = {}
     wrong: list[UsageProblem] = []
     for key, value in {**table, **said}.items():
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(KEYS)}"
+            remedy = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(KEYS)}"
             wrong.append(UsageProblem("unknown-config-key", f"unknown key {key}", remedy))
             continue
         try:
@@ -298,7 +298,7 @@ def _complaints(name: str | None, values: Mapping[str, Any]) -> Iterator[UsagePr
         if key not in values:
             yield wrong(f"{key} is missing", f'add {key} = "COLLECTION:/path"')
     if name is not None and not _NAME.fullmatch(name):
-        yield wrong(f"{name!r} cannot name a profile", "letters, digits, _ . @ - only, at most 64")
+        yield wrong(f"{name!r} is not a valid profile name", "use only letters, digits and _ . @ -, at most 64")
     source, destination = values.get("source"), values.get("destination")
     if source is not None and destination is not None and source.collection == destination.collection:
         one, other = (normalised(each.path).rstrip("/") + "/" for each in (source, destination))
@@ -316,7 +316,8 @@ def _complaints(name: str | None, values: Mapping[str, Any]) -> Iterator[UsagePr
                 )
         if any(pattern.endswith("/") for _, pattern in _rules(values)):
             yield wrong(
-                "filters on directories need local-root", "the service filters files only; add local-root, or drop them"
+                "filters on directories need local-root",
+                "Globus filters only files; add local-root, or remove these filters",
             )
     elif values.get("sync-level") not in (None, "checksum"):
         yield wrong(

@@ -49,7 +49,7 @@ def run(profile: Profile, how: RunOptions | None = None) -> RunResult:
     if how.once and how.key is None:
         raise UsageProblem(
             "once-needs-key",
-            "--once without --key would be one run of this profile for ever",
+            "--once needs --key; without it, this profile would only ever run once",
             'name the run: --key "$(date +%F)" for one a day, --key "$SLURM_JOB_ID" for one in this job',
         )
     if how.dry_run:

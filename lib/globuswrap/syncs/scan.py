@@ -144,7 +144,7 @@ def scan(root: bytes, options: ScanOptions | None = None) -> Iterator[Frame]:
         raise Refused(
             "source-unreadable",
             f"{os.fsdecode(root)}: {error.strerror}",
-            "see that the file system is mounted and that this user may read it",
+            "check that the file system is mounted and that this user may read it",
         ) from None
     walker = _Walker(root, options)
     if options.workers != 1 and may_fork():
@@ -439,18 +439,18 @@ def _unit_frames(readers: list[IO[bytes]], heads: list[int | None], number: int)
 def _read_frame(reader: IO[bytes]) -> Frame:
     head = reader.read(_HEADER.size)
     if len(head) < _HEADER.size:
-        raise _worker_lost("a scanning process ended before its time")
+        raise _worker_lost("a scanning process ended unexpectedly")
     kind, length = _HEADER.unpack(head)
     payload = reader.read(length)
     if len(payload) < length:
-        raise _worker_lost("a scanning process ended before its time")
+        raise _worker_lost("a scanning process ended unexpectedly")
     if kind == _FAILED:
         raise RuntimeError(f"in a scanning process:\n{payload.decode('utf-8', 'replace')}")
     return kind, payload
 
 
 def _worker_lost(detail: str) -> Refused:
-    return Refused("scan-broke-off", f"the scan broke off: {detail}", "run it again; nothing was changed")
+    return Refused("scan-broke-off", f"the scan failed: {detail}", "rerun the command; nothing was changed")
 
 
 def _work(walker: _Walker, units: list[_Unit], todo: int, answer: int) -> NoReturn:

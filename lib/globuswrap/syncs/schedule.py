@@ -55,7 +55,7 @@ def _check(part: str, limits: tuple[int, int], name: str, whole: str) -> None:
         if wrong or (match is not None and match[2] is not None and int(match[2]) < 1):
             raise UsageProblem(
                 "bad-schedule",
-                f"schedule {whole!r}: {part!r} is no {name}",
+                f"schedule {whole!r}: {part!r} is not a valid {name}",
                 f"{name}: {limits[0]}-{limits[1]}, * or */N",
             )
 

@@ -91,7 +91,7 @@ def _tell_failed(context: RunContext, known: Outcome, skips_unreadable: bool) ->
         context.add_issue(
             Refused.exit_code,
             "skips-unreadable",
-            f"task {known.task_id} skipped files, and which cannot be read: all it sent is sent again",
+            f"task {known.task_id} skipped files, and the list of them cannot be read: all its files are sent again",
             f"globus task show {known.task_id} --skipped-errors",
         )
     else:

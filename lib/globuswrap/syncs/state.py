@@ -273,7 +273,7 @@ class State:
             raise Refused(
                 "run-damaged",
                 f"{path} cannot be read, which says how the run under key {key} ended: {error}",
-                f"look into {self.log_file}; to have that run once more: rm '{path}'",
+                f"read {self.log_file}; to allow a new run under that key: rm '{path}'",
             ) from None
 
     def remember(self, run: Run, once: bool) -> None:

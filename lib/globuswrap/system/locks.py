@@ -100,7 +100,7 @@ class Lease:
         now = _read(self.path)
         if now is None or now.token != self.holder.token:
             by = f"by {now.shown}" if now is not None else "by another process, which has finished"
-            raise LeaseLost("lease-lost", f"{self.path.name} was taken over {by}", "run it again later")
+            raise LeaseLost("lease-lost", f"{self.path.name} was taken over {by}", "rerun later")
 
     def release(self) -> None:
         """Give it back, unless it was lost."""
@@ -155,7 +155,7 @@ def holder_of(path: Path) -> Holder | None:
 
 def _taken(path: Path, holder: Holder | None) -> LeaseTaken:
     who = holder.shown if holder is not None else "another process"
-    problem = LeaseTaken("lease-taken", f"{path.name} is held by {who}", "run it again later")
+    problem = LeaseTaken("lease-taken", f"{path.name} is held by {who}", "rerun later")
     problem.holder = holder
     return problem
 

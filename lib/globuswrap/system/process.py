@@ -130,7 +130,7 @@ def run(
         if barked.is_set():
             raise ProgramTimedOut(
                 "program-timed-out",
-                f"{argv[0]}: no end within {timeout:g} s",
+                f"{argv[0]}: not finished within {timeout:g} s",
                 "try again, or allow more time",
                 ran=tuple(argv),
                 detail=_text(err_file),

@@ -27,7 +27,7 @@ def listed(address: Address) -> list[dict[str, Any]]:
         found = verbs.stat(str(address))
         if found is None:
             above = replace(address, path=parent_of(address).path)
-            remedy = f"list what is above it: globuswrap ls {shlex.quote(above.shown)}"
+            remedy = f"list the directory above it: globuswrap ls {shlex.quote(above.shown)}"
             raise NotFound("not-found", f"{address.shown} does not exist", remedy)
         rows = [found]
     return sorted(map(dict, rows), key=lambda each: str(each.get("name")))
@@ -81,7 +81,9 @@ def _judged(request: Request, item: Item, address: Address, kind: str | None) ->
         return UsageProblem("source-missing", f"{address.shown} does not exist", remedy)
     if kind == "dir" and (not item.recursive if deletes else item.recursive is False):
         option = (
-            "add --recursive to delete it and everything in it" if deletes else "replace --no-recursive by --recursive"
+            "add --recursive to delete it and everything in it"
+            if deletes
+            else "use --recursive instead of --no-recursive"
         )
         return UsageProblem("is-a-directory", f"{address.shown} is a directory", option)
     if kind == "file" and item.recursive and not deletes:

@@ -328,7 +328,7 @@ def _said(paths: Iterable[Path], read: Callable[[Path], Read | None]) -> Iterato
         try:
             found = read(path)
         except Refused as problem:
-            log.say(f"journal: {problem.cause}; left out", 0)
+            log.say(f"journal: {problem.cause}; this record is ignored", 0)
             continue
         if found is not None:
             yield found

@@ -153,7 +153,7 @@ def perform(
             looked.update(seen)
             log.say(
                 f"Task {found.task_id} of the same request, submitted {ago(found.submitted)}, has ended: {found.state}. "
-                "A new one begins."
+                "Starting a new one."
             )
         return found
 
@@ -179,7 +179,7 @@ def say_what_is_not_new(submitted: Submitted) -> None:
     if not entry.finished:
         log.say(f"{which}, is adopted. Nothing new was sent.")
     elif entry.kept:
-        log.say(f"{which}, is done, and --once repeats its outcome. Nothing new was sent.")
+        log.say(f"{which}, is done, and --once returns its recorded outcome. Nothing new was sent.")
     else:
         log.say(f"{which}, has ended, and its outcome was not reported yet. Nothing new was sent.")
 

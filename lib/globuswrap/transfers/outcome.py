@@ -256,7 +256,7 @@ def _fix(task: Mapping[str, Any], code: str, place: Address | None) -> str:
     if code in _PATHS:
         return "add --recursive for a directory, --no-recursive for a file" if not deletes else "add --recursive"
     if code == "INVALID_PATH_NAME":
-        return f"rename the file, or leave it out{': ' + place.shown if place is not None else ''}"
+        return f"rename the file, or exclude it{': ' + place.shown if place is not None else ''}"
     return f"fix the problem (globus task event-list {task_id})"
 
 
@@ -344,7 +344,7 @@ def unfinished(task: Mapping[str, Any]) -> Outcome:
     nice = task.get("nice_status")
     cause = "still running" + (f" ({nice})" if nice and nice != "OK" else "")
     return Outcome(
-        task_id, RUNNING, errors.TRY_LATER, cause, f"wait on: globuswrap wait {task_id}", terminal=False, task=task
+        task_id, RUNNING, errors.TRY_LATER, cause, f"keep waiting: globuswrap wait {task_id}", terminal=False, task=task
     )
 
 
@@ -364,7 +364,7 @@ def unreachable(task_id: str, why: str) -> Outcome:
         "unreachable",
         errors.TRY_LATER,
         why,
-        f"the task goes on; wait on: globuswrap wait {task_id}",
+        f"the task continues; keep waiting: globuswrap wait {task_id}",
         terminal=False,
     )
 
@@ -376,7 +376,7 @@ def not_found(task_id: str) -> Outcome:
         "unreachable",
         errors.TRY_LATER,
         "Globus does not find the task at the moment",
-        f"ask again: globuswrap wait {task_id}",
+        f"try again: globuswrap wait {task_id}",
         terminal=False,
     )
 
@@ -387,7 +387,7 @@ def gone(task: Mapping[str, Any]) -> Outcome:
         str(task["task_id"]),
         GONE,
         errors.REFUSED,
-        "Globus knows no such task (too old, or of another account)",
+        "Globus has no such task (it may be too old, or belong to another account)",
         remedy(GONE, task),
         task=task,
     )

@@ -78,7 +78,9 @@ def delete(addresses: Iterable[Address], *, recursive: bool | None = None, **res
         raise UsageProblem("nothing-to-do", "no address was given", "name at least one: NAME:/path")
     if len({address.collection for address in listed}) > 1:
         raise UsageProblem(
-            "several-collections", "one deletion is of one collection", "run it once for each collection"
+            "several-collections",
+            "all paths of a deletion must be on one collection",
+            "run it once for each collection",
         )
     return checked(
         Request(listed[0].collection, None, tuple(Item(each.path, None, recursive) for each in listed), **rest)
@@ -92,23 +94,25 @@ def checked(request: Request) -> Request:
         raise UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")
     if options.sync_level is not None and options.sync_level not in SYNC_LEVELS:
         raise UsageProblem(
-            "bad-option", f"no sync level is called {options.sync_level}", f"one of: {', '.join(SYNC_LEVELS)}"
+            "bad-option", f"--sync-level {options.sync_level} is not valid", f"one of: {', '.join(SYNC_LEVELS)}"
         )
     if not request.notify or not set(request.notify.split(",")) <= set(NOTIFY):
         raise UsageProblem(
             "bad-option", f"--notify {request.notify} is not valid", f"a comma list of: {', '.join(NOTIFY)}"
         )
     if request.label is not None and ("\n" in request.label or "\r" in request.label):
-        raise UsageProblem("bad-label", "a label is one line", "take the line break out of --label")
+        raise UsageProblem("bad-label", "the label contains a line break", "remove the line break from --label")
     if options.delete_destination_extra and any(item.recursive is False for item in request.items):
-        raise UsageProblem("bad-option", "--delete-destination-extra needs directories", "drop --no-recursive")
+        raise UsageProblem(
+            "bad-option", "--delete-destination-extra works only on a directory", "remove --no-recursive"
+        )
     if options.filters and not any(item.recursive for item in request.items):
-        raise UsageProblem("bad-option", "--include and --exclude choose files of a directory", "add --recursive")
+        raise UsageProblem("bad-option", "--include and --exclude work only on a directory", "add --recursive")
     for item in request.items:
         same = request.source == request.destination and item.destination is not None
         if same and normalised(item.source) == normalised(item.destination or ""):
             raise UsageProblem(
-                "same-place", f"{item.source}: source and destination are the same", "name another destination"
+                "same-place", f"{item.source}: source and destination are the same", "choose another destination"
             )
     return request
 
@@ -163,7 +167,7 @@ def scope(chain: str | None = None) -> dict[str, str]:
 def checked_name(name: str | None) -> str | None:
     """A name given with `--key`. UsageProblem for an empty one: in a script, that is a variable that is not set."""
     if name is not None and not name.strip():
-        raise UsageProblem("bad-key", "--key is empty", "give it a name that says what is done, or leave it out")
+        raise UsageProblem("bad-key", "--key is empty", "name the request, such as --key run7, or remove --key")
     return name
 
 

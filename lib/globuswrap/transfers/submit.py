@@ -251,7 +251,7 @@ def not_recorded(task_ids: Sequence[str], error: OSError) -> Refused:
         "not-recorded",
         f"Globus accepted {'tasks' if several else 'task'} {', '.join(task_ids)}, but not all could be recorded: "
         f"{where}{error.strerror or error}",
-        "make room, then run the same command again: it adopts what Globus has accepted. "
+        "free some space, then run the same command again; it adopts what Globus has accepted. "
         f"To follow it meanwhile: globus task wait {task_ids[-1]}",
     )
     problem.data = {"task_ids": list(task_ids)}

@@ -11,7 +11,7 @@ from globuswrap.collections import names
 from globuswrap.errors import Interrupted, Problem
 from globuswrap.globus import verbs
 from globuswrap.globus.errors import NotFound, Transient
-from globuswrap.system import log
+from globuswrap.system import log, units
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers import grace, journal, outcome, receipt
 from globuswrap.transfers.journal import Entry
@@ -119,7 +119,7 @@ def _wait(
             reached = pace.elapsed
         except Transient as problem:
             unreachable = problem.cause
-            log.say(f"{problem.cause}; the tasks go on", 1)
+            log.say(f"{problem.cause}; the tasks continue", 1)
         else:
             if watcher is not None:
                 watcher([last[task_id] for task_id in pending])
@@ -186,7 +186,9 @@ class _Waited:
             return self._settled(None, wait_policy, task)
         count = int(task.get("faults") or 0)
         if wait_policy.max_faults is not None and count > wait_policy.max_faults:
-            return self._stop(task, wait_policy, f"faults: {count}, allowed {wait_policy.max_faults}")
+            return self._stop(
+                task, wait_policy, f"{units.counted(count, 'fault')}, more than --max-faults {wait_policy.max_faults}"
+            )
         if now.fault is None:
             self.mark.healthy()
             return None
@@ -335,5 +337,5 @@ def recorded(entry: Entry, *, strict: bool = False) -> Outcome | None:
             if documents([task_id])[task_id].get("status") != outcome.ABSENT:
                 return None
         except Transient as problem:
-            log.say(f"{problem.cause}; the record of task {task_id} stands", 1)
+            log.say(f"{problem.cause}; the recorded outcome of task {task_id} is used", 1)
     return from_receipt(entry, strict=strict)

@@ -51,9 +51,7 @@ def whole(word: str) -> str:
         found |= {each for each in named if each is not None and each.startswith(word)}
     if len(found) > 1:
         shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
-        raise UsageProblem(
-            "ambiguous-prefix", f"{word!r} is the beginning of {shown}", "give more letters of the one you mean"
-        )
+        raise UsageProblem("ambiguous-prefix", f"{word!r} is ambiguous: {shown}", "give more letters")
     return found.pop() if found else word
 
 

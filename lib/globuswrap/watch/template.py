@@ -24,7 +24,7 @@ def checked(words: Sequence[str]) -> tuple[str, ...]:
             if found not in FIELDS:
                 known = " ".join(f"{{{field}}}" for field in FIELDS)
                 raise UsageProblem(
-                    "unknown-field", f"{{{found}}} in the command is not a known field", f"known are: {known}"
+                    "unknown-field", f"{{{found}}} in the command is not a known field", f"use one of: {known}"
                 )
     return tuple(words)
 

@@ -56,7 +56,7 @@ class Toy(Scheduler):
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
         done = base.ran(command, cwd)
         if done.code != 0:
-            raise base.refused(done, "toyq refused the job", "fix what it names, then submit again")
+            raise base.refused(done, "toyq refused the job", "fix the reported problem, then submit again")
         return done.stdout.strip()
 
     def about(self, job_id: str) -> JobInfo:

@@ -38,7 +38,7 @@ def advance(chain: Chain, evidence: str | None = None, *, until_released: bool =
         return ends.end(chain, scheduler)
     compute = chain.compute
     if compute is None or not chain.submitted:
-        return ChainStatus(BlockedOn.SUBMISSION, "its submission was cut off", problem=cut_off(chain.id))
+        return ChainStatus(BlockedOn.SUBMISSION, "its submission was interrupted", problem=cut_off(chain.id))
     if chain.plan.staging.mode == INLINE:
         return _advance_inline(chain, scheduler, compute)
     if not chain.released:
@@ -67,7 +67,7 @@ def _stage_in(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus |
     state = jobs.state(scheduler, compute)
     held = chain.releasing or state.phase == base.HELD
     if not held and (state.phase == base.GONE or (state.phase == base.ENDED and not state.started)):
-        cause = f"job {compute} was gone before its data had arrived: {state.raw_state}"
+        cause = f"job {compute} ended before its data had arrived: {state.raw_state}"
         problem = StoppedEarly("job-gone", cause, f"globuswrap submit --resume {chain.id}")
         return ends.fail(chain, scheduler, "job", problem)
     found = progress.look(chain, progress.inputs(chain))
@@ -116,7 +116,7 @@ def _released_early(chain: Chain, scheduler: JobSystem, compute: str) -> ChainSt
     if chain.plan.staging.on_early_release == plans.LET_RUN:
         _, mine = chain.add("released", by_user=True)
         if mine:
-            log.say(f"{chain.id}: {what}; it may run all the same (on-early-release={plans.LET_RUN})")
+            log.say(f"{chain.id}: {what}; it may still run (on-early-release={plans.LET_RUN})")
         return None
     remedy = f"globuswrap submit --resume {chain.id}"
     return ends.fail(chain, scheduler, "job", StoppedEarly("released-early", f"{what}, so it was canceled", remedy))

@@ -252,7 +252,7 @@ def load(chain_id: str) -> Chain:
     """The chain of that id. UsageProblem if there is none, or its record is damaged."""
     directory = root() / chain_id
     if "/" in chain_id or not (directory / "chain.json").is_file():
-        raise UsageProblem("unknown-chain", f"no chain is called {chain_id!r}", "see: globuswrap status")
+        raise UsageProblem("unknown-chain", f"there is no chain named {chain_id!r}", "see: globuswrap status")
     try:
         plan = plans.from_json((directory / "chain.json").read_text("utf-8"))
     except (ValueError, KeyError, TypeError) as error:

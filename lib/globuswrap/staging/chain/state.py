@@ -42,4 +42,4 @@ class ChainStatus:
 
 def cut_off(chain_id: str) -> TryLater:
     """The problem of a chain whose submission was cut off."""
-    return TryLater("submission-cut-off", "its submission was cut off", f"globuswrap submit --resume {chain_id}")
+    return TryLater("submission-cut-off", "its submission was interrupted", f"globuswrap submit --resume {chain_id}")

@@ -70,7 +70,7 @@ def in_job(chain: Chain, seconds: float, evidence: str | None) -> ChainStatus:
     system = jobs.stage_system(chain.plan)
     job_id = jobs.submit_stage(chain, system, delay) if system is not None else None
     if job_id is not None:
-        log.say(f"{chain.id}: {status.why}; job {job_id} goes on in {units.human_duration(delay)}")
+        log.say(f"{chain.id}: {status.why}; job {job_id} continues in {units.human_duration(delay)}")
     return status
 
 
