@@ -36,7 +36,6 @@ VALUES = {
     **dict.fromkeys(("--max-bytes", "--max-bytes-per-day"), "SIZE"),
     **dict.fromkeys(("--receipt", "--input", "--template", "--document", "--credentials"), "FILE"),
     **dict.fromkeys(("--to", "--visible-to", "--manager", "--monitor"), "WHO"),
-    **dict.fromkeys(("--label", "--message", "--description"), "TEXT"),
     **dict.fromkeys(("--source", "--destination", "--under"), "ADDRESS"),
     **dict.fromkeys(("--local-root", "--base"), "DIRECTORY"),
     **dict.fromkeys(("--on-collision", "--symlinks"), "ACTION"),
