@@ -96,7 +96,7 @@ CASES = [
         5,
         prepare=fault(kind="disconnected", collection="archive"),
         options=("--max-faults", "1"),
-        says="more than --max-faults 1",
+        says="allowed 1",
     ),
     Case(
         "paused", "paused", 7, prepare=fault(kind="paused", collection="archive"), says="by a manager of the collection"

@@ -11,7 +11,7 @@ from globuswrap.collections import names
 from globuswrap.errors import Interrupted, Problem
 from globuswrap.globus import verbs
 from globuswrap.globus.errors import NotFound, Transient
-from globuswrap.system import log, units
+from globuswrap.system import log
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers import grace, journal, outcome, receipt
 from globuswrap.transfers.journal import Entry
@@ -186,9 +186,7 @@ class _Waited:
             return self._settled(None, wait_policy, task)
         count = int(task.get("faults") or 0)
         if wait_policy.max_faults is not None and count > wait_policy.max_faults:
-            return self._stop(
-                task, wait_policy, f"{units.counted(count, 'fault')}, more than --max-faults {wait_policy.max_faults}"
-            )
+            return self._stop(task, wait_policy, f"faults: {count}, allowed {wait_policy.max_faults}")
         if now.fault is None:
             self.mark.healthy()
             return None
