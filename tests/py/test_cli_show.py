@@ -68,8 +68,8 @@ def test_a_paused_task_shows_who_paused_it_and_why(sandbox: Sandbox) -> None:
     task = started(sandbox)
     sandbox.control.fault(kind="paused", collection="archive", message="New disks until Monday")
     shown = rows(run(sandbox, "show", task).stdout)
-    assert shown["Why"].startswith("paused by a manager of the collection; ")
-    assert "archive: New disks until Monday" in shown["Why"]
+    assert shown["Why"].startswith("paused by a manager of archive; ")
+    assert '"New disks until Monday"' in shown["Why"]
     assert f"globuswrap wait {task}" in shown["Next"]
     waited = run(sandbox, "wait", task, "--fault-grace", "0", "--poll", "0.1s")
     assert waited.returncode == 7 and "New disks until Monday" in waited.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -428,3 +429,14 @@ def test_an_element_of_an_array_notes_its_exit_code(tmp_path: Path, body: str, c
     done = subprocess.run(["bash", "-c", text], env={"PBS_JOBID": "12[3].server"}, check=False)
     assert done.returncode == code
     assert (directory / "exit.12[3].server").read_text() == f"{code}\n"
+
+
+def test_when_a_job_began_is_what_the_scheduler_says() -> None:
+    began = datetime(2026, 11, 20, 18, 0, 5).timestamp()
+    first, later = (line(state="COMPLETED") + f" StartTime=2026-11-20T18:0{minute}:05" for minute in (0, 7))
+    assert slurm.state_of("28", slurm.rows(f"{later}\n{first}\n")).began == began
+    assert slurm.state_of("28", slurm.rows(first.replace("2026-11-20T18:00:05", "Unknown"))).began is None
+    assert slurm.state_of("28", slurm.rows(first + " NodeList=(null)")).began is None  # canceled before it ran
+    ended = {"job_state": "F", "Exit_status": "0", "stime": "Fri Nov 20 18:00:05 2026"}
+    assert pbs.state_of("12.server", {"12.server": ended}).began == began
+    assert pbs.state_of("12.server", {"12.server": {**ended, "stime": "then"}}).began is None

@@ -99,7 +99,7 @@ CASES = [
         says="allowed 1",
     ),
     Case(
-        "paused", "paused", 7, prepare=fault(kind="paused", collection="archive"), says="by a manager of the collection"
+        "paused", "paused", 7, prepare=fault(kind="paused", collection="archive"), says="by a manager of archive"
     ),
     Case("inactive", "inactive", 7, prepare=fault(kind="inactive"), says="credentials"),
     Case("running", "running", 75, prepare=held, options=("--timeout", "1s"), says="globuswrap wait"),

@@ -140,15 +140,16 @@ def task_events(task_id: str, retry_for: float | None = None) -> list[dict[str, 
     return queries.search(queries.EVENTS, answer) or []
 
 
-def pause_messages(task_id: str, retry_for: float | None = None) -> list[str]:
-    """Why a paused task is paused, as its managers wrote it; each with the collection or side that it is about."""
+def pause_messages(task_id: str, retry_for: float | None = None) -> list[tuple[str, str]]:
+    """Why a paused task is paused: pairs of the side (`source`, `destination`) or the name of the collection that it is about,
+    and what its manager wrote."""
     answer = command.retrying(lambda: command.call("task", "pause-info", task_id), retry_for)
     found = answer if isinstance(answer, dict) else {}
     rules = [(rule.get("endpoint_display_name"), rule.get("message")) for rule in found.get("pause_rules") or ()]
     sides = [
         (side, found.get(f"{side}_pause_message{share}")) for side in ("source", "destination") for share in _SHARED
     ]
-    return [f"{where}: {text}" for where, text in [*rules, *sides] if text]
+    return [(str(where or ""), str(text)) for where, text in [*rules, *sides] if text]
 
 
 #: A pause message is that of the collection, or of the one that it is shared from.

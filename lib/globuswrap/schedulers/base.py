@@ -31,7 +31,8 @@ class JobState:
     words.
 
     `satisfied`: of a job with a dependency, that the dependency has been met (the job itself may wait for its begin time).
-    `started`: of a job that ended, whether it ever ran; None if the scheduler does not say.
+    `started`: of a job that ended, whether it ever ran; None if the scheduler does not say. `began`: when, in seconds since the
+    epoch; None if it did not, or that is not said.
     """
 
     id: str
@@ -42,6 +43,7 @@ class JobState:
     satisfied: bool = False
     started: bool | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    began: float | None = None
 
     @property
     def alive(self) -> bool:

@@ -76,6 +76,14 @@ def _unreadable(cause: str, text: str) -> TryLater:
     return TryLater("scheduler-unreadable", cause, "rerun the command", detail=text[:2000])
 
 
+def _moment(text: str) -> float | None:
+    """PBS's times, in the zone of this machine: `Fri Nov 20 18:00:05 2026`. None for anything else."""
+    try:
+        return time.mktime(time.strptime(text, "%a %b %d %H:%M:%S %Y"))
+    except (ValueError, OverflowError):
+        return None
+
+
 def state_of(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> JobState:
     """The state of a job among those qstat printed. Of an array, success is that of all its elements, as far as they are
     known: without them it is None, for an array's own Exit_status says little.
@@ -90,7 +98,8 @@ def state_of(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> JobState:
     if letter in ("F", "X"):
         success = _success(job_id, job, jobs)
         # Not by its substate, which is 92 both after success and for a job whose dependency failed.
-        return JobState(job_id, base.ENDED, _ending(job_id, job, jobs), reason, success, False, "stime" in job, fields)
+        ending, began = _ending(job_id, job, jobs), _moment(job.get("stime", ""))
+        return JobState(job_id, base.ENDED, ending, reason, success, False, "stime" in job, fields, began)
     if letter in _RUNNING:
         return JobState(job_id, base.RUNNING, letter, reason, fields=fields)
     # Not by its substate, which stays 22 when the dependency of a job with a hold of its own is met.

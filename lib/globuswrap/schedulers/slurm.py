@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from globuswrap.errors import Refused, TryLater
@@ -88,7 +89,8 @@ def rows(text: str) -> list[dict[str, str]]:
             )
         nodes = re.search(r" NodeList=(\S*)", line)
         fields = {name: value or "" for name, value in match.groupdict().items()}
-        found.append({**fields, "nodes": nodes[1] if nodes else "?"})
+        began = re.search(r" StartTime=(\S+)", line)
+        found.append({**fields, "nodes": nodes[1] if nodes else "?", "began": began[1] if began else ""})
     return found
 
 
@@ -108,10 +110,20 @@ def state_of(job_id: str, jobs: Sequence[dict[str, str]]) -> JobState:
     raw_state = shown["state"] + (f" {shown['exit']}" if phase == base.ENDED else "")
     satisfied = phase == base.WAITING and shown["dependency"] == "(null)"
     reason = "" if shown["reason"] == "None" else shown["reason"]
-    started = None
+    started = began = None
     if phase == base.ENDED:
-        started = any(job["nodes"] not in ("", "(null)") for job in jobs)
-    return JobState(job_id, phase, raw_state, reason, success, satisfied, started, shown)
+        ran = [job for job in jobs if job["nodes"] not in ("", "(null)")]
+        started = bool(ran)
+        began = min(filter(None, (_moment(job.get("began", "")) for job in ran)), default=None)
+    return JobState(job_id, phase, raw_state, reason, success, satisfied, started, shown, began)
+
+
+def _moment(text: str) -> float | None:
+    """Slurm's times, in the zone of this machine: `2026-11-20T18:00:05`. None for `Unknown`."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 def _phase(job: dict[str, str]) -> str:

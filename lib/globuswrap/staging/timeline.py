@@ -26,16 +26,25 @@ def lines(since: float) -> list[Line]:
 
 
 def line(chain: Chain) -> Line:
-    """One chain's time line, of its last run. Queue and job are one part: the record does not say when the job began."""
+    """One chain's time line, of its last run. Where nobody has said when the job began, queue and job are one part."""
     outcome = chain.outcome
     begin = max(chain.plan.created, chain.resumed_at)
-    released = (chain.fact("released") or {}).get("at")
+    done = chain.fact("released")
+    # On this machine the job runs while it is released.
+    released = None if done is None else float((chain.fact("releasing") or done)["at"])
     over = outcome.at if outcome is not None else None
     spans = []
     if chain.plan.of(STAGE_IN):
         spans.append(Span("stage in", begin, released or _last(chain, chain.plan.of(STAGE_IN)) or chain.ended_at))
     if released is not None:
-        spans.append(Span("queue and job", float(released), over or chain.ended_at))
+        local = chain.fact("local.started")
+        began = float(local["at"]) if local is not None else outcome.began if outcome is not None else None
+        if began is not None and (over is None or began <= over):
+            # The clocks of the scheduler and of this machine may differ by a moment.
+            begun = max(began, released)
+            spans += [Span("queue", released, begun), Span("job", begun, over or chain.ended_at)]
+        else:
+            spans.append(Span("queue and job", released, over or chain.ended_at))
     if over is not None and chain.plan.of(STAGE_OUT):
         spans.append(
             Span(

@@ -323,19 +323,34 @@ def with_path(
     return replace(ended, cause=f"{place.shown}: {ended.cause}", remedy=fitting)
 
 
-def held(task: Mapping[str, Any], name: str, seconds: float | None, messages: Sequence[str] = ()) -> Outcome:
-    """Paused by a manager, or suspended until someone logs in; for so long, if it was waited for. `messages`: why, as the
-    managers wrote it."""
+def held(
+    task: Mapping[str, Any],
+    name: str,
+    seconds: float | None,
+    messages: Sequence[tuple[str, str]] = (),
+    namer: Callable[[str], str | None] = lambda _: None,
+) -> Outcome:
+    """Paused by a manager, or suspended until someone logs in; for so long, if it was waited for. `messages`: where and why, as
+    `verbs.pause_messages` gives it."""
     task_id = str(task["task_id"])
     lasting = "" if seconds is None else f" for {units.human_duration(seconds)}"
     if name == "paused":
-        why = "".join(f'; "{" ".join(each.split())}"' for each in messages)
-        cause = f"paused{lasting} by a manager of the collection{why}"
-        remedy = f"ask that manager, or wait until it is resumed: globuswrap wait {task_id}"
+        who = " and ".join(dict.fromkeys(_collection(task, where, namer) for where, _ in messages)) or "the collection"
+        why = "".join(dict.fromkeys(f'; "{" ".join(text.split())}"' for _, text in messages))
+        cause = f"paused{lasting} by a manager of {who}{why}"
+        remedy = f"ask the manager of {who}, or wait until it is resumed: globuswrap wait {task_id}"
     else:
         cause = f"inactive{lasting}: Globus needs new credentials"
         remedy = f"log in again (globus login), then resume it on {queries.WEBAPP.format(task_id=task_id)}"
     return Outcome(task_id, name, errors.HELD, cause, remedy, terminal=False, task=task)
+
+
+def _collection(task: Mapping[str, Any], where: str, namer: Callable[[str], str | None]) -> str:
+    """What to call a collection that a pause message is about: as in the configuration, or as Globus shows it."""
+    if where not in ("source", "destination"):
+        return where or "the collection"
+    shown = namer(str(task.get(f"{where}_endpoint_id"))) or task.get(f"{where}_endpoint_display_name")
+    return f"{shown} (the {where})" if shown else f"the {where}"
 
 
 def unfinished(task: Mapping[str, Any]) -> Outcome:

@@ -282,7 +282,7 @@ def _at_timeout(task: Mapping[str, Any], seconds: float) -> Outcome:
 def held(task: Mapping[str, Any], name: str, seconds: float | None) -> Outcome:
     """The outcome of a task that cannot go on now, with the managers' messages if it is paused."""
     messages = listed(verbs.pause_messages, str(task["task_id"]), 0.0) if name == "paused" else None
-    return outcome.held(task, name, seconds, messages or ())
+    return outcome.held(task, name, seconds, messages or (), names.name_of)
 
 
 def listed(what: Callable[[str, float | None], list[Read]], task_id: str, retry_for: float | None) -> list[Read] | None:

@@ -65,7 +65,13 @@ def _nobody_tells(
 
 def note(chain: Chain, success: bool, state: JobState, evidence: str, *, unknown: bool = False) -> JobOutcome:
     """Record how the job ended; what is recorded first holds."""
-    fact = {"success": success, "raw_state": state.raw_state, "evidence": evidence, "started": state.started}
+    fact = {
+        "success": success,
+        "raw_state": state.raw_state,
+        "evidence": evidence,
+        "started": state.started,
+        "began": state.began,
+    }
     _, mine = chain.add("outcome", **fact, unknown=unknown)
     if mine and not unknown:
         log.say(f"{chain.id}: the job {'succeeded' if success else f'failed ({state.raw_state})'}")

@@ -48,12 +48,13 @@ def new_id() -> str:
 @dataclass(frozen=True)
 class JobOutcome:
     """How the compute job ended. `evidence` is who says so, `unknown`: nobody does. `started`: whether it ever ran, if that
-    is known."""
+    is known, and `began` when, in seconds since the epoch."""
 
     success: bool
     raw_state: str = ""
     evidence: str = ""
     started: bool | None = None
+    began: float | None = None
     unknown: bool = False
     at: float = 0.0
 
