@@ -43,7 +43,7 @@ def test_the_page_runs_as_a_notebook(new_sandbox: Callable[..., Sandbox], tmp_pa
     cells = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs" / "python.md").read_text("utf-8"), re.M | re.S)
     work = tmp_path / "work"
     work.mkdir()
-    env = {"PYTHONPATH": str(REPOSITORY / "lib")}
+    env = {"PYTHONPATH": str(REPOSITORY / "lib"), "GLOBUSWRAP_POLL": "1s"}
     done = box.run([sys.executable, "-c", NOTEBOOK], input=json.dumps(cells), env=env, cwd=work)
     assert done.returncode == 0, done.stderr
     by_call: dict[str, Any] = {}

@@ -98,9 +98,7 @@ CASES = [
         options=("--max-faults", "1"),
         says="allowed 1",
     ),
-    Case(
-        "paused", "paused", 7, prepare=fault(kind="paused", collection="archive"), says="by a manager of archive"
-    ),
+    Case("paused", "paused", 7, prepare=fault(kind="paused", collection="archive"), says="by a manager of archive"),
     Case("inactive", "inactive", 7, prepare=fault(kind="inactive"), says="credentials"),
     Case("running", "running", 75, prepare=held, options=("--timeout", "1s"), says="globuswrap wait"),
 ]
