@@ -44,7 +44,7 @@ def test_the_page_runs_as_a_notebook(new_sandbox: Callable[..., Sandbox], tmp_pa
     work = tmp_path / "work"
     work.mkdir()
     env = {"PYTHONPATH": str(REPOSITORY / "lib"), "GLOBUSWRAP_POLL": "1s"}
-    done = box.run([sys.executable, "-c", NOTEBOOK], input=json.dumps(cells), env=env, cwd=work)
+    done = box.run([sys.executable, "-c", NOTEBOOK], input=json.dumps(cells), env=env, cwd=work, timeout=280)
     assert done.returncode == 0, done.stderr
     by_call: dict[str, Any] = {}
     for cell, shown in zip(cells, json.loads(done.stdout), strict=True):
