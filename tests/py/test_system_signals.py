@@ -13,7 +13,8 @@ from globuswrap.errors import Interrupted
 from globuswrap.system import process, signals
 from globuswrap.system.pacing import Pace
 from globuswrap.watch.ledger import Ledger
-from globuswrap.watch.run import Plan, Watcher, follow
+from globuswrap.watch.plan import Plan
+from globuswrap.watch.run import Watcher, follow
 
 
 @pytest.fixture(autouse=True)

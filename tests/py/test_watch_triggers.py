@@ -22,7 +22,8 @@ from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import scanner, template
 from globuswrap.watch.ledger import Ledger, Trigger
 from globuswrap.watch.notices import Intervals
-from globuswrap.watch.run import Plan, Watcher, follow
+from globuswrap.watch.plan import Plan
+from globuswrap.watch.run import Watcher, follow
 from globuswrap.watch.scanner import Wanted
 
 
@@ -219,6 +220,8 @@ def test_what_is_there_can_be_left_out_at_the_start(place: Place) -> None:
         "2 files marked as done\n"
     )
     assert again.stdout == "0 files marked as done\n"
+    (place.inbox / "old").write_text("changed")
+    assert place.repair("--skip-present").stdout == f"1 file marked as done\n  {place.inbox}/old\n"
     (place.inbox / "new").write_text("x")
     for options in ((), ("--once-per-path",), ("--pattern", ".done-*")):
         assert place.drain("--settle", "0", *options, command=place.note).returncode == 0
@@ -266,31 +269,20 @@ def test_a_failing_command_is_tried_again_and_then_set_aside_with_its_reason(pla
     assert [row["state"] for row in place.ledger()] == ["done", "done"]
 
 
-def set_aside(ledger: Ledger) -> Trigger:
+def test_a_retry_starts_over_where_setting_aside_was_interrupted(tmp_path: Path) -> None:
+    """Between the record that says so and the removal of its attempts; also when a watcher starts at that moment, which removes
+    what such an end left behind."""
+    ledger = Ledger(tmp_path / "ledger")
     trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
     assert ledger.add(trigger)
     ledger.set_aside(trigger, "its command failed with 1, after 5 attempts", 5, 1)
-    return trigger
-
-
-def test_a_watcher_that_starts_during_a_retry_loses_nothing(tmp_path: Path) -> None:
-    """At its start it removes the triggers of what is set aside, as it has just listed it."""
-    ledger = Ledger(tmp_path / "ledger")
-    trigger = set_aside(ledger)
-    names = ledger.names()
-    assert ledger.retry() == [trigger.path]
-    ledger.sweep(names)
-    assert ledger.names().waiting == {trigger.key} and ledger.read(trigger.key) == trigger
-
-
-def test_a_retry_starts_over_also_where_setting_aside_was_interrupted(tmp_path: Path) -> None:
-    """Between the record that says so and the removal of the attempts."""
-    ledger = Ledger(tmp_path / "ledger")
-    trigger = set_aside(ledger)
     ledger.path(trigger.key, "5.run").symlink_to("1:2:boot:host")
     ledger.path(trigger.key, "5.exit").write_text("1\n")
-    ledger.retry()
-    assert ledger.begun(trigger.key) == 0 and ledger.waits(trigger.key)
+    seen_by_another = ledger.names()
+    ledger.retry(trigger.key)
+    ledger.sweep(seen_by_another)
+    assert ledger.names().waiting == {trigger.key} and ledger.begun(trigger.key) == 0
+    assert ledger.read(trigger.key) == trigger and ledger.waits(trigger.key)
 
 
 def test_records_are_forgotten_only_of_files_that_are_gone(place: Place) -> None:
@@ -722,6 +714,15 @@ def test_a_ledger_is_for_one_command(place: Place) -> None:
     assert place.repair("--new-command").returncode == 0
     assert place.drain("--settle", "0", command=place.note).returncode == 0
     assert place.drain("--settle", "0", command=("true", "{path}")).returncode == 2
+
+
+def test_the_ledger_of_another_directory_is_not_repaired(place: Place) -> None:
+    assert place.drain("--settle", "0", "--name", "mine", command=place.note).returncode == 0
+    (place.inbox / "file").write_text("x")
+    argv = [str(support.LAUNCHER), "watch", "repair", str(place.out), "--name", "mine", "--skip-present"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 2 and "[ledger-taken]" in done.stderr
+    assert not place.ledger("--name", "mine")
 
 
 def test_a_dry_run_shows_the_commands_and_runs_none(place: Place) -> None:

@@ -75,8 +75,11 @@ def watch(
     waits for them. `globuswrap watch repair DIR` shows what happened to each file.
     """
     from globuswrap.watch import session
+    from globuswrap.watch.plan import Plan
 
-    settings = session.Settings(
+    plan = Plan(
+        directory,
+        tuple(words or ()),
         patterns=tuple(pattern or ()),
         markers=tuple(marker or ()),
         ignored=tuple(ignore or ()),
@@ -90,7 +93,7 @@ def watch(
         lost=lost,
         observe=observe,
     )
-    done = session.run(directory, words or (), settings, name=name, drain=drain, dry_run=dry_run)
+    done = session.run(plan, name=name, drain=drain, dry_run=dry_run)
     return Report(done.data, done.lines, done.exit_code)
 
 

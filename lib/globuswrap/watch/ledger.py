@@ -17,7 +17,7 @@ process still lives, and waits for it, or reads how it ended. What is left is th
 
 Any number of watchers may use one ledger. On another host it can not be seen whether a process lives, and commands go on when
 their watcher has gone, so that no sign of life would tell either: the attempts of another host are left to it, until someone says
-that it is gone for good (`take_over`). Then they are lost, as after a crash of this one.
+that it is gone for good (`lose`). Then they are lost, as after a crash of this one.
 
 What only a person can decide is in repair.py. Any of it may be done while watchers run.
 """
@@ -31,7 +31,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,45 +123,43 @@ class Ledger:
 
     def bind(self, directory: str, command: tuple[str, ...]) -> None:
         """Note what the ledger is for. UsageProblem if it was for another directory, or for another command."""
-        mine = {"schema": SCHEMA, "directory": directory, "command": list(command)}
-        known = _load(self._purpose)
-        if known == mine:
+        known = self.command(directory)
+        if known == command:
             return
+        if known:
+            raise UsageProblem(
+                "ledger-taken",
+                f"{directory} is watched for another command: {log.shell_line(known)}",
+                "to run both commands, give this one a ledger of its own: --name NAME;"
+                f" to replace the old command: {self.repair_line('--new-command')}",
+            )
+        self._note(directory, command)
+
+    def release(self, directory: str) -> None:
+        """Let the next run bring another command."""
+        self._note(directory, ())
+
+    def _note(self, directory: str, command: tuple[str, ...]) -> None:
+        mine = {"schema": SCHEMA, "directory": directory, "command": list(command)}
+        files.write_atomic(self.root / "ledger.json", json.dumps(mine, indent=1) + "\n")
+
+    def command(self, directory: str) -> tuple[str, ...]:
+        """The command that this ledger is for, if one is noted. UsageProblem if it is for another directory."""
+        known = _load(self.root / "ledger.json")
         if known is not None and known.get("directory") != directory:
             raise UsageProblem(
                 "ledger-taken",
                 f"the ledger {self.root.name} belongs to {known.get('directory')}",
                 "choose another --name for this directory",
             )
-        if known is not None and known.get("command"):
-            raise UsageProblem(
-                "ledger-taken",
-                f"{directory} is watched for another command: {log.shell_line(tuple(known['command']))}",
-                "to run both commands, give this one a ledger of its own: --name NAME;"
-                f" to replace the old command: {self.repair_line('--new-command')}",
-            )
-        files.write_atomic(self._purpose, json.dumps(mine, indent=1) + "\n")
-
-    def command(self) -> tuple[str, ...]:
-        """The command that this ledger is for; none before the first run."""
-        return tuple((_load(self._purpose) or {}).get("command") or ())
-
-    def release(self) -> None:
-        """Let the next run note another command; the directory stays."""
-        known = _load(self._purpose)
-        if known is not None:
-            files.write_atomic(self._purpose, json.dumps({**known, "command": None}, indent=1) + "\n")
-
-    @property
-    def _purpose(self) -> Path:
-        return self.root / "ledger.json"
+        return tuple((known or {}).get("command") or ())
 
     # reading
 
-    def names(self) -> Names:
+    def names(self, shards: str = "??") -> Names:
         """Every trigger by its state. Of two states the later one counts: done, then set aside, then waiting."""
         found = Names()
-        for _, name in self._every():
+        for name in (name for shard in self.root.glob(shards) for name in files.names(shard) if name[0] != "."):
             key, _, suffix = name.partition(".")
             if suffix == "done":
                 found.done.add(key)
@@ -174,13 +172,6 @@ class Ledger:
         found.aside -= found.done
         found.waiting -= found.done | found.aside
         return found
-
-    def _every(self) -> Iterator[tuple[Path, str]]:
-        for shard in sorted(self.root.iterdir()):
-            if len(shard.name) == 2 and shard.is_dir():
-                for name in os.listdir(shard):
-                    if not name.startswith("."):
-                        yield shard, name
 
     def read(self, key: str, suffix: str = "trigger") -> Trigger | None:
         """A trigger; None if it is not there, or damaged. Refused if another version of globuswrap wrote it."""
@@ -211,12 +202,8 @@ class Ledger:
         running = here and _alive(pid, start)
         if self.path(key, "done").exists():
             return Attempt("done")
-        exit_file = self.path(key, f"{number}.exit")
-        try:
-            code, ended = int(exit_file.read_text()), exit_file.stat().st_mtime
-            return Attempt("failed", code, ended)
-        except (OSError, ValueError):
-            pass
+        if (failed := self._exit(key, number)) is not None:
+            return Attempt("failed", *failed)
         if running or (here and pid.isdigit() and machine.session_alive(int(pid))):
             return Attempt("running")
         with contextlib.suppress(FileNotFoundError):
@@ -227,12 +214,14 @@ class Ledger:
 
     def failures(self, key: str, begun: int) -> int:
         """How many of the attempts so far count as failed: those that said 75 do not."""
-        codes = (self._code(key, number) for number in range(1, begun + 1))
-        return sum(code != TRY_LATER for code in codes)
+        exits = (self._exit(key, number) for number in range(1, begun + 1))
+        return sum(each is None or each[0] != TRY_LATER for each in exits)
 
-    def _code(self, key: str, number: int) -> int | None:
+    def _exit(self, key: str, number: int) -> tuple[int, float] | None:
+        """The exit status of an attempt that failed, and when it ended."""
+        place = self.path(key, f"{number}.exit")
         try:
-            return int(self.path(key, f"{number}.exit").read_text())
+            return int(place.read_text()), place.stat().st_mtime
         except (OSError, ValueError):
             return None
 
@@ -267,13 +256,7 @@ class Ledger:
 
     def begun(self, key: str) -> int:
         """The highest attempt of a trigger that has begun; 0 if none has."""
-        prefix = f"{key}."
-        numbers = (
-            name[len(prefix) : -4]
-            for name in os.listdir(self.root / key[:2])
-            if name.startswith(prefix) and name.endswith(".run")
-        )
-        return max((int(number) for number in numbers if number.isdigit()), default=0)
+        return self.names(key[:2]).begun.get(key, 0)
 
     def take(self, key: str, number: int) -> bool:
         """Take an attempt without running anything, as WRAPPER does to run it; False if someone else has it, or the trigger is
@@ -334,54 +317,20 @@ class Ledger:
         self._unlink(trigger.key, "trigger")
         self._tidy(trigger.key, begun)
 
-    def retry(self, *, dry_run: bool = False) -> list[str]:
-        """Everything that was set aside is to be run again, from its first attempt; the paths."""
-        names, found = self.names(), []
-        for key in names.aside:
-            trigger = self.read(key, "aside")
-            if trigger is None:
-                continue
-            found.append(trigger.path)
-            if not dry_run:
-                self._tidy(key, names.begun.get(key, 0))
-                with contextlib.suppress(FileNotFoundError):  # retried by someone else
-                    os.rename(self.path(key, "aside"), self.path(key, "trigger"))
-        return sorted(found)
+    def retry(self, key: str) -> None:
+        """A trigger that was set aside is to be run again, from its first attempt."""
+        self._tidy(key, self.begun(key))
+        with contextlib.suppress(FileNotFoundError):  # retried by someone else
+            os.rename(self.path(key, "aside"), self.path(key, "trigger"))
 
-    def take_over(self, host: str, *, dry_run: bool = False) -> list[str]:
-        """The host is gone for good: what it had begun counts as lost from now on. The paths of these triggers.
+    def lose(self, key: str, number: int, host: str) -> None:
+        """An attempt that was begun on another host counts as lost from now on: that host is gone for good."""
+        note = {"host": host, "said_on": socket.gethostname(), "time": time.time()}
+        files.write_atomic(self.path(key, f"{number}.lost"), json.dumps(note) + "\n")
 
-        UsageProblem for this host: whether its own commands run, it sees itself.
-        """
-        if host == socket.gethostname():
-            raise UsageProblem(
-                "bad-option",
-                f"--take-over {host} names this host",
-                "remove the option: the watcher detects interrupted commands on its own host",
-            )
-        found = []
-        names = self.names()
-        for key in names.waiting & set(names.begun):
-            number = names.begun[key]
-            trigger, attempt = self.read(key), self.attempt(key, number)
-            if trigger is not None and attempt.state == "elsewhere" and attempt.host == host:
-                found.append(trigger.path)
-                if not dry_run:
-                    note = {"host": host, "said_on": socket.gethostname(), "time": time.time()}
-                    files.write_atomic(self.path(key, f"{number}.lost"), json.dumps(note) + "\n")
-        return sorted(found)
-
-    def forget(self, older_than: float, *, dry_run: bool = False) -> list[str]:
-        """Remove what was done longer ago than `older_than` seconds and whose file is gone; the paths."""
-        found, limit = [], time.time() - older_than
-        for key in self.names().done:
-            trigger = self.read(key, "done")
-            if trigger is None or os.path.lexists(trigger.path) or self.path(key, "done").stat().st_ctime >= limit:
-                continue
-            found.append(trigger.path)
-            if not dry_run:
-                self._unlink(key, "done")
-        return sorted(found)
+    def forget(self, key: str) -> None:
+        """Of a trigger that is done, nothing stays."""
+        self._unlink(key, "done")
 
     def sweep(self, names: Names) -> None:
         """Remove what an interrupted end left behind."""

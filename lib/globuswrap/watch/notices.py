@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
+from globuswrap.watch.plan import Plan
 
 
 class Notices(Protocol):
@@ -72,14 +73,14 @@ class Events:
         return found
 
 
-def chosen(observe: str, directory: str, *, recursive: bool, remote: bool, every: float) -> Notices:
+def chosen(plan: Plan, *, drain: bool) -> Notices:
     """What `--observe` asks for; with `auto`, the kernel's hints where it has them. UsageProblem if `events` cannot be had."""
-    if observe == "poll" or (observe == "auto" and remote):
+    if drain or plan.observe == "poll" or (plan.observe == "auto" and plan.remote):
         return Intervals()
     try:
-        return Events(directory, recursive)
+        return Events(plan.directory, plan.recursive)
     except UsageProblem as problem:
-        if observe == "events":
+        if plan.observe == "events":
             raise
-        log.say(f"{problem.cause}: polling every {units.human_duration(every)}; {problem.remedy}", 0)
+        log.say(f"{problem.cause}: polling every {units.human_duration(plan.every)}; {problem.remedy}", 0)
     return Intervals()

@@ -5,10 +5,15 @@ Any of them may be done while watchers run: those see it when they next read the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import scanner
@@ -51,59 +56,77 @@ class Entry:
 def repair(
     directory: str, name: str | None, repairs: Repairs, *, dry_run: bool = False
 ) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """Do it, or without any repair only report; as data and in lines. With `dry_run` nothing is changed."""
+    """Do it, or without any repair only report; as data and in lines. With `dry_run` nothing is changed.
+
+    UsageProblem if this host is to be taken over: whether its own commands run, it sees itself.
+    """
     top = ledgers.watched(directory)
     ledger = ledgers.of(top, name)
+    command, found = ledger.command(top), entries(ledger)
+    data: dict[str, Any] = {"ledger": ledger.root.name}
     if repairs == Repairs():
-        return _report(ledger, top)
-    data: dict[str, Any] = {"ledger": ledger.root.name, "dry_run": dry_run}
-    if repairs.take_over is not None:
-        data["taken_over"] = ledger.take_over(repairs.take_over, dry_run=dry_run)
-    if repairs.retry:
-        data["retried"] = ledger.retry(dry_run=dry_run)
-    if repairs.skip_present:
-        data["skipped"] = _skip_present(ledger, top, dry_run=dry_run)
-    if repairs.forget is not None:
-        data["forgotten"] = ledger.forget(repairs.forget, dry_run=dry_run)
+        data |= {"command": list(command), "triggers": [asdict(each) for each in found]}
+        return data, list(_explained(ledger, top, command, found))
+    would = "would be " if dry_run else ""
+    data["dry_run"] = dry_run
+    lines = []
+    for done, acts in _chosen(ledger, top, found, repairs):
+        data[done] = paths = sorted({path for path, _ in acts})
+        lines += [f"{units.counted(len(paths), 'file')} {would}{_DONE[done]}", *_shown(paths)]
+        for _, act in () if dry_run else acts:
+            act()
     if repairs.new_command:
         data["new_command"] = True
+        lines.append(f"the command {would or 'is '}released: the next run of the watcher may use another")
         if not dry_run:
-            ledger.release()
-    return data, list(_done(data, "would be " if dry_run else ""))
+            ledger.release(top)
+    return data, lines
 
 
-def _done(data: Mapping[str, Any], would: str) -> Iterator[str]:
-    for name, act in (
-        ("taken_over", f"{would}retried by the next run of the watcher, or set aside with --lost aside"),
-        ("retried", f"{would}retried by the watcher"),
-        ("skipped", f"{would}marked as done"),
-        ("forgotten", f"{would}removed from the ledger"),
-    ):
-        if name in data:
-            yield f"{units.counted(len(data[name]), 'file')} {act}"
-            yield from _shown(data[name])
-    if "new_command" in data:
-        yield f"the command {would or 'is '}released: the next run of the watcher may use another"
+#: What was done, by its name in JSON.
+_DONE = {
+    "taken_over": "retried by the watcher, or set aside with --lost aside",
+    "retried": "retried by the watcher",
+    "skipped": "marked as done",
+    "forgotten": "removed from the ledger",
+}
+#: Paths, each with what is to be done.
+_Acts = list[tuple[str, Callable[[], None]]]
 
 
-def _skip_present(ledger: Ledger, top: str, *, dry_run: bool) -> list[str]:
-    """Write down as done whatever is present and not in the ledger, under both keys that a file can have: with
-    `--once-per-path` and without."""
-    names = ledger.names()
-    known = names.done | names.aside | names.waiting
-    found = []
+def _chosen(ledger: Ledger, top: str, found: Sequence[Entry], repairs: Repairs) -> Iterator[tuple[str, _Acts]]:
+    host = repairs.take_over
+    if host is not None:
+        if host == socket.gethostname():
+            raise UsageProblem(
+                "bad-option",
+                f"--take-over {host} names this host",
+                "remove the option: the watcher detects interrupted commands on its own host",
+            )
+        lost = [each for each in found if each.state == "elsewhere" and each.host == host]
+        yield "taken_over", [(each.path, partial(ledger.lose, each.key, each.attempts, host)) for each in lost]
+    if repairs.retry:
+        yield "retried", [(each.path, partial(ledger.retry, each.key)) for each in found if each.state == "aside"]
+    if repairs.skip_present:
+        yield "skipped", [(each.path, partial(ledger.skip, each)) for each in _present(top, found)]
+    if repairs.forget is not None:
+        limit = time.time() - repairs.forget
+        gone = [each for each in found if each.state == "done" and not os.path.lexists(each.path)]
+        old = [each for each in gone if ledger.path(each.key, "done").stat().st_ctime < limit]
+        yield "forgotten", [(each.path, partial(ledger.forget, each.key)) for each in old]
+
+
+def _present(top: str, found: Sequence[Entry]) -> Iterator[Trigger]:
+    """Triggers of the present files that the ledger does not have, under both keys that a file can have: by its size and time,
+    and with `--once-per-path`. The latter counts only if it was run: an earlier skip says nothing of a file changed since."""
+    known, was_run = {each.key for each in found}, {each.key for each in found if each.found}
     for path in scanner.scan(top, _EVERYTHING):
         seen = scanner.look(path)
         if seen is None:
             continue
-        keys = {scanner.key_of(top, path, seen, once_per_path=once) for once in (False, True)}
-        if keys & known:
-            continue
-        found.append(path)
-        if not dry_run:
-            for key in keys:
-                ledger.skip(Trigger(key, path, seen.size, seen.modified, ""))
-    return sorted(found)
+        as_seen, any_time = (scanner.key_of(top, path, seen, once_per_path=once) for once in (False, True))
+        if as_seen not in known and any_time not in was_run:
+            yield from (Trigger(key, path, seen.size, seen.modified, "") for key in (as_seen, any_time))
 
 
 # the report
@@ -146,17 +169,11 @@ def _tried(ledger: Ledger, entry: Entry) -> Entry:
     )
 
 
-def _report(ledger: Ledger, top: str) -> tuple[Mapping[str, Any], Sequence[str]]:
-    found = entries(ledger)
-    data = {"ledger": ledger.root.name, "command": list(ledger.command()), "triggers": [asdict(each) for each in found]}
-    return data, list(_explained(ledger, top, found))
-
-
-def _explained(ledger: Ledger, top: str, found: Sequence[Entry]) -> Iterator[str]:
+def _explained(ledger: Ledger, top: str, command: tuple[str, ...], found: Sequence[Entry]) -> Iterator[str]:
     """State by state: how many files, which, and the command for what a person can do about them."""
     yield f"{log.printable(top)} is watched with the ledger {ledger.root.name}" + ("" if found else ", which is empty")
-    if ledger.command():
-        yield f"for the command: {log.shell_line(ledger.command())}"
+    if command:
+        yield f"for the command: {log.shell_line(command)}"
         yield f"  to let the next run use another command: {ledger.repair_line('--new-command')}"
     of = {state: [each for each in found if each.state == state] for state in (*_MEANING, "elsewhere", "damaged")}
     for problem in ledgers.started_elsewhere(

@@ -6,7 +6,7 @@ import heapq
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from globuswrap.errors import Problem, Refused, TryLater
@@ -16,30 +16,13 @@ from globuswrap.watch import ledger as ledgers
 from globuswrap.watch import scanner, template
 from globuswrap.watch.ledger import Ledger, Trigger
 from globuswrap.watch.notices import Intervals, Notices
-from globuswrap.watch.scanner import Candidate, Wanted
+from globuswrap.watch.plan import Plan
+from globuswrap.watch.scanner import Candidate
 
 #: How long backoff may grow.
 LONGEST_PAUSE = 3600.0
 #: Looks at a running command: soon after it was started, and later. Seconds.
 SOON, LATER = 0.02, 0.25
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to watch for and what to do then. Durations are seconds."""
-
-    directory: str
-    command: tuple[str, ...]
-    wanted: Wanted = field(default_factory=Wanted)
-    settle: float = 10.0
-    once_per_path: bool = False
-    in_flight: int = 4
-    attempts: int = 5
-    retry_after: float = 30.0
-    every: float = 10.0
-    rescan: float = 300.0
-    lost: str = "again"
-    remote: bool = False
 
 
 @dataclass
@@ -171,7 +154,7 @@ class Watcher:
     def _note(self, path: str, seen: scanner.Fingerprint) -> None:
         candidate = Candidate(seen, scanner.first_seen(seen, trust_clock=not self.plan.remote))
         self.candidates[path] = candidate
-        self._ripe_at = min(self._ripe_at, candidate.since + self.plan.settle)
+        self._ripe_at = min(self._ripe_at, candidate.since + self.plan.quiet)
 
     def key(self, path: str, seen: scanner.Fingerprint) -> str:
         """What makes a file in this state this trigger."""
@@ -182,7 +165,7 @@ class Watcher:
         now = time.monotonic()
         if now < self._ripe_at:
             return
-        limit = now - self.plan.settle
+        limit = now - self.plan.quiet
         ripe = [path for path, candidate in self.candidates.items() if candidate.since <= limit]
         for path in sorted(ripe, key=lambda each: self.candidates[each].since):
             candidate = self.candidates.pop(path)
@@ -193,7 +176,7 @@ class Watcher:
                 continue
             self._write_down(path, seen)
         oldest = min((each.since for each in self.candidates.values()), default=float("inf"))
-        self._ripe_at = oldest + self.plan.settle
+        self._ripe_at = oldest + self.plan.quiet
 
     def _write_down(self, path: str, seen: scanner.Fingerprint) -> None:
         key = self.key(path, seen)
@@ -383,7 +366,7 @@ def follow(
             interval = plan.every if isinstance(notices, Intervals) or unreadable else plan.rescan
             next_scan = time.monotonic() + max(interval, 10 * took)
             if not deadline:
-                deadline = time.monotonic() + plan.settle + 1.0
+                deadline = time.monotonic() + plan.quiet + 1.0
                 if ready is not None:
                     ready()
         if time.monotonic() >= next_look:

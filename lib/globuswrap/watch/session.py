@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from globuswrap.errors import DONE, REFUSED, TRY_LATER, UsageProblem
+from globuswrap.errors import DONE, REFUSED, TRY_LATER, Problem
 from globuswrap.system import log
 from globuswrap.watch import ledger as ledgers
-from globuswrap.watch import notices, scanner, template
-from globuswrap.watch.run import Plan, Tally, Watcher, follow
-from globuswrap.watch.scanner import Wanted
-
-#: What an option of these names may say.
-CHOICES = {"lost": ("again", "aside"), "observe": ("auto", "events", "poll")}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to watch, as the options of the command say it. Durations are seconds."""
-
-    patterns: tuple[str, ...] = ()
-    markers: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    recursive: bool = True
-    settle: float | None = None
-    once_per_path: bool = False
-    in_flight: int = 4
-    attempts: int = 5
-    retry_after: float = 30.0
-    every: float = 10.0
-    lost: str = "again"
-    observe: str = "auto"
+from globuswrap.watch import notices, template
+from globuswrap.watch.plan import Plan
+from globuswrap.watch.run import Tally, Watcher, follow
 
 
 @dataclass(frozen=True)
@@ -45,70 +24,26 @@ class Outcome:
     exit_code: int = DONE
 
 
-def plan(directory: str, words: Sequence[str], settings: Settings) -> Plan:
-    """What to watch for and what to do then. UsageProblem if the settings contradict each other."""
-    top = ledgers.watched(directory)
-    for name, known in CHOICES.items():
-        value = getattr(settings, name)
-        if value not in known:
-            raise UsageProblem("bad-option", f"--{name} {value} is not valid", f"one of: {', '.join(known)}")
-    if settings.markers and settings.settle is not None:
-        raise UsageProblem(
-            "bad-option",
-            "--marker cannot be combined with --settle: a marker triggers at once",
-            "use --pattern with --settle",
-        )
-    if settings.markers and settings.patterns:
-        raise UsageProblem(
-            "bad-option", "--marker cannot be combined with --pattern", "run two watchers, each with its own --name"
-        )
-    return Plan(
-        directory=top,
-        command=template.checked(words),
-        wanted=Wanted(settings.markers or settings.patterns or ("*",), settings.ignored, settings.recursive),
-        settle=0.0 if settings.markers else 10.0 if settings.settle is None else settings.settle,
-        once_per_path=settings.once_per_path,
-        in_flight=settings.in_flight,
-        attempts=settings.attempts,
-        retry_after=settings.retry_after,
-        every=settings.every,
-        lost=settings.lost,
-        remote=scanner.remote(top) or settings.observe == "poll",
-    )
-
-
-def run(
-    directory: str, words: Sequence[str], settings: Settings, *, name: str | None, drain: bool, dry_run: bool
-) -> Outcome:
+def run(plan: Plan, *, name: str | None, drain: bool, dry_run: bool) -> Outcome:
     """Watch until interrupted, or with `drain` until the present files are processed; with `dry_run` only show the commands.
 
     Raises what a person has to decide on, with what the run came to as its `data`: a damaged record, and, unless files were
     set aside, what another host started and did not end.
     """
-    planned = plan(directory, words, settings)
-    ledger = ledgers.of(planned.directory, name)
+    plan = replace(plan, directory=ledgers.watched(plan.directory))
+    ledger = ledgers.of(plan.directory, name)
     if dry_run:
-        return _preview(Watcher(planned, ledger))
-    ledger.bind(planned.directory, planned.command)
-    watcher = Watcher(planned, ledger)
-    hints = notices.chosen(
-        "poll" if drain else settings.observe,
-        planned.directory,
-        recursive=planned.wanted.recursive,
-        remote=planned.remote,
-        every=planned.every,
-    )
+        return _preview(Watcher(plan, ledger))
+    ledger.bind(plan.directory, plan.command)
+    watcher = Watcher(plan, ledger)
+    hints = notices.chosen(plan, drain=drain)
     tally = follow(watcher, hints, drain=drain, ready=lambda: _say_ready(watcher))
     waiting = len(watcher.pending) + len(watcher.candidates)
     elsewhere = watcher.elsewhere()
     data = {**tally.as_data(), "waiting": waiting, "elsewhere": [each.data for each in elsewhere]}
-    problem = (
-        watcher.unreadable(watcher.damaged)
-        if watcher.damaged
-        else elsewhere[0]
-        if elsewhere and not tally.aside
-        else None
-    )
+    problem: Problem | None = watcher.unreadable(watcher.damaged) if watcher.damaged else None
+    if problem is None and elsewhere and not tally.aside:
+        problem = elsewhere[0]
     if problem is not None:
         log.say(_line(tally, waiting), 0)
         problem.data = data
