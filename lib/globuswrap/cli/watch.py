@@ -19,52 +19,42 @@ def watch(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Run this for each file: after --, with {path} {name} {stem} {dir} {time} {key}.",
+            help="Run this command, after --, for each new file.",
             metavar="COMMAND...",
         ),
     ] = None,
     pattern: Annotated[
         list[str] | None,
-        typer.Option("--pattern", help="Process matching files once they are complete (default: all)."),
+        typer.Option("--pattern", help="Process matching complete files (default: all)."),
     ] = None,
     marker: Annotated[
         list[str] | None,
-        typer.Option("--marker", help="Process matching files at once: each marks complete data."),
+        typer.Option("--marker", help="Process matching files at once: markers of complete data."),
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Ignore matching files.")] = None,
     settle: Annotated[
-        str | None, typer.Option("--settle", help="Wait until a file has not changed for this long (default 10s).")
+        str | None, typer.Option("--settle", help="Wait until a file is unchanged this long (default 10s).")
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Include subdirectories (default).")
-    ] = True,
+    recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Include subdirectories.")] = True,
     once_per_path: Annotated[
         bool, typer.Option("--once-per-path", help="Ignore later changes to a processed file.")
     ] = False,
-    in_flight: Annotated[int, typer.Option("--in-flight", min=1, help="Run at most this many commands at once.")] = 4,
+    in_flight: Annotated[int, typer.Option("--in-flight", min=1, help="Run at most N commands at once.")] = 4,
     attempts: Annotated[
-        int, typer.Option("--attempts", min=1, metavar="N", help="Set aside a file after this many failures.")
+        int, typer.Option("--attempts", min=1, metavar="N", help="Set aside a file after N failures.")
     ] = 5,
-    retry_after: Annotated[
-        str, typer.Option("--retry-after", help="Wait this long after the first failure, then twice as long each time.")
-    ] = "30s",
+    retry_after: Annotated[str, typer.Option("--retry-after", help="Wait to retry, doubling each time.")] = "30s",
     lost: Annotated[
-        str, typer.Option("--lost", metavar="ACTION", help="Treat a command cut off by a crash: again, or aside.")
+        str, typer.Option("--lost", metavar="ACTION", help="Treat cut-off runs: again, or aside.")
     ] = "again",
     observe: Annotated[
         str,
-        typer.Option(
-            "--observe", metavar="auto|events|poll", help="Use events or poll (auto: poll on NFS, Lustre and the like)."
-        ),
+        typer.Option("--observe", metavar="HOW", help="Use events, or poll (auto: poll on NFS)."),
     ] = "auto",
-    every: Annotated[
-        str, typer.Option("--every", help="Poll this often: the ledger, and without events the directory.")
-    ] = "10s",
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name the ledger, for a second command on one directory.")
-    ] = None,
+    every: Annotated[str, typer.Option("--every", help="Poll this often, if events do not tell.")] = "10s",
+    name: Annotated[str | None, typer.Option("--name", help="Name the ledger, for a second command on DIR.")] = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="Exit when all present files are processed, for cron.")
+        bool, typer.Option("--drain", help="Exit when the present files are processed, for cron.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run now; run nothing.")] = False,
 ) -> Report:
@@ -73,6 +63,8 @@ def watch(
     Files that arrived while the watcher was stopped are processed too. A command that fails is tried again with growing
     pauses; exit status 75 does not count as a failure. Stopping the watcher leaves running commands running: the next one
     waits for them. `globuswrap watch repair DIR` shows what happened to each file.
+
+    In the command, {path} {name} {stem} {dir} {time} and {key} are replaced by those of the file.
     """
     from globuswrap.watch import session
     from globuswrap.watch.plan import Plan

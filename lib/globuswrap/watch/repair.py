@@ -174,7 +174,6 @@ def _explained(ledger: Ledger, top: str, command: tuple[str, ...], found: Sequen
     yield f"{log.printable(top)} is watched with the ledger {ledger.root.name}" + ("" if found else ", which is empty")
     if command:
         yield f"for the command: {log.shell_line(command)}"
-        yield f"  to let the next run use another command: {ledger.repair_line('--new-command')}"
     of = {state: [each for each in found if each.state == state] for state in (*_MEANING, "elsewhere", "damaged")}
     for problem in ledgers.started_elsewhere(
         ledger, [(each.host or "", each.since or 0.0, each.path) for each in of["elsewhere"]]
@@ -192,7 +191,8 @@ def _explained(ledger: Ledger, top: str, command: tuple[str, ...], found: Sequen
             yield from _shown([path + (f": {reason}" if reason else "") for path, reason in paths.items()])
             if option:
                 yield f"  {what}: {ledger.repair_line(*option)}"
-    yield f"To mark the present files as done: {ledger.repair_line('--skip-present')}"
+    yield f"to mark the present files as done: {ledger.repair_line('--skip-present')}"
+    yield f"to let the next run use another command: {ledger.repair_line('--new-command')}"
 
 
 #: By state: what is to be said of its files, and what a person can do about them.

@@ -282,7 +282,9 @@ class Watcher:
             why = "will be retried later (75)"
         failures = self.ledger.failures(key, attempt)
         if failures >= plan.attempts:
-            self._give_up(trigger, f"its command {why}, after {failures} attempts", attempt, found.code)
+            self._give_up(
+                trigger, f"its command {why}, after {units.counted(failures, 'attempt')}", attempt, found.code
+            )
             return
         self.tally.failed += 1
         pause = min(plan.retry_after * 2 ** min(attempt - 1, 20), max(LONGEST_PAUSE, plan.retry_after))
