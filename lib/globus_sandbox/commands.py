@@ -89,7 +89,7 @@ def up(base: Path, make: Callable[[], Sandbox], say: Callable[[str], None], prog
         *(f"  {row['name']}={row['id']}    # {row['path']}" for row in rows),
         f"  globus ls ${rows[0]['name']}:/" if rows else "",
         "",
-        f"`{program} shell` opens a shell that is set so; `{program} down` ends it.",
+        f"`{program} shell` opens a shell with these settings; `{program} down` stops the sandbox.",
     ]
     return Answer({"url": url, "base": str(base), "env": env, "collections": rows}, lines)
 
@@ -182,10 +182,10 @@ def fault(base: Path, kind: str | None, fields: Iterable[str], *, clear: bool, p
     asked = control(base)
     if clear:
         gone = asked.clear_faults(kind)
-        return Answer({"cleared": gone}, [f"{gone} lifted"])
+        return Answer({"cleared": gone}, [f"{gone} cleared"])
     if kind is None:
         faults = asked.faults()
-        return Answer({"faults": faults}, [fault_line(one) for one in faults] or ["no faults in force"])
+        return Answer({"faults": faults}, [fault_line(one) for one in faults] or ["no active faults"])
     document: dict[str, Any] = {"kind": kind}
     for text in fields:
         name, equals, value = text.partition("=")

@@ -116,7 +116,7 @@ def sow(seed: dict[str, Any], control: Control, owner: str) -> None:
 
 def _of(known: dict[str, str], name: str) -> str:
     if name not in known:
-        raise BadRequest("sandbox-seed", f"the seed names {name!r}, which it does not make", "see docs/sandbox.md")
+        raise BadRequest("sandbox-seed", f"the seed names {name!r}, which it does not create", "see docs/sandbox.md")
     return known[name]
 
 

@@ -82,7 +82,7 @@ teardown() {
   assert_status 1
   [[ $output == *'"code": "Gone"'* ]]
   run sandbox fault
-  assert_line 'no faults in force'
+  assert_line 'no active faults'
   run sandbox fault sabotage
   assert_status 2
 }

@@ -85,8 +85,8 @@ def test_wrong_options_are_named(fresh: Sandbox) -> None:
 def test_at_a_terminal_it_asks(fresh: Sandbox) -> None:
     """Search, pick, name, and the mount of a directory that no variable names."""
     scratch = fresh.collection("scratch")
-    answers = [("nothing to finish", "scratch"), ("nothing to finish", "1"), ("Its name", "mine")]
-    answers += [("A local directory on it", str(scratch.path)), ("nothing to finish", "")]
+    answers = [("nothing to finish", "scratch"), ("nothing to finish", "1"), ("Name to use", "mine")]
+    answers += [("Local directory on it", str(scratch.path)), ("nothing to finish", "")]
     env = {name: value for name, value in {**os.environ, **fresh.env}.items() if value is not None}
     pid, master = pty.fork()
     if pid == 0:

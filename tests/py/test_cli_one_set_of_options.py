@@ -29,7 +29,7 @@ def test_keep_keeps_the_task_that_a_command_without_wait_looks_at(sandbox: Sandb
     sandbox.control.fault(kind="quota", collection="scratch")
     line = ("transfer", "archive:/a", "scratch:/a", "--keep")
     first, again = (run(sandbox, *line, env={"GLOBUSWRAP_FAULT_GRACE": "0"}) for _ in range(2))
-    assert (first.returncode, again.returncode) == (0, 5) and "it was left running (--keep)" in again.stderr
+    assert (first.returncode, again.returncode) == (0, 5) and "the task was left running (--keep)" in again.stderr
     assert [task["status"] for task in sandbox.control.tasks()] == ["ACTIVE"]
 
 

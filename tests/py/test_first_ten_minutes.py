@@ -258,7 +258,7 @@ STEPS: list[tuple[Any, ...]] = [
         INSIDE,
         (".*nothing to finish: ", "scratch"),
         (".*nothing to finish: ", "1"),
-        ("Its name here.*: ", "fast"),
+        ("Name to use here.*: ", "fast"),
         ("Another local directory.*: ", ""),
         (".*nothing to finish: ", ""),
     ),

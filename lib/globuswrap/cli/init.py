@@ -84,13 +84,13 @@ def _asked() -> Iterator[Wanted]:
     while True:
         found = setup.choices(text)
         if not text:
-            log.say("Collections that you used lately:" if found else "Which collections do you use?")
+            log.say("Collections that you used recently:" if found else "Which collections do you use?")
         elif not found:
             log.say(f"No collection matches {text!r}.")
         for number, each in enumerate(found, 1):
             log.say(f"  {number}. {each['display_name']}  {each['id']}")
         said = typer.prompt(
-            "A number to pick one, words to search, nothing to finish", default="", show_default=False, err=True
+            "Enter a number to choose, words to search, or nothing to finish", default="", show_default=False, err=True
         )
         if not said.strip():
             return
@@ -98,12 +98,12 @@ def _asked() -> Iterator[Wanted]:
             text = said.strip()
             continue
         chosen = found[int(said) - 1]
-        name = typer.prompt("Its name here", default=setup.name_for(chosen["display_name"]), err=True)
+        name = typer.prompt("Name to use here", default=setup.name_for(chosen["display_name"]), err=True)
         mounts = setup.guessed(chosen["id"])
         for local in mounts:
             log.say(f"It is mounted here: {local}")
         local = typer.prompt(
-            "Another local directory on it, or nothing" if mounts else "A local directory on it, or nothing",
+            "Another local directory on it, or nothing" if mounts else "Local directory on it, or nothing",
             default="",
             show_default=False,
             err=True,

@@ -158,7 +158,7 @@ def _login_problem(
             remedy = "a service account has no session to update: ask the collection's manager to admit it"
         why = parameters.get("session_message") or body.get("message") or "the resource requires it"
         return LoginNeeded(
-            "session-needed", f"the login session does not satisfy: {why}", remedy, ran=ran, detail=detail
+            "session-needed", f"the login session is not sufficient: {why}", remedy, ran=ran, detail=detail
         )
     if code == "ConsentRequired" or scopes:
         remedy = "globus session consent " + " ".join(shlex.quote(str(scope)) for scope in scopes)

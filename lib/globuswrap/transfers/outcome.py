@@ -194,7 +194,7 @@ def reason_for(task: Mapping[str, Any], code: str) -> str:
 def stopped(task: Mapping[str, Any], reason: str, *, cancelled: bool) -> Outcome:
     """Given up on by us: a permanent fault, or too many faults."""
     name = TOO_MANY_FAULTS if reason.startswith("faults") else PERMANENT_FAULT
-    done = "it was canceled" if cancelled else "it was left running (--keep)"
+    done = "the task was canceled" if cancelled else "the task was left running (--keep)"
     return Outcome(
         str(task["task_id"]),
         name,
