@@ -1,4 +1,4 @@
-"""Settings in layers, read once: option > environment > named file > user file > site file > default.
+"""Read settings once, in layers: option > environment > named file > user file > site file > default.
 
 Files are TOML and only read, never executed. The named file is that of `--config` or GLOBUSWRAP_CONFIG. Nothing is read from the
 current directory, and no file that others can write: either could send data to a stranger's collection.

@@ -1,4 +1,4 @@
-"""The one exception tree, and the exit codes that are an interface.
+"""Define the one exception tree, and the exit codes that are an interface.
 
 Every expected failure is a `Problem`: a stable kebab-case name, one line of cause, one line of remedy, and optionally what
 was run and what came back. Anything else that reaches the boundary in `cli.main` is a defect (exit 3).

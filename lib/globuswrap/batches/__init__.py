@@ -1,4 +1,4 @@
-"""Many items as tasks of many items each.
+"""Transfer many items, in tasks of many items each.
 
 Read in this order: `parse` and `listing` (where items come from), `normalise`, `spool`, `collisions`, `prepare` (all of these,
 and the Python call), `batch_run` (one run under a key), `ids` and `posting`, `tasks` and `run` (submit and wait), `lookup` (what

@@ -1,4 +1,4 @@
-"""Rounds of a batch: which run of it is under way, so that what a killed run has submitted is not submitted again.
+"""Record the runs of a batch, so that a rerun does not submit again what a killed run has submitted.
 
 A round is `batches/<key>.<number>` in the state directory, with facts beside it as in the journal: `.answered`, a caller has
 been told all its task ids; `.awaited`, a caller waits for its outcome; `.receipt`, the receipt over all its tasks; and

@@ -1,4 +1,4 @@
-"""Destinations that items would fight over: the same one twice, or one inside another's.
+"""Find items with conflicting destinations: the same one twice, or one inside another.
 
 Found by comparing 8-byte hashes, in shares that bound the memory; what looks alike is confirmed by reading the spool again.
 """

@@ -1,4 +1,4 @@
-"""Submission ids asked for ahead of time: the next one comes while the list is read or the piece before it is sent."""
+"""Ask for submission ids ahead of time, while the list is read or the previous task is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on a collection: files to send, chosen by JMESPath, and whether sources are there."""
+"""List a collection to choose the files to send by JMESPath, and check that sources exist."""
 
 from __future__ import annotations
 

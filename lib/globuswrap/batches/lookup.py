@@ -1,4 +1,4 @@
-"""What a word names: a task by its id, or what was last submitted under a key, as a request or as a batch; and waiting for it."""
+"""Find the tasks that a task id or a key names, of a single request or a batch, and wait for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows to spooled items: paths joined to their bases, checked, and their destinations remembered as numbers.
+"""Turn rows into spooled items: join paths to their bases, check them, and remember destinations as numbers.
 
 What most lists hold, clean relative paths, is found out for a whole block at once; only other blocks are looked at path by
 path. A destination is kept as its 8-byte hash: a million of them are 8 MB.

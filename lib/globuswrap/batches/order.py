@@ -1,4 +1,4 @@
-"""The order in which a batch asks for its items: for an archive on tape, that of the files on the tapes."""
+"""Order the items of a batch, such as by their position on the tapes of an archive."""
 
 from __future__ import annotations
 

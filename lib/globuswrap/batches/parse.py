@@ -1,4 +1,4 @@
-"""Lists of paths, as bytes in one of four formats, to rows of text. Names come through as they are, or are told apart.
+"""Parse lists of paths, bytes in one of four formats, into rows of text. Names that Globus cannot handle are kept apart.
 
     paths   one path a line, the same on both sides: nothing is special in it, neither quote, blank, `#` nor leading `-`
     tab     two columns, source and destination, with one tab between them

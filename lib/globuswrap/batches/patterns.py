@@ -1,4 +1,4 @@
-"""A source whose path is a pattern, as a shell reads it (`*`, `?`, `[...]`): expanded by listing directories at Globus.
+"""Expand a source pattern (`*`, `?`, `[...]`) as a shell would, by listing directories at Globus.
 
 A path that exists as it is written is no pattern, so that any name can be given as it is. Each match keeps, at the destination,
 its path from the first part that is a pattern: no two matches meet there.

@@ -1,4 +1,4 @@
-"""A submission whose `globus` process is started before its document is there: it waits for it on a pipe.
+"""Start the `globus` process of a submission before its document is ready, and send the document through a pipe.
 
 Starting takes the CLI longer than sending. So while the submission id is still awaited, the process that will send it is
 under way; it is given the document, whole, only after the id is written down. Ended before that, it has nothing that Globus

@@ -1,4 +1,4 @@
-"""Many items as few tasks: any names, any number, checked before the first is sent."""
+"""Prepare a batch: any names, any number of items, all checked before the first is sent."""
 
 from __future__ import annotations
 

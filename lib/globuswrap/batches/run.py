@@ -1,4 +1,4 @@
-"""From spooled items to tasks, so many unfinished at a time, and to one result over all of them."""
+"""Submit spooled items as tasks, limit how many are unfinished, and combine their outcomes."""
 
 from __future__ import annotations
 

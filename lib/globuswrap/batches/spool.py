@@ -1,4 +1,4 @@
-"""Items on disk: one line of JSON each, as the Transfer API takes them, so that a million of them cost no memory."""
+"""Spool items to disk, one line of JSON each as the Transfer API takes them, so that a million of them need no memory."""
 
 from __future__ import annotations
 

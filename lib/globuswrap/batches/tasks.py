@@ -1,4 +1,4 @@
-"""The tasks of a batch or of a sync run: each is submitted once, under a name of its own, and the journal says how it stands."""
+"""Submit each task of a batch or sync run once, under its own name, and read its state from the journal."""
 
 from __future__ import annotations
 

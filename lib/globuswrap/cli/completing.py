@@ -1,4 +1,4 @@
-"""What `globuswrap __complete` answers, always in less than 200 ms.
+"""Answer `globuswrap __complete`, always in less than 200 ms.
 
 Nothing here waits for Globus. Remote paths come from the mounted directory where there is one, else from a listing that an
 earlier question fetched in the background: the first TAB in a new directory may find nothing, the next one does. A file

@@ -1,4 +1,4 @@
-"""`globuswrap completion`: the scripts by which shells ask `globuswrap __complete` (see completing.py)."""
+"""`globuswrap completion`: the shell scripts that call `globuswrap __complete` (see completing.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`globuswrap doctor`: what is known to go wrong, before it does."""
+"""`globuswrap doctor`: find problems before they happen."""
 
 from __future__ import annotations
 

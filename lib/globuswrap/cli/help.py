@@ -1,4 +1,4 @@
-"""How help is laid out: options in groups, values by real words, examples at the end. Nothing here is needed to run a command."""
+"""Lay out help: options in groups, placeholders that are real words, examples at the end."""
 
 from __future__ import annotations
 

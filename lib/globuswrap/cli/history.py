@@ -1,4 +1,4 @@
-"""`globuswrap history`: what was moved."""
+"""`globuswrap history`: list past transfers and deletions."""
 
 from __future__ import annotations
 

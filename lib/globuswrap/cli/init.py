@@ -1,4 +1,4 @@
-"""`globuswrap init`: the first set-up."""
+"""`globuswrap init`: the first setup."""
 
 from __future__ import annotations
 

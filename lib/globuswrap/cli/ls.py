@@ -1,4 +1,4 @@
-"""`globuswrap ls`: a directory of a collection."""
+"""`globuswrap ls`: list a directory of a collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The boundary: every command line starts and ends here.
+"""Run a command line: every one starts and ends here.
 
 Expected problems leave with their documented exit code; anything else is a defect (3) with a log to report.
 """

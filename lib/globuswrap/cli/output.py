@@ -1,4 +1,4 @@
-"""What a command prints: data on stdout, as text or in the versioned JSON envelope; talk and problems on stderr."""
+"""Print results: data on stdout, as text or in the versioned JSON envelope; messages and problems on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: what is being done, and how far a transfer is, as one line on a terminal; in a log one line per change."""
+"""Show progress as one line on a terminal, or one line per change in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`globuswrap stage in|out`: for use inside a job, where the next line needs the data to be there."""
+"""`globuswrap stage in|out`: stage data inside a job, before the next line needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`globuswrap status`: the journal, chains, and what Globus says of the tasks."""
+"""`globuswrap status`: show the journal, chains, and the state of tasks at Globus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output that says when it was lost, and standard error that never stops the work.
+"""Detect lost standard output, and never let standard error stop the work.
 
 A result that nobody can have read is no success, whatever kind of command wrote it: so all of stdout raises OutputLost, once, and
 is silent after that. Messages are different. They may be lost, but no transfer ends half-way because a log is full.

@@ -1,4 +1,4 @@
-"""`globuswrap tend`: chains go on from here."""
+"""`globuswrap tend`: advance chains."""
 
 from __future__ import annotations
 

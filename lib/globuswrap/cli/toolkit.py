@@ -1,4 +1,4 @@
-"""`globuswrap toolkit`: where the shell toolkit is."""
+"""`globuswrap toolkit`: print the path of the shell toolkit."""
 
 from __future__ import annotations
 

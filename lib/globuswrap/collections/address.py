@@ -1,4 +1,4 @@
-"""What an address is, and which paths Globus can take."""
+"""Parse addresses, and check which paths Globus can handle."""
 
 from __future__ import annotations
 

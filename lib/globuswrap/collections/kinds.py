@@ -1,4 +1,4 @@
-"""What is at a path of a collection: nothing, a file, a directory. Asked of Globus, which decides, not of a mount here."""
+"""Ask Globus whether a path is missing, a file or a directory; local mounts do not decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local path <-> collection path, by the longest mounted prefix."""
+"""Translate between local and collection paths, by the longest mounted prefix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who: from what people write to identities and groups, and back to names."""
+"""Translate between the names of people and groups and their Globus identities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletions that have begun and are not known to have ended, so that no two of them delete each other's proof.
+"""Announce deletions that have started and may not have ended, so that no two of them delete each other's proof.
 
 A deletion is announced durably, one record each: what it deletes, and the other copies it relies on. Only then does it look
 at the announcements of others. If one of them deletes what it relies on, or relies on what it deletes, it withdraws; two that

@@ -1,4 +1,4 @@
-"""Plan what a cleanup deletes; and delete, exactly once, what still may go right before.
+"""Plan what a cleanup deletes, and delete, exactly once, what a last check still allows.
 
 Whatever deletes goes through `begin`: it announces the deletion, looks at the deletions of others, looks at its files once
 more, and only then submits. See `announcements` for why this order.

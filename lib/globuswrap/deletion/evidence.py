@@ -1,4 +1,4 @@
-"""What is known about files that may be deleted: receipts as proofs, listings, mounts and inodes. Nothing is decided here.
+"""Collect evidence about files that may be deleted: receipts, listings, mounts and inodes. Nothing is decided here.
 
 `Evidence` is what receipts, the journal and live chains say about a collection; `View` is one look at both ends.
 """

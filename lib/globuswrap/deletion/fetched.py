@@ -1,4 +1,4 @@
-"""What others have fetched from a shared collection, from its own activity at Globus, and which of its files may go for that."""
+"""Find what others have downloaded from a shared collection, and which of its files may be deleted for that."""
 
 from __future__ import annotations
 

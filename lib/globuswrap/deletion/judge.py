@@ -1,4 +1,4 @@
-"""What may be deleted: evidence in, verdict out. Nothing here looks at anything, or acts.
+"""Judge what may be deleted: evidence in, verdict out. Nothing here reads or changes files.
 
 A file is proven when a receipt lists it as copied, or when it lies in a directory that a checksum sync without filters and
 without skipped files compared as a whole. It is deleted only if, besides,

@@ -1,4 +1,4 @@
-"""What a sync may delete at its destination: what it put there, and what nobody else has changed or needs.
+"""Decide what a sync may delete at its destination: what it sent there, unchanged and not needed by anyone else.
 
 `as_sent` is the rule, and pure; `examine` gathers what it decides from, right before the deletion is submitted.
 """

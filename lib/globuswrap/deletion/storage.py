@@ -1,4 +1,4 @@
-"""Is one file called by two names? Two collections may serve the same storage, and links lead to it inside of one.
+"""Detect when two names mean one file: two collections may serve the same storage, and links may lead to it.
 
 Where both are mounted here on one device, their inodes say so. Otherwise a probe does: a directory with a name that nobody else
 has is made beside the file that is to be deleted, and looked for beside the other copy. By its name, not in a listing:

@@ -1,4 +1,4 @@
-"""Who uses a path: what a live chain uses is not deleted.
+"""Find who uses a path: files of a live chain are not deleted.
 
 One record for each owner, `uses/<owner>`. A use is live until the fact file that ends its owner exists, or the directory of
 that file is gone: a record that nobody released harms nobody.

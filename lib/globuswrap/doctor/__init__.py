@@ -1,1 +1,1 @@
-"""What can be known to go wrong, before it does, with the exact command that fixes it."""
+"""Find problems before they happen, each with the exact command that fixes it."""

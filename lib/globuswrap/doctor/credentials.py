@@ -1,4 +1,4 @@
-"""Whether the secret in a credentials file is good: asked with a token of its own, before anything is switched to it."""
+"""Check the secret in a credentials file with a new token, before anything is switched to it."""
 
 from __future__ import annotations
 

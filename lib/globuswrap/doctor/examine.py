@@ -1,4 +1,4 @@
-"""All of it, in an order in which what makes the rest pointless comes first."""
+"""Run all checks, in an order in which those that make the rest pointless come first."""
 
 from __future__ import annotations
 

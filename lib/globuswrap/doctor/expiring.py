@@ -1,4 +1,4 @@
-"""What of the unfinished work will end by itself before it is done, unless somebody does something: for cron."""
+"""Find unfinished work that will expire unless somebody acts: for cron."""
 
 from __future__ import annotations
 

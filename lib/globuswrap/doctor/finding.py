@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what it means."""
+"""Describe one checked item, and what it means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scheduler: whether it answers and takes the job, when the job may start and end, whether nodes reach Globus."""
+"""Check the scheduler: whether it answers and takes the job, when the job may start and end, whether nodes reach Globus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What earlier runs have left: dead leases, chains that wait for a person, damaged and forgotten journal entries."""
+"""Check what earlier runs have left: dead leases, chains that wait for a person, damaged and forgotten journal entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `globus` command, who it acts as, and how old that login session is."""
+"""Check the `globus` command, the account it uses, and the age of the login session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This machine: Python, configuration, the state directory and its file system, the clock, the CLI's token store."""
+"""Check this machine: Python, configuration, the state directory and its file system, the clock, the CLI's token store."""
 
 from __future__ import annotations
 

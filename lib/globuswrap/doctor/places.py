@@ -1,4 +1,4 @@
-"""Collections and paths: which ones a job script or profile needs, and whether they can be used."""
+"""Check the collections and paths that a job script or profile needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sync profiles: what a run needs of this machine, and whether both of its names for the source mean one directory."""
+"""Check sync profiles: what a run needs on this machine, and whether both names of the source mean one directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory that describes a flow: definition.json, schema.json and flow.toml; read, and checked as far as that goes here."""
+"""Read a directory that describes a flow (definition.json, schema.json, flow.toml), and check it as far as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring a flow at Globus to what its directory says: created once, updated when it differs, found again by its recorded id.
+"""Deploy a flow from its directory: create it once, update it when it differs, find it again by its recorded id.
 
 Creating has no submission id, and the CLI sends it again when a reply is lost. So the flow carries a keyword that is written down
 before it is created; a flow with that keyword is ours, and of two the older one stays.

@@ -1,4 +1,4 @@
-"""Runs of a flow: started once per key, waited for, and how they ended.
+"""Start flow runs, once per key, wait for them, and report how they ended.
 
 Starting has no submission id either. Each run carries a tag that is written down before it is started; whoever comes with the
 same key looks for that tag first, and a run that a repeated request started besides is cancelled.

@@ -1,4 +1,4 @@
-"""Which account `globus` acts as: the user who is logged in, or a service account (client credentials).
+"""Find which account `globus` uses: the logged-in user, or a service account (client credentials).
 
 Credentials come from the environment (GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET, as the CLI has them), or from the file
 that `credentials-file` names. They are handed to the `globus` process alone: never in arguments, never in the environment of

@@ -1,4 +1,4 @@
-"""Argument lists of the `globus` command: pure builders that return tuples of strings.
+"""Build argument lists of the `globus` command: pure functions that return tuples of strings.
 
 An option is left out on None only. Every submission carries its submission id, the notification choice and
 `--skip-activation-check`.

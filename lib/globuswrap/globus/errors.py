@@ -1,4 +1,4 @@
-"""From what a failed `globus` printed to the exception tree: classified by the error body, helped by the HTTP status.
+"""Turn the output of a failed `globus` into an exception, classified by the error body and the HTTP status.
 
 Shapes observed with `--format json`, 3.18 to 3.44: the raw API body on stderr (3.25+), `GlobusConnectionError` and
 `GlobusTimeoutError` documents, plain text for a missing login and for usage errors.

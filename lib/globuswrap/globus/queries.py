@@ -1,4 +1,4 @@
-"""Every JMESPath expression, compiled and named in one place.
+"""Compile and name every JMESPath expression in one place.
 
 Fields are those of the Transfer API's documents as `globus --format json` prints them (3.27 to 3.44).
 """

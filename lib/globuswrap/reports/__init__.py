@@ -1,1 +1,1 @@
-"""What was moved and how it went, for people: one task in full, the history of all, and a report of it."""
+"""Report what was moved and how it went: one task in full, the history of all, and a summary."""

@@ -1,4 +1,4 @@
-"""What was moved and deleted, by the journal of this machine: when, how much, how fast, and how it ended."""
+"""List what was moved and deleted from this machine's journal: when, how much, how fast, and how it ended."""
 
 from __future__ import annotations
 

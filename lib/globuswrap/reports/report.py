@@ -1,4 +1,4 @@
-"""What was moved, as one HTML page that needs nothing else, and as small bars for the terminal."""
+"""Report what was moved, as one self-contained HTML page and as small bars for the terminal."""
 
 from __future__ import annotations
 

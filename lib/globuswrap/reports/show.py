@@ -1,4 +1,4 @@
-"""One task in full: what was asked for, what came of it, why, and what to do next. Nothing is changed."""
+"""Show one task in full: the request, its outcome, why, and what to do next. Nothing is changed."""
 
 from __future__ import annotations
 

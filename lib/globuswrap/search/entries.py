@@ -1,4 +1,4 @@
-"""Entries for an index: read from JSON lines, or made from receipts by a template. Nothing here talks to Globus."""
+"""Make index entries from JSON lines, or from receipts by a template. Nothing here talks to Globus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send entries to an index and wait until they are in it; and ask it.
+"""Send entries to an index, wait until they are indexed, and query it.
 
 Ingest has no submission id and needs none: an entry replaces the one with its subject and id, so sending again changes nothing.
 """

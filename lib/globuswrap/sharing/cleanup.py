@@ -1,4 +1,4 @@
-"""Cleaning up: delete what receipts prove delivered, then revoke the permissions on directories that are empty then."""
+"""Clean up: delete what receipts prove delivered, then revoke permissions on directories that became empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deliver: directory, transfer, and the permission when the data has arrived. Nothing there is deleted before that."""
+"""Deliver: create the directory, transfer, and grant access when the data has arrived. Nothing is deleted before that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups, as the `globus` command allows: made once by their name, with the members that were asked for."""
+"""Manage groups through the `globus` command: created once by name, with the requested members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A policy file: the rules and roles of one guest collection, as they should be. TOML; only read."""
+"""Read a policy file (TOML): the desired rules and roles of one guest collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules and roles as data, and the plan that leads from those there are to those that are wanted: all pure."""
+"""Plan how to get from the existing rules and roles to the wanted ones: pure functions over data."""
 
 from __future__ import annotations
 

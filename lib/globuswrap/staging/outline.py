@@ -1,4 +1,4 @@
-"""What a chain will do, in plain lines: of the plan alone, without asking Globus or the scheduler."""
+"""Describe what a chain will do, in plain lines, from the plan alone."""
 
 from __future__ import annotations
 

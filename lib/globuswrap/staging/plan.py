@@ -1,4 +1,4 @@
-"""What a chain is to do: the plan, written once as chain.json, and pure functions over it."""
+"""Plan a chain: written once as chain.json, with pure functions over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of generated job scripts: pure, short bash that a person can read and run again. No secrets in them."""
+"""Write generated job scripts: short bash that a person can read and rerun, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chain as people and programs see it: each step, its job and task, why it waits, and since when."""
+"""Describe a chain for people and programs: each step, its job and task, why it waits, and since when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the steps of a chain to transfers: each is submitted exactly once under a key of its own, and looked at once.
+"""Turn the steps of a chain into transfers, each submitted exactly once under its own key, and polled once.
 
 Nothing here waits: a chain is advanced by many short looks, from whichever host takes them.
 """

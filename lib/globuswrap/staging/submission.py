@@ -1,4 +1,4 @@
-"""From a job script and options to a plan: what `globuswrap submit` decides before anything is submitted."""
+"""Plan a submission from a job script and options: what `globuswrap submit` decides before it submits anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chain as a time line: what of it took how long."""
+"""Describe a chain as a timeline: which part took how long."""
 
 from __future__ import annotations
 

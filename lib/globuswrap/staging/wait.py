@@ -1,4 +1,4 @@
-"""Wait for chains from outside of them, as `tend` advances them: until each has ended, or cannot go on by itself."""
+"""Wait for chains from outside, advancing them as `tend` does, until each has ended or cannot continue by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record files as transferred without sending them, or take that back."""
+"""Record files as transferred without sending them, or undo that."""
 
 from __future__ import annotations
 

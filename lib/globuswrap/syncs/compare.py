@@ -1,4 +1,4 @@
-"""What differs between a scan and the manifest: new, changed and vanished, as one pass over two sorted streams.
+"""Compare a scan with the manifest: new, changed and vanished files, in one pass over two sorted streams.
 
 Where a directory's listing is the same, it is compared as bytes and nothing is parsed. Where it differs, its records are compared
 as sets.

@@ -1,4 +1,4 @@
-"""What the parts of one sync run share: how to run, what came of it so far, and the lease."""
+"""Share the state of one sync run: its options, its results so far, and the lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A profile as a crontab line, as systemd units, or as a Globus timer; and how far an existing timer is from it."""
+"""Export a profile as a crontab line, systemd units or a Globus timer, and compare it with an existing timer."""
 
 from __future__ import annotations
 

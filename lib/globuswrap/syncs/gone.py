@@ -1,4 +1,4 @@
-"""Which files are really gone at the source: looked at once more before anything is deleted because of it.
+"""Check again which files are really gone at the source, before anything is deleted because of it.
 
 That a scan does not list a file does not prove that somebody removed it. Its disk may not be mounted, a link may lead nowhere,
 a rule may leave it out, or its name may differ only by case. What cannot be looked at is unknown, and unknown is not gone.

@@ -1,4 +1,4 @@
-"""Profiles: what is kept in step with what, from `[sync.NAME]` in the configuration or from the same options.
+"""Read profiles, from `[sync.NAME]` in the configuration or from the same options.
 
 Pure but for reading the configuration. Nothing is asked of Globus, and the local tree is not looked at.
 """

@@ -1,4 +1,4 @@
-"""What the runs of all profiles have sent to one collection within a day: a provider's daily limit (`max-bytes-per-day`).
+"""Count what all profiles have sent to one collection within a day, for a daily limit (`max-bytes-per-day`).
 
 A task counts with what it was planned to send until it has ended, then for a day with what its receipt says. A run is counted as
 soon as it has begun, and looks once more then: of two that begin in the same moment, each sees the other, or is seen by it.

@@ -1,4 +1,4 @@
-"""One `sync run`: settle what the last one submitted, look for what is new, submit it, and leave.
+"""Run one `sync run`: check how the last tasks ended, find what is new, submit it, and exit.
 
 The manifest changes only by what a task is known to have done. Submissions go through the journal under a key made of the
 profile, the run and the task's number, so that whatever is killed where, each task is submitted once.

@@ -1,4 +1,4 @@
-"""A fast, sorted, streaming listing of a local tree.
+"""List a local tree: fast, sorted, streaming.
 
 `scan` yields frames. Joined, the TEXT frames are the listing in the form the manifest has (see `sync.manifest`): a header for
 every directory, then one record for every file, each ended by NUL. Directories come depth first, an outer one before what it

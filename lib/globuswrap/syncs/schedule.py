@@ -1,4 +1,4 @@
-"""When a profile runs: a cron expression or an interval, and what cron, systemd and Globus timers make of it. Pure."""
+"""Parse schedules, cron expressions or intervals, and translate them for cron, systemd and Globus timers. Pure."""
 
 from __future__ import annotations
 

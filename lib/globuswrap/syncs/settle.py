@@ -1,4 +1,4 @@
-"""Bring what was submitted to its end: wait for its tasks, take what they did into the manifest, note which failed."""
+"""Finish submitted tasks: wait for them, record what they did in the manifest, note which failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A profile's state on disk.
+"""Store the state of a profile on disk.
 
     manifest.gz         the last state known to be at the destination (syncs.manifest)
     lease               who works on it now (system.locks): saves work, guards nothing

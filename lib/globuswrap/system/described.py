@@ -1,4 +1,4 @@
-"""How results show themselves at a Python prompt and in a notebook: one line, and a small table."""
+"""Display results at a Python prompt and in a notebook: one line, and a small table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that must not be half written, and where they live (XDG base directories).
+"""Write files atomically, and find where they belong (XDG base directories).
 
 State is private: directories 0700, files 0600. A file is written beside its target, fsynced, renamed over it, and the
 directory fsynced, so that after a crash a reader sees the old or the new content whole.

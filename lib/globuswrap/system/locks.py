@@ -1,4 +1,4 @@
-"""Leases: at most one process at a time does a piece of work, and one that died does not stop the others for long.
+"""Take leases: at most one process works at a time, and a dead one does not block the others for long.
 
 A lease is a file with who holds it, made by link(2), so that of many takers one wins. The holder renews it while it works;
 `renew` is called from the work itself, so that a holder that hangs on another host loses it too.

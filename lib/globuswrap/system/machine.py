@@ -1,4 +1,4 @@
-"""This host and its processes, as the kernel shows them (Linux: /proc), and how to start this program again."""
+"""Identify this host and its processes (Linux: /proc), and find how to start this program again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pace of every loop that asks again and again: how long to rest between two looks, and when time is up.
+"""Pace polling loops: how long to rest between two polls, and when time is up.
 
 Monotonic time. A signal is raised from a rest (system.signals), so no loop needs to know of signals.
 """

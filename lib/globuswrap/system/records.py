@@ -1,4 +1,4 @@
-"""Records that are written once, and never guessed at when they are read back.
+"""Read and write records that are written once, and never guess what a damaged one said.
 
 Of all processes and hosts that share a directory, one writes a name, the others read it. The content is written to a
 temporary file, fsynced, and given its name by link(2), which fails if the name is taken. No lock guards this. It holds where

@@ -1,4 +1,4 @@
-"""Signals that end a run become `Interrupted`, wherever the program is.
+"""Turn signals that end a run into `Interrupted`, wherever the program is.
 
 Python drops an exception that a handler raises inside a destructor or a weak reference's callback. So the signal is also
 noted, and `check`, which every start of a program and every rest of a loop calls, raises it again.

@@ -1,4 +1,4 @@
-"""TOML, by the standard library where it has it (Python 3.11)."""
+"""Parse TOML, with the standard library where it has it (Python 3.11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look before a request is submitted: a mistyped path costs minutes of faults at Globus, and one look here."""
+"""Check paths before a request is submitted: a mistyped one costs minutes of faults at Globus, and one call here."""
 
 from __future__ import annotations
 

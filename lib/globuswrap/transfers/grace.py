@@ -1,4 +1,4 @@
-"""How long a task is known to have had a fault: on disk, because a chain is looked at by many short processes.
+"""Remember on disk how long a task has had a fault, because many short processes watch one chain.
 
 Hosts that share the state directory may disagree about the time by minutes, and a wrong answer cancels a task. So no wall
 clock is read. Each host notes when it first saw the fault on the clock that counts since its boot, and how long the fault

@@ -1,4 +1,4 @@
-"""The `[hooks]` of the configuration: programs that are told of every outcome.
+"""Run the `[hooks]` of the configuration: programs that get every outcome.
 
 A hook is a list of words, run as they are, without a shell: what a server says, or a file is called, is never part of a command
 line. It gets the outcome as JSON on stdin. What it does changes nothing: if it fails, that is said.

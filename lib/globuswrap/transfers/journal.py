@@ -1,4 +1,4 @@
-"""Submissions on disk: which attempt of a request carries which submission id, and what became of it.
+"""Record submissions on disk: which attempt of a request has which submission id, and how it ended.
 
 An attempt is a claim, `<key>.<attempt>`, and facts beside it that are each written once and only ever added:
 

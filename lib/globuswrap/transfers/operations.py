@@ -1,4 +1,4 @@
-"""The functions that commands, notebooks and gateways call: submit exactly once, wait if asked, report, go on."""
+"""Provide the functions that commands, notebooks and gateways call: submit exactly once, wait if asked, report."""
 
 from __future__ import annotations
 

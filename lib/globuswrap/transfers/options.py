@@ -1,4 +1,4 @@
-"""The options of `globus transfer`, each declared once.
+"""Declare each option of `globus transfer` once.
 
 From a field follow its option on the command line (cli/options.py), in `#GLOBUS` lines and in sync profiles, the argument of the
 `globus` command, the field of the document that is sent, and its part in the key of a request. To add an option, add a field.

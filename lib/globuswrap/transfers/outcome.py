@@ -1,4 +1,4 @@
-"""What a task's document says became of it: pure, decided from the document and its events, never from an exit code.
+"""Decide the outcome of a task, purely from its document and its events, never from an exit code.
 
 The one place that knows the statuses of tasks and the names of outcomes. An unknown or missing status is an error, not a
 success.

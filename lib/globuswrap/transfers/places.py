@@ -1,4 +1,4 @@
-"""Where each entry of the journal reads, writes or deletes: what concerns a path is found without reading the journal.
+"""Index where each journal entry reads, writes or deletes, so that a path is found without reading the whole journal.
 
     places/<collection>/<path>.<key>.<attempt>    an empty file, made before the claim, or before the receipt that lists the path
 

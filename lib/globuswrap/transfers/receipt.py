@@ -1,4 +1,4 @@
-"""The receipt of a finished task: one JSON document, beside the journal entry and wherever `--receipt` says.
+"""Write the receipt of a finished task: one JSON document, next to the journal entry and wherever `--receipt` says.
 
 Documented in docs/transfers.md; a field is never renamed or removed without a new schema number.
 """

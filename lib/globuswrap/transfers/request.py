@@ -1,4 +1,4 @@
-"""What should be moved or deleted: a request, its digest and key, and the arguments of the `globus` command for it."""
+"""Describe what to move or delete: a request, its digest and key, and its arguments for the `globus` command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request to one task at Globus, exactly once: claim, send, and send again with the same id until it is answered."""
+"""Submit a request as one task, exactly once: claim, send, and send again with the same id until Globus answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wait for tasks: one `globus` process per poll for all of them, until each is finished, given up on, or time is up."""
+"""Wait for tasks, with one `globus` process per poll for all of them, until each has ended or time is up."""
 
 from __future__ import annotations
 

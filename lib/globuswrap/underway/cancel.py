@@ -1,4 +1,4 @@
-"""Cancel what words name."""
+"""Cancel the tasks and chains that ids or keys name."""
 
 from __future__ import annotations
 

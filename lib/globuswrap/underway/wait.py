@@ -1,4 +1,4 @@
-"""Wait for what words name, tasks and chains together."""
+"""Wait for tasks and chains together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`advance`: the next possible thing of a chain, from wherever it is called.
+"""Advance a chain: do the next possible step, from wherever it is called.
 
 It is called by short stage jobs, by `tend` on a login node, and by the jobs that follow the compute job. Two hosts may call
 it at once: what must happen once is decided by a fact (record.py) or by the journal of transfers, and the rest may happen

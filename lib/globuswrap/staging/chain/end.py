@@ -1,4 +1,4 @@
-"""The end of a chain: what is left of its tasks and jobs goes, and its exit code is recorded."""
+"""End a chain: cancel its remaining tasks and jobs, and record its exit code."""
 
 from __future__ import annotations
 

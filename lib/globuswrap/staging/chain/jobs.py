@@ -1,4 +1,4 @@
-"""The jobs of a chain at the scheduler: the compute job, those that follow it, and short ones that stage."""
+"""Submit the jobs of a chain: the compute job, those that follow it, and short ones that stage."""
 
 from __future__ import annotations
 

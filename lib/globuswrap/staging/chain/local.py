@@ -1,4 +1,4 @@
-"""This machine as a scheduler: one job, run here once it is released. For a laptop, a rehearsal and `make demo`."""
+"""Use this machine as a scheduler: one job, run here once it is released. For a laptop, a rehearsal and `make demo`."""
 
 from __future__ import annotations
 

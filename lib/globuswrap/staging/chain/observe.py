@@ -1,4 +1,4 @@
-"""How the compute job ended: by the scheduler's record, the jobs that follow it, or its elements' own notes."""
+"""Find out how the compute job ended: from the scheduler's record, the jobs that follow it, or notes of the array tasks."""
 
 from __future__ import annotations
 

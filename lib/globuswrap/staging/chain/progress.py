@@ -1,4 +1,4 @@
-"""The steps of a chain: what is recorded of each, and one look at those that have not settled."""
+"""Track the steps of a chain: read what is recorded of each, and poll those that have not ended."""
 
 from __future__ import annotations
 

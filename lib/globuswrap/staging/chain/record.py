@@ -1,4 +1,4 @@
-"""A chain on disk: a plan that never changes, and facts that are each written once.
+"""Store a chain on disk: a plan that never changes, and facts that are each written once.
 
     chains/<id>/chain.json      the plan
     chains/<id>/script/...      the user's script as it was submitted; the generated scripts are beside it

@@ -1,4 +1,4 @@
-"""Where a chain stands."""
+"""Describe the state of a chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The beginning of a chain: its record, its jobs, and what a killed submission left."""
+"""Start a chain: write its record, submit its jobs, and recover a killed submission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who advances chains, and until when: stage jobs, `tend` from cron or a login node, and whoever follows one to its end."""
+"""Advance chains from stage jobs, from `tend` under cron or on a login node, or from a command that follows one."""
 
 from __future__ import annotations
 
