@@ -350,12 +350,12 @@ def _listed(directory: Address) -> list[str]:
 
 
 def _list(directory: Address, local: str | None) -> list[str]:
-    from globuswrap.globus import verbs
-
     if local is not None:
         with contextlib.suppress(OSError), os.scandir(local) as entries:
             found = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
             return found if len(found) <= _NAMES else []
+    from globuswrap.globus import verbs
+
     rows = verbs.ls(str(directory), 0.0, timeout=30)
     if rows is None:
         raise FileNotFoundError
