@@ -64,6 +64,7 @@ BANNED = {
     r"\bknown are\b": "use one of",
     r"\b(?:is|was) made twice\b": "was created twice",
     r"\blies ahead\b": "is in the future",
+    r"\balready there\b": "already up to date",
     r"\bis no way of\b": "is not a ... mode",
     r"\bnor what to\b|\bneither a list\b": "Nothing to ...: give ...",
 }

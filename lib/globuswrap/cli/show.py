@@ -124,7 +124,7 @@ def _moved(document: Mapping[str, Any]) -> str:
     if document.get("rate"):
         parts.append(f"{units.human_size(document['rate'])}/s")
     if document.get("files_skipped"):
-        parts.append(f"{document['files_skipped']} already there")
+        parts.append(f"{document['files_skipped']} already up to date")
     if document.get("faults"):
         parts.append(units.counted(document["faults"], "fault"))
     return ", ".join(parts)

@@ -131,7 +131,7 @@ def outcome_line(name: str, receipt: Any, cause: str = "") -> str:
         files = units.counted(receipt["files_transferred"], "file")
         parts.append(f"{files}, {units.human_size(receipt.get('bytes_transferred') or 0)}")
     if receipt.get("files_skipped"):
-        parts.append(f"{receipt['files_skipped']} already there")
+        parts.append(f"{receipt['files_skipped']} already up to date")
     if receipt.get("faults"):
         parts.append(units.counted(receipt["faults"], "fault"))
     if cause:
