@@ -31,6 +31,7 @@ COMMANDS = {
     "wait ID": ["wait", "{task}"],
     "transfer": ["transfer", "archive:/a", "scratch:/copy{run}", "-q"],
     "cleanup": ["cleanup", "--under", "scratch:/done/", "-q"],
+    "report": ["report", "--since", "10000d", "--no-live", "-o", "{base}/{run}.html", "-q"],
 }
 
 
@@ -117,7 +118,7 @@ def main(entries: int, runs: int, collections: int) -> None:
             cpu: dict[str, list[float]] = {"empty": [], "full": []}
             for run in range(runs + 1):
                 for home, surroundings in homes.items():
-                    argv = [wrap, *(word.format(task=known[home], run=f"{home}{run}") for word in words)]
+                    argv = [wrap, *(word.format(task=known[home], run=f"{home}{run}", base=base) for word in words)]
                     took = measured(argv, surroundings)
                     wall[home].append(took[0])
                     cpu[home].append(took[1])
