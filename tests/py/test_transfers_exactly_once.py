@@ -335,7 +335,7 @@ def test_killed_at_random_moments_and_by_two_at_once_is_one_task_each(
     sandbox: Sandbox, loaded_programs: Programs
 ) -> None:
     """A quarter of them with programs that are started, as users do."""
-    killed_at_random(sandbox, [Programs(), *[loaded_programs] * 3], 100)
+    killed_at_random(sandbox, [Programs(), *[loaded_programs] * 3], 40)
 
 
 @pytest.mark.chaos
