@@ -68,7 +68,7 @@ class LoginNeeded(Problem):
 
 
 class StoppedEarly(Problem):
-    """Cancelled, by us for a permanent fault or by someone."""
+    """Canceled, by us for a permanent fault or by someone."""
 
     exit_code = STOPPED
 

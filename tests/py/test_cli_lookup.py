@@ -50,11 +50,11 @@ def test_the_key_of_a_batch_names_all_its_tasks(sandbox: Sandbox, tmp_path: Path
     shown = run_json(sandbox, "status", "night", tasks[0])["data"]["submissions"]  # by its id it is the same task
     assert sorted(each["task_id"] for each in shown) == sorted(tasks)
     shown = run_json(sandbox, "cancel", "night", "--dry-run")["data"]
-    assert {each["task_id"] for each in shown["to_cancel"]} == set(tasks) and "cancelled" not in shown
+    assert {each["task_id"] for each in shown["to_cancel"]} == set(tasks) and "canceled" not in shown
     assert {task["status"] for task in accepted(sandbox)} == {"ACTIVE"}
-    cancelled = run_json(sandbox, "cancel", "night")["data"]["cancelled"]
-    assert {each["task_id"] for each in cancelled} == set(tasks)
-    assert set(outcomes(run_json(sandbox, "wait", "night", expect=5)).values()) == {"cancelled"}
+    canceled = run_json(sandbox, "cancel", "night")["data"]["canceled"]
+    assert {each["task_id"] for each in canceled} == set(tasks)
+    assert set(outcomes(run_json(sandbox, "wait", "night", expect=5)).values()) == {"canceled"}
 
 
 def test_a_batch_is_told_by_waiting_for_its_key(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_is_not_submitted_of_a_batch_is_said(sandbox: Sandbox, tmp_path: Pa
     waited = sandbox.run(line, env={"PYTHONPATH": str(REPOSITORY / "lib")})
     assert waited.returncode == 1 and "TryLater: tasks that are not submitted yet: 2 of 'night'" in waited.stderr
     stopped = run_json(sandbox, "cancel", "night", expect=75)
-    assert [each["task_id"] for each in stopped["data"]["cancelled"]] == [task]
+    assert [each["task_id"] for each in stopped["data"]["canceled"]] == [task]
     batch(sandbox, tmp_path)
     assert run(sandbox, "wait", "night", "--poll", "0.1s").returncode == 0
 
@@ -102,12 +102,12 @@ def test_the_key_of_a_sync_run(sandbox: Sandbox) -> None:
     assert outcomes(run_json(sandbox, "wait", "monday", *SOON, expect=75)) == {task["task_id"]: "running"}
     assert run_json(sandbox, "status", "monday")["data"]["submissions"][0]["task_id"] == task["task_id"]
     run_json(sandbox, "cancel", "monday")
-    assert outcomes(run_json(sandbox, "wait", "monday", expect=5)) == {task["task_id"]: "cancelled"}
+    assert outcomes(run_json(sandbox, "wait", "monday", expect=5)) == {task["task_id"]: "canceled"}
     sandbox.control.progress("at-once")
     beam.run(code=5)  # the run under the key is over
     beam.settle()  # and what it did not bring is sent by another
     beam.same()
-    assert outcomes(run_json(sandbox, "wait", "monday", expect=5)) == {task["task_id"]: "cancelled"}
+    assert outcomes(run_json(sandbox, "wait", "monday", expect=5)) == {task["task_id"]: "canceled"}
     (beam.state() / "runs" / "000099").mkdir()  # as after a bad disk; perhaps not of this key
     done = run(sandbox, "wait", "monday")
     assert done.returncode == 2 and "run.json cannot be read" in done.stderr
@@ -208,10 +208,10 @@ def test_a_chain_that_ended_long_ago_is_still_known(sandbox: Sandbox, tmp_path: 
     shown = run(sandbox, "cancel", chain, "--dry-run").stdout
     assert shown.startswith(f"{chain}  would be canceled") and accepted(sandbox)[0]["status"] == "ACTIVE"
     for _ in range(2):
-        assert run(sandbox, "cancel", chain).stdout == f"{chain}  cancelled\n"
+        assert run(sandbox, "cancel", chain).stdout == f"{chain}  canceled\n"
     ended = next((sandbox.home / ".local/state/globuswrap/chains" / chain).glob("g1/ended"))
     ended.write_text(json.dumps({**json.loads(ended.read_text()), "at": 0}))
     assert run(sandbox, "status").stdout == ""
     assert chain in run(sandbox, "status", chain).stdout
     done = run(sandbox, "wait", chain)
-    assert done.returncode == 5 and f"{chain}  cancelled" in done.stdout
+    assert done.returncode == 5 and f"{chain}  canceled" in done.stdout

@@ -139,15 +139,15 @@ def test_the_beginning_of_a_task_id_or_key_is_enough_everywhere(sandbox: Sandbox
     one = tasks[0]
     assert run_json(sandbox, "status", one[:8])["data"]["submissions"][0]["task_id"] == one
     assert len(run_json(sandbox, "show", "nigh")["data"]["tasks"]) == 3
-    cancelled = run_json(sandbox, "cancel", one[:8].upper())["data"]["cancelled"]
-    assert [each["task_id"] for each in cancelled] == [one]
+    canceled = run_json(sandbox, "cancel", one[:8].upper())["data"]["canceled"]
+    assert [each["task_id"] for each in canceled] == [one]
     assert run_json(sandbox, "wait", one[:13], expect=5)["data"]["tasks"][0]["task_id"] == one
 
 
 def test_the_beginning_of_a_chain_is_enough_everywhere(sandbox: Sandbox, tmp_path: Path) -> None:
     chain = killed_chain(sandbox, tmp_path)
     assert run_json(sandbox, "tend", chain[:5])["data"]["chains"].keys() == {chain}
-    assert run_json(sandbox, "cancel", chain[:5])["data"]["cancelled"][0]["chain"] == chain
+    assert run_json(sandbox, "cancel", chain[:5])["data"]["canceled"][0]["chain"] == chain
     sandbox.control.progress("at-once")
     resumed = run(sandbox, "submit", "--resume", chain[:5], "--no-check", "--poll", "0.1s")
     assert resumed.returncode == 0, resumed.stderr
@@ -163,7 +163,7 @@ def test_a_beginning_that_several_have_is_refused(sandbox: Sandbox) -> None:
         assert "night-1, night-2" in done.stderr
     assert {each["status"] for each in accepted(sandbox)} == {"ACTIVE"}
     assert run(sandbox, "cancel", "nig").returncode == 2  # too short to be one
-    assert len(run_json(sandbox, "cancel", "night-2")["data"]["cancelled"]) == 1
+    assert len(run_json(sandbox, "cancel", "night-2")["data"]["canceled"]) == 1
 
 
 def test_a_whole_key_is_none_of_which_it_is_the_beginning(sandbox: Sandbox) -> None:

@@ -202,7 +202,7 @@ def alone(pair: Pair, verdict: Verdict, collection: str, gone: set[str]) -> str:
     sent=st.lists(st.tuples(paths, paths), max_size=6),
     how=st.sampled_from(("listed", "listed", "tree", "tree", "silent")),
     preserved=st.booleans(),
-    ended=st.sampled_from((*["succeeded"] * 6, "succeeded-with-skips", "failed", "cancelled")),
+    ended=st.sampled_from((*["succeeded"] * 6, "succeeded-with-skips", "failed", "canceled")),
     happened=st.lists(changes, max_size=5),
     meanwhile=st.lists(
         changes.filter(lambda what: what[0] in ("modify", "back-date", "grow") and what[1] == HERE), max_size=2

@@ -179,7 +179,7 @@ CARRIERS = {"RunIssue": 1, "add_issue": 1, "warning": 0, "failure": 0}
 OTHERS = {
     "interrupted": "errors.py",
     "output-lost": "errors.py",
-    "chain-cancelled": "staging/chain.py",
+    "chain-canceled": "staging/chain.py",
     "chain-ended": "staging/chain.py",
 }
 

@@ -443,7 +443,7 @@ def _(place: Place) -> tuple[str, ...]:
 
 
 def runs_that_go_on(place: Place) -> int:
-    """What a repeated request started besides is cancelled."""
+    """What a repeated request started besides is canceled."""
     return sum(each["run"]["status"] != "FAILED" for each in place.box.control.documents("run"))
 
 

@@ -147,7 +147,7 @@ def test_a_start_whose_reply_was_lost_leaves_one_run(box: Sandbox, place: Path) 
     box.control.put("flow-script", "*", {"states": ["ACTIVE"] * 50})
     run_json(box, "flow", "start", str(place), "--set", "n=1", "--key", "k")
     states = [each["run"]["status"] for each in box.control.documents("run")]
-    assert sorted(states) == ["ACTIVE", "FAILED"]  # the second is cancelled
+    assert sorted(states) == ["ACTIVE", "FAILED"]  # the second is canceled
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_start_whose_reply_was_lost_leaves_one_run(box: Sandbox, place: Path) 
     [
         ({"states": ["ACTIVE", "SUCCEEDED"]}, (), 0, "succeeded"),
         ({"states": ["FAILED"], "code": "StateFailed", "description": "no beam"}, (), 1, "failed"),
-        ({"states": ["FAILED"], "code": "FlowCanceled"}, (), 5, "cancelled"),
+        ({"states": ["FAILED"], "code": "FlowCanceled"}, (), 5, "canceled"),
         ({"states": ["INACTIVE"]}, ("--fault-grace", "0"), 7, "inactive"),
         ({"states": ["ACTIVE"]}, ("--timeout", "0"), 75, "running"),
     ],

@@ -45,7 +45,7 @@ BANNED = {
     r"\bbegun\b": "started",
     r"\b(?:takes?|taken|took) (?:it |them )?up\b": "adopt, retry, continue",
     r"\banew\b": "again",
-    r"(?<!-)\bcancell(?:ed|ing)\b": "canceled",
+    r"\bcancell(?:ed|ing)\b": "canceled",
     r"\b(?:behaviours?|colours?|licence|centres?|favour\w*)\b": "American spelling",
     r"\b(?:normal|organ|recogn|initial)is(?:e|ed|es|ing)\b": "American spelling",
     r"\bno (?:\w+ )?\w+ (?:is|are) called\b": "there is no ... named",
@@ -71,7 +71,7 @@ BANNED = {
 #: Ordinary English, and names: matched first, and taken out.
 ALLOWED = re.compile(
     r"it is not to be looked at|you said yes|/\w+/looks|\blooks started trouble trouble_at\b"
-    r"|The task has been cancelled successfully|`cancelled`|\b(?:set|moved) aside|(?:--lost |again, or )aside|\.aside",
+    r"|The task has been cancelled successfully|\b(?:set|moved) aside|(?:--lost |again, or )aside|\.aside",
     re.I,
 )
 

@@ -163,7 +163,7 @@ def test_a_task_submitted_while_the_chain_ends_is_canceled(place: Place, monkeyp
     submit.start(chain)
     (task,) = place.box.control.tasks()
     assert task["status"] == "FAILED", task
-    assert (record.load(chain.id).fact("step.stage-in.1") or {})["outcome"] == "cancelled"
+    assert (record.load(chain.id).fact("step.stage-in.1") or {})["outcome"] == "canceled"
     assert set(place.states().values()) == {"F"}
 
 

@@ -305,7 +305,7 @@ def test_stage_in_fails(new_site: Callable[..., Site], mode: str) -> None:
     ended = site.ended()
     assert ended["step"] in ("stage-in.1", "job") and "FILE_NOT_FOUND" in ended["cause"]
     assert not (site.work / "ran").exists(), "the job ran without its data"
-    # Inside the job, the code of the stage-in is that of the job; else the held job is cancelled.
+    # Inside the job, the code of the stage-in is that of the job; else the held job is canceled.
     job = ("FAILED 5:0", "F 5") if mode == "inline" else ("CANCELLED 0:0", "F none")
     site.check(job, tasks=1, code=5, ended=ended)
     assert site.got() == {}
@@ -328,7 +328,7 @@ def test_payload_fails(new_site: Callable[..., Site], mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["jobs", "login"])
-def test_cancelled_while_held(new_site: Callable[..., Site], mode: str) -> None:
+def test_canceled_while_held(new_site: Callable[..., Site], mode: str) -> None:
     site = new_site(mode, progress="held")
     site.submit(site.script(site.body(), lines=ALWAYS))
     site.cluster.cancel(site.job)
@@ -346,7 +346,7 @@ ALWAYS = """\
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_cancelled_while_running(new_site: Callable[..., Site], mode: str) -> None:
+def test_canceled_while_running(new_site: Callable[..., Site], mode: str) -> None:
     site = new_site(mode)
     site.submit(site.script(site.body("sleep 600"), lines=ALWAYS))
     site.until_running()
@@ -609,7 +609,7 @@ def test_cancel(new_site: Callable[..., Site], mode: str) -> None:
     site.globuswrap("cancel", site.chain)
     ended = site.ended()
     site.check(("CANCELLED 0:0", "F none"), tasks=1, code=5, ended=ended)
-    assert site.data()["state"] == "cancelled"
+    assert site.data()["state"] == "canceled"
     # and it can be taken up again, the stage-in included
     site.box.control.progress("at-once")
     site.globuswrap("submit", "--resume", site.chain)

@@ -105,8 +105,8 @@ def new_site(
         (scenarios.test_payload_fails, "jobs"),
         (scenarios.test_stage_in_fails, "login"),
         (scenarios.test_stage_out_fails, "jobs"),
-        (scenarios.test_cancelled_while_held, "jobs"),
-        (scenarios.test_cancelled_while_running, "login"),
+        (scenarios.test_canceled_while_held, "jobs"),
+        (scenarios.test_canceled_while_running, "login"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__.removeprefix("test_"),
 )

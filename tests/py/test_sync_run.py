@@ -111,13 +111,13 @@ def test_a_failure_is_told_by_the_next_run_which_also_sends_again(beam: Beam) ->
     assert [task["status"] for task in beam.tasks()] == ["FAILED", "SUCCEEDED"]
 
 
-def test_a_cancelled_task_is_5_and_sent_again(beam: Beam) -> None:
+def test_a_canceled_task_is_5_and_sent_again(beam: Beam) -> None:
     beam.box.control.progress("held")
     beam.write("a")
     beam.quiet()
     beam.box.run([GLOBUS, "task", "cancel", beam.tasks()[0]["task_id"]])
     beam.box.control.progress("at-once")
-    assert "task-cancelled" in beam.run(code=5).stderr
+    assert "task-canceled" in beam.run(code=5).stderr
     beam.settle()
     beam.same()
 

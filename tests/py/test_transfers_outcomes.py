@@ -79,7 +79,7 @@ CASES = [
         afterwards=lambda sandbox, task_id: sandbox.control.forget_task(task_id),
         says="globus whoami",
     ),
-    Case("cancelled", "cancelled", 5, prepare=held, afterwards=globus("task", "cancel"), says="cancelled"),
+    Case("canceled", "canceled", 5, prepare=held, afterwards=globus("task", "cancel"), says="canceled"),
     Case("missing", "permanent-fault", 5, source="archive:/nope", options=UNSEEN, says="archive:/nope: FILE_NOT_FOUND"),
     Case(
         "denied",

@@ -37,5 +37,5 @@ def cancel(
     missing = found.missing()
     if missing is not None:
         output.tell(missing, "globuswrap")
-    data = {"to_cancel" if dry_run else "cancelled": done, "unsent": found.unsent}
+    data = {"to_cancel" if dry_run else "canceled": done, "unsent": found.unsent}
     return Report(data, lines, 0 if missing is None else missing.exit_code)

@@ -88,7 +88,7 @@ def forecast(plan: Plan, text: str, say: Say) -> tuple[Forecast, list[Finding]]:
 
 
 def probe(scheduler: Scheduler, partition: str | None, wait: float, say: Say) -> Iterator[Finding]:
-    """Submit a short job that asks Globus who is logged in, and wait for what it writes; it is cancelled when that takes
+    """Submit a short job that asks Globus who is logged in, and wait for what it writes; it is canceled when that takes
     longer than `wait` seconds. Nothing of it stays."""
     directory = files.private_directory(files.state_dir() / "doctor")
     stem = directory / f"node-{uuid.uuid4().hex[:12]}"

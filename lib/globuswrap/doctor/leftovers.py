@@ -78,7 +78,7 @@ def _chain(chain: Chain) -> Iterator[Finding]:
     if chain.ended_at is not None:
         ending = chain.ending
         recent = time.time() - chain.ended_at < FORGOTTEN
-        if ending is not None and recent and chain.exit_code != 0 and ending.name != "chain-cancelled":
+        if ending is not None and recent and chain.exit_code != 0 and ending.name != "chain-canceled":
             what = f"chain {chain.id} ({script}) failed: {ending.cause}"
             remedy = ending.remedy or f"globuswrap submit --resume {chain.id}"
             yield warning("chain-failed", what, "its input or its results have not arrived", remedy)

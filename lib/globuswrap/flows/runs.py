@@ -1,7 +1,7 @@
 """Start flow runs, once per key, wait for them, and report how they ended.
 
 Starting has no submission id either. Each run carries a tag that is written down before it is started; whoever comes with the
-same key looks for that tag first, and a run that a repeated request started besides is cancelled.
+same key looks for that tag first, and a run that a repeated request started besides is canceled.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def judged(run: Mapping[str, Any], held_for: float, grace: float) -> Ended | Non
     if status == "SUCCEEDED":
         return Ended(run_id, "succeeded", errors.DONE, "", "", run)
     if status == "FAILED" and code == "FlowCanceled":
-        return Ended(run_id, "cancelled", errors.STOPPED, told, logs, run)
+        return Ended(run_id, "canceled", errors.STOPPED, told, logs, run)
     if status == "FAILED":
         return Ended(run_id, "failed", errors.REFUSED, told, logs, run)
     if status == _HELD:

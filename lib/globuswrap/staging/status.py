@@ -33,8 +33,8 @@ def describe(chain_id: str) -> dict[str, Any]:
         state = "ending" if ending else "under way"
     else:
         state = "done" if chain.exit_code == 0 else "failed"
-        if ending and ending.name == "chain-cancelled":
-            state = "cancelled"
+        if ending and ending.name == "chain-canceled":
+            state = "canceled"
     problem = None
     if ending and ending.code != 0:
         problem = {"step": ending.step, "code": ending.code, "cause": ending.cause, "remedy": ending.remedy}

@@ -19,7 +19,7 @@ from globuswrap.globus import queries
 from globuswrap.system import units
 from globuswrap.system.described import Described
 
-#: Statuses as the Transfer API documents them. FAILED: also cancelled and expired.
+#: Statuses as the Transfer API documents them. FAILED: also canceled and expired.
 ENDED_WELL, ENDED_BADLY, MOVING, SUSPENDED = "SUCCEEDED", "FAILED", "ACTIVE", "INACTIVE"
 ENDED = (ENDED_WELL, ENDED_BADLY)
 UNFINISHED = (MOVING, SUSPENDED)
@@ -89,7 +89,7 @@ CODES = {
     FAILED: errors.REFUSED,
     "expired": errors.REFUSED,
     GONE: errors.REFUSED,
-    "cancelled": errors.STOPPED,
+    "canceled": errors.STOPPED,
     PERMANENT_FAULT: errors.STOPPED,
     TOO_MANY_FAULTS: errors.STOPPED,
     "paused": errors.HELD,
@@ -168,7 +168,7 @@ def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, st
     fatal_code = str(fatal.get("code", "")).upper()
     described = " ".join(str(fatal.get("description") or fatal.get("code") or "no reason was given").split())
     if was_canceled(task, events):
-        return Outcome(task_id, "cancelled", errors.STOPPED, f"cancelled: {described}", show, task=task)
+        return Outcome(task_id, "canceled", errors.STOPPED, f"canceled: {described}", show, task=task)
     if "EXPIRED" in codes or fatal_code == "EXPIRED":
         last = next((event for event in events if event.get("is_error")), {})
         why = f"; its last error: {last.get('code')}" if last else ""
@@ -191,17 +191,17 @@ def reason_for(task: Mapping[str, Any], code: str) -> str:
     return f"{code}{': ' + details[:300] if details else ''}"
 
 
-def stopped(task: Mapping[str, Any], reason: str, *, cancelled: bool) -> Outcome:
+def stopped(task: Mapping[str, Any], reason: str, *, canceled: bool) -> Outcome:
     """Given up on by us: a permanent fault, or too many faults."""
     name = TOO_MANY_FAULTS if reason.startswith("faults") else PERMANENT_FAULT
-    done = "the task was canceled" if cancelled else "the task was left running (--keep)"
+    done = "the task was canceled" if canceled else "the task was left running (--keep)"
     return Outcome(
         str(task["task_id"]),
         name,
         errors.STOPPED,
         f"{reason}; {done}",
         remedy(name, task, code_in(reason)),
-        terminal=cancelled,
+        terminal=canceled,
         task=task,
     )
 
@@ -227,7 +227,7 @@ def remedy(name: str, task: Mapping[str, Any], code: str = "", place: Address | 
         return f"list them: globus task show {task_id} --skipped-errors" if name == WITH_SKIPS else ""
     if name == GONE:
         return f"check which account you use (globus whoami), then rerun{_checksums(task)}"
-    if name == "cancelled":
+    if name == "canceled":
         return f"see: globus task event-list {task_id}"
     if name in (FAILED, "expired"):
         return _rerun(task, code, place)

@@ -214,7 +214,7 @@ class _Waited:
         """Cancel the task, and say why. None: it is being canceled, or has vanished; the next look tells."""
         reason = outcome.reason_for(task, code)
         if wait_policy.keep:
-            return outcome.stopped(task, reason, cancelled=False)
+            return outcome.stopped(task, reason, canceled=False)
         self.mark.stopping(reason)
         try:
             verbs.cancel_task(self.task_id, wait_policy.retry_for)
@@ -265,7 +265,7 @@ class _Waited:
         """How a finished task ended. That we have canceled it counts only if that is how it ended."""
         reason = self.mark.stopped_for
         if reason is not None and outcome.was_canceled(document, events):
-            ended = outcome.stopped(document, reason, cancelled=True)
+            ended = outcome.stopped(document, reason, canceled=True)
         else:
             ended = outcome.finished(document, events, strict=wait_policy.strict)
         bad = ended.name in (outcome.PERMANENT_FAULT, outcome.TOO_MANY_FAULTS, outcome.FAILED)

@@ -79,7 +79,7 @@ def test_a_run_document_and_its_log(api: Any) -> None:
     ]
 
 
-def test_runs_follow_their_script_and_can_be_cancelled(api: Any) -> None:
+def test_runs_follow_their_script_and_can_be_canceled(api: Any) -> None:
     flow = make_flow(api)
     api.box.control.put("flow-script", flow["id"], {"states": ["ACTIVE", "INACTIVE", "FAILED"], "code": "StateFailed"})
     run = started(api, flow)

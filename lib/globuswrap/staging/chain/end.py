@@ -56,7 +56,7 @@ def end(chain: Chain, scheduler: JobSystem) -> ChainStatus:
         chain.add(f"job.found.{job_id}", id=job_id)
     listed = chain.jobs
     compute = listed.pop("compute", None)
-    # The followers first: one of them would start when the compute job is cancelled.
+    # The followers first: one of them would start when the compute job is canceled.
     order = [job_id for _, job_id in sorted(listed.items(), reverse=True)] + ([compute] if compute else [])
     order += jobs.twins(chain, scheduler, compute)
     left = [state.id for state in scheduler.states(order).values() if state.alive and state.id != own]

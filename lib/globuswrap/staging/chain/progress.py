@@ -122,7 +122,7 @@ def cancel_tasks(chain: Chain) -> None:
     for step, task_id in chain.tasks.items():
         if recorded(chain, step) is None:
             steps.cancel_task(task_id)
-            note(chain, step, StepResult(steps.FAILED, task_id, "cancelled", 5, "canceled with the chain"))
+            note(chain, step, StepResult(steps.FAILED, task_id, "canceled", 5, "canceled with the chain"))
     if chain.ending is not None and chain.ending.code != 0:
         known = chain.tasks.values()
         for task_id in steps.unfinished_tasks(chain.id):

@@ -128,7 +128,7 @@ def cancel(chain_id: str) -> ChainStatus:
     if chain.ended:
         return ends.status(chain)
     remedy = f"globuswrap submit --resume {chain.id}"
-    chain.add("ending", code=5, step="", name="chain-cancelled", cause="canceled on request", remedy=remedy)
+    chain.add("ending", code=5, step="", name="chain-canceled", cause="canceled on request", remedy=remedy)
     return ends.end(chain, jobs.scheduler_of(chain))
 
 
