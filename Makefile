@@ -7,7 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
-# Test processes side by side; two for each processor if not said. 0: one after the other, in this process.
+# Test processes side by side; if not set, two for each processor, three where most of them wait. 0: one after the other, in this process.
 export JOBS
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -57,7 +57,7 @@ test: need-test check ## what has to pass after a change, in minutes: check, pyt
 .PHONY: test-rest
 test-rest: need-test $(ready) ## what `make test` leaves out: versions of globus-cli, faults, scenarios of schedulers, installation
 	@tests/versions.sh --make
-	@tests/run.sh --filter-tags slow --filter-tags slurm -- -m '$(rest)'
+	@JOBS=$${JOBS:-$$((3 * $$(getconf _NPROCESSORS_ONLN)))} tests/run.sh --filter-tags slow --filter-tags slurm -- -m '$(rest)'
 
 .PHONY: test-all
 test-all: test test-rest ## all of it, but for `make chaos` and `make test-pbs`

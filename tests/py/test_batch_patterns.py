@@ -10,7 +10,7 @@ import pytest
 from command_line import accepted, run, run_json
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 QUICK = ("--wait", "--poll", "0.1s")
 

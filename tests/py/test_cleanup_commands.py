@@ -21,7 +21,7 @@ from globuswrap.cli.sandbox import Sandbox
 from globuswrap.deletion import storage, uses
 from slurm.cluster import until
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 ANNA = "anna@example.org"
 

@@ -18,7 +18,7 @@ from globuswrap.deletion.uses import Use
 from globuswrap.system import units
 from sandbox_api import Api
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 ANNA, BEN = "anna@example.org", "ben@example.org"
 TRANSFER = auth.SERVER_OF_SERVICE["transfer"]

@@ -14,7 +14,7 @@ from command_line import accepted, on_terminal, run, run_json
 from globuswrap.cli.sandbox import Sandbox
 from test_cli_lookup import fill
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 WAIT = ("--wait", "--fault-grace", "0", "--poll", "0.1s")
 

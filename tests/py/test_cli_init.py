@@ -16,7 +16,7 @@ from command_line import run, run_json
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.doctor import setup
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 @pytest.fixture

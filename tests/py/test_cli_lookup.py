@@ -18,7 +18,7 @@ from globuswrap.cli.sandbox import Sandbox
 from support import LAUNCHER, REPOSITORY
 from sync_support import Beam
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 SOON = ("--timeout", "0.5s", "--poll", "0.1s")
 

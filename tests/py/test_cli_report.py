@@ -24,7 +24,7 @@ from globuswrap.system import files
 from globuswrap.transfers import journal
 from test_cli_lookup import fill, killed_chain
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 WAIT = ("--wait", "--fault-grace", "0", "--poll", "0.1s")
 

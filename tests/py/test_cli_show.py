@@ -11,7 +11,7 @@ from command_line import accepted, on_terminal, run, run_json
 from globuswrap.cli.sandbox import Sandbox
 from test_cli_lookup import batch, fill, killed_chain
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 def started(sandbox: Sandbox, *more: str, code: int = 0) -> str:

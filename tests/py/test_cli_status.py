@@ -11,7 +11,7 @@ from globuswrap.cli.sandbox import Sandbox
 from globuswrap.transfers.request import PROBES
 from test_cli_lookup import fill, killed_chain
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 def started(sandbox: Sandbox, source: str = "archive:/a", destination: str = "scratch:/a") -> str:

@@ -15,7 +15,7 @@ from globuswrap.cli import progress
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.system import log
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 #: Sets a title, rings, colors by one 8-bit control, reverses the direction of writing, ends the line, deletes.
 HOSTILE = "x\x1b]0;owned\x07\x9b31m\u202e\u2028\x7fy"

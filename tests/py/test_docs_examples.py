@@ -15,7 +15,7 @@ import support
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow]
 
 PAGE = support.REPOSITORY / "docs" / "tutorial.md"
 

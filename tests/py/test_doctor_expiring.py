@@ -12,7 +12,7 @@ from command_line import run, run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 def submitted(box: Sandbox, name: str = "a", held: bool = True) -> str:

@@ -92,7 +92,6 @@ def script_in(directory: Path, *lines: str, header: str = "") -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path, loaded_globus: str) -> None:
     env = {"GLOBUSWRAP_GLOBUS": loaded_globus}
     path = script_in(tmp_path, "stage-in archive:/nowhere/ scratch:/in/")
@@ -111,7 +110,6 @@ def test_submit_stops_before_anything_is_queued(sandbox: Sandbox, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_doctor_of_a_profile_says_that_a_collection_is_paused(sandbox: Sandbox, loaded_globus: str) -> None:
     env = {"GLOBUSWRAP_GLOBUS": loaded_globus}
     (sandbox.collection("archive").path / "in").mkdir()
@@ -150,7 +148,6 @@ Site = tuple[Sandbox, dict[str, Any], Path]
 
 @pytest.mark.slurm
 @pytest.mark.slow
-@pytest.mark.timeout(150)
 def test_slurm_says_when_the_job_would_start_and_that_it_would_take_it(site: Site, slurm_node: SlurmNode) -> None:
     box, how, work = site
     path = script_in(work, "stage-in archive:/in/ scratch:/%j/", header="#SBATCH --time=30")
@@ -168,7 +165,6 @@ def test_slurm_says_when_the_job_would_start_and_that_it_would_take_it(site: Sit
 
 @pytest.mark.slurm
 @pytest.mark.slow
-@pytest.mark.timeout(150)
 def test_the_session_is_compared_with_the_end_of_the_job(site: Site) -> None:
     box, how, work = site
     policy = {"high_assurance": True, "authentication_timeout_mins": 240}
@@ -183,7 +179,6 @@ def test_the_session_is_compared_with_the_end_of_the_job(site: Site) -> None:
 
 @pytest.mark.slurm
 @pytest.mark.slow
-@pytest.mark.timeout(150)
 def test_a_probe_job_says_whether_a_node_reaches_globus(site: Site, slurm_node: SlurmNode) -> None:
     box, how, _ = site
     path = ("doctor", "--probe-node", "--probe-wait", "60s", "-v")
@@ -201,7 +196,6 @@ def test_a_probe_job_says_whether_a_node_reaches_globus(site: Site, slurm_node: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_pbs_double_as_a_scheduler(sandbox: Sandbox, tmp_path: Path) -> None:
     from slurm.cluster import PbsCluster
 

@@ -724,7 +724,7 @@ def pairs_of(kinds: Iterable[str]) -> Any:
     return pytest.mark.parametrize(("row", "kind"), found)
 
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.chaos]
+pytestmark = [pytest.mark.chaos]
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)

@@ -17,7 +17,7 @@ from command_line import run
 from globuswrap.cli.sandbox import Sandbox
 from test_cli_lookup import fill
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 GOLDEN = Path(__file__).with_name("failures.golden")
 WAIT = ("--wait", "--fault-grace", "0", "--poll", "0.1s", "--retry-for", "0")

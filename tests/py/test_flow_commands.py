@@ -17,7 +17,7 @@ from command_line import run_json
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.flows import definition, runs
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 RECIPES = sorted(path for path in (support.REPOSITORY / "recipes" / "flows").iterdir() if path.is_dir())
 

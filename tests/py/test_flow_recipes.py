@@ -15,7 +15,7 @@ from command_line import run, run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 RECIPES = support.REPOSITORY / "recipes" / "flows"
 ANNA = "anna@example.org"

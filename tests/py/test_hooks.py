@@ -12,7 +12,7 @@ from command_line import accepted, run
 from globuswrap.cli.sandbox import Sandbox
 from test_cli_lookup import fill, killed_chain
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 WAIT = ("--wait", "--fault-grace", "0", "--poll", "0.1s")
 EVENTS = ("on-success", "on-failure", "on-attention")

@@ -9,12 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from globuswrap.cli.sandbox import Sandbox
 from support import REPOSITORY
-
-pytestmark = [pytest.mark.timeout(300)]
 
 #: Runs cells as a notebook does: what ends a cell is shown, as text and, where it can, as HTML.
 NOTEBOOK = """

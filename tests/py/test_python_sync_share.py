@@ -6,14 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import pytest
-
 import support
 from command_line import run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
-
-pytestmark = [pytest.mark.timeout(180)]
 
 ANNA = "anna@example.org"
 

@@ -16,7 +16,7 @@ from globuswrap.errors import UsageProblem
 from globuswrap.search import entries
 from globuswrap.search.entries import Defaults
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 INDEX = "99999999-0000-4000-8000-000000000009"
 

@@ -15,7 +15,7 @@ from command_line import accepted, run, run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 ANNA, BEN = "anna@example.org", "ben@example.org"
 

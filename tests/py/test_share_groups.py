@@ -11,7 +11,7 @@ from command_line import run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 ANNA, BEN = "anna@example.org", "ben@example.org"
 

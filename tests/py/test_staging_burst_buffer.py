@@ -16,7 +16,7 @@ from globuswrap.cli.sandbox import Sandbox
 from slurm.cluster import until
 from slurm.node import SlurmNode, missing_programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 RECIPE = support.REPOSITORY / "recipes" / "slurm-burst-buffer"
 DAEMON = 1

@@ -28,7 +28,7 @@ from globuswrap.staging.submission import StagingRequest, plan_of
 from globuswrap.system import records
 from slurm.cluster import PbsCluster, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 LINES = "#GLOBUS stage-in archive:/in/ scratch:/in/\n#GLOBUS stage-out scratch:/out/ results:/out/\n"
 

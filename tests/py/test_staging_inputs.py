@@ -13,7 +13,7 @@ import support
 from command_line import run
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.usefixtures("globus_loaded"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 LINES = "#GLOBUS stage-in archive:/in/ scratch:/same/\n#GLOBUS stage-out scratch:/same/ results:/out/\n"
 OPTIONS = ("--no-check", "--scheduler", "local", "--poll", "1")

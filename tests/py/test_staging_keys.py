@@ -19,7 +19,7 @@ from globuswrap.cli.sandbox import Sandbox
 from slurm.cluster import Cluster, PbsCluster, SlurmCluster, until
 from slurm.node import SlurmNode
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 LINES = "#GLOBUS stage-in archive:/in/ scratch:/in/\n"
 DYING = str(support.REPOSITORY / "tests" / "py" / "dying.py")

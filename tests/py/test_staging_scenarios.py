@@ -31,7 +31,7 @@ from globuswrap.cli.sandbox import Sandbox
 from slurm.cluster import Cluster, PbsCluster, RealPbs, SlurmCluster, until
 from slurm.node import SlurmNode, missing_programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500 if os.environ.get("GLOBUSWRAP_TEST_PBS") else 300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500 if os.environ.get("GLOBUSWRAP_TEST_PBS") else 600)]
 
 REAL = os.environ.get("GLOBUSWRAP_TEST_PBS")
 PBS = [REAL] if REAL else ["head-off", "head-on", "23-off", "23-on"]

@@ -12,7 +12,7 @@ import support
 from globuswrap.cli.sandbox import Sandbox
 from slurm.cluster import until
 
-pytestmark = [pytest.mark.usefixtures("globus_loaded"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 def start(sandbox: Sandbox, directory: Path, name: str, option: str = "") -> subprocess.Popen[str]:

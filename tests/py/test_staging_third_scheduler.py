@@ -16,7 +16,7 @@ import test_staging_scenarios as scenarios
 from globuswrap.cli.sandbox import Sandbox
 from test_staging_scenarios import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 DOUBLE = support.REPOSITORY / "tests" / "doubles" / "toy"
 

@@ -13,7 +13,7 @@ import support
 from globuswrap.cli.sandbox import Sandbox
 from sync_support import Beam
 
-pytestmark = [pytest.mark.usefixtures("globus_loaded"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 def test_nothing_in_the_state_directory_is_open_to_others_under_umask_000(sandbox: Sandbox, tmp_path: Path) -> None:

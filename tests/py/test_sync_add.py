@@ -9,7 +9,7 @@ import pytest
 from command_line import run, run_json
 from globuswrap.cli.sandbox import Sandbox
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 def test_a_profile_is_written_and_runs(sandbox: Sandbox) -> None:

@@ -31,7 +31,6 @@ def start(beam: Beam) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_fifty_runs_at_once_make_one_task(sandbox: Sandbox) -> None:
     beam = Beam(sandbox)
     for number in range(30):

@@ -14,7 +14,7 @@ from globuswrap.cli.sandbox import Sandbox
 from support import LAUNCHER, REPOSITORY
 from sync_support import Beam
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("globus_loaded")]  # each runs globus many times
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 @pytest.fixture

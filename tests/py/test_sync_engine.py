@@ -546,7 +546,6 @@ def peak_of_comparing(directories: int, path: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_globus_auto_holds_the_whole_store_in_memory_and_this_does_not(tmp_path: Path) -> None:
     small, large = peak_of_comparing(4000, tmp_path / "small"), peak_of_comparing(16000, tmp_path / "large")
     assert large < small * 1.5 + 500_000, (small, large)

@@ -22,8 +22,6 @@ from globuswrap.syncs import export, profile, schedule
 from support import LAUNCHER, REPOSITORY, cannot, require_tool
 from sync_support import GLOBUS, Beam
 
-pytestmark = pytest.mark.timeout(180)  # the machine may be busy; each runs globus many times
-
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 PLAIN = {"source": f"{ONE}:/data/", "destination": f"{TWO}:/copy/"}
 
@@ -265,7 +263,6 @@ def own_cron(tmp_path: Path, crontab: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_a_real_cron_runs_an_exported_line(sandbox: Sandbox, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         cannot("only root can start a cron")

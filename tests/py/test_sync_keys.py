@@ -29,7 +29,7 @@ from globuswrap.transfers.wait import WaitPolicy
 from support import REPOSITORY
 from sync_support import Beam
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 Run = Callable[..., RunResult]
 

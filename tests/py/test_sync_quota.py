@@ -18,7 +18,7 @@ from globuswrap.syncs.context import RunOptions, RunResult
 from globuswrap.system import units
 from sync_support import Beam, tree
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 LIMIT = 1000
 

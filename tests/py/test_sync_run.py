@@ -19,7 +19,7 @@ from globuswrap.transfers.outcome import Outcome
 from support import HOSTILE_NAMES
 from sync_support import GLOBUS, Beam
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("globus_loaded")]  # each runs globus many times
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 
 @pytest.fixture

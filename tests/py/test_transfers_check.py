@@ -7,7 +7,7 @@ import pytest
 from command_line import accepted, on_terminal, run, run_json
 from globus_sandbox.launch import Sandbox
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 QUICK = ("--wait", "--poll", "0.1s", "--fault-grace", "0s")
 

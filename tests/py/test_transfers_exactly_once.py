@@ -61,7 +61,6 @@ def test_every_submission_has_an_issued_id_and_notifies_nobody(sandbox: Sandbox)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_reply_always_lost_after_the_work_is_one_task(sandbox: Sandbox) -> None:
     a_file(sandbox)
     sandbox.control.progress("held")
@@ -137,7 +136,6 @@ def test_a_conflict_with_a_stranger_lists_candidates(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["rate-limit", "unavailable", "html", "drop-before", "drop-after"])
 def test_what_mends_itself_is_tried_again(sandbox: Sandbox, kind: str) -> None:
     a_file(sandbox)
@@ -150,7 +148,6 @@ def test_what_mends_itself_is_tried_again(sandbox: Sandbox, kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_an_old_intent_is_looked_for_and_not_sent_again(sandbox: Sandbox) -> None:
     a_file(sandbox)
     sandbox.control.progress("held")
@@ -167,7 +164,6 @@ def test_an_old_intent_is_looked_for_and_not_sent_again(sandbox: Sandbox) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_an_old_intent_does_not_take_the_task_of_an_earlier_attempt(sandbox: Sandbox) -> None:
     a_file(sandbox)
     line = ("transfer", "archive:/a", "scratch:/a", "--retry-for", "0s", "--poll", "0.1s")
@@ -183,7 +179,6 @@ def test_an_old_intent_does_not_take_the_task_of_an_earlier_attempt(sandbox: San
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_an_old_intent_without_a_task_begins_a_new_attempt(sandbox: Sandbox) -> None:
     a_file(sandbox)
     sandbox.control.fault(kind="drop-before", path="/transfer", count=1000)

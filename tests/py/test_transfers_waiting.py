@@ -21,7 +21,7 @@ from globuswrap.system import machine
 from globuswrap.transfers import grace
 from support import LAUNCHER
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("globus_loaded")]  # many globus processes
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
 
 QUICK = ("--poll", "0.1s", "--fault-grace", "0s")
 LINE = ("transfer", "archive:/a", "scratch:/a")

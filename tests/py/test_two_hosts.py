@@ -21,7 +21,7 @@ from hosts import Host
 from slurm.cluster import PbsCluster, until
 from sync_support import Beam
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow]
 
 
 @pytest.fixture

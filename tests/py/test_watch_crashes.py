@@ -49,14 +49,12 @@ def write_all(inbox: Path, seed: int, files: int, slowly: int) -> None:
         thread.join()
 
 
-@pytest.mark.timeout(120)
 def test_150_files_and_8_kills_trigger_each_file_exactly_once(tmp_path: Path) -> None:
     trigger_each_once(tmp_path, files=150, slowly=6, kills=8)
 
 
 @pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.timeout(600)
 def test_2000_files_and_50_kills_trigger_each_file_exactly_once(tmp_path: Path) -> None:
     trigger_each_once(tmp_path, files=2000, slowly=60, kills=50)
 

@@ -54,7 +54,6 @@ def run(argv: list[str], env: dict[str, str], cwd: Path) -> subprocess.Completed
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_rehearsal_runs_as_it_stands(tmp_path: Path, globus_path: str) -> None:
     script, *rest = blocks("Rehearse a script", "bash")
     (tmp_path / "rehearsal.sh").write_text(script)
@@ -68,7 +67,6 @@ def test_the_rehearsal_runs_as_it_stands(tmp_path: Path, globus_path: str) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_pytest_examples_run_as_they_stand(tmp_path: Path, globus_path: str) -> None:
     block, _ = blocks("Test with pytest", "python")
     name, text = block.split("\n", 1)
@@ -80,7 +78,6 @@ def test_the_pytest_examples_run_as_they_stand(tmp_path: Path, globus_path: str)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_bats_examples_run_as_they_stand(tmp_path: Path, globus_path: str) -> None:
     support.require_tool("bats")
     (block,) = blocks("Test with bats", "bash")

@@ -12,8 +12,6 @@ import pytest
 from globus_sandbox.errors import BadRequest
 from globus_sandbox.launch import Sandbox
 
-pytestmark = pytest.mark.timeout(120)
-
 ALWAYS: dict[str, Any] = {"count": None}
 
 

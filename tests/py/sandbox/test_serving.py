@@ -244,7 +244,6 @@ def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_directory_with_too_many_entries_cannot_be_listed(sandbox: Sandbox, api: Any, archive: Path) -> None:
     (archive / "one").touch()
     for number in range(100_000):

@@ -55,7 +55,6 @@ def test_every_command_with_every_version(tmp_path: Path, globus_path: str) -> N
 
 @pytest.mark.versions
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", OLDER)
 def test_errors_have_the_same_exit_codes_and_streams(new_sandbox: Any, globus_in: Any, version: str) -> None:
     """As test_faults.py says for the newest version."""
