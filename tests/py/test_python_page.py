@@ -30,7 +30,7 @@ json.dump(shown, sys.stdout)
 """
 
 
-def test_the_page_runs_as_a_notebook(new_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
+def test_the_page_runs_as_a_notebook(new_sandbox: Callable[..., Sandbox], tmp_path: Path, loaded_globus: str) -> None:
     box = new_sandbox(collections=("archive", "scratch", "results", "share:guest"))
     archive = box.collection("archive").path
     for name in ("2018/run7/a", "run7/dark.h5", "run7/raw/scan 1.h5", "run7/calibration/c", "run8/dark.h5"):
@@ -39,7 +39,7 @@ def test_the_page_runs_as_a_notebook(new_sandbox: Callable[..., Sandbox], tmp_pa
     cells = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs" / "python.md").read_text("utf-8"), re.M | re.S)
     work = tmp_path / "work"
     work.mkdir()
-    env = {"PYTHONPATH": str(REPOSITORY / "lib"), "GLOBUSWRAP_POLL": "1s"}
+    env = {"PYTHONPATH": str(REPOSITORY / "lib"), "GLOBUSWRAP_POLL": "1s", "GLOBUSWRAP_GLOBUS": loaded_globus}
     done = box.run([sys.executable, "-c", NOTEBOOK], input=json.dumps(cells), env=env, cwd=work, timeout=280)
     assert done.returncode == 0, done.stderr
     by_call: dict[str, Any] = {}

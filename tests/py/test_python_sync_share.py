@@ -6,19 +6,25 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
+
 import support
 from command_line import run_json
 from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 
 ANNA = "anna@example.org"
+Python = Callable[[Sandbox, str], subprocess.CompletedProcess[str]]
 
 
-def python(box: Sandbox, program: str) -> subprocess.CompletedProcess[str]:
-    return box.run([sys.executable, "-c", program], env={"PYTHONPATH": str(support.REPOSITORY / "lib")})
+@pytest.fixture
+def python(loaded_globus: str) -> Python:
+    """A program in a Python of its own."""
+    env = {"PYTHONPATH": str(support.REPOSITORY / "lib"), "GLOBUSWRAP_POLL": "1s", "GLOBUSWRAP_GLOBUS": loaded_globus}
+    return lambda box, program: box.run([sys.executable, "-c", program], env=env)
 
 
-def test_sync_sends_what_is_new_and_then_nothing(sandbox: Sandbox) -> None:
+def test_sync_sends_what_is_new_and_then_nothing(sandbox: Sandbox, python: Python) -> None:
     source = sandbox.collection("archive").path / "data"
     (source / "deep").mkdir(parents=True)
     (source / "deep" / "a").write_text("one")
@@ -37,7 +43,7 @@ for _ in range(2):
     assert (sandbox.collection("results").path / "copy" / "deep" / "a").read_text() == "one"
 
 
-def test_share_transfers_and_then_gives_permission(new_sandbox: Callable[..., Sandbox]) -> None:
+def test_share_transfers_and_then_gives_permission(new_sandbox: Callable[..., Sandbox], python: Python) -> None:
     box = new_sandbox(collections=("archive", "share:guest"))
     document = auth.identity_document(auth.id_of("identity " + ANNA), ANNA)
     box.control.put("identity", document["id"], document)
@@ -55,7 +61,7 @@ print(done.result.outcome.name, [step.act for step in done.steps])
     assert (rule["path"], rule["name"], rule["permissions"]) == ("/for/anna/", ANNA, "r") and rule["expires"]
 
 
-def test_nothing_is_shared_when_the_transfer_fails(new_sandbox: Callable[..., Sandbox]) -> None:
+def test_nothing_is_shared_when_the_transfer_fails(new_sandbox: Callable[..., Sandbox], python: Python) -> None:
     box = new_sandbox(collections=("archive", "share:guest"))
     done = python(box, 'import globuswrap; globuswrap.share("archive:/none", "share:/x", ["all-users"])')
     assert done.returncode == 1 and "does not exist" in done.stderr
