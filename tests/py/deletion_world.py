@@ -289,7 +289,7 @@ class World:
 
     def run(self, actor: Actor) -> None:
         actor.go.release()
-        assert self.back.acquire(timeout=60), f"{actor.what} does not come back"
+        assert self.back.acquire(timeout=300), f"{actor.what} does not come back"
 
     def kill(self, actor: Actor) -> None:
         self.trace.append(f"{actor.what}: killed")

@@ -166,7 +166,7 @@ run(["__complete", "line", "globuswrap transfer archive:/r"])"""
     argv = [sys.executable, "-I", "-c", code, str(support.REPOSITORY / "lib")]
 
     def asked() -> list[str]:
-        return sandbox.run(argv, cwd=tmp_path, env={"GLOBUSWRAP_GLOBUS": "/nonexistent"}, timeout=15).stdout.split()
+        return sandbox.run(argv, cwd=tmp_path, env={"GLOBUSWRAP_GLOBUS": "/nonexistent"}, timeout=300).stdout.split()
 
     assert asked() == ["plain", "8"]
     assert asked() == ["plain", "8"]

@@ -42,7 +42,7 @@ def shell(arguments: tuple[str, ...], how: str) -> subprocess.CompletedProcess[s
     """Run a command with its streams as the shell's words say; what a pipe leads to has ended before the command begins."""
     line = 'exec 3> >(true); wait $!; exec "$@" >&3' if how == "| true" else f'exec "$@" {how}'
     return subprocess.run(
-        ["bash", "-c", line, "bash", support.LAUNCHER, *arguments], capture_output=True, text=True, timeout=60
+        ["bash", "-c", line, "bash", support.LAUNCHER, *arguments], capture_output=True, text=True, timeout=300
     )
 
 

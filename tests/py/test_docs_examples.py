@@ -30,7 +30,10 @@ def blocks(heading: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def box(new_sandbox: Callable[..., Sandbox], tmp_path: Path) -> Sandbox:
+def box(
+    new_sandbox: Callable[..., Sandbox], tmp_path: Path, loaded_globus: str, monkeypatch: pytest.MonkeyPatch
+) -> Sandbox:
+    monkeypatch.setenv("GLOBUSWRAP_GLOBUS", loaded_globus)
     made = new_sandbox(collections=("archive", "scratch", "results", "share:gcp-guest"))
     person = auth.identity_document(auth.id_of("identity someone"), "someone@example.org")
     made.control.put("identity", person["id"], {**person, "email": "someone@example.org"})

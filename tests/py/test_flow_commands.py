@@ -188,7 +188,7 @@ def test_without_jsonschema_it_says_how_to_install_it(place: Path, tmp_path: Pat
     (hidden / "__init__.py").write_text("raise ImportError('hidden')\n")
     env = {**os.environ, "PYTHONPATH": f"{hidden.parent}:{support.REPOSITORY / 'lib'}"}
     argv = [sys.executable, "-m", "globuswrap", "flow", "deploy", str(place), "--dry-run"]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and "pip install '.[flows]'" in done.stderr
 
 

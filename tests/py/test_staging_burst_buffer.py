@@ -109,7 +109,7 @@ def test_staged_by_the_controller(slurm: tuple[SlurmNode, Sandbox], tmp_path: Pa
     fill(box)
     done = submit(node, tmp_path, f"#!/bin/bash\n{IN}{OUT}{body(box, f'exit {code}')}")
     assert done.returncode == 0, done.stderr
-    until(lambda: results(box), lambda: str(node.job(done.stdout.strip())), 90)
+    until(lambda: results(box), lambda: str(node.job(done.stdout.strip())))
     assert results(box) == {where: "one\n"}
     job = node.wait_state(done.stdout.strip(), "COMPLETED" if code == 0 else "FAILED")
     assert job["ExitCode"] == f"{code}:0"

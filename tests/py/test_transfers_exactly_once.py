@@ -383,7 +383,7 @@ def fifty(sandbox: Sandbox) -> list[str]:
                 "Authorization": f"Bearer {token}",
             },
         )
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=300) as answer:
             document: dict[str, Any] = json.load(answer)
             return document
 

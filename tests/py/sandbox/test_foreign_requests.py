@@ -19,7 +19,7 @@ def ask(box: Sandbox, path: str, headers: dict[str, str], body: Any = None) -> t
     headers = {name: value.replace("PORT", box.url.rpartition(":")[2]) for name, value in headers.items()}
     request = urllib.request.Request(box.url + path, data, headers)
     try:
-        with OPENER.open(request, timeout=30) as answer:
+        with OPENER.open(request, timeout=300) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

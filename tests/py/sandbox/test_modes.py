@@ -170,7 +170,7 @@ def test_the_command_comes_up_again_at_the_same_port(tmp_path: Path) -> None:
 
     def command(*argv: str) -> Any:
         line = [sys.executable, "-m", "globus_sandbox", "--json", *argv, "--base", str(tmp_path / "box")]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -119,7 +119,7 @@ def test_a_connection_by_https_is_refused_and_listed(new_globus_sandbox: Any) ->
 
     box = new_globus_sandbox()
     assert box.env["HTTPS_PROXY"] == box.url
-    with socket.create_connection((urlsplit(box.url).hostname, urlsplit(box.url).port), timeout=10) as line:
+    with socket.create_connection((urlsplit(box.url).hostname, urlsplit(box.url).port), timeout=300) as line:
         line.sendall(b"CONNECT abc.data.globus.org:443 HTTP/1.1\r\nHost: abc.data.globus.org:443\r\n\r\n")
         assert line.recv(100).startswith(b"HTTP/1.1 501")
     (listed,) = box.control.unknown()

@@ -95,7 +95,7 @@ def assert_entry_point_serves(recipe: str, bin: Path, tmp_path: Path) -> None:
             time.sleep(0.05)
         url = json.loads((base / "address").read_text())["url"]
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            f"{url}/_sandbox/health", timeout=60
+            f"{url}/_sandbox/health", timeout=300
         ) as answer:
             assert json.load(answer)["healthy"]
     finally:

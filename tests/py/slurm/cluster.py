@@ -96,7 +96,7 @@ class PbsCluster:
         self.env = {"PBS_CONF_FILE": str(self.conf), "PATH": f"{DOUBLE}:{os.environ['PATH']}"}
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(argv, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=60)
+        return subprocess.run(argv, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=300)
 
     def jobs(self, *options: str) -> dict[str, dict[str, str]]:
         """The jobs of this test: id -> attributes."""
@@ -137,7 +137,7 @@ class PbsCluster:
     def operator(self, *argv: str) -> None:
         """Run a command as an operator; `server down`, `server up`, `mom kill` and `mom up` are commands too."""
         env = {**os.environ, **self.env, "PBS_OPERATOR": "1"}
-        subprocess.run([sys.executable, str(DOUBLE / "pbs.py"), *argv], env=env, check=True, timeout=60)
+        subprocess.run([sys.executable, str(DOUBLE / "pbs.py"), *argv], env=env, check=True, timeout=300)
 
     def jobs_of(self, chain_id: str) -> dict[str, str]:
         return {job["Job_Name"]: job_id for job_id, job in self.known().items() if job["Job_Name"].endswith(chain_id)}

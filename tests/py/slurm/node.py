@@ -161,7 +161,7 @@ class SlurmNode:
 
     def run(self, argv: list[str], *, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            argv, env={**os.environ, **self.env}, capture_output=True, text=True, check=check, timeout=30, cwd=cwd
+            argv, env={**os.environ, **self.env}, capture_output=True, text=True, check=check, timeout=300, cwd=cwd
         )
 
     def job(self, job_id: str) -> dict[str, str]:
