@@ -45,7 +45,6 @@ set +m
 trap end_bats EXIT
 
 failed=0
-# bats runs one test after the other, and is what is waited for in the end: the many of pytest let it go first.
-nice -n 5 .venv/bin/python -m pytest -n "${JOBS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}" --dist worksteal "$@" || failed=1
+.venv/bin/python -m pytest -n "${JOBS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}" --dist worksteal "$@" || failed=1
 wait "$bats" || failed=1
 exit "$failed"
