@@ -76,7 +76,7 @@ def submit(
     looked = (lambda: examine.before_submit(plan, content)) if check else lambda: None
     done = submitting.submit(plan, content, key, once, looked)
     now = settled(done)
-    if now.problem is not None and now.ended:
+    if now.problem is not None and failed(done, now):
         raise now.problem
     return SubmittedJob(done.chain.id, done.how, chain_status.describe(done.chain.id)["data"])
 
@@ -99,6 +99,15 @@ def settled(submitted: Submitted) -> ChainStatus:
         status = follow(submitted.chain)
     submitting.told(submitted)
     return status
+
+
+def failed(submitted: Submitted, status: ChainStatus) -> bool:
+    """Whether a chain that ended is reported as a failure. A batch job that was submitted just now, ran and failed is not: the
+    submission succeeded, and whoever took it for a failure would submit the job twice."""
+    chain = submitted.chain
+    if submitted.how != submitting.RECORDED and not chain.plan.on_this_machine and chain.outcome is not None:
+        return status.ended and chain.outcome.success and status.problem is not None
+    return status.ended and status.problem is not None
 
 
 def status(*words: str, all: bool = False, live: bool = True) -> Status:

@@ -470,6 +470,27 @@ def test_array_staged_by_element(new_site: Callable[..., Site]) -> None:
     assert site.got() == {f"{number}/all": f"run {number}\n" for number in (1, 2, 4, 5)}
 
 
+@only_pbs
+def test_a_job_that_failed_before_submit_returned_was_submitted(new_site: Callable[..., Site], tmp_path: Path) -> None:
+    """Else whoever runs the script would submit it again, and the job would run twice."""
+    site = new_site("inline")
+    double = site.cluster.env["PATH"].split(":")[0]
+    late = tmp_path / "late"
+    late.mkdir()
+    (late / "qsub").write_text(
+        f"""#!/bin/sh
+        id=$({double}/qsub "$@") || exit
+        while {double}/qstat "$id" 2>/dev/null | grep -q ' [QR] '; do sleep 0.1; done
+        printf '%s\\n' "$id"
+        """
+    )
+    (late / "qsub").chmod(0o755)
+    site.cluster.env["PATH"] = f"{late}:{site.cluster.env['PATH']}"
+    chain = site.submit(site.script(site.body("exit 7")))
+    assert chain == site.data()["chain"]
+    site.check(FAILED_7, tasks=1, code=1, ended=site.ended())
+
+
 @pytest.mark.parametrize("mode", ["jobs", "login"])
 def test_refused_in_the_middle(new_site: Callable[..., Site], mode: str) -> None:
     site = new_site(mode)

@@ -117,7 +117,7 @@ def submit(
 
 def _told(submitted: Submitted) -> Report:
     """The chain's id on the first line; the rest is talk. On this machine, the chain is followed to its end."""
-    from globuswrap.api import settled
+    from globuswrap.api import failed, settled
     from globuswrap.staging import status as chain_status
     from globuswrap.staging import submit as submitting
 
@@ -127,7 +127,7 @@ def _told(submitted: Submitted) -> Report:
         state = "has ended" if submitted.how == submitting.RECORDED else "is under way"
         log.say(f"chain {chain.id}, submitted {age} ago with this key, {state}; no other chain was submitted")
     status = settled(submitted)
-    if status.problem is not None and status.ended:
+    if status.problem is not None and failed(submitted, status):
         status.problem.data = chain_status.describe(chain.id)["data"]
         raise status.problem
     described = chain_status.describe(chain.id)
@@ -137,7 +137,7 @@ def _told(submitted: Submitted) -> Report:
         log.say(f"follow it with: globuswrap status {chain.id}")
         if chain.plan.staging.mode == "login":
             log.say("nothing runs on nodes: `globuswrap tend` advances it, from cron or with --follow")
-    return Report(described["data"], [chain.id], status.exit_code)
+    return Report(described["data"], [chain.id])
 
 
 def _warn_of_changes(chain: Any) -> None:

@@ -93,6 +93,8 @@ class PbsCluster:
         server.mkdir(parents=True, exist_ok=True)
         self.conf = server / "pbs.conf"
         self.conf.write_text(f"PBS_HOME={server}/pbs\nHISTORY={int(history)}\nRELEASE={release}\n")
+        if not (server / "python3").exists():
+            (server / "python3").symlink_to(os.path.realpath(sys.executable))
         self.env = {"PBS_CONF_FILE": str(self.conf), "PATH": f"{DOUBLE}:{os.environ['PATH']}"}
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
