@@ -27,7 +27,7 @@ import pytest
 
 from support import REPOSITORY
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TRANSCRIPT = REPOSITORY / "docs" / "first-ten-minutes.txt"
 COLUMNS, ROWS = 80, 24
@@ -124,7 +124,7 @@ class Terminal:
 
     def expect(self, last: str) -> None:
         """Wait until the last line of the screen is this expression. A program that never shows it fails, with what it showed."""
-        end = time.monotonic() + 90
+        end = time.monotonic() + 600
         while not re.fullmatch(last, self.screen.lines[-1]) or len(self.screen.lines) <= self.typed:
             if select.select([self.master], [], [], 1.0)[0]:
                 self.screen.feed(self.decode.decode(os.read(self.master, 65536)))

@@ -114,3 +114,35 @@ def test_a_third_scheduler_runs_the_scenarios(
     new_site: Callable[..., Site], scenario: Callable[..., None], mode: str
 ) -> None:
     scenario(new_site, mode)
+
+
+def test_a_job_of_the_chain_that_ends_it_leaves_another_that_runs_to_end_by_itself(
+    new_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that end the chain at once would cancel each other, and nobody would be left to say that it has ended."""
+    site = new_site("jobs", progress="held")
+    site.submit(site.script(site.body(), lines=scenarios.ALWAYS))
+    stage = str(site.fact("job.stage.1")["id"])
+    site.until_running(stage)
+    monkeypatch.setenv("TOYQ_JOB", str(site.fact("job.after-failure")["id"]))
+    site.globuswrap("cancel", site.chain)
+    monkeypatch.delenv("TOYQ_JOB")
+    ended = site.ended()
+    site.check(("CANCELLED 0:0", "F none"), tasks=1, code=5, ended=ended)
+    assert site.cluster.ending(stage) == "F 5", site.seen()
+    assert "interrupted" not in site.seen()
+
+
+def test_resuming_what_only_waits_for_its_results_tells_that_the_job_failed(new_site: Callable[..., Site]) -> None:
+    site = new_site("login")
+    site.submit(site.script(site.body("exit 7"), lines=scenarios.ALWAYS))
+
+    def over() -> bool:
+        site.tend()
+        return bool(site.fact("outcome"))
+
+    scenarios.until(over, site.seen)
+    scenarios.until(lambda: site.tasks()[-1]["status"] == "SUCCEEDED", site.seen)
+    assert not site.fact("ended")
+    done = site.globuswrap("submit", "--resume", site.chain, expect=1)
+    assert "the job failed: ended 7" in done.stderr and "key" not in done.stderr

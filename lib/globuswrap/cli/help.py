@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand
@@ -129,9 +130,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 
 
-def group_of(option: Any) -> str:
-    """The group of an option of a command."""
-    return next((_GROUP_OF[name] for name in option.opts if name in _GROUP_OF), OPTIONS)
+def groups_of(options: Iterable[Any]) -> dict[str, str]:
+    """The groups of the options of a command, by their names; one transfer option alone is an option like others."""
+    found = {each.name: next((_GROUP_OF[name] for name in each.opts if name in _GROUP_OF), OPTIONS) for each in options}
+    alone = list(found.values()).count(TRANSFER) == 1
+    return {name: OPTIONS if alone and group == TRANSFER else group for name, group in found.items()}
 
 
 def value_of(option: Any) -> str:
@@ -147,13 +150,14 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], OPTIONS: [], **{name: [] for name in GROUPS}}
+        groups = groups_of(self.get_params(ctx))
         for each in self.get_params(ctx):
             argument = each.param_type_name == "argument"
             if not argument and not each.is_flag and not each.count:  # type: ignore[attr-defined]
                 each.metavar = value_of(each)
             record = each.get_help_record(ctx)
             if record is not None:
-                sections["Arguments" if argument else group_of(each)].append(record)
+                sections["Arguments" if argument else groups[str(each.name)]].append(record)
         for name, rows in sections.items():
             if rows:
                 with formatter.section(name):

@@ -82,7 +82,6 @@ def submit(
     from globuswrap.api import checked_key
     from globuswrap.staging import submit as submitting
     from globuswrap.staging.chain import record
-    from globuswrap.staging.chain.submit import resume as resume_chain
     from globuswrap.staging.submission import StagingRequest, plan_of
     from globuswrap.underway import lookup
 
@@ -97,7 +96,7 @@ def submit(
             )
         known = record.load(lookup.whole(resume))
         _warn_of_changes(known)
-        return _told(submitting.Submitted(*resume_chain(known)))
+        return _told(submitting.resume(known))
     if job_script is None:
         raise UsageProblem("bad-usage", "no job script given", "globuswrap submit JOB_SCRIPT")
     checked_key(key, once)
@@ -112,20 +111,20 @@ def submit(
         with progress.doing() as say:
             examine.before_submit(plan, content, say)
 
-    return _told(submitting.submit(plan, content, key, once, examined if check else lambda: None))
+    submitted = submitting.submit(plan, content, key, once, examined if check else lambda: None)
+    if submitted.how != submitting.NEW:
+        age = units.human_duration(max(0.0, time.time() - submitted.chain.plan.created))
+        state = "has ended" if submitted.how == submitting.RECORDED else "is under way"
+        log.say(f"chain {submitted.chain.id}, submitted {age} ago with this key, {state}; no other chain was submitted")
+    return _told(submitted)
 
 
 def _told(submitted: Submitted) -> Report:
     """The chain's id on the first line; the rest is talk. On this machine, the chain is followed to its end."""
     from globuswrap.api import failed, settled
     from globuswrap.staging import status as chain_status
-    from globuswrap.staging import submit as submitting
 
     chain = submitted.chain
-    if submitted.how != submitting.NEW:
-        age = units.human_duration(max(0.0, time.time() - chain.plan.created))
-        state = "has ended" if submitted.how == submitting.RECORDED else "is under way"
-        log.say(f"chain {chain.id}, submitted {age} ago with this key, {state}; no other chain was submitted")
     status = settled(submitted)
     if status.problem is not None and failed(submitted, status):
         status.problem.data = chain_status.describe(chain.id)["data"]

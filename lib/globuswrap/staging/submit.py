@@ -18,7 +18,7 @@ from globuswrap.staging.plan import Plan
 
 NEW = "new"
 ADOPTED = "adopted"  # it had not ended
-RECORDED = "recorded"  # it had ended: nothing was done
+RECORDED = "recorded"  # it had ended, or its job had: nothing was submitted
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ def submit(
         replace(chains.renamed(plan, known.chain), key=key, submission=known.number, once=known.once), script
     )
     return Submitted(chain, chains.start(chain)) if mine else _taken_up(chain)
+
+
+def resume(chain: Chain) -> Submitted:
+    """Go on with a chain where it stopped. Raises as `submit`."""
+    ran = chain.outcome is not None
+    following, status = chains.resume(chain)
+    return Submitted(following, status, RECORDED if ran and following.generation == chain.generation else NEW)
 
 
 def _open(known: Submission, once: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -9,12 +10,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Described:
+class Described(abc.ABC):
     """A result with a `repr` of one line and a table for notebooks, both made of `facts`."""
 
+    @abc.abstractmethod
     def facts(self) -> Mapping[str, object]:
         """What a person wants to know first, by its name; empty values are not shown."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         shown = " ".join(f"{name}={value}" for name, value in self._shown())
@@ -32,9 +33,9 @@ class Rows(tuple[T, ...]):
 
     head: Sequence[str] = ()
 
+    @abc.abstractmethod
     def row(self, each: T) -> Sequence[object]:
         """The cells of one of them, under `head`."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         if not self:

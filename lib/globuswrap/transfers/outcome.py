@@ -191,9 +191,15 @@ def reason_for(task: Mapping[str, Any], code: str) -> str:
     return f"{code}{': ' + details[:300] if details else ''}"
 
 
+def too_many(count: int, allowed: int) -> str:
+    """The reason to give up on a task that has had this many faults. `stopped` knows it by its first word: of a task that is
+    being canceled, the reason is all that is kept."""
+    return f"faults: {count}, allowed {allowed}"
+
+
 def stopped(task: Mapping[str, Any], reason: str, *, canceled: bool) -> Outcome:
     """Given up on by us: a permanent fault, or too many faults."""
-    name = TOO_MANY_FAULTS if reason.startswith("faults") else PERMANENT_FAULT
+    name = TOO_MANY_FAULTS if reason.startswith("faults: ") else PERMANENT_FAULT
     done = "the task was canceled" if canceled else "the task was left running (--keep)"
     return Outcome(
         str(task["task_id"]),

@@ -186,7 +186,7 @@ class _Waited:
             return self._settled(None, wait_policy, task)
         count = int(task.get("faults") or 0)
         if wait_policy.max_faults is not None and count > wait_policy.max_faults:
-            return self._stop(task, wait_policy, f"faults: {count}, allowed {wait_policy.max_faults}")
+            return self._stop(task, wait_policy, outcome.too_many(count, wait_policy.max_faults))
         if now.fault is None:
             self.mark.healthy()
             return None

@@ -48,7 +48,7 @@ class Plan:
             raise UsageProblem(
                 "bad-option", "--marker cannot be combined with --pattern", "run two watchers, each with its own --name"
             )
-        assert self.wanted  # whose patterns are checked
+        Wanted(self.markers or self.patterns or ("*",))  # an empty pattern is refused before anything starts
         template.checked(self.command)
 
     @cached_property

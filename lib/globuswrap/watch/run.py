@@ -385,7 +385,8 @@ def follow(
         signals.check()
         hints = notices.next(min(pause, 0.5) if drain else pause)
         if hints is None:
-            log.say("the kernel's hints have ended; looking in intervals from now on", 0)
+            every = units.human_duration(plan.every)
+            log.say(f"the kernel no longer reports changes; looking every {every} from now on", 0)
             notices, next_scan = Intervals(), 0.0
             hints = set()
         for path in hints:

@@ -148,7 +148,8 @@ class SlurmNode:
         self._until(lambda: self._sinfo() in ("idle", "mix", "alloc"), "the controller")
 
     def stop(self) -> None:
-        with contextlib.suppress(Exception):  # no controller to ask: the daemons are ended below all the same
+        # No controller to ask: the daemons are ended below all the same.
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
             jobs = self.run(["squeue", "-h", "-o", "%A"], check=False).stdout.split()
             if jobs:
                 self.run(["scancel", "--signal=KILL", "--full", *jobs], check=False)

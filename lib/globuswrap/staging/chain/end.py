@@ -11,6 +11,7 @@ from typing import Any
 from globuswrap.collections.address import Address, normalised
 from globuswrap.deletion import uses
 from globuswrap.errors import Problem, Refused, UsageProblem
+from globuswrap.schedulers import base
 from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging import keys, steps
 from globuswrap.staging.chain import jobs, progress, record
@@ -49,7 +50,11 @@ def fail(
 
 
 def end(chain: Chain, scheduler: JobSystem) -> ChainStatus:
-    """Cancel what is left of the chain's tasks and jobs (not the job this runs in), and mark its end. Can be repeated."""
+    """Cancel what is left of the chain's tasks and jobs (not the job this runs in), and mark its end. Can be repeated.
+
+    In a job of the chain, others of its jobs that run here are left to see the end for themselves: two that end the chain at
+    once would cancel each other, and neither would be there to mark it.
+    """
     progress.cancel_tasks(chain)
     own = jobs.own_job(scheduler)
     for job_id in jobs.unrecorded(chain, scheduler):
@@ -59,7 +64,12 @@ def end(chain: Chain, scheduler: JobSystem) -> ChainStatus:
     # The followers first: one of them would start when the compute job is canceled.
     order = [job_id for _, job_id in sorted(listed.items(), reverse=True)] + ([compute] if compute else [])
     order += jobs.twins(chain, scheduler, compute)
-    left = [state.id for state in scheduler.states(order).values() if state.alive and state.id != own]
+    siblings = set(listed.values()) if own in order else set()
+    left = [
+        state.id
+        for state in scheduler.states(order).values()
+        if state.alive and not (state.id == own or (state.phase == base.RUNNING and state.id in siblings))
+    ]
     scheduler.cancel([job_id for job_id in order if job_id in left])
     _, mine = chain.add("ended", code=0 if chain.ending is None else chain.ending.code)
     uses.release(chain.id)
