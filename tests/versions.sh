@@ -26,10 +26,10 @@ make_environment() { # VERSION
   local home=.venvs/globus-$1 older=()
   [[ -x $home/bin/globus ]] && return
   rm -rf "$home"
-  "$python" -m venv "$home"
+  "$python" -m venv --without-pip "$home"
   # Versions before 3.31 do not start with the click of today.
   [[ $1 != 3.2* && $1 != 3.30* ]] || older=(click==8.1.7 setuptools'<81')
-  "$home/bin/python" -m pip install --quiet --disable-pip-version-check "globus-cli==$1" ${older[@]+"${older[@]}"} || {
+  "$python" -m pip --python "$home/bin/python" install --quiet --disable-pip-version-check "globus-cli==$1" ${older[@]+"${older[@]}"} || {
     rm -rf "$home"
     printf 'globus-cli %s cannot be installed here\n' "$1" >&2
     return 1

@@ -41,8 +41,13 @@ assert_staged() {
   cd clone
   { printf 'set -eu\n' && steps README.md; } >"$BATS_TEST_TMPDIR/steps"
   [[ $(grep -c '^echo "\\\$ "' "$BATS_TEST_TMPDIR/steps") -ge 15 ]]
-  run bash "$BATS_TEST_TMPDIR/steps"
+  # They have a globus already, which stays theirs.
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  ln -s "$REPOSITORY/.venv/bin/globus" "$BATS_TEST_TMPDIR/bin/globus"
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH run bash "$BATS_TEST_TMPDIR/steps"
   assert_staged
+  assert_contains "$output" "Its globus command is $BATS_TEST_TMPDIR/bin/globus."
+  [[ ! -e $HOME/.local/bin/globus ]]
   assert_contains "$output" "every byte compared"
   assert_contains "$output" "globuswrap 0."
   [[ -x $HOME/.local/bin/globuswrap && -f $HOME/.local/share/man/man1/globuswrap.1 ]]

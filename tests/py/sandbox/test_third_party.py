@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -55,7 +54,8 @@ def test_the_examples_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
 @pytest.mark.versions
 @pytest.mark.timeout(900)
 def test_an_installation_from_nothing(tmp_path: Path) -> None:
-    """What the recipe of a container copies, installed into a fresh environment; its entry point, and the examples, in that."""
+    """What the recipe of a container copies, installed into a fresh environment: globuswrap alone at first, then with the
+    sandbox; its entry point, and the examples, in that."""
     import shutil
 
     source = tmp_path / "source"
@@ -70,12 +70,27 @@ def test_an_installation_from_nothing(tmp_path: Path) -> None:
     )
     fresh = tmp_path / "fresh"
     subprocess.run([sys.executable, "-m", "venv", str(fresh)], check=True, timeout=200)
-    pip = [str(fresh / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    subprocess.run([*pip, f"{source}[sandbox]", "pytest"], check=True, timeout=600, env={**os.environ})
+    pip = [str(fresh / "bin" / "python"), "-m", "pip", "-qq", "--disable-pip-version-check"]
     work = tmp_path / "work"
     work.mkdir()
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(source)], check=True, timeout=600)
+    shutil.rmtree(source)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", str(wheel)], check=True, timeout=600)
+    assert_commands_are_there(fresh / "bin", work)
+    subprocess.run([*pip, "install", f"{wheel}[sandbox]", "pytest"], check=True, timeout=600)
     assert_entry_point_serves(recipe, fresh / "bin", tmp_path)
     assert_examples_run(fresh / "bin", work)
+
+
+def assert_commands_are_there(bin: Path, tmp_path: Path) -> None:
+    env = plain(bin, tmp_path)
+    said = run([str(bin / "globuswrap"), "--version"], tmp_path, env)
+    assert said.returncode == 0 and said.stdout.startswith("globuswrap 0.")
+    toolkit = run([str(bin / "globuswrap"), "toolkit"], tmp_path, env)
+    assert toolkit.returncode == 0 and Path(toolkit.stdout.strip()).is_file()
+    refused = run([str(bin / "globuswrap"), "transfer", "a:/b", "c:/d"], tmp_path, env)
+    assert refused.returncode == 2 and "unknown-collection" in refused.stderr
 
 
 def assert_entry_point_serves(recipe: str, bin: Path, tmp_path: Path) -> None:
