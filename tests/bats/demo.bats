@@ -3,6 +3,14 @@
 
 load helper
 
+setup_file() {
+  load_globus
+}
+
+teardown_file() {
+  unload_globus
+}
+
 setup() {
   isolate
 }
@@ -21,6 +29,7 @@ setup() {
 
 # bats test_tags=slow
 @test "a job that gets one byte wrong makes the demo fail" {
+  with_loaded_globus
   mkdir -p other/recipes/demo other/bin
   ln -s "$LAUNCHER" other/bin/globuswrap
   cp "$REPOSITORY/recipes/demo/run.sh" other/recipes/demo/
@@ -33,6 +42,7 @@ setup() {
 
 # bats test_tags=slow
 @test "a job that fails makes the demo fail" {
+  with_loaded_globus
   mkdir -p other/recipes/demo other/bin
   ln -s "$LAUNCHER" other/bin/globuswrap
   cp "$REPOSITORY/recipes/demo/run.sh" other/recipes/demo/

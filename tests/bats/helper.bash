@@ -28,6 +28,36 @@ isolate() {
   cd "$BATS_TEST_TMPDIR" || return
 }
 
+# For files whose subject is not how `globus` is started: load_globus in setup_file, unload_globus in teardown_file, and
+# with_loaded_globus in setup, after isolate. It is loaded once, and forked for each command (tests/py/forked.py).
+load_globus() {
+  local said=$BATS_FILE_TMPDIR/loaded-globus
+  "$PYTHON" -c 'import signal, sys
+sys.path.insert(0, sys.argv[1])
+from forked import Forked
+from globus_sandbox.launch import ENVIRONMENT
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+with Forked("globus", {"GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT}) as loaded, open(sys.argv[2], "w") as said:
+    print(loaded.path, file=said, flush=True)
+    signal.pause()' "$REPOSITORY/tests/py" "$said" </dev/null >/dev/null 2>"$said.log" 3>&- &
+  export LOADING=$!
+  until [[ -s $said ]]; do
+    kill -0 "$LOADING" || { cat "$said.log" >&2 && return 1; }
+    sleep 0.05
+  done
+  LOADED_GLOBUS=$(<"$said")
+  export LOADED_GLOBUS
+}
+
+with_loaded_globus() {
+  PATH=${LOADED_GLOBUS%/*}:$PATH
+}
+
+unload_globus() {
+  kill "$LOADING"
+  wait "$LOADING" || true # it was ended
+}
+
 # need PROGRAM [WHY]: without it the test is skipped with its reason, and fails where CI=true.
 need() {
   command -v "$1" >/dev/null && return

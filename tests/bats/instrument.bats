@@ -5,10 +5,19 @@
 load helper
 load sandbox
 
+setup_file() {
+  load_globus
+}
+
+teardown_file() {
+  unload_globus
+}
+
 setup() {
   isolate
   export GLOBUSWRAP=$LAUNCHER
   PATH=$REPOSITORY/bin:$REPOSITORY/.venv/bin:$PATH
+  with_loaded_globus
   sandbox_start --collection archive --collection share:guest
   cp "$REPOSITORY/recipes/cleanup.sh" .
 }

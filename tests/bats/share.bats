@@ -7,10 +7,19 @@ load sandbox
 
 SCRIPT=$REPOSITORY/recipes/share-data.sh
 
+setup_file() {
+  load_globus
+}
+
+teardown_file() {
+  unload_globus
+}
+
 setup() {
   isolate
   export GLOBUSWRAP=$LAUNCHER
   PATH=$REPOSITORY/bin:$REPOSITORY/.venv/bin:$PATH
+  with_loaded_globus
 }
 
 teardown() {

@@ -23,6 +23,8 @@ from globuswrap.collections.address import Address
 from globuswrap.collections.names import Collection
 from globuswrap.errors import UsageProblem
 
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 

@@ -59,8 +59,8 @@ def slurm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
 
 @dataclass
 class Site:
-    """A cluster and a sandbox, and globuswrap between them. `globus` is a loaded one to be forked: in login mode, where all are
-    started from here, and on the PBS double. On Slurm's node, and where a job is killed, it is started as users do."""
+    """A cluster and a sandbox, and globuswrap between them. `globus` is a loaded one to be forked. On the main path of Slurm, and
+    where a process is killed, it is started as users do."""
 
     cluster: Cluster
     box: Sandbox
@@ -257,8 +257,9 @@ def new_site(
     def start(mode: str, **options: Any) -> Site:
         work = tmp_path / "work dir"
         work.mkdir(exist_ok=True)
-        double = isinstance(cluster, PbsCluster) and not REAL and "kill" not in request.node.name
-        site = Site(cluster, new_sandbox(**options), work, mode, loaded_globus if double or mode == "login" else None)
+        started = "kill" in request.node.name or (request.node.get_closest_marker("main") and cluster.kind == "slurm")
+        loaded = mode == "login" or not (REAL or started)
+        site = Site(cluster, new_sandbox(**options), work, mode, loaded_globus if loaded else None)
         site.put("in/a b", "one\n")
         site.put("in/c", "two\n")
         sites.append(site)

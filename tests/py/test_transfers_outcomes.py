@@ -14,6 +14,8 @@ from command_line import GLOBUS, run, run_json
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.transfers import outcome
 
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
+
 
 def no_preparation(sandbox: Sandbox) -> None:
     """A source that is there and a service that works."""

@@ -145,8 +145,10 @@ def line_of(tasks: Sequence[Mapping[str, Any]]) -> str:
 def pace_of(tasks: Sequence[Mapping[str, Any]]) -> str:
     """The rate that Globus reports, and how long the rest takes at it. Globus counts the bytes that are done, not those to come:
     the share of files stands for it."""
+    from globuswrap.transfers import outcome
+
     now = totals(tasks)
-    running = [task for task in tasks if str(task.get("status")) == "ACTIVE"]
+    running = [task for task in tasks if task.get("status") == outcome.MOVING]
     rate = sum(float(task.get("effective_bytes_per_second") or 0) for task in running)
     if not rate:
         return ""

@@ -14,6 +14,7 @@ from globuswrap.deletion.judge import Fetch, Proof, Verdict
 from globuswrap.errors import Refused
 from globuswrap.globus import verbs
 from globuswrap.system import log
+from globuswrap.transfers import outcome
 
 #: Who has to have fetched a file: names by identity; None: anyone but oneself.
 Recipients = Callable[[str], Mapping[str, str] | None]
@@ -60,7 +61,9 @@ def gather(collection: str, recipients: Recipients, since: float, before: float 
 
 def _counts(task: Mapping[str, Any], mine: str, before: float | None) -> bool:
     requested, completed = seconds(task.get("request_time")), seconds(task.get("completion_time"))
-    if task.get("type") != "TRANSFER" or task.get("status") != "SUCCEEDED" or requested is None or completed is None:
+    if (task.get("type"), task.get("status")) != ("TRANSFER", outcome.ENDED_WELL):
+        return False
+    if requested is None or completed is None:
         return False
     if str(task.get("owner_id")).lower() == mine or (before is not None and completed > before):
         return False

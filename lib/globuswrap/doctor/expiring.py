@@ -18,7 +18,7 @@ from globuswrap.staging.chain import record
 from globuswrap.syncs import profile as sync_profile
 from globuswrap.system import units
 from globuswrap.system.together import map_concurrently
-from globuswrap.transfers import journal
+from globuswrap.transfers import journal, outcome
 from globuswrap.transfers.journal import Entry
 
 #: A session that is this far through its time is to be renewed, if the window does not end before.
@@ -93,8 +93,8 @@ def _tasks(entries: Sequence[Entry]) -> Iterator[Finding]:
     """Unfinished tasks that do not go on by themselves. One that does is nobody's business, however near its deadline."""
     documents = verbs.tasks([str(entry.task_id) for entry in entries]) if entries else {}
     for task_id, task in documents.items():
-        stopped = task.get("status") == "INACTIVE"
-        faulty = task.get("status") == "ACTIVE" and task.get("is_ok") is False
+        stopped = task.get("status") == outcome.SUSPENDED
+        faulty = task.get("status") == outcome.MOVING and task.get("is_ok") is False
         if not stopped and not faulty:
             continue
         yield failure(
