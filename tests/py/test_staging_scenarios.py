@@ -59,14 +59,15 @@ def slurm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
 
 @dataclass
 class Site:
-    """A cluster and a sandbox, and globuswrap between them. `globus` is a loaded one to be forked. On the main path of Slurm, and
-    where a process is killed, it is started as users do."""
+    """A cluster and a sandbox, and globuswrap between them. `globus` is a loaded one to be forked, and `tender` a globuswrap that
+    advances chains. On the main path of Slurm, and where a process is killed, they are started as users do."""
 
     cluster: Cluster
     box: Sandbox
     work: Path
     mode: str
     globus: str | None = None
+    tender: str | None = None
     chain: str = ""
     stderr: str = ""
     counted: bool = True  # whether the number of tasks is the same each time
@@ -92,9 +93,11 @@ class Site:
                 env[name] = value
         return env if self.globus is None else {**env, "GLOBUSWRAP_GLOBUS": self.globus}
 
-    def globuswrap(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def globuswrap(
+        self, *arguments: str, expect: int | None = 0, program: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [str(support.LAUNCHER), *arguments],
+            [program or str(support.LAUNCHER), *arguments],
             env=self.env(),
             cwd=self.work,
             capture_output=True,
@@ -153,7 +156,7 @@ class Site:
 
     def tend(self) -> None:
         if self.mode != "jobs":
-            self.globuswrap("tend")
+            self.globuswrap("tend", program=self.tender)
 
     def ended(self, seconds: float = 240, generation: int = 1) -> dict[str, Any]:
         """The chain's end, however it comes: in login mode by `tend`."""
@@ -250,6 +253,7 @@ def new_site(
     new_sandbox: Callable[..., Sandbox],
     tmp_path: Path,
     loaded_globus: str,
+    loaded_globuswrap: str | None,
     request: pytest.FixtureRequest,
 ) -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
@@ -257,9 +261,10 @@ def new_site(
     def start(mode: str, **options: Any) -> Site:
         work = tmp_path / "work dir"
         work.mkdir(exist_ok=True)
-        started = "kill" in request.node.name or (request.node.get_closest_marker("main") and cluster.kind == "slurm")
-        loaded = mode == "login" or not (REAL or started)
-        site = Site(cluster, new_sandbox(**options), work, mode, loaded_globus if loaded else None)
+        main = request.node.get_closest_marker("main") is not None and cluster.kind == "slurm"
+        loaded = not (main or REAL or "kill" in request.node.name)
+        globus = loaded_globus if loaded or mode == "login" else None
+        site = Site(cluster, new_sandbox(**options), work, mode, globus, loaded_globuswrap if loaded else None)
         site.put("in/a b", "one\n")
         site.put("in/c", "two\n")
         sites.append(site)
