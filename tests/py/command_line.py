@@ -27,7 +27,7 @@ loaded: str | None = None
 
 def run(sandbox: Sandbox, *arguments: str, **rest: Any) -> subprocess.CompletedProcess[str]:
     """One command line; its streams as text."""
-    return sandbox.run([loaded or str(support.LAUNCHER), *arguments], **rest)
+    return sandbox.run([loaded or str(support.LAUNCHER), *arguments], **{"timeout": 240.0, **rest})
 
 
 def run_json(sandbox: Sandbox, *arguments: str, expect: int = 0, **rest: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def on_terminal(
         os.execvpe(
             str(support.LAUNCHER), [str(support.LAUNCHER), *arguments], {"TERM": "xterm", **laid, "COLUMNS": "60"}
         )
-    text, end = "", time.monotonic() + 50
+    text, end = "", time.monotonic() + 240
     try:
         while time.monotonic() < end:
             if not select.select([master], [], [], 1.0)[0]:

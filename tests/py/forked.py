@@ -41,7 +41,7 @@ class Forked:
         os.mkfifo(f"{self.path}.asked")
         argv = [str(python), "-X", "utf8", __file__, program, str(self.path), str(self._socket), str(os.getpid())]
         self._server = subprocess.Popen(argv, env=self._laid({}), stdin=subprocess.DEVNULL)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not self._socket.exists():
             assert self._server.poll() is None and time.monotonic() < end, "the server did not start"
             time.sleep(0.02)

@@ -121,7 +121,7 @@ class Host:
             argv, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def run(self, *words: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         with self.start(*words, cwd=cwd) as child:
             out, err = child.communicate(timeout=timeout)
         return subprocess.CompletedProcess(words, child.returncode, out, err)

@@ -28,7 +28,7 @@ class Api:
         body: Any = None,
         service: str = "transfer",
         token: str | None = "",
-        timeout: float = 30,
+        timeout: float = 240,
     ) -> tuple[int, Any]:
         version = "/v0.10" if service == "transfer" and not path.startswith("/v2") else ""
         request = urllib.request.Request(
@@ -94,14 +94,14 @@ class Api:
         query = "?limit=1000" + ("&filter=is_error:1" if errors else "")
         return [event["code"] for event in self.get(f"/task/{task_id}/event_list{query}")["DATA"]]
 
-    def ended(self, task_id: str, seconds: float = 20) -> Any:
+    def ended(self, task_id: str, seconds: float = 240) -> Any:
         """The task's document, once it has ended."""
         end = time.monotonic() + seconds
         while (document := self.task(task_id))["completion_time"] is None:
             assert time.monotonic() < end, document
         return document
 
-    def until(self, task_id: str, wanted: Callable[[Any], bool], seconds: float = 10) -> Any:
+    def until(self, task_id: str, wanted: Callable[[Any], bool], seconds: float = 240) -> Any:
         end = time.monotonic() + seconds
         while not wanted(document := self.task(task_id)):
             assert time.monotonic() < end, document

@@ -411,7 +411,7 @@ def test_five_thousand_hostile_names_arrive_or_are_refused_by_name(sandbox: Sand
     assert sorted(listed) == sorted(parse.shown(name) for name in names if not takes(name))
     assert accepted(sandbox) == []
 
-    done = run(sandbox, *line, "--skip-unsendable", "--verify", timeout=170)
+    done = run(sandbox, *line, "--skip-unsendable", "--verify", timeout=240)
     assert done.returncode == 0, done.stderr
     into = os.fsencode(sandbox.collection("scratch").path)
     assert sorted(os.listdir(into)) == sendable
@@ -475,7 +475,7 @@ def test_two_at_once_are_one_batch(sandbox: Sandbox, tmp_path: Path) -> None:
     fill(sandbox, *names)
     line = ["batch", "archive:/", "scratch:/", a_list(tmp_path, *names), "--chunk", "1", "--in-flight", "2", *QUICK]
     with ThreadPoolExecutor() as pool:
-        done = [each.result() for each in [pool.submit(run, sandbox, *line, timeout=120) for _ in range(2)]]
+        done = [each.result() for each in [pool.submit(run, sandbox, *line, timeout=240) for _ in range(2)]]
     assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
     assert done[0].stdout == done[1].stdout
     assert len(accepted(sandbox)) == 6

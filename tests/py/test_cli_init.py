@@ -91,7 +91,7 @@ def test_at_a_terminal_it_asks(fresh: Sandbox) -> None:
     pid, master = pty.fork()
     if pid == 0:
         os.execvpe(str(support.LAUNCHER), [str(support.LAUNCHER), "init"], env)
-    text, end = "", time.monotonic() + 100
+    text, end = "", time.monotonic() + 240
     while time.monotonic() < end:
         if not select.select([master], [], [], 1.0)[0]:
             continue

@@ -69,7 +69,7 @@ def browse(require_tool: Callable[..., Path], tmp_path: Path) -> Callable[..., s
         flags = ("--headless", "--no-sandbox", "--window-size=800,1200", "--enable-logging=stderr", *more)
         profile = f"--user-data-dir={tmp_path}/profile-{uuid.uuid4().hex[:8]}"
         done = subprocess.run(
-            [chromium, *flags, profile, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120
+            [chromium, *flags, profile, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, done.stderr
         assert "CONSOLE" not in done.stderr, done.stderr

@@ -575,7 +575,7 @@ class Trial:
         line = (*self.arguments[:at], "--json", *self.arguments[at:])
         env = {"GLOBUSWRAP_RETRY_FOR": "0"}
         if self.really_started:
-            done = run(self.place.box, *line, env=env, timeout=200)
+            done = run(self.place.box, *line, env=env, timeout=240)
         else:
             env["GLOBUSWRAP_GLOBUS"] = str(self.place.globus.path)
             done = self.place.globuswrap.run(line, env)

@@ -180,7 +180,7 @@ def terminal() -> Iterator[Terminal]:
     made = Terminal(argv, env, checkout)
     yield made
     made.close()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 240
     while home.exists() and time.monotonic() < end:
         shutil.rmtree(home, ignore_errors=True)  # a sandbox removes its directory too, when its shell has gone
 

@@ -57,7 +57,7 @@ def test_of_many_processes_one_wins_and_all_agree(chain: Chain) -> None:
         worker.start()
     found = [queue.get(timeout=300) for _ in range(4 * 40)]
     for worker in workers:
-        worker.join(10)
+        worker.join(240)
     for name in range(40):
         seen = [(number, mine) for each, number, mine in found if each == name]
         assert len({number for number, _ in seen}) == 1

@@ -1008,7 +1008,7 @@ def test_many_at_once(new_site: Callable[..., Site]) -> None:
             for _ in range(4)
         ]
         for each in together:
-            _, stderr = each.communicate(timeout=180)
+            _, stderr = each.communicate(timeout=240)
             assert each.returncode == 0, stderr
     site.check(SUCCEEDED, tasks=2, code=0, ended=site.ended())
     assert site.got() == {"out/all": "one\ntwo\n"}

@@ -38,7 +38,7 @@ def start(sandbox: Sandbox, directory: Path, name: str, option: str = "") -> sub
 
 def end(directory: Path, name: str, process: subprocess.Popen[str]) -> str:
     (directory / f"{name}.end").touch()
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, (out, err)
     return err
 

@@ -78,7 +78,7 @@ def test_hostile_names_in_the_lines_themselves(sandbox: Sandbox, tmp_path: Path)
         quoted = "".join(f"\\u{ord(char):04x}" if char in "\n\t'\\" else char for char in name.replace("%", "%%"))
         lines.append(f"#GLOBUS stage-in $'archive:/in/{quoted}' $'scratch:/all/{quoted}'")
     script = write(tmp_path, "#!/bin/bash\n" + "\n".join(lines) + "\ntrue\n")
-    run_json(sandbox, "submit", "--no-check", "--scheduler", "local", str(script), cwd=str(tmp_path), timeout=170)
+    run_json(sandbox, "submit", "--no-check", "--scheduler", "local", str(script), cwd=str(tmp_path), timeout=240)
     assert sorted(path.name for path in (sandbox.collections["scratch"].path / "all").iterdir()) == names
 
 

@@ -40,7 +40,7 @@ def test_nothing_in_the_state_directory_is_open_to_others_under_umask_000(sandbo
     ]
     for expected, *words in commands:
         shell = ["sh", "-c", 'umask 000; exec "$@"', "sh", str(support.LAUNCHER), *words]
-        done = sandbox.run(shell, cwd=str(tmp_path), timeout=120)
+        done = sandbox.run(shell, cwd=str(tmp_path), timeout=240)
         assert expected in (None, done.returncode), (words, done.stdout, done.stderr)
     top = Path(str(sandbox.env["XDG_STATE_HOME"])) / "globuswrap"
     found = {path: stat.S_IMODE(path.lstat().st_mode) for path in (top, *top.rglob("*")) if not path.is_symlink()}

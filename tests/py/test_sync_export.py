@@ -279,7 +279,7 @@ def test_a_real_cron_runs_an_exported_line(sandbox: Sandbox, tmp_path: Path) -> 
         if cron.poll() is not None:
             assert cron.stderr is not None
             cannot(f"cron cannot be started in a namespace here: {cron.stderr.read().decode()}")
-        end = time.monotonic() + 150
+        end = time.monotonic() + 240
         while not beam.copy.joinpath("from cron").exists() and time.monotonic() < end:
             time.sleep(0.5)
     finally:

@@ -56,7 +56,7 @@ def test_a_zombie_is_dead(tmp_path: Path) -> None:
     with pytest.raises(LeaseTaken):
         take(tmp_path / "lease")
     child.send_signal(signal.SIGKILL)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 240
     while machine.started(child.pid) and time.monotonic() < end:
         time.sleep(0.01)
     take(tmp_path / "lease").release()
@@ -148,5 +148,5 @@ def test_of_many_takers_one_wins(tmp_path: Path, left_behind: bool) -> None:
         taker.start()
     winners = [won.get(timeout=300)]
     for taker in takers:
-        taker.join(30)
+        taker.join(240)
     assert won.empty() and len(winners) == 1

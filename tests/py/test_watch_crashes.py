@@ -102,7 +102,7 @@ def trigger_each_once(place: Path, files: int, slowly: int, kills: int) -> None:
 
 
 def until_lines(file: Path, count: int) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 240
     while lines_of(file) < count and time.monotonic() < end:
         time.sleep(0.02)
 

@@ -45,7 +45,7 @@ class Place:
             self.argv("--drain", *options, command=command),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
             env={**os.environ, **(env or {})},
         )
 
@@ -62,7 +62,7 @@ class Place:
 
     def repair(self, *options: str) -> subprocess.CompletedProcess[str]:
         argv = [str(support.LAUNCHER), "watch", "repair", str(self.inbox), *options]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=100)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=240)
 
     def told(self) -> list[str]:
         """The lines that NOTE wrote."""
@@ -460,7 +460,7 @@ def test_stopping_a_watcher_leaves_its_commands_running(place: Place) -> None:
     started = place.start("--settle", "0", command=("sh", "-c", script, str(place.out / "noted")))
     until(place.told)
     started.send_signal(signal.SIGTERM)
-    assert started.wait(60) == 128 + signal.SIGTERM
+    assert started.wait(240) == 128 + signal.SIGTERM
     until(lambda: place.told() == ["begun", "ended"])
 
 

@@ -677,7 +677,7 @@ def waited(child: subprocess.Popen[bytes], walltime: float | None, job_id: str) 
 def ended(child: subprocess.Popen[bytes]) -> None:
     signal_group(child.pid, signal.SIGTERM)
     try:
-        child.wait(3)
+        child.wait(10)
     except subprocess.TimeoutExpired:
         signal_group(child.pid, signal.SIGKILL)
         child.wait()

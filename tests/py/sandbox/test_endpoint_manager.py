@@ -36,7 +36,7 @@ def seen(api: Api, task: str) -> dict[str, Any]:
 
 def until(api: Api, task: str, wanted: Callable[[Any], bool]) -> None:
     """Wait until the task is so, as its manager sees it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 240
     while not wanted(document := api.get(f"{M}/task/{task}")):
         assert time.monotonic() < end, document
         time.sleep(0.01)

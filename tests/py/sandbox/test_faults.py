@@ -197,7 +197,7 @@ def test_replies_lost_every_time_are_1_and_the_task_exists(globus: Any, sandbox:
     (archive / "a").write_text("1")
     sandbox.control.fault(kind="drop-after", path="/transfer", **ALWAYS)
     addresses = [f"{sandbox.collection(name).id}:/a" for name in ("archive", "scratch")]
-    exit_code, out, err = said(globus("transfer", *addresses, "--format", "json", timeout=110))
+    exit_code, out, err = said(globus("transfer", *addresses, "--format", "json", timeout=240))
     assert (exit_code, out) == (1, "") and json.loads(err)["error_type"] == "GlobusConnectionError"
     assert len(sandbox.control.requests(path="/transfer")) == 6 and len(sandbox.control.tasks()) == 1
 
@@ -205,7 +205,7 @@ def test_replies_lost_every_time_are_1_and_the_task_exists(globus: Any, sandbox:
 @pytest.mark.slow
 def test_no_service_at_all_is_1_after_a_while(globus: Any, sandbox: Sandbox) -> None:
     sandbox.control.fault(kind="drop-before", **ALWAYS)
-    exit_code, out, err = said(globus("task", "generate-submission-id", "--format", "json", timeout=110))
+    exit_code, out, err = said(globus("task", "generate-submission-id", "--format", "json", timeout=240))
     assert (exit_code, out) == (1, "") and json.loads(err)["error_name"] == "Globus Error"
 
 

@@ -107,7 +107,7 @@ def test_a_program_of_the_sdk_manages_collections(new_sandbox: Callable[..., San
 def test_the_certificate_is_trusted_for_the_sandbox_alone(managers: Managers) -> None:
     """Without the sandbox's authority there is no connection; it may speak for no other name."""
     argv = [sys.executable, "-c", PROGRAM, auth.CLIENT, auth.CLIENT_SECRET, f"{managers.endpoint}.sandbox.invalid"]
-    done = managers.box.run(argv, env={"GLOBUS_SDK_VERIFY_SSL": None}, timeout=200)
+    done = managers.box.run(argv, env={"GLOBUS_SDK_VERIFY_SSL": None}, timeout=240)
     assert done.returncode == 1 and "CERTIFICATE_VERIFY_FAILED" in done.stderr
     authority = managers.box.env["GLOBUS_SDK_VERIFY_SSL"]
     text = subprocess.run(["openssl", "x509", "-in", str(authority), "-noout", "-text"], capture_output=True, text=True)

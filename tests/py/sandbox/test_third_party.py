@@ -69,7 +69,7 @@ def test_an_installation_from_nothing(tmp_path: Path) -> None:
         support.REPOSITORY / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
     )
     fresh = tmp_path / "fresh"
-    subprocess.run([sys.executable, "-m", "venv", str(fresh)], check=True, timeout=200)
+    subprocess.run([sys.executable, "-m", "venv", str(fresh)], check=True, timeout=240)
     pip = [str(fresh / "bin" / "python"), "-m", "pip", "-qq", "--disable-pip-version-check"]
     work = tmp_path / "work"
     work.mkdir()
@@ -104,7 +104,7 @@ def assert_entry_point_serves(recipe: str, bin: Path, tmp_path: Path) -> None:
     argv = [there.get(word, word) for word in json.loads(re.findall(r"^ENTRYPOINT (.*)$", recipe, re.MULTILINE)[0])]
     served = subprocess.Popen([str(bin / argv[0]), *argv[1:]], env=plain(bin, tmp_path), stdout=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not (base / "address").exists():
             assert served.poll() is None and time.monotonic() < end
             time.sleep(0.05)
@@ -115,4 +115,4 @@ def assert_entry_point_serves(recipe: str, bin: Path, tmp_path: Path) -> None:
             assert json.load(answer)["healthy"]
     finally:
         served.terminate()
-        served.wait(30)
+        served.wait(240)

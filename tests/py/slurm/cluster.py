@@ -154,7 +154,7 @@ class RealPbs(PbsCluster):
         self.env = {"PBS_CONF_FILE": os.environ["GLOBUSWRAP_TEST_PBS_CONF"], "PATH": os.environ["PATH"]}
 
     def operator(self, *argv: str) -> None:
-        subprocess.run([os.environ["GLOBUSWRAP_TEST_PBS_OPERATOR"], *argv], check=True, timeout=120)
+        subprocess.run([os.environ["GLOBUSWRAP_TEST_PBS_OPERATOR"], *argv], check=True, timeout=240)
 
 
 def until(condition: Any, what: str, seconds: float = 240, pause: float = 0.2) -> Any:

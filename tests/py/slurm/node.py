@@ -177,7 +177,7 @@ class SlurmNode:
         """`id state reason name` of everything that waits or runs."""
         return self.run(["squeue", "-h", "-o", "%i %T %r %j"]).stdout.splitlines()
 
-    def wait_state(self, job_id: str, *states: str, seconds: float = 30) -> dict[str, str]:
+    def wait_state(self, job_id: str, *states: str, seconds: float = 240) -> dict[str, str]:
         self._until(lambda: self.job(job_id).get("JobState") in states, f"job {job_id} in {states}", seconds)
         return self.job(job_id)
 
@@ -199,7 +199,7 @@ class SlurmNode:
         done = self.run(["sinfo", "-h", "-p", "debug", "-o", "%t"], check=False)
         return done.stdout.strip()
 
-    def _until(self, condition: object, what: str, seconds: float = 20) -> None:
+    def _until(self, condition: object, what: str, seconds: float = 240) -> None:
         assert callable(condition)
         deadline = time.monotonic() + seconds
         while not condition():
@@ -224,4 +224,4 @@ class SlurmNode:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(240)
