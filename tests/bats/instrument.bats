@@ -42,8 +42,10 @@ blocks() {
   local number=0
   while [[ -e block.$((number + 1)) ]]; do
     number=$((number + 1))
+    # Through a pipe: a loaded globus cannot share the place in a file.
     # shellcheck source=/dev/null
-    source "./block.$number" >"output.$number"
+    source "./block.$number" > >(cat >"output.$number")
+    wait $!
     diff "expected.$number" "output.$number"
   done
   [[ $number -eq 6 ]]

@@ -21,7 +21,7 @@ teardown() {
   [[ $output == *rehearsal@sandbox.example.org* ]]
   local base
   base=$(<base)
-  for _ in {1..100}; do
+  for _ in {1..4800}; do
     [[ -e $base ]] || break
     sleep 0.05
   done

@@ -164,7 +164,8 @@ def given(caller: socket.socket) -> tuple[list[str], dict[str, str], str, list[i
 
 
 def looked_up(pid: str) -> tuple[list[str], dict[str, str], str, list[int]]:
-    """The same of a process that waits: its script is its first argument."""
+    """The same of a process that waits: its script is its first argument. Its files are opened anew: several commands that write
+    to one file, not a pipe, would each begin at its beginning."""
     place = Path("/proc", pid)
     words = [os.fsdecode(word) for word in (place / "cmdline").read_bytes().split(b"\0")[:-1]]
     pairs = [os.fsdecode(pair).partition("=") for pair in (place / "environ").read_bytes().split(b"\0")[:-1]]
