@@ -26,6 +26,8 @@ from globus_sandbox import auth
 from globuswrap.cli.sandbox import Sandbox
 from support import LAUNCHER
 
+pytestmark = [pytest.mark.usefixtures("globus_loaded")]
+
 
 def a_file(sandbox: Sandbox, name: str = "a", text: str = "data") -> Path:
     path = sandbox.collection("archive").path / name
