@@ -102,8 +102,8 @@ def settled(submitted: Submitted) -> ChainStatus:
 
 
 def failed(submitted: Submitted, status: ChainStatus) -> bool:
-    """Whether a chain that ended is reported as a failure. A batch job that was submitted just now, ran and failed is not: the
-    submission succeeded, and whoever took it for a failure would submit the job twice."""
+    """Whether a chain that ended is reported as a failure. One whose batch job ran and failed while this was submitting it, or
+    taking up its submission, is not: the submission succeeded, and whoever took it for a failure would submit the job twice."""
     chain = submitted.chain
     if submitted.how != submitting.RECORDED and not chain.plan.on_this_machine and chain.outcome is not None:
         return status.ended and chain.outcome.success and status.problem is not None

@@ -55,7 +55,7 @@ with_loaded_globus() {
 
 unload_globus() {
   kill "$LOADING"
-  wait "$LOADING" || true # it was ended
+  wait "$LOADING"
 }
 
 # need PROGRAM [WHY]: without it the test is skipped with its reason, and fails where CI=true.
