@@ -23,6 +23,7 @@ MAP_HTTP_STATUS = ",".join(f"{status}={code}" for code, status in STATUS_BY_EXIT
 #: Codes that go away by themselves, whatever status carries them.
 _TRANSIENT = ("ServiceUnavailable", "ServiceError", "InternalError", "RateLimitExceeded", "TooManyRequests")
 _TRANSIENT_STATUS = (429, 500, 503, 504)
+_UNAUTHENTICATED = ("ClientError.AuthenticationFailed", "AuthenticationFailed", "UNAUTHORIZED")
 
 _REMEDIES = {
     "EndpointNotFound": "look the collection up: globus endpoint search 'PART OF ITS NAME'",
@@ -61,78 +62,42 @@ def body_of(text: str) -> dict[str, Any]:
     return {}
 
 
-def client_credentials() -> bool:
-    """Does the CLI act as a service account here? Then `globus login` and `session consent` are refused."""
-    return accounts.is_service_account()
-
-
 def problem_of(done: Completed) -> Problem:
     """The exception for a `globus` that failed, with the service's error code."""
     body = body_of(done.stderr)
     error = body.get("error")
     inner: dict[str, Any] = error if isinstance(error, dict) else {}
-    problem = _classified(done, body, inner)
-    problem.code = _code_in(body, inner)
+    code = str(body.get("code") or inner.get("code") or "")
+    status = STATUS_BY_EXIT.get(done.code) or _status_in(body)
+    message = str(body.get("message") or inner.get("message") or inner.get("detail") or "").strip()
+    told = " ".join(f"{code}: {message}".strip(": ").split())
+    problem = _login_problem(body, code, status, done) or _classified(body, code, status, told, done)
+    problem.code = code
+    problem.ran = done.argv
+    problem.detail = log.masked(done.stderr.strip())
     return problem
 
 
-def _code_in(body: dict[str, Any], inner: dict[str, Any]) -> str:
-    return str(body.get("code") or inner.get("code") or "")
-
-
-def _classified(done: Completed, body: dict[str, Any], inner: dict[str, Any]) -> Problem:
-    status = STATUS_BY_EXIT.get(done.code) or _status_in(body)
-    ran, detail = done.argv, log.masked(done.stderr.strip())
-    code = _code_in(body, inner)
-    message = str(body.get("message") or inner.get("message") or inner.get("detail") or "").strip()
-    told = " ".join(f"{code}: {message}".strip(": ").split())
-
-    login = _login_problem(body, code, status, done, ran, detail)
-    if login is not None:
-        return login
+def _classified(body: dict[str, Any], code: str, status: int | None, told: str, done: Completed) -> Problem:
     if body.get("error_type") in ("GlobusConnectionError", "GlobusTimeoutError", "GlobusConnectionTimeoutError"):
-        return Transient(
-            "globus-unreachable",
-            f"Globus cannot be reached: {told}",
-            "check the network; run the same command again",
-            ran=ran,
-            detail=detail,
-        )
+        remedy = "check the network; run the same command again"
+        return Transient("globus-unreachable", f"Globus cannot be reached: {told}", remedy)
     if status in _TRANSIENT_STATUS or code.startswith(_TRANSIENT) or "GlobusAPINullDataError" in done.stderr:
-        return Transient(
-            "globus-busy",
-            f"Globus did not answer properly: {told or f'HTTP {status or 500}'}",
-            "run the same command again later",
-            ran=ran,
-            detail=detail,
-        )
+        cause = f"Globus did not answer properly: {told or f'HTTP {status or 500}'}"
+        return Transient("globus-busy", cause, "run the same command again later")
     if status == 409 or code in ("Conflict", "ClientError.Conflict"):
-        return Conflict("conflict", told, "wait for the other task, then rerun", ran=ran, detail=detail)
+        return Conflict("conflict", told, "wait for the other task, then rerun")
     if status == 404 or code in ("EndpointNotFound", "NotFound", "ClientError.NotFound", "TaskNotFound"):
-        remedy = _REMEDIES.get(code, _REMEDIES["NotFound"])
-        return NotFound("not-found", told or "not found", remedy, ran=ran, detail=detail)
+        return NotFound("not-found", told or "not found", _REMEDIES.get(code, _REMEDIES["NotFound"]))
     if done.code == 2 and not body:
-        return UsageProblem(
-            "globus-usage",
-            f"globus refused its arguments: {_last_line(done.stderr)}",
-            "see: globus --help",
-            ran=ran,
-            detail=detail,
-        )
+        cause = f"globus refused its arguments: {_last_line(done.stderr)}"
+        return UsageProblem("globus-usage", cause, "see: globus --help")
     if done.code in (126, 127):
         return no_globus(done.argv[0], _last_line(done.stderr))
     if done.code < 0:
-        return Transient(
-            "globus-killed",
-            f"globus was ended by signal {-done.code}",
-            "run the same command again",
-            ran=ran,
-            detail=detail,
-        )
+        return Transient("globus-killed", f"globus was ended by signal {-done.code}", "run the same command again")
     remedy = _REMEDIES.get(code, "read the message above; fix the problem and rerun the command")
-    return Refused(
-        "globus-refused", told or _last_line(done.stderr) or f"globus exit {done.code}", remedy, ran=ran, detail=detail
-    )
+    return Refused("globus-refused", told or _last_line(done.stderr) or f"globus exit {done.code}", remedy)
 
 
 def no_globus(name: str, why: str = "") -> NoGlobus:
@@ -143,54 +108,36 @@ def no_globus(name: str, why: str = "") -> NoGlobus:
     )
 
 
-def _login_problem(
-    body: dict[str, Any], code: str, status: int | None, done: Completed, ran: tuple[str, ...], detail: str
-) -> LoginNeeded | None:
+def _login_problem(body: dict[str, Any], code: str, status: int | None, done: Completed) -> LoginNeeded | None:
+    """What a login, a consent or a session would mend. A service account has none of them: `globus` refuses to get it one."""
     needs = body.get("authorization_parameters")
     parameters: dict[str, Any] = needs if isinstance(needs, dict) else {}
     scopes = body.get("required_scopes") or parameters.get("required_scopes") or []
-    service = client_credentials()
-    session = {name: value for name, value in parameters.items() if name.startswith("session_") and value}
-    session.pop("session_message", None)
-    if session:
+    service = accounts.is_service_account()
+    if any(value for name, value in parameters.items() if name.startswith("session_") and name != "session_message"):
         remedy = _session_command(parameters)
         if service:
             remedy = "a service account has no session to update: ask the collection's manager to admit it"
         why = parameters.get("session_message") or body.get("message") or "the resource requires it"
-        return LoginNeeded(
-            "session-needed", f"the login session is not sufficient: {why}", remedy, ran=ran, detail=detail
-        )
+        return LoginNeeded("session-needed", f"the login session is not sufficient: {why}", remedy)
     if code == "ConsentRequired" or scopes:
         remedy = "globus session consent " + " ".join(shlex.quote(str(scope)) for scope in scopes)
         if service:
             remedy = "the service account cannot consent: give it the data_access role, or run: globus logout --yes"
-        return LoginNeeded(
-            "consent-needed", f"consent is missing: {body.get('message', code)}", remedy, ran=ran, detail=detail
-        )
-    unauthenticated = status == 401 or code in (
-        "ClientError.AuthenticationFailed",
-        "AuthenticationFailed",
-        "UNAUTHORIZED",
-    )
+        return LoginNeeded("consent-needed", f"consent is missing: {body.get('message', code)}", remedy)
+    unauthenticated = status == 401 or code in _UNAUTHENTICATED
     if "MissingLoginError" in done.stderr or unauthenticated or "invalid_grant" in done.stderr:
         told = re.search(r"(?m)^\s+(globus login.*)$", done.stderr)
         remedy = told[1].strip() if told else ("globus login --force" if unauthenticated else "globus login")
         if service:
             remedy = f"check {accounts.origin()}"
         cause = "Globus no longer accepts the login" if unauthenticated else "not logged in to Globus"
-        return LoginNeeded("login-needed", cause, remedy, ran=ran, detail=detail)
-    if "GLOBUS_CLI_CLIENT_ID" in done.stderr and done.code != 0 and not body:
-        return LoginNeeded(
-            "login-needed",
-            _last_line(done.stderr),
-            "set both GLOBUS_CLI_CLIENT_ID and GLOBUS_CLI_CLIENT_SECRET, or neither",
-            ran=ran,
-            detail=detail,
-        )
+        return LoginNeeded("login-needed", cause, remedy)
+    if accounts.ID in done.stderr and not body:
+        remedy = f"set both {accounts.ID} and {accounts.SECRET}, or neither"
+        return LoginNeeded("login-needed", _last_line(done.stderr), remedy)
     if done.code == 4:
-        return LoginNeeded(
-            "login-needed", _last_line(done.stderr + done.stdout), "globus login", ran=ran, detail=detail
-        )
+        return LoginNeeded("login-needed", _last_line(done.stderr + done.stdout), "globus login")
     return None
 
 

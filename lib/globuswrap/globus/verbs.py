@@ -8,7 +8,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from globuswrap.errors import Refused
 from globuswrap.globus import arguments, command, queries
@@ -21,6 +22,17 @@ PER_PROCESS = 150
 _NO_DIRECTORY = ("ExternalError.DirListingFailed.NotFound", "ExternalError.DirListingFailed.NotDirectory")
 
 
+def send(
+    *argv: str,
+    stdin: bytes | Path | IO[bytes] | None = None,
+    retry_for: float | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """What `globus` answers to a command. If that changes something, its caller knows what a second one is answered (Conflict,
+    NotFound), or allows none (`retry_for` 0)."""
+    return command.retrying(partial(command.call, *argv, stdin=stdin, timeout=timeout), retry_for)
+
+
 def stat(target: str, retry_for: float | None = None) -> Mapping[str, Any] | None:
     """The document of a file or directory (`type`, `size`, ...); None if nothing is there.
 
@@ -28,7 +40,7 @@ def stat(target: str, retry_for: float | None = None) -> Mapping[str, Any] | Non
     Raises Refused for any other answer: what could not be looked at is not gone.
     """
     try:
-        answer = command.retrying(lambda: command.call("stat", "--", target), retry_for)
+        answer = send("stat", "--", target, retry_for=retry_for)
     except NotFound as problem:
         _refuse_missing_collection(problem)
         return None
@@ -59,7 +71,7 @@ def ls(
     The service lists at most 100,000 entries (Transfer API documentation, "Limits").
     """
     try:
-        answer = command.retrying(lambda: command.call("ls", "--all", "--", target, timeout=timeout), retry_for)
+        answer = send("ls", "--all", "--", target, timeout=timeout, retry_for=retry_for)
     except NotFound as problem:
         _refuse_missing_collection(problem)
         return None
@@ -75,13 +87,13 @@ def ls(
 
 def tree(target: str, depth: int, timeout: float) -> list[Mapping[str, Any]]:
     """The entries of a directory and of `depth` levels of directories below it, named by their path from there."""
-    return _rows(command.retrying(lambda: command.call(*arguments.tree(target, depth), timeout=timeout)))
+    return _rows(send(*arguments.tree(target, depth), timeout=timeout))
 
 
 def mkdir(target: str, retry_for: float | None = None) -> bool:
     """Make a directory; False if it was there. A mkdir that is sent again reports what it has just made."""
     try:
-        command.retrying(lambda: command.call("mkdir", "--", target), retry_for)
+        send("mkdir", "--", target, retry_for=retry_for)
     except Refused as problem:
         if problem.code == "ExternalError.MkdirFailed.Exists":
             return False
@@ -94,7 +106,7 @@ def mkdir(target: str, retry_for: float | None = None) -> bool:
 
 def task(task_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
     """The document of a task. Raises NotFound if Globus does not find it."""
-    shown = command.retrying(lambda: command.call("task", "show", task_id), retry_for)
+    shown = send("task", "show", task_id, retry_for=retry_for)
     if not isinstance(shown, dict) or shown.get("task_id") != task_id:
         raise Refused(
             "odd-answer",
@@ -109,9 +121,8 @@ def tasks(task_ids: Sequence[str], retry_for: float | None = None) -> dict[str, 
     found: dict[str, Mapping[str, Any]] = {}
     for first in range(0, len(task_ids), PER_PROCESS):
         part = task_ids[first : first + PER_PROCESS]
-        answer = command.retrying(lambda part=part: command.call(*arguments.task_list(part)), retry_for)  # type: ignore[misc]
-        rows = queries.search(queries.ROWS, answer) or []
-        found.update({row["task_id"]: row for row in rows if isinstance(row, dict) and row.get("task_id") in part})
+        rows = _rows(send(*arguments.task_list(part), retry_for=retry_for))
+        found.update({row["task_id"]: row for row in rows if row.get("task_id") in part})
     return found
 
 
@@ -124,26 +135,26 @@ def my_tasks(
 ) -> list[dict[str, Any]]:
     """The user's tasks (task_id, status, label, requested, source, destination), in any state unless `statuses` are named, whose
     label matches (`*` stands for any text)."""
-    argv = arguments.own_tasks(statuses, label, limit)
-    return queries.search(queries.LABELLED, command.retrying(lambda: command.call(*argv), retry_for)) or []
+    answer = send(*arguments.own_tasks(statuses, label, limit), retry_for=retry_for)
+    return queries.search(queries.LABELLED, answer) or []
 
 
 def cancel_task(task_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
     """Cancel a task; the answer has `code` and `message`, also if it had ended. Raises NotFound if Globus does not find it."""
-    answer = command.retrying(lambda: command.call("task", "cancel", task_id), retry_for)
+    answer = send("task", "cancel", task_id, retry_for=retry_for)
     return answer if isinstance(answer, dict) else {}
 
 
 def task_events(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:
     """The latest events of a task, the last one first."""
-    answer = command.retrying(lambda: command.call(*arguments.events(task_id)), retry_for)
+    answer = send(*arguments.events(task_id), retry_for=retry_for)
     return queries.search(queries.EVENTS, answer) or []
 
 
 def pause_messages(task_id: str, retry_for: float | None = None) -> list[tuple[str, str]]:
     """Why a paused task is paused: pairs of the side (`source`, `destination`) or the name of the collection that it is about,
     and what its manager wrote."""
-    answer = command.retrying(lambda: command.call("task", "pause-info", task_id), retry_for)
+    answer = send("task", "pause-info", task_id, retry_for=retry_for)
     found = answer if isinstance(answer, dict) else {}
     rules = [(rule.get("endpoint_display_name"), rule.get("message")) for rule in found.get("pause_rules") or ()]
     sides = [
@@ -158,7 +169,7 @@ _SHARED = ("", "_share")
 
 def successful_transfers(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:
     """The files that a finished transfer copied: `source` and `destination` of each."""
-    answer = command.retrying(lambda: command.call("task", "show", task_id, "--successful-transfers"), retry_for)
+    answer = send("task", "show", task_id, "--successful-transfers", retry_for=retry_for)
     return queries.search(queries.COPIED, answer) or []
 
 
@@ -193,7 +204,7 @@ def transfers_of_others(task_id: str) -> Iterator[Mapping[str, Any]]:
 
 def _asked(path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
     words = [word for name, value in query.items() for word in ("-Q", f"{name}={value}")]
-    answer = command.retrying(lambda: command.call("api", "transfer", "GET", path, *words))
+    answer = send("api", "transfer", "GET", path, *words)
     if not isinstance(answer, dict) or not isinstance(answer.get("DATA"), list):
         raise Refused("odd-answer", f"globus returned no list for {path}", f"see: globus api transfer GET '{path}'")
     return answer
@@ -201,36 +212,27 @@ def _asked(path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
 
 def skipped_errors(task_id: str, retry_for: float | None = None) -> list[dict[str, Any]]:
     """The files that a finished transfer left out for errors at the source, with the code and details of each."""
-    answer = command.retrying(lambda: command.call("task", "show", task_id, "--skipped-errors"), retry_for)
+    answer = send("task", "show", task_id, "--skipped-errors", retry_for=retry_for)
     return queries.search(queries.SKIPPED, answer) or []
 
 
 def new_submission_id(retry_for: float | None = None) -> str:
     """An id under which Globus accepts one task."""
-
-    def ask() -> str:
-        value = queries.search(queries.VALUE, command.call(*arguments.submission_id()))
-        try:
-            return str(uuid.UUID(value))
-        except (ValueError, TypeError, AttributeError):
-            raise Refused(
-                "odd-answer",
-                f"globus answered {value!r}, which is not a submission id; nothing was submitted",
-                "run it yourself: globus task generate-submission-id",
-            ) from None
-
-    return command.retrying(ask, retry_for)
-
-
-def send(*argv: str, stdin: Any = None, retry_for: float | None = None) -> Any:
-    """Any other command. If it changes something, its caller knows what a second one is answered (Conflict, NotFound), or allows
-    none (`retry_for` 0)."""
-    return command.retrying(lambda: command.call(*argv, stdin=stdin), retry_for)
+    value = queries.search(queries.VALUE, send(*arguments.submission_id(), retry_for=retry_for))
+    try:
+        return str(uuid.UUID(value))
+    except (ValueError, TypeError, AttributeError):
+        raise Refused(
+            "odd-answer",
+            f"globus answered {value!r}, which is not a submission id; nothing was submitted",
+            "run it yourself: globus task generate-submission-id",
+        ) from None
 
 
 def post(path: str, body: Any) -> Any:
     """Send a document to the Transfer API (bytes, or a file to read), once."""
-    return command.call("api", "transfer", "POST", path, "--body-file", "-", "--content-type", "json", stdin=body)
+    argv = ("api", "transfer", "POST", path, "--body-file", "-", "--content-type", "json")
+    return send(*argv, stdin=body, retry_for=0.0)
 
 
 # --- who one is, and what there is ------------------------------------------------------------------------------------
@@ -239,8 +241,7 @@ def post(path: str, body: Any) -> Any:
 def userinfo(*, retry_for: float | None = None, timeout: float | None = None) -> Mapping[str, Any]:
     """The primary identity of the login (`sub`, `preferred_username`). `globus whoami` does not map HTTP statuses, so a
     network that is down would look like a missing login."""
-    ask = partial(command.call, "api", "auth", "GET", "/v2/oauth2/userinfo", timeout=timeout)
-    found = command.retrying(ask, retry_for)
+    found = send("api", "auth", "GET", "/v2/oauth2/userinfo", retry_for=retry_for, timeout=timeout)
     return found if isinstance(found, dict) else {}
 
 
@@ -253,7 +254,7 @@ def session() -> Mapping[str, Any]:
 def collection(collection_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
     """What Transfer knows about a collection. Raises NotFound if there is none. `globus endpoint show` refuses the newer kinds
     (exit 3, observed on 3.43)."""
-    shown = command.retrying(lambda: command.call("api", "transfer", "GET", f"/endpoint/{collection_id}"), retry_for)
+    shown = send("api", "transfer", "GET", f"/endpoint/{collection_id}", retry_for=retry_for)
     return shown if isinstance(shown, dict) else {}
 
 
@@ -268,23 +269,23 @@ def search_collections(
     """The collections that a text finds; in a scope such as `recently-used` the text may be empty."""
     filters = (*arguments.option("filter-owner-id", owner), *arguments.option("filter-scope", scope))
     argv = ("endpoint", "search", "--limit", str(limit), *filters, *(("--", text) if text else ()))
-    return _rows(command.retrying(lambda: command.call(*argv)))
+    return _rows(send(*argv))
 
 
 def bookmarks() -> list[Mapping[str, Any]]:
-    return _rows(command.retrying(lambda: command.call("bookmark", "list")))
+    return _rows(send("bookmark", "list"))
 
 
 def identities(texts: Sequence[str], *, provision: bool = False) -> list[dict[str, Any]]:
     """The identities of these names and ids that Globus knows; `provision` makes those that are missing."""
     argv = ("get-identities", *arguments.switch("provision", provision), "--", *texts)
-    answer = command.retrying(lambda: command.call(*argv))
+    answer = send(*argv)
     return (answer or {}).get("identities") or []
 
 
 def groups() -> list[dict[str, Any]]:
     """The groups that one is in."""
-    answer = command.retrying(lambda: command.call("group", "list"))
+    answer = send("group", "list")
     return answer if isinstance(answer, list) else []
 
 
@@ -294,7 +295,7 @@ def create_group(name: str, description: str | None) -> None:
 
 
 def group_members(group_id: str) -> list[Mapping[str, Any]]:
-    answer = command.retrying(lambda: command.call("group", "member", "list", group_id))
+    answer = send("group", "member", "list", group_id)
     return (answer or {}).get("memberships") or []
 
 
@@ -303,7 +304,7 @@ def group_members(group_id: str) -> list[Mapping[str, Any]]:
 
 def permissions(collection_id: str) -> list[Mapping[str, Any]]:
     """The access rules of a collection. Refused if it is none that can have any."""
-    answer = command.retrying(lambda: command.call("endpoint", "permission", "list", collection_id))
+    answer = send("endpoint", "permission", "list", collection_id)
     rows = queries.search(queries.ROWS, answer)
     if not isinstance(rows, list):
         raise Refused(
@@ -313,7 +314,7 @@ def permissions(collection_id: str) -> list[Mapping[str, Any]]:
 
 
 def roles(collection_id: str) -> list[Mapping[str, Any]]:
-    answer = command.retrying(lambda: command.call("endpoint", "role", "list", collection_id))
+    answer = send("endpoint", "role", "list", collection_id)
     return queries.search(queries.ROWS, answer) or []
 
 
@@ -322,30 +323,28 @@ def roles(collection_id: str) -> list[Mapping[str, Any]]:
 
 def flow(flow_id: str) -> Mapping[str, Any]:
     """The document of a flow. Raises NotFound if it is gone, or not shown to this account."""
-    return dict(command.retrying(lambda: command.call("flows", "show", flow_id)))
+    return dict(send("flows", "show", flow_id))
 
 
 def my_flows(limit: int) -> list[Mapping[str, Any]]:
-    answer = command.retrying(
-        lambda: command.call("flows", "list", "--filter-role", "flow_owner", "--limit", str(limit))
-    )
+    answer = send("flows", "list", "--filter-role", "flow_owner", "--limit", str(limit))
     return _listed_as("flows", answer)
 
 
 def flow_runs(flow_id: str, limit: int) -> list[Mapping[str, Any]]:
     """The runs of a flow, the newest first."""
     argv = ("flows", "run", "list", "--filter-flow-id", flow_id, "--limit", str(limit))
-    return _listed_as("runs", command.retrying(lambda: command.call(*argv)))
+    return _listed_as("runs", send(*argv))
 
 
 def flow_run(run_id: str, retry_for: float | None = None) -> Mapping[str, Any]:
-    return dict(command.retrying(lambda: command.call("flows", "run", "show", run_id), retry_for))
+    return dict(send("flows", "run", "show", run_id, retry_for=retry_for))
 
 
 def flow_run_log(run_id: str, retry_for: float | None = None) -> list[Mapping[str, Any]]:
     """What a run did, the last first; of a long one the last part."""
     argv = ("flows", "run", "show-logs", run_id, "--reverse", "--limit", "100")
-    return _listed_as("entries", command.retrying(lambda: command.call(*argv), retry_for))
+    return _listed_as("entries", send(*argv, retry_for=retry_for))
 
 
 def _listed_as(name: str, answer: Any) -> list[Mapping[str, Any]]:
@@ -355,7 +354,7 @@ def _listed_as(name: str, answer: Any) -> list[Mapping[str, Any]]:
 
 def search_task(task_id: str) -> Mapping[str, Any]:
     """The document of an ingest task of Globus Search."""
-    return dict(command.retrying(lambda: command.call("search", "task", "show", task_id)))
+    return dict(send("search", "task", "show", task_id))
 
 
 def _rows(answer: object) -> list[Mapping[str, Any]]:
