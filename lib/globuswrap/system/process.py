@@ -45,6 +45,19 @@ class ProgramTimedOut(Refused):
     """The program did not end within its time and was sent TERM, then KILL."""
 
 
+def _program(argv: Sequence[str]) -> str:
+    found = find_program(argv[0])
+    if found is None:
+        remedy = "install it, or put it on PATH"
+        raise ProgramMissing("program-missing", f"{argv[0]}: no such program", remedy, ran=tuple(argv))
+    return found
+
+
+def _not_started(argv: Sequence[str], why: str) -> ProgramMissing:
+    cause, remedy = f"{argv[0]}: cannot be started", "read the message below"
+    return ProgramMissing("program-missing", cause, remedy, ran=tuple(argv), detail=why)
+
+
 def find_program(name: str, path: str | None = None) -> str | None:
     """Absolute path of an executable: as given when it has a slash, else looked up on `path` (default: PATH)."""
     found = shutil.which(name, path=path)
@@ -82,11 +95,7 @@ def run(
 
     Raises ProgramMissing and ProgramTimedOut.
     """
-    program = find_program(argv[0])
-    if program is None:
-        raise ProgramMissing(
-            "program-missing", f"{argv[0]}: no such program", "install it, or put it on PATH", ran=tuple(argv)
-        )
+    program = _program(argv)
     import sh  # 60 ms: only when a program is really run
 
     signals.check()
@@ -107,23 +116,16 @@ def run(
             "_truncate_exc": False,
             "_env": child_environment(env),
             "_cwd": cwd,
-            "_return_cmd": True,
-            "_ok_code": _EVERY_CODE,
             "_encoding": _ARGUMENTS,
+            "_new_session": takes_signals,
+            **_UNJUDGED,
         }
-        options["_new_session"] = takes_signals
         handed = _Handed()
         stack.enter_context(signals.taken_by(handed.take) if takes_signals else nullcontext())
         try:
-            command = sh.Command(program)(*argv[1:], _bg=True, _bg_exc=False, **options)
+            command = sh.Command(program)(*argv[1:], **options)
         except sh.ForkException as error:
-            raise ProgramMissing(
-                "program-missing",
-                f"{argv[0]}: cannot be started",
-                "read the message below",
-                ran=tuple(argv),
-                detail=str(error).strip().splitlines()[-1],
-            ) from None
+            raise _not_started(argv, str(error).strip().splitlines()[-1]) from None
         handed.to(command.process.pid)
         with _watchdog(command.process, timeout) as barked:
             code = command.exit_code
@@ -209,27 +211,11 @@ def exists(pid: int) -> bool:
 class Started:
     """A program that was started and goes on by itself; it is not ended with this process."""
 
-    def __init__(self, argv: tuple[str, ...], command: Any) -> None:
-        self.argv = argv
+    def __init__(self, command: Any) -> None:
         self._command = command
-        self.pid: int = command.process.pid
 
     def running(self) -> bool:
         return bool(self._command.process.is_alive()[0])
-
-    def send(self, number: int) -> None:
-        """Send a signal; nothing happens when it has ended."""
-        if self.running():
-            self._command.process.signal(number)
-
-    def wait(self, timeout: float) -> int | None:
-        """Its exit status (negative for a signal), or None when it has not ended within `timeout` seconds."""
-        end = time.monotonic() + timeout
-        while self.running():
-            if time.monotonic() > end:
-                return None
-            time.sleep(0.005)
-        return int(self._command.process.exit_code)
 
 
 def start(
@@ -239,11 +225,7 @@ def start(
 
     For servers. `env` is laid over this process's environment. Raises ProgramMissing.
     """
-    program = find_program(argv[0])
-    if program is None:
-        raise ProgramMissing(
-            "program-missing", f"{argv[0]}: no such program", "install it, or put it on PATH", ran=tuple(argv)
-        )
+    program = _program(argv)
     import sh
 
     log.command(tuple(argv))
@@ -254,21 +236,16 @@ def start(
             "_err": stderr,
             "_tty_out": False,
             "_env": child_environment(env),
-            "_return_cmd": True,
-            "_ok_code": _EVERY_CODE,
             "_new_session": True,
+            **_UNJUDGED,
         }
-        command = sh.Command(program)(*argv[1:], _bg=True, _bg_exc=False, **options)
-    return Started(tuple(argv), command)
+        command = sh.Command(program)(*argv[1:], **options)
+    return Started(command)
 
 
 def become(argv: Sequence[str], *, env: Mapping[str, str | None] | None = None) -> NoReturn:
     """End this program and be another one, with the same process id, terminal and files. Raises ProgramMissing."""
-    program = find_program(argv[0])
-    if program is None:
-        raise ProgramMissing(
-            "program-missing", f"{argv[0]}: no such program", "install it, or put it on PATH", ran=tuple(argv)
-        )
+    program = _program(argv)
     log.command(tuple(argv))
     signal.setitimer(signal.ITIMER_REAL, 0.0)  # it would go off in the other program, and end it
     log.suspend()
@@ -277,13 +254,7 @@ def become(argv: Sequence[str], *, env: Mapping[str, str | None] | None = None) 
     try:
         os.execve(program, list(argv), child_environment(env))
     except OSError as error:
-        raise ProgramMissing(
-            "program-missing",
-            f"{argv[0]}: cannot be started",
-            "read the message below",
-            ran=tuple(argv),
-            detail=str(error.strerror),
-        ) from None
+        raise _not_started(argv, str(error.strerror)) from None
 
 
 def _input(stdin: bytes | Path | IO[bytes] | None) -> IO[bytes]:
@@ -334,4 +305,5 @@ class _Everything:
         return iter(range(256))
 
 
-_EVERY_CODE = _Everything()
+#: How `sh` starts each program: it does not wait by itself, and takes no exit code for an exception.
+_UNJUDGED: dict[str, Any] = {"_bg": True, "_bg_exc": False, "_return_cmd": True, "_ok_code": _Everything()}
