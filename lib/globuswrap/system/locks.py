@@ -123,12 +123,7 @@ def take(path: Path, ttl: float = TIME_TO_LIVE) -> Lease:
     temporary = files.write_temporary(path.parent, json.dumps(asdict(mine)) + "\n")
     try:
         for _ in range(3):
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                if os.stat(temporary).st_nlink == 2:  # over NFS a lost reply looks like this
-                    return Lease(path, mine)
-            else:
+            if records.link(temporary, path):
                 return Lease(path, mine)
             other = _read(path)
             if other is None and not path.exists():
@@ -195,6 +190,5 @@ def _put_aside(path: Path, dead: Holder | None) -> None:
         return
     found = _read(aside)
     if found is not None and (dead is None or found.token != dead.token):
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
+        records.link(str(aside), path)
     os.unlink(aside)

@@ -283,7 +283,7 @@ def _too_old(entry: Entry) -> bool:
 def _found_or_lapsed(entry: Entry) -> Entry:
     """An intent too old to resend: its task is looked for by the whole label, among those requested since."""
     for row in verbs.my_tasks(label=f"*{entry.claim.label[-15:]}", limit=10, retry_for=0.0):
-        requested = _requested(row)
+        requested = units.seconds_of(row["requested"])
         recent = requested is not None and requested >= entry.claim.created - CLOCK_SKEW
         if row["label"] == entry.claim.label and recent and _is_free(row, entry):
             return _noted(entry, row["task_id"], "found", requested)
@@ -295,14 +295,6 @@ def _found_or_lapsed(entry: Entry) -> Entry:
 CLOCK_SKEW = 600.0
 
 
-def _requested(row: dict[str, Any]) -> float | None:
-    """When a task was submitted, by the clock of Globus (epoch seconds)."""
-    try:
-        return units.instant(row["requested"]).timestamp()
-    except ValueError:
-        return None
-
-
 def _is_free(row: dict[str, Any], entry: Entry) -> bool:
     """Has no other attempt this task? One that has would report as its own what was sent for another promise."""
     holder = journal.by_task(row["task_id"])
@@ -312,7 +304,7 @@ def _is_free(row: dict[str, Any], entry: Entry) -> bool:
 def _adopted_by_label(entry: Entry) -> Entry:
     """The entry with the unfinished task that carries its digest in its label, if there is one."""
     row = next((row for row in _unfinished_with_digest(entry, _unfinished_rows()) if _is_free(row, entry)), None)
-    return entry if row is None else _noted(entry, row["task_id"], "found", _requested(row))
+    return entry if row is None else _noted(entry, row["task_id"], "found", units.seconds_of(row["requested"]))
 
 
 def _unfinished_rows() -> list[dict[str, Any]]:
@@ -331,7 +323,7 @@ def _adopted_from_conflict(entry: Entry, conflict: Conflict) -> Entry:
     alike = _unfinished_with_digest(entry, rows)
     row = next((row for row in alike if _is_free(row, entry)), alike[0] if alike else None)
     if row is not None:
-        return _noted(entry, row["task_id"], "Conflict", _requested(row))
+        return _noted(entry, row["task_id"], "Conflict", units.seconds_of(row["requested"]))
     candidates = [each for each in rows if _same_ends(each, entry)] or rows
     listed = "\n".join(
         f"{row['source']} -> {row['destination']}  {row['label'] or '(no label)'}  "
