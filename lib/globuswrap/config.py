@@ -22,36 +22,6 @@ from globuswrap.system import files, toml, units
 PERMANENT_FAULTS = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH", "QUOTA_EXCEEDED", "INVALID_PATH_NAME")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What `[defaults]` and the GLOBUSWRAP_* variables can set. Durations are seconds."""
-
-    globus_command: str | None = None
-    credentials_file: str | None = None
-    globus_timeout: float = 300.0
-    poll: float = 60.0
-    timeout: float | None = None
-    retry_for: float = 600.0
-    fault_grace: float = 300.0
-    max_faults: int | None = None
-    permanent: tuple[str, ...] = PERMANENT_FAULTS
-    notify: str = "off"
-    json: bool = False
-    verbosity: int = 1
-
-
-@dataclass(frozen=True)
-class Config:
-    """The settings, the other tables of the files (outermost layer wins by key), and the files that were read."""
-
-    settings: Settings = field(default_factory=Settings)
-    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()
-
-    def table(self, name: str) -> Mapping[str, Any]:
-        return self.tables.get(name, {})
-
-
 def _boolean(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -75,25 +45,45 @@ def _codes(value: object) -> tuple[str, ...]:
     return tuple(str(part).strip() for part in parts if str(part).strip())
 
 
-_READ: dict[str, Callable[[Any], Any]] = {
-    "globus_command": str,
-    "credentials_file": str,
-    "globus_timeout": units.duration,
-    "poll": units.duration,
-    "timeout": units.duration,
-    "retry_for": units.duration,
-    "fault_grace": units.duration,
-    "max_faults": _whole,
-    "permanent": _codes,
-    "notify": str,
-    "json": _boolean,
-    "verbosity": _whole,
-}
+def _setting(default: Any, read: Callable[[Any], Any]) -> Any:
+    return field(default=default, metadata={"read": read})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `[defaults]` and the GLOBUSWRAP_* variables can set, each with what reads its value. Durations are seconds."""
+
+    globus_command: str | None = _setting(None, str)
+    credentials_file: str | None = _setting(None, str)
+    globus_timeout: float = _setting(300.0, units.duration)
+    poll: float = _setting(60.0, units.duration)
+    timeout: float | None = _setting(None, units.duration)
+    retry_for: float = _setting(600.0, units.duration)
+    fault_grace: float = _setting(300.0, units.duration)
+    max_faults: int | None = _setting(None, _whole)
+    permanent: tuple[str, ...] = _setting(PERMANENT_FAULTS, _codes)
+    notify: str = _setting("off", str)
+    json: bool = _setting(False, _boolean)
+    verbosity: int = _setting(1, _whole)
+
+
+_READ: dict[str, Callable[[Any], Any]] = {each.name: each.metadata["read"] for each in fields(Settings)}
 
 #: Environment twins. None for key, once, yes, prune or deletion: jobs inherit the caller's environment.
-VARIABLES = {"globus_command": "GLOBUSWRAP_GLOBUS"} | {
-    name: f"GLOBUSWRAP_{name.upper()}" for name in _READ if name != "globus_command"
-}
+VARIABLES = {name: f"GLOBUSWRAP_{name.upper()}" for name in _READ} | {"globus_command": "GLOBUSWRAP_GLOBUS"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings, the other tables of the files (outermost layer wins by key), and the files that were read."""
+
+    settings: Settings = field(default_factory=Settings)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        return self.tables.get(name, {})
+
 
 TABLES = ("collections", "defaults", "functions", "hooks", "sync", "staging")
 #: What a program can be told of; the keys of `[hooks]`.
@@ -199,6 +189,3 @@ def _unknown(path: Path, key: str, known: tuple[str, ...], what: str) -> UsagePr
     near = difflib.get_close_matches(key, known, 1)
     remedy = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(known)}"
     return UsageProblem("unknown-config-key", f"{path}: unknown {what}: {key}", remedy)
-
-
-assert {item.name for item in fields(Settings)} == set(_READ)

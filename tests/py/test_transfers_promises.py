@@ -371,7 +371,7 @@ def test_a_submission_id_that_is_no_uuid_is_never_written_down(sandbox: Sandbox,
 def test_an_answer_that_does_not_name_its_task_is_said_so(
     answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "call", lambda *words: {"DATA": [answer]} if "list" in words else answer)
+    monkeypatch.setattr(command, "call", lambda *words, **_: {"DATA": [answer]} if "list" in words else answer)
     with pytest.raises(Refused) as refused:
         waiting.documents(["T"])
     assert refused.value.name == "odd-answer" and "task T" in refused.value.cause
