@@ -104,6 +104,13 @@ def code_of(name: str, *, strict: bool = False) -> int:
     return errors.SKIPPED if strict and name == WITH_SKIPS else CODES.get(name, errors.REFUSED)
 
 
+def _outcome(task: Mapping[str, Any], name: str, cause: str, remedy: str = "", *, strict: bool = False) -> Outcome:
+    """An outcome by its name, which says also whether Globus will go on with the task."""
+    code = code_of(name, strict=strict)
+    terminal = code not in (errors.HELD, errors.TRY_LATER)
+    return Outcome(str(task["task_id"]), name, code, cause, remedy, terminal, task)
+
+
 def is_unfinished(task: Mapping[str, Any]) -> bool:
     """Does a task's document say that it is under way?"""
     return task.get("status") in UNFINISHED
@@ -149,33 +156,28 @@ def needs_events(task: Mapping[str, Any]) -> bool:
 
 def finished(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, strict: bool = False) -> Outcome:
     """The outcome of a task whose status is terminal."""
-    task_id = str(task["task_id"])
-    show = f"see: globus task event-list {task_id}"
     codes = [str(event.get("code", "")).upper() for event in events]
     if task["status"] == ENDED_WELL:
         skipped = int(task.get("subtasks_skipped_errors") or 0)
         mirror = "DELETE_DESTINATION_EXTRA_SKIPPED" in codes
         if not skipped and not mirror and "SKIPPED_ERRORS" not in codes:
-            return Outcome(task_id, SUCCEEDED, errors.DONE, "", task=task)
+            return _outcome(task, SUCCEEDED, "")
         cause = (
             f"skipped for errors at the source: {units.counted(skipped, 'file')}" if skipped else "files were skipped"
         )
         if mirror:
             cause = "the mirrored deletion was skipped" + (f", and {cause}" if skipped else "")
-        remedy = f"list them: globus task show {task_id} --skipped-errors"
-        return Outcome(task_id, WITH_SKIPS, code_of(WITH_SKIPS, strict=strict), cause, remedy, task=task)
+        return _outcome(task, WITH_SKIPS, cause, remedy(WITH_SKIPS, task), strict=strict)
     fatal = task.get("fatal_error") or {}
     fatal_code = str(fatal.get("code", "")).upper()
     described = " ".join(str(fatal.get("description") or fatal.get("code") or "no reason was given").split())
     if was_canceled(task, events):
-        return Outcome(task_id, "canceled", errors.STOPPED, f"canceled: {described}", show, task=task)
+        return _outcome(task, "canceled", f"canceled: {described}", remedy("canceled", task))
     if "EXPIRED" in codes or fatal_code == "EXPIRED":
-        last = next((event for event in events if event.get("is_error")), {})
-        why = f"; its last error: {last.get('code')}" if last else ""
-        cause = f"its deadline passed before it was done{why}"
-        why_not = str(last.get("code", "")).upper()
-        return Outcome(task_id, "expired", errors.REFUSED, cause, _rerun(task, why_not), task=task)
-    return Outcome(task_id, FAILED, errors.REFUSED, f"{fatal_code}: {described}", _rerun(task, fatal_code), task=task)
+        last = next((str(event.get("code")) for event in events if event.get("is_error")), "")
+        cause = f"its deadline passed before it was done{f'; its last error: {last}' if last else ''}"
+        return _outcome(task, "expired", cause, remedy("expired", task, last.upper()))
+    return _outcome(task, FAILED, f"{fatal_code}: {described}", remedy(FAILED, task, fatal_code))
 
 
 def was_canceled(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> bool:
@@ -201,15 +203,8 @@ def stopped(task: Mapping[str, Any], reason: str, *, canceled: bool) -> Outcome:
     """Given up on by us: a permanent fault, or too many faults."""
     name = TOO_MANY_FAULTS if reason.startswith("faults: ") else PERMANENT_FAULT
     done = "the task was canceled" if canceled else "the task was left running (--keep)"
-    return Outcome(
-        str(task["task_id"]),
-        name,
-        errors.STOPPED,
-        f"{reason}; {done}",
-        remedy(name, task, code_in(reason)),
-        terminal=canceled,
-        task=task,
-    )
+    given_up = _outcome(task, name, f"{reason}; {done}", remedy(name, task, code_in(reason)))
+    return replace(given_up, terminal=canceled)
 
 
 #: Fault codes that have a remedy of their own.
@@ -348,7 +343,7 @@ def held(
     else:
         cause = f"inactive{lasting}: Globus needs new credentials"
         remedy = f"log in again (globus login), then resume it on {queries.WEBAPP.format(task_id=task_id)}"
-    return Outcome(task_id, name, errors.HELD, cause, remedy, terminal=False, task=task)
+    return _outcome(task, name, cause, remedy)
 
 
 def _collection(task: Mapping[str, Any], where: str, namer: Callable[[str], str | None]) -> str:
@@ -364,9 +359,7 @@ def unfinished(task: Mapping[str, Any]) -> Outcome:
     task_id = str(task.get("task_id"))
     nice = task.get("nice_status")
     cause = "still running" + (f" ({nice})" if nice and nice != "OK" else "")
-    return Outcome(
-        task_id, RUNNING, errors.TRY_LATER, cause, f"keep waiting: globuswrap wait {task_id}", terminal=False, task=task
-    )
+    return _outcome(task, RUNNING, cause, f"keep waiting: globuswrap wait {task_id}")
 
 
 def left_running(stopped: errors.Interrupted, task_ids: Sequence[str]) -> None:
@@ -380,35 +373,18 @@ def left_running(stopped: errors.Interrupted, task_ids: Sequence[str]) -> None:
 
 
 def unreachable(task_id: str, why: str) -> Outcome:
-    return Outcome(
-        task_id,
-        "unreachable",
-        errors.TRY_LATER,
-        why,
-        f"the task continues; keep waiting: globuswrap wait {task_id}",
-        terminal=False,
+    return _outcome(
+        {"task_id": task_id}, "unreachable", why, f"the task continues; keep waiting: globuswrap wait {task_id}"
     )
 
 
 def not_found(task_id: str) -> Outcome:
     """Globus does not find the task, which it has not said for long enough to be believed."""
-    return Outcome(
-        task_id,
-        "unreachable",
-        errors.TRY_LATER,
-        "Globus does not find the task at the moment",
-        f"try again: globuswrap wait {task_id}",
-        terminal=False,
-    )
+    cause = "Globus does not find the task at the moment"
+    return _outcome({"task_id": task_id}, "unreachable", cause, f"try again: globuswrap wait {task_id}")
 
 
 def gone(task: Mapping[str, Any]) -> Outcome:
     """Globus keeps answering 404: task history is kept for a limited time, and only its owner sees a task."""
-    return Outcome(
-        str(task["task_id"]),
-        GONE,
-        errors.REFUSED,
-        "Globus has no such task (it may be too old, or belong to another account)",
-        remedy(GONE, task),
-        task=task,
-    )
+    cause = "Globus has no such task (it may be too old, or belong to another account)"
+    return _outcome(task, GONE, cause, remedy(GONE, task))
