@@ -36,7 +36,16 @@ def begin(mine: Announcement, task: str | None = "task") -> None:
             raise TryLater("killed", "", "")
         return {"task_id": task, "code": "Accepted"}
 
-    intent = Intent("d" * 64, "label", "delete", mine.collection, None, 1, (), send)
+    intent = Intent(
+        digest="d" * 64,
+        label="label",
+        kind="delete",
+        source=mine.collection,
+        destination=None,
+        items=1,
+        examples=(),
+        send=send,
+    )
     try:
         submitting.submit_intent(intent, Policy(name=mine.name, once=True), lambda: str(uuid.uuid4()))
     except TryLater:

@@ -221,7 +221,7 @@ def test_who_is_overtaken_sends_the_id_of_the_attempt_that_was_claimed_meanwhile
         sent.append(submission_id)
         return {"task_id": "T", "code": "Accepted"}
 
-    intent = submitting.Intent("d" * 64, "l gw-dddddddddddd", "transfer", "s", "t", 1, (("/a", "/b"),), send)
+    intent = submitting.Intent(**a_claim().summary(), send=send)
     submitting.submit_intent(intent, Policy(name="k"), lambda: str(uuid.uuid4()))
     assert sent == [other.submission_id]
     assert journal.highest_attempt(key) == first
@@ -238,9 +238,7 @@ def test_who_is_overtaken_by_another_request_under_its_key_sends_nothing(monkeyp
 
     monkeypatch.setattr(journal, "latest", latest)
     sent: list[str] = []
-    intent = submitting.Intent(
-        "d" * 64, "l", "transfer", "s", "t", 1, (("/a", "/b"),), lambda submission_id, label: sent.append(submission_id)
-    )
+    intent = submitting.Intent(**a_claim().summary(), send=lambda submission_id, label: sent.append(submission_id))
     with pytest.raises(UsageProblem) as refused:
         submitting.submit_intent(intent, Policy(name="k"), lambda: str(uuid.uuid4()))
     assert refused.value.name == "key-taken" and sent == [] and journal.highest_attempt(key) == 1

@@ -45,7 +45,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,15 +65,11 @@ RESEND_WITHIN = 7 * 86400.0
 KEEP_FINISHED = 90 * 86400.0
 
 
-@dataclass(frozen=True)
-class Claim:
-    """An attempt at a request. `created` is seconds since the epoch; `items` counts them, `examples` shows a few, all of them are
-    in the directories `within`, if that is known. `awaited`: its first caller was promised the outcome. `replaces`: so many
-    attempts right before it have damaged claims."""
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A request in short. `items` counts them, `examples` shows a few, all of them are in the directories `within`, if that is
+    known."""
 
-    key: str
-    attempt: int
-    submission_id: str
     digest: str
     label: str
     kind: str
@@ -81,9 +77,22 @@ class Claim:
     destination: str | None
     items: int
     examples: tuple[tuple[str, str | None], ...]
+    within: tuple[str, str | None] | None = None
+
+    def summary(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(Summary)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(Summary):
+    """An attempt at a request. `created` is seconds since the epoch. `awaited`: its first caller was promised the outcome.
+    `replaces`: so many attempts right before it have damaged claims."""
+
+    key: str
+    attempt: int
+    submission_id: str
     created: float
     host: str
-    within: tuple[str, str | None] | None = None
     name: str | None = None
     once: bool = False
     chain: str | None = None

@@ -16,7 +16,7 @@ from globuswrap.globus.errors import Conflict
 from globuswrap.system import log, units
 from globuswrap.transfers import journal, outcome, places
 from globuswrap.transfers import request as requests
-from globuswrap.transfers.journal import Entry
+from globuswrap.transfers.journal import Entry, Summary
 from globuswrap.transfers.request import Item, Request
 
 
@@ -54,23 +54,15 @@ class Submitted:
 _EXAMPLES = 3
 
 
-@dataclass(frozen=True)
-class Intent:
+@dataclass(frozen=True, kw_only=True)
+class Intent(Summary):
     """A request as the journal needs it: what it is, and how it is sent.
 
     `send(submission_id, label)` runs `globus` once and returns the answer (task_id, code). It is called again, with the
-    same arguments, until it is answered. All items are in the directories `within`, if that is known.
+    same arguments, until it is answered.
     """
 
-    digest: str
-    label: str
-    kind: str
-    source: str
-    destination: str | None
-    items: int
-    examples: tuple[tuple[str, str | None], ...]
     send: Callable[[str, str], Any]
-    within: tuple[str, str | None] | None = None
 
 
 def intent_of(request: Request) -> Intent:
@@ -84,8 +76,8 @@ def intent_of(request: Request) -> Intent:
         destination=request.destination,
         items=len(items),
         examples=tuple((item.source, item.destination) for item in items[:_EXAMPLES]),
-        send=lambda submission_id, label: send(request, submission_id, label),
         within=_within(items) if len(items) > _EXAMPLES else None,
+        send=lambda submission_id, label: send(request, submission_id, label),
     )
 
 
@@ -168,17 +160,10 @@ def _claimed(
     fresh = fresh_id() if fresh_id is not None else verbs.new_submission_id(policy.retry_for)
     entry = journal.claim(
         journal.new_claim(
+            **intent.summary(),
             key=key,
             attempt=attempt,
             submission_id=fresh,
-            digest=intent.digest,
-            label=intent.label,
-            kind=intent.kind,
-            source=intent.source,
-            destination=intent.destination,
-            items=intent.items,
-            examples=intent.examples,
-            within=intent.within,
             name=policy.name,
             once=policy.once,
             chain=policy.chain,

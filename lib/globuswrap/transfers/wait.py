@@ -294,20 +294,24 @@ def listed(what: Callable[[str, float | None], list[Read]], task_id: str, retry_
         return None
 
 
+_OF_CLAIM = [
+    "key",
+    "name",
+    "attempt",
+    "submission_id",
+    "digest",
+    "chain",
+    "created",
+    "host",
+    "items",
+    "examples",
+    "within",
+]
+
+
 def submission_of(claim: journal.Claim) -> dict[str, Any]:
-    return {
-        "key": claim.key,
-        "name": claim.name,
-        "attempt": claim.attempt,
-        "submission_id": claim.submission_id,
-        "digest": claim.digest,
-        "chain": claim.chain,
-        "created": claim.created,
-        "host": claim.host,
-        "items": claim.items,
-        "examples": [list(example) for example in claim.examples],
-        "within": None if claim.within is None else list(claim.within),
-    }
+    """What a receipt says of the attempt that its task was."""
+    return {name: getattr(claim, name) for name in _OF_CLAIM}
 
 
 def from_receipt(entry: Entry, *, strict: bool = False) -> Outcome:
