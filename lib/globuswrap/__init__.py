@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from globuswrap.api import History, SubmittedJob, history, status, submit
+    from globuswrap.batches.listing import Listing
     from globuswrap.batches.lookup import wait
-    from globuswrap.batches.prepare import BatchResult, Choices, Listing, PathList, batch
+    from globuswrap.batches.prepare import Choices, PathList, batch
+    from globuswrap.batches.run import BatchResult
     from globuswrap.errors import Problem
     from globuswrap.sharing.deliver import Delivered, share
     from globuswrap.syncs.context import RunOptions, RunResult
@@ -31,10 +33,10 @@ _FROM = {
     "Status": "globuswrap.underway.stand",
     "SubmittedJob": "globuswrap.api",
     "Hooks": "globuswrap.transfers.operations",
-    "BatchResult": "globuswrap.batches.prepare",
+    "BatchResult": "globuswrap.batches.run",
     "Choices": "globuswrap.batches.prepare",
     "Item": "globuswrap.transfers.request",
-    "Listing": "globuswrap.batches.prepare",
+    "Listing": "globuswrap.batches.listing",
     "Options": "globuswrap.transfers.options",
     "Outcome": "globuswrap.transfers.outcome",
     "PathList": "globuswrap.batches.prepare",

@@ -16,6 +16,7 @@ from globuswrap.batches import parse
 from globuswrap.batches import prepare as batch
 from globuswrap.batches.prepare import Choices, PathList
 from globuswrap.errors import UsageProblem
+from globuswrap.transfers.request import Item
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
@@ -232,7 +233,7 @@ def test_what_the_service_would_read_otherwise_is_refused_by_name() -> None:
 
 
 def test_a_list_from_python() -> None:
-    listed = ["a", ("b", "c"), batch.Item("d", "e", True)]
+    listed = ["a", ("b", "c"), Item("d", "e", True)]
     found = batch.prepare(f"{A}:/data", f"{B}:/in", listed)
     assert found.first(9) == [("/data/a", "/in/a"), ("/data/b", "/in/c"), ("/data/d", "/in/e")]
 

@@ -10,9 +10,10 @@ import pytest
 
 from globuswrap import config
 from globuswrap.batches import prepare as batch
+from globuswrap.batches import run
 from globuswrap.globus import command
 from globuswrap.transfers import journal
-from globuswrap.transfers.request import Item
+from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.submit import Policy
 from globuswrap.transfers.wait import WaitPolicy
 
@@ -37,16 +38,24 @@ def files(box: Any, name: str, count: int) -> list[str]:
     return names
 
 
-def ends(box: Any) -> tuple[str, str]:
-    return box.collection("archive").id, box.collection("scratch").id
+def started(box: Any, names: list[str], chunk: int, policy: Policy | None = None) -> tuple[run.Sent, run.Sending]:
+    """The tasks of a batch, submitted and not settled: so a caller that waits for them leaves them when it is killed."""
+    ends = f"{box.collection('archive').id}:/", f"{box.collection('scratch').id}:/in"
+    sending = run.Sending(policy or Policy(), WaitPolicy(poll=0.1))
+    prepared = batch.prepare(*ends, names)
+    begun = run.begin(prepared.loads, sending.policy, chunk, sending.wait_policy)
+    return run.send(begun, prepared.loads, sending), sending
+
+
+def settled(sent: run.Sent, sending: run.Sending) -> run.BatchResult:
+    return run.settle(sent, sending, Hooks(), verify=False, notes={})
 
 
 def test_items_go_as_tasks_of_chunk_items_and_settle_to_one_result(inside: Any) -> None:
     names = files(inside, "archive", 25)
-    items = (Item(f"/{name}", f"/in/{name}") for name in names)
-    sent = batch.submit_items(*ends(inside), items, chunk=10)
+    sent, sending = started(inside, names, chunk=10)
     assert [part.items for part in sent.parts] == [10, 10, 5]
-    result = batch.settle(sent, WaitPolicy(poll=0.1))
+    result = settled(sent, sending)
     assert sorted(os.listdir(inside.collection("scratch").path / "in")) == names
     assert result.outcome is not None
     assert result.outcome.receipt is not None
@@ -56,20 +65,17 @@ def test_items_go_as_tasks_of_chunk_items_and_settle_to_one_result(inside: Any) 
 
 def test_not_settled_it_is_adopted_and_settled_it_is_done_anew(inside: Any) -> None:
     names = files(inside, "archive", 4)
-    items = [Item(f"/{name}", f"/in/{name}") for name in names]
-    first = batch.submit_items(*ends(inside), items, chunk=2)
-    second = batch.submit_items(*ends(inside), items, chunk=4)
+    first, _ = started(inside, names, chunk=2)
+    second, sending = started(inside, names, chunk=4)
     assert [each.task_id for each in second.submitted] == [each.task_id for each in first.submitted]
-    batch.settle(second, WaitPolicy(poll=0.1))
+    settled(second, sending)
     assert all(entry.reported for entry in journal.entries())
-    third = batch.submit_items(*ends(inside), items, chunk=2)
+    third, _ = started(inside, names, chunk=2)
     assert {each.task_id for each in third.submitted}.isdisjoint(each.task_id for each in first.submitted)
 
 
 def test_once_is_recorded(inside: Any) -> None:
     names = files(inside, "archive", 4)
-    items = [Item(f"/{name}", f"/in/{name}") for name in names]
     for _ in range(2):
-        sent = batch.submit_items(*ends(inside), items, policy=Policy(name="night", once=True), chunk=2)
-        batch.settle(sent, WaitPolicy(poll=0.1))
+        settled(*started(inside, names, chunk=2, policy=Policy(name="night", once=True)))
     assert len(inside.control.tasks()) == 2

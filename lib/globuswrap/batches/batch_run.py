@@ -11,11 +11,9 @@ needs of its file system what the journal needs.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,8 @@ FACTS = ("answered", "awaited", "receipt", "reported")
 
 @dataclass(frozen=True)
 class BatchRun:
-    """One run of a batch. `chunk` is how many items make a task: a run that goes on keeps the first one's."""
+    """One run of a batch; `number` is 0 until it has begun. `chunk` is how many items make a task: a run that goes on keeps the
+    first one's."""
 
     key: str
     number: int
@@ -85,60 +84,43 @@ class BatchRun:
         return tasks.entry(self.piece_name(index, kind))
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large a batch is, and how it would be cut."""
-
-    items: int
-    pieces: int
-    chunk: int
-
-
 def directory() -> Path:
     return files.state_dir() / "batches"
 
 
-def current(
-    key: str, digest: str, size: Size, *, name: str | None, once: bool, wait_policy: WaitPolicy | None = None
-) -> BatchRun:
-    """The run to work on: the last one, unless it is over and its promise kept; then a new one, but with `once` that one.
+def current(wanted: BatchRun, wait_policy: WaitPolicy) -> BatchRun:
+    """The run to work on: the last one of this key, unless it is over and its promise kept; then `wanted` under the next number,
+    but with `once` that one.
 
     UsageProblem if the key stands for another batch that is not over, Refused for a run of another version.
     """
-
-    def begun(number: int) -> BatchRun:
-        new = BatchRun(
-            key, number, digest, **vars(size), created=time.time(), host=socket.gethostname(), name=name, once=once
-        )
-        found = _begin(new)
-        if found.digest != digest:
-            raise UsageProblem("key-taken", f"key {name} was just taken by another batch", "use another --key")
-        return found
-
+    key, name = wanted.key, wanted.name
     last = latest(key)
     highest = _highest(key)
     if highest > (last.number if last is not None else 0):
         # Its claim is damaged. Claimed again under its number, it has its facts, and its tasks are known by their names.
-        last = begun(highest)
-    if last is not None and not last.reported and _is_settled(last, once, wait_policy):
+        last = _begun(replace(wanted, number=highest))
+    if last is not None and not last.reported and _is_settled(last, wanted.once, wait_policy):
         note_reported(last)
-    if last is not None and last.digest != digest:
-        if not (last.reported and not (last.once or once)) and _anything_sent(last):
+    if last is not None and last.digest != wanted.digest:
+        if not (last.reported and not (last.once or wanted.once)) and _anything_sent(last):
             raise UsageProblem(
                 "key-taken", f"key {name} already names another batch, of {last.items} items", "use another --key"
             )
-    elif last is not None and (not last.reported or last.once or once):
+    elif last is not None and (not last.reported or last.once or wanted.once):
         return last
     prune(key)
-    return begun(last.number + 1 if last is not None else 1)
+    return _begun(replace(wanted, number=last.number + 1 if last is not None else 1))
 
 
-def _begin(new: BatchRun) -> BatchRun:
-    """Take this number, or read who has it. Durable before it returns."""
+def _begun(new: BatchRun) -> BatchRun:
+    """The run with this number: this one, durably, or the one that has it. UsageProblem if that is another batch."""
     files.private_directory(directory())
-    if records.write_once(new.path, json.dumps(asdict(new), indent=1) + "\n"):
-        return new
-    return latest(new.key) or new
+    mine = records.write_once(new.path, records.dump(asdict(new)))
+    found = new if mine else latest(new.key) or new
+    if found.digest != new.digest:
+        raise UsageProblem("key-taken", f"key {new.name} was just taken by another batch", "use another --key")
+    return found
 
 
 def latest(key: str) -> BatchRun | None:
@@ -163,7 +145,7 @@ def key_of(digest: str, name: str | None, chain: str | None) -> str:
 
 
 def note_receipt(begun_run: BatchRun, receipt: dict[str, Any]) -> None:
-    files.write_atomic(begun_run.receipt_path, json.dumps(receipt, indent=1) + "\n")
+    files.write_atomic(begun_run.receipt_path, records.dump(receipt))
 
 
 def note_reported(begun_run: BatchRun) -> None:
@@ -195,7 +177,7 @@ def _anything_sent(begun_run: BatchRun) -> bool:
     return any(entry is not None and (entry.task_id or not entry.refused) for entry in entries)
 
 
-def _is_settled(begun_run: BatchRun, once: bool, wait_policy: WaitPolicy | None) -> bool:
+def _is_settled(begun_run: BatchRun, once: bool, wait_policy: WaitPolicy) -> bool:
     """Is the run over for its callers: each task waited for by itself, and reported; or what they were promised kept, and
     each task ended? That is asked of Globus. With `once` its outcome is to be repeated, so it is reported first."""
     entries = [begun_run.entry(index) for index in range(1, begun_run.pieces + 1)]
@@ -204,7 +186,7 @@ def _is_settled(begun_run: BatchRun, once: bool, wait_policy: WaitPolicy | None)
         return True
     if not begun_run.kept or begun_run.once or once:
         return False
-    looked = tasks.ended(entries, wait_policy or WaitPolicy())
+    looked = tasks.ended(entries, wait_policy)
     if looked is None:
         return False
     states = sorted({looked[entry.task_id].name if entry.task_id in looked else entry.state for entry in known})

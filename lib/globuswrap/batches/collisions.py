@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from globuswrap.batches.normalise import Collector, PathBase
 from globuswrap.batches.parse import shown
-from globuswrap.batches.run import Load
-from globuswrap.batches.spool import END, Spool
+from globuswrap.batches.spool import END, Load, Spool
 from globuswrap.errors import UsageProblem
 
 CHOICES = ("error", "first", "last", "rename")

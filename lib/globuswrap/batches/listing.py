@@ -7,17 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
 from globuswrap import config
 from globuswrap.batches.parse import Rows, Unsendable, shown
+from globuswrap.batches.spool import Load
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
 from globuswrap.globus import queries, verbs
 from globuswrap.system import log, units
-
-if TYPE_CHECKING:
-    from globuswrap.batches.run import Load  # `transfer` reads patterns, and runs no batch
 
 #: The service's answer holds no more entries of one directory (Transfer API, list directory contents).
 LS_LIMIT = 100_000

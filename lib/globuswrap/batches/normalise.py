@@ -14,8 +14,7 @@ from json.encoder import encode_basestring_ascii
 from operator import eq
 
 from globuswrap.batches.parse import CR_LF, HOME, Rows, Unsendable, shown
-from globuswrap.batches.run import Load
-from globuswrap.batches.spool import END
+from globuswrap.batches.spool import END, Load
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
 
@@ -243,6 +242,3 @@ def _utf8(name: str) -> bool:
 
 def _not_escapes(name: str) -> bool:
     return any("\ud800" <= each <= "\udfff" and not "\udc80" <= each <= "\udcff" for each in name)
-
-
-__all__ = ["Collector", "PathBase"]

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from globuswrap.batches.normalise import PathBase
 from globuswrap.batches.parse import Rows
-from globuswrap.batches.run import Load
-from globuswrap.batches.spool import END, Spool
+from globuswrap.batches.spool import END, Load, Spool
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 
@@ -40,6 +39,3 @@ def sort(load: Load, source: PathBase, rows: Iterable[Rows]) -> Load:
 
 def _source_of(line: bytes) -> str:
     return str(json.loads(line[: -len(END)])["source_path"]).rstrip("/")
-
-
-__all__ = ["sort"]

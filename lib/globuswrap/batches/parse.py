@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import IO, Any
 
@@ -109,19 +110,23 @@ def rows_of(items: Iterable[str | tuple[str, str] | Item]) -> Iterator[Rows]:
     """The rows of items made in Python: a path (the same on both sides), a pair, or an Item."""
     rest = iter(items)
     while block := list(islice(rest, 10_000)):
-        listed = [_item(each) for each in block]
-        extras = [_extra(each.recursive, each.external_checksum, each.checksum_algorithm) for each in listed]
-        yield Rows(
-            [each.source for each in listed],
-            [each.source if each.destination is None else each.destination for each in listed],
-            extras if any(extras) else None,
+        yield _of_items(
+            [each if isinstance(each, Item) else Item(each) if isinstance(each, str) else Item(*each) for each in block]
         )
 
 
-def _item(each: str | tuple[str, str] | Item) -> Item:
-    if isinstance(each, Item):
-        return each
-    return Item(each) if isinstance(each, str) else Item(*each)
+def _of_items(items: list[Item]) -> Rows:
+    extras = [_extra(each) for each in items]
+    return Rows(
+        [each.source for each in items],
+        [each.source if each.destination is None else each.destination for each in items],
+        extras if any(extras) else None,
+    )
+
+
+def _extra(item: Item) -> str:
+    said = {name: value for name in _SAID if (value := getattr(item, name)) is not None}
+    return ", " + json.dumps(said)[1:-1] if said else ""
 
 
 def _records(file: IO[bytes], end: bytes) -> Iterator[list[bytes]]:
@@ -167,20 +172,12 @@ def _tab(texts: list[str | None], number: int) -> Rows:
     return Rows([pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
-def _json(texts: list[str | None], number: int) -> Rows:
-    return _rows(texts, number, _json_line)
+def _lines(parsed: Callable[[str, int], Item | None], texts: list[str | None], number: int) -> Rows:
+    found = (parsed(text, number + at) for at, text in enumerate(texts) if text)
+    return _of_items([item for item in found if item is not None])
 
 
-def _shell(texts: list[str | None], number: int) -> Rows:
-    return _rows(texts, number, _shell_line)
-
-
-def _rows(texts: list[str | None], number: int, parsed: Callable[[str, int], tuple[str, str, str] | None]) -> Rows:
-    found = [row for at, text in enumerate(texts) if text and (row := parsed(text, number + at)) is not None]
-    extras = [extra for _, _, extra in found]
-    return Rows([row[0] for row in found], [row[1] for row in found], extras if any(extras) else None)
-
-
+#: The fields of an Item, and those of them that are not its paths.
 _FIELDS: dict[str, type] = {
     "source": str,
     "destination": str,
@@ -188,9 +185,10 @@ _FIELDS: dict[str, type] = {
     "external_checksum": str,
     "checksum_algorithm": str,
 }
+_SAID = ("recursive", "external_checksum", "checksum_algorithm")
 
 
-def _json_line(text: str, number: int) -> tuple[str, str, str] | None:
+def _json_line(text: str, number: int) -> Item | None:
     if not text.strip():
         return None
     try:
@@ -206,12 +204,10 @@ def _json_line(text: str, number: int) -> tuple[str, str, str] | None:
             raise _bad_line(number, f"unknown field {name!r}", f"known: {', '.join(_FIELDS)}")
         if not isinstance(value, _FIELDS[name]) or value == "":
             raise _bad_line(number, f"{name} is {value!r}", f"write a {_FIELDS[name].__name__}, or remove {name}")
-    source: str = found["source"]
-    extra = _extra(found.get("recursive"), found.get("external_checksum"), found.get("checksum_algorithm"))
-    return source, str(found.get("destination", source)), extra
+    return Item(**found)
 
 
-def _shell_line(text: str, number: int) -> tuple[str, str, str] | None:
+def _shell_line(text: str, number: int) -> Item | None:
     import shlex
 
     try:
@@ -237,22 +233,9 @@ def _shell_line(text: str, number: int) -> tuple[str, str, str] | None:
             raise _bad_line(number, f"unknown option {word}", "put -- before a path that begins with -")
         else:
             paths.append(word)
-    if (
-        len(paths) != 2
-        or not all(paths)
-        or None in (options.get("external_checksum", ""), options.get("checksum_algorithm", ""))
-    ):
+    if len(paths) != 2 or not all(paths) or None in options.values():
         raise _bad_line(number, "not a source and a destination", "write SOURCE DESTINATION, quoted as for a shell")
-    return (
-        *(paths[0], paths[1]),
-        _extra(options.get("recursive"), options.get("external_checksum"), options.get("checksum_algorithm")),
-    )
-
-
-def _extra(recursive: bool | None, checksum: str | None, algorithm: str | None) -> str:
-    said = {"recursive": recursive, "external_checksum": checksum, "checksum_algorithm": algorithm}
-    given = {name: value for name, value in said.items() if value is not None}
-    return ", " + json.dumps(given)[1:-1] if given else ""
+    return Item(paths[0], paths[1], **options)
 
 
 def _bad_line(number: int, cause: str, remedy: str) -> UsageProblem:
@@ -262,6 +245,6 @@ def _bad_line(number: int, cause: str, remedy: str) -> UsageProblem:
 _READERS: dict[str, Callable[[list[str | None], int], Rows]] = {
     "paths": _paths,
     "tab": _tab,
-    "shell": _shell,
-    "json": _json,
+    "shell": partial(_lines, _shell_line),
+    "json": partial(_lines, _json_line),
 }

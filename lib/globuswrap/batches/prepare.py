@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -17,8 +16,8 @@ from globuswrap.batches.listing import Listing
 from globuswrap.batches.normalise import Collector, PathBase
 from globuswrap.batches.parse import Unsendable
 from globuswrap.batches.patterns import Patterns
-from globuswrap.batches.run import CHUNK, IN_FLIGHT, BatchResult, Load, Sent, settle
-from globuswrap.batches.spool import Spool
+from globuswrap.batches.run import CHUNK, IN_FLIGHT, BatchResult, Sending, Sent
+from globuswrap.batches.spool import Load, Spool
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
@@ -153,7 +152,10 @@ def prepare(
             loads[source] = replace(loads[source], within=None)
         else:
             shared = Request(source, into.base.collection, (), options or Options(), **rest)
-            loads[source] = Load(checked(shared), Spool(), (column.base.path, into.base.path))
+            requests.checked(
+                replace(shared, items=(Item("/a", "/b"),))
+            )  # the rest of it: items are checked by themselves
+            loads[source] = Load(shared, Spool(), (column.base.path, into.base.path))
     if isinstance(items, Listing):
         for column in columns:
             collector.add(loads[column.base.collection], column, listing.files(column.base, items, unsendable))
@@ -173,7 +175,7 @@ def prepare(
         [load for load in loads.values() if load.spool.count], collector, choices.on_collision
     )
     if not kept:
-        raise nothing_to_do()
+        raise UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")
     if choices.order is not None:
         log.set_activity("putting the items in order")
         kept = [order.sort(kept[0], columns[0], _rows(choices.order, Unsendable()))]
@@ -213,79 +215,12 @@ def perform(
             "Nothing new was sent."
         )
         return run.conclude(known, begun_run, after)
-    started = time.monotonic()
-    seen = None if watcher is None else _over_all(watcher)
+    sending = Sending(policy, wait_policy, choices.in_flight, None if watcher is None else _over_all(watcher))
     with submitting.recording():
-        sent = run.send(
-            begun_run,
-            prepared.loads,
-            policy,
-            in_flight=choices.in_flight,
-            wait_policy=wait_policy,
-            watcher=seen,
-            ids=ids,
-        )
+        sent = run.send(begun_run, prepared.loads, sending, ids=ids)
     _say_what_is_not_new(sent)
-    if wait_policy.timeout is not None:
-        wait_policy = replace(wait_policy, timeout=max(0.0, wait_policy.timeout - (time.monotonic() - started)))
     with submitting.recording(*sent.submitted):
-        return settle(
-            sent,
-            wait_policy,
-            after,
-            seen,
-            verify=choices.verify,
-            policy=policy,
-            in_flight=choices.in_flight,
-            notes=prepared.notes(),
-        )
-
-
-def submit_items(
-    source_collection: str,
-    destination_collection: str,
-    items: Iterable[Item],
-    options: Options | None = None,
-    policy: Policy | None = None,
-    *,
-    chunk: int = CHUNK,
-    in_flight: int | None = None,
-    wait_policy: WaitPolicy | None = None,
-    watcher: Watcher | None = None,
-    **rest: Any,
-) -> Sent:
-    """Submit items (absolute paths, or relative to the default directory) between two collections (UUIDs), exactly once.
-
-    For callers that made the list themselves, as sync does: `items` is read once and kept on disk, `chunk` items make a
-    task, and by default nothing is waited for: `sent.submitted` has one `Submitted` for each task, and its journal entry
-    can be waited for now or by another process. `settle(sent, wait, after)` then gives one result and one receipt over
-    all; until that (or until each task was reported) the same items under the same policy are adopted, never sent again.
-    With `in_flight` never more than so many tasks are unfinished, which waits (see `run.send`). `rest`: label, notify,
-    deadline.
-
-    The caller answers for the items: only an empty list is refused here. Raises UsageProblem, and what `submit_intent`
-    raises.
-    """
-    if chunk < 1 or (in_flight is not None and in_flight < 1):
-        raise UsageProblem("bad-option", "chunk and in_flight must be at least 1", "remove them to use the defaults")
-    request = checked(Request(source_collection, destination_collection, (), options or Options(), **rest))
-    spool = Spool()
-    spool.add_items(items)
-    if not spool.count:
-        raise nothing_to_do()
-    loads = (Load(request, spool),)
-    policy = policy or Policy()
-    begun_run = run.begin(loads, policy, chunk)
-    return run.send(begun_run, loads, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher)
-
-
-def checked(request: Request) -> Request:
-    """A request without items, if the rest of it makes sense."""
-    return replace(requests.checked(replace(request, items=(Item("/a", "/b"),))), items=())
-
-
-def nothing_to_do() -> UsageProblem:
-    return UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")
+        return run.settle(sent, sending, after, verify=choices.verify, notes=prepared.notes())
 
 
 def _column(text: str) -> PathBase:
@@ -342,21 +277,3 @@ def _over_all(watcher: Watcher) -> Watcher:
         watcher(list(documents.values()))
 
     return watch
-
-
-__all__ = [
-    "CHUNK",
-    "IN_FLIGHT",
-    "BatchResult",
-    "Choices",
-    "Item",
-    "Listing",
-    "PathList",
-    "Prepared",
-    "Sent",
-    "batch",
-    "perform",
-    "prepare",
-    "settle",
-    "submit_items",
-]

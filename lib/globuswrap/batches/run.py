@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from globuswrap.batches import batch_run, spool, tasks
 from globuswrap.batches.batch_run import BatchRun
 from globuswrap.batches.ids import Ids
 from globuswrap.batches.posting import Posting
-from globuswrap.batches.spool import Chunk, Spool
+from globuswrap.batches.spool import Chunk, Load
 from globuswrap.errors import combined
 from globuswrap.globus import queries, verbs
 from globuswrap.system import log
@@ -35,13 +36,22 @@ IN_FLIGHT = 5
 
 
 @dataclass(frozen=True)
-class Load:
-    """Spooled items of one source collection, and the request that they share (its `items` are empty). All items are in the
-    directories `within`, if that is known."""
+class Sending:
+    """How the tasks of a batch are submitted and waited for, no more than `in_flight` unfinished ones at a time. The timeout is
+    for all that is done from now on."""
 
-    request: Request
-    spool: Spool
-    within: tuple[str, str] | None = None
+    policy: Policy
+    wait_policy: WaitPolicy
+    in_flight: int = IN_FLIGHT
+    watcher: Watcher | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> WaitPolicy:
+        """The wait policy with what is left of its timeout."""
+        timeout = self.wait_policy.timeout
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - self.started))
+        return replace(self.wait_policy, timeout=left)
 
 
 @dataclass(frozen=True)
@@ -113,12 +123,22 @@ def _head(request: Request) -> bytes:
     return json.dumps(requests.content(request), sort_keys=True).encode("ascii") + b"\n"
 
 
-def begin(loads: Sequence[Load], policy: Policy, chunk: int, wait_policy: WaitPolicy | None = None) -> BatchRun:
+def begin(loads: Sequence[Load], policy: Policy, chunk: int, wait_policy: WaitPolicy) -> BatchRun:
     """The round of this batch that is to be worked on; see `batch_run.current`."""
     digest = digest_of(loads)
-    key = batch_run.key_of(digest, policy.name, policy.chain)
-    size = batch_run.Size(sum(load.spool.count for load in loads), count_of(loads, chunk), chunk)
-    begun = batch_run.current(key, digest, size, name=policy.name, once=policy.once, wait_policy=wait_policy)
+    wanted = BatchRun(
+        key=batch_run.key_of(digest, policy.name, policy.chain),
+        number=0,
+        digest=digest,
+        items=sum(load.spool.count for load in loads),
+        pieces=count_of(loads, chunk),
+        chunk=chunk,
+        created=time.time(),
+        host=socket.gethostname(),
+        name=policy.name,
+        once=policy.once,
+    )
+    begun = batch_run.current(wanted, wait_policy)
     if policy.awaited and not begun.reported:
         begun.note("awaited")
     return begun
@@ -137,42 +157,20 @@ def pieces_of(loads: Sequence[Load], chunk: int) -> Iterator[tuple[int, Load, Ch
             yield index, load, piece
 
 
-def send(
-    begun_run: BatchRun,
-    loads: Sequence[Load],
-    policy: Policy,
-    *,
-    in_flight: int | None = IN_FLIGHT,
-    wait_policy: WaitPolicy | None = None,
-    watcher: Watcher | None = None,
-    kind: str = "",
-    ids: Ids | None = None,
-) -> Sent:
-    """Submit every piece, exactly once, never more than `in_flight` unfinished (None: no limit).
+def send(begun_run: BatchRun, loads: Sequence[Load], sending: Sending, kind: str = "", ids: Ids | None = None) -> Sent:
+    """Submit every piece, exactly once, never more than `in_flight` unfinished.
 
     Waits only where that limit asks for it. A task that is given up on while it is unfinished at Globus ends submitting:
     what is left is counted in `unsent`. Raises what `submit_intent` raises; running again goes on from there.
     """
-    wait_policy = (wait_policy or WaitPolicy()).settled()
-    started = time.monotonic()
     parts: list[SubmittedChunk] = []
     open_: dict[str, Entry] = {}
     outcomes: dict[str, Outcome] = {}
     total = count_of(loads, begun_run.chunk)
-    sender = _Sender(begun_run, policy, kind, total, ids or Ids(policy.retry_for))
+    sender = _Sender(begun_run, sending.policy, kind, total, ids or Ids(sending.policy.retry_for))
     for index, load, piece in pieces_of(loads, begun_run.chunk):
-        while in_flight is not None and len(open_) >= in_flight:
-            left = (
-                wait_policy.timeout
-                if wait_policy.timeout is None
-                else wait_policy.timeout - (time.monotonic() - started)
-            )
-            found = waiting.wait(
-                open_.values(),
-                replace(wait_policy, timeout=None if left is None else max(0.0, left)),
-                watcher,
-                until_any=True,
-            )
+        while len(open_) >= sending.in_flight:
+            found = waiting.wait(open_.values(), sending.left, sending.watcher, until_any=True)
             outcomes.update(found)
             for task_id in found:
                 del open_[task_id]
@@ -181,7 +179,7 @@ def send(
         log.set_activity(f"submitting task {index} of {total}" if total > 1 else "")
         submitted = sender.submit(index, load, piece)
         parts.append(SubmittedChunk(index, piece.items, submitted))
-        known = waiting.recorded(submitted.entry, strict=wait_policy.strict)
+        known = waiting.recorded(submitted.entry, strict=sending.wait_policy.strict)
         if known is not None:
             outcomes[submitted.task_id] = known
         else:
@@ -235,28 +233,18 @@ class _Sender:
         return ahead.send(document) if ahead is not None else verbs.post("/transfer", spool.path_of(document))
 
 
-def settle(
-    sent: Sent,
-    wait: bool | WaitPolicy = False,
-    after: Hooks | None = None,
-    watcher: Watcher | None = None,
-    *,
-    verify: bool = False,
-    policy: Policy | None = None,
-    in_flight: int | None = IN_FLIGHT,
-    notes: Mapping[str, Any] | None = None,
-) -> BatchResult:
+def settle(sent: Sent, sending: Sending, after: Hooks, *, verify: bool, notes: Mapping[str, Any]) -> BatchResult:
     """From submissions to a result, by waiting if asked; then `after`, then the batch counts as reported.
 
     Without waiting, tasks that were submitted before are looked at once: they may be done, or kept from going on. `notes` go
     into the receipt. Raises the Problem of any bad end, whose `data` is the result's.
     """
-    wait_policy = WaitPolicy.of(wait).settled()
+    wait_policy = sending.left
     open_ = [part.submitted.entry for part in sent.parts if part.submitted.task_id not in sent.outcomes]
     new = sum(part.submitted.how == "new" for part in sent.parts)
     outcomes = dict(sent.outcomes)
     if open_ and wait_policy.wait:
-        outcomes.update(waiting.wait(open_, wait_policy, watcher))
+        outcomes.update(waiting.wait(open_, wait_policy, sending.watcher))
     elif open_ and (sent.unsent or not new):
         looked = waiting.wait(open_, replace(wait_policy, timeout=0.0))
         kept = any(not found.terminal and found.exit_code != errors.TRY_LATER for found in looked.values())
@@ -270,10 +258,10 @@ def settle(
     total = over_all(sent, outcomes)
     verified = None
     if verify and total.exit_code == 0:
-        verified, total = _verified(sent, outcomes, total, policy or Policy(), in_flight, wait_policy, watcher)
-    receipt = receipt_of(sent, outcomes, total, {**(notes or {}), "verification": verified})
+        verified, total = _verified(sent, outcomes, total, sending)
+    receipt = receipt_of(sent, outcomes, total, {**notes, "verification": verified})
     total = replace(total, receipt=receipt)
-    return conclude(replace(result, outcome=total), sent.round, after or Hooks())
+    return conclude(replace(result, outcome=total), sent.round, after)
 
 
 def conclude(result: BatchResult, begun_run: BatchRun, after: Hooks) -> BatchResult:
@@ -379,21 +367,13 @@ def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, note
 
 
 def _verified(
-    sent: Sent,
-    outcomes: Mapping[str, Outcome],
-    total: Outcome,
-    policy: Policy,
-    in_flight: int | None,
-    wait_policy: WaitPolicy,
-    watcher: Watcher | None,
+    sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, sending: Sending
 ) -> tuple[dict[str, Any], Outcome]:
     """Send the batch once more, compared by checksum: it must find every file there and copy none."""
     again = tuple(_compared(load) for load in sent.loads)
-    second = send(
-        sent.round, again, policy, in_flight=in_flight, wait_policy=wait_policy, watcher=watcher, kind="verify-"
-    )
+    second = send(sent.round, again, sending, kind="verify-")
     open_ = [each.entry for each in second.submitted if each.task_id not in second.outcomes]
-    found = {**second.outcomes, **(waiting.wait(open_, wait_policy, watcher) if open_ else {})}
+    found = {**second.outcomes, **(waiting.wait(open_, sending.left, sending.watcher) if open_ else {})}
     ended = over_all(second, found)
     first, then = (receipt_of(each, known, ended, {}) for each, known in ((sent, outcomes), (second, found)))
     copied, same = then["files_transferred"], then["files_skipped"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from globuswrap.transfers import request as requests
-from globuswrap.transfers.request import Item
+from globuswrap.transfers.request import Request
 
 #: What ends a line of the spool: the lines of a piece, without the last of these, are the inside of a JSON list.
 END = ",\n"
@@ -41,10 +40,6 @@ class Spool:
         """Add items, each a line of JSON in ASCII that ends in END."""
         self._file.write("".join(lines).encode("ascii"))
         self.count += len(lines)
-
-    def add_items(self, items: Iterable[Item]) -> None:
-        for block in blocks(items, 1000):
-            self.add([json.dumps(requests.item_document(item)) + END for item in block])
 
     def lines(self) -> Iterator[bytes]:
         self._file.seek(0)
@@ -98,6 +93,16 @@ class Spool:
         return self._file.seek(0, 2)
 
 
+@dataclass(frozen=True)
+class Load:
+    """Spooled items of one source collection, and the request that they share (its `items` are empty). All items are in the
+    directories `within`, if that is known."""
+
+    request: Request
+    spool: Spool
+    within: tuple[str, str] | None = None
+
+
 def document(piece: Chunk, head: dict[str, Any]) -> IO[bytes]:
     """The whole document of a piece, in an open file without a name: `head` with the items as its DATA."""
     file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
@@ -114,15 +119,6 @@ def path_of(file: IO[bytes]) -> Path:
     return Path(f"/dev/fd/{file.fileno()}")
 
 
-def blocks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    rest = iter(items)
-    while block := list(islice(rest, size)):
-        yield block
-
-
 def _example(line: bytes) -> tuple[str, str | None]:
     item = json.loads(line[: -len(END)])
     return (item["path"], None) if "path" in item else (item["source_path"], item["destination_path"])
-
-
-__all__ = ["END", "Chunk", "Spool", "blocks", "document", "path_of"]

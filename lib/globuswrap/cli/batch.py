@@ -15,8 +15,10 @@ from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
 if TYPE_CHECKING:
+    from globuswrap.batches.listing import Listing
     from globuswrap.batches.patterns import Patterns
-    from globuswrap.batches.prepare import BatchResult, Listing, PathList, Prepared
+    from globuswrap.batches.prepare import PathList, Prepared
+    from globuswrap.batches.run import BatchResult
 
 app = application()
 
@@ -174,8 +176,8 @@ def _items(
     larger_than: str | None,
     depth: int | None,
 ) -> PathList | Listing:
-    from globuswrap.batches.listing import since
-    from globuswrap.batches.prepare import Listing, PathList
+    from globuswrap.batches.listing import Listing, since
+    from globuswrap.batches.prepare import PathList
     from globuswrap.system import units
 
     listed = {"--filter": filter_, "--newer-than": newer_than, "--larger-than": larger_than, "--depth": depth}
