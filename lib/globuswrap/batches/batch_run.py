@@ -198,17 +198,17 @@ def _is_settled(begun_run: BatchRun, once: bool, wait_policy: WaitPolicy) -> boo
 
 def _highest(key: str) -> int:
     """The highest number that a round of the key has had, damaged ones included; 0 if there is none."""
-    numbers = [name.split(".")[1] for name in _names(key)]
+    numbers = [name.partition(".")[0] for name in _names(key)]
     return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def _numbers(key: str) -> list[int]:
-    numbers = [name[len(key) + 1 :] for name in _names(key)]
-    return [int(number) for number in numbers if number.isdigit()]
+    return [int(name) for name in _names(key) if name.isdigit()]
 
 
 def _names(key: str) -> list[str]:
-    return [name for name in files.names(directory()) if name.startswith(f"{key}.")]
+    """The names of the files of a key, without it: a number, and of a fact what it is."""
+    return [name[len(key) + 1 :] for name in files.names(directory()) if name.startswith(f"{key}.")]
 
 
 def _load(path: Path, schema: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from globuswrap.batches.normalise import Collector, PathBase
-from globuswrap.batches.parse import shown
+from globuswrap.batches.parse import shown, some_of
 from globuswrap.batches.spool import END, Load, Spool
 from globuswrap.errors import UsageProblem
 
@@ -103,62 +103,44 @@ def _named(loads: Sequence[Load], load: Load) -> Callable[[str], str]:
 
 def _refuse_twice(loads: Sequence[Load], base: PathBase, twice: set[int]) -> None:
     first: dict[str, str] = {}
-    found = CollisionReport()
-    for source, destination in _each(loads, base):
-        if hash(destination) in twice:
-            if destination in first:
-                found.add(Collision(first[destination], source, destination))
-            else:
+
+    def lines() -> Iterator[str]:
+        for source, destination in _each(loads, base):
+            if hash(destination) not in twice:
+                continue
+            kept = first.get(destination)
+            if kept is None:
                 first[destination] = source
-    if found.count:
-        lines = [_told(each, base) for each in found.first[:_SHOWN]]
-        raise _collisions(
-            f"{_items(found.count)} the same destination as another item",
-            "choose one: --on-collision first, last or rename",
-            lines,
-            found.count,
-        )
+            else:
+                what = "is listed twice" if kept == source else f"and {shown(source)}"
+                yield f"{shown(kept)} {what} -> {shown(base.path(destination))}"
 
-
-def _told(each: Collision, base: PathBase) -> str:
-    place = shown(base.path(each.destination))
-    if each.kept == each.other:
-        return f"{shown(each.kept)} is listed twice -> {place}"
-    return f"{shown(each.kept)} and {shown(each.other)} -> {place}"
+    _refuse(lines(), "the same destination as another item", "choose one: --on-collision first, last or rename")
 
 
 def _refuse_nested(loads: Sequence[Load], base: PathBase, above: set[int]) -> None:
     """A destination inside another item's: no choice settles it, since what is there first decides what the other is."""
     outer = {destination: source for source, destination in _each(loads, base) if hash(destination) in above}
-    lines: list[str] = []
-    count = 0
-    for source, destination in _each(loads, base):
-        directory = destination
-        while directory:
-            directory = posixpath.dirname(directory)
-            if directory in outer:
-                count += 1
-                if len(lines) < _SHOWN:
-                    lines.append(
-                        f"{shown(source)} -> {shown(base.path(destination))}, inside that of {shown(outer[directory])}"
-                    )
-                break
+
+    def lines() -> Iterator[str]:
+        for source, destination in _each(loads, base):
+            directory = destination
+            while directory:
+                directory = posixpath.dirname(directory)
+                if directory in outer:
+                    yield f"{shown(source)} -> {shown(base.path(destination))}, inside that of {shown(outer[directory])}"
+                    break
+
+    remedy = "send the directory, or what is in it, but not both in one batch"
+    _refuse(lines(), "a destination inside another item's", remedy)
+
+
+def _refuse(lines: Iterator[str], what: str, remedy: str) -> None:
+    """UsageProblem with the items that have this, one a line, if there are any."""
+    count, detail = some_of(lines, _SHOWN)
     if count:
-        raise _collisions(
-            f"{_items(count)} a destination inside another item's",
-            "send the directory, or what is in it, but not both in one batch",
-            lines,
-            count,
-        )
-
-
-def _items(count: int) -> str:
-    return "1 item has" if count == 1 else f"{count} items have"
-
-
-def _collisions(cause: str, remedy: str, lines: list[str], count: int) -> UsageProblem:
-    more = [f"and {count - len(lines)} more"] if count > len(lines) else []
-    return UsageProblem("collisions", f"{cause}; nothing was submitted", remedy, detail="\n".join([*lines, *more]))
+        items = "1 item has" if count == 1 else f"{count} items have"
+        raise UsageProblem("collisions", f"{items} {what}; nothing was submitted", remedy, detail=detail)
 
 
 def _resolved(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from globuswrap import config
-from globuswrap.batches.parse import Rows, Unsendable, shown
+from globuswrap.batches.parse import Rows, Unsendable, shown, some_of
 from globuswrap.batches.spool import Load
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
@@ -102,42 +102,30 @@ def _bytes_of(part: str) -> bytes:
 
 def refuse_missing(loads: Sequence[Load]) -> None:
     """Ask for every source whether it is there, one `globus ls` for each directory. UsageProblem with the list."""
-    missing: list[str] = []
-    count = 0
-    for load in loads:
-        ask = _Present(load.request.source)
-        for directory, names in _by_directory(load):
-            for name in names:
-                if not ask.present(directory, name):
-                    count += 1
-                    if len(missing) < _SHOWN:
-                        missing.append(shown(directory + name))
+    count, missing = some_of((name for load in loads for name in _missing(load)), _SHOWN)
     if count:
-        more = [f"and {count - len(missing)} more"] if count > len(missing) else []
         raise UsageProblem(
             "missing-sources",
             f"{count} sources do not exist; nothing was submitted",
             "check the list, or the collection: globus ls",
-            detail="\n".join([*missing, *more]),
+            detail=missing,
         )
 
 
-class _Present:
-    """Looks a name up in the listing of its directory; the last few listings are kept."""
+def _missing(load: Load) -> Iterator[str]:
+    collection = load.request.source
 
-    def __init__(self, collection: str) -> None:
-        self._collection = collection
-        self._names = functools.lru_cache(maxsize=8)(self._listed)
+    @functools.lru_cache(maxsize=8)  # a long list may come back to a directory
+    def listed(directory: str) -> frozenset[str]:
+        return frozenset(str(row["name"]) for row in verbs.ls(f"{collection}:{directory}") or ())
 
-    def present(self, directory: str, name: str) -> bool:
-        names = self._names(directory)
-        if name in names:
-            return True
-        return len(names) >= LS_LIMIT and verbs.stat(f"{self._collection}:{directory}{name}") is not None
-
-    def _listed(self, directory: str) -> frozenset[str]:
-        address = f"{self._collection}:{directory}"
-        return frozenset(str(row["name"]) for row in verbs.ls(address) or ())
+    for directory, names in _by_directory(load):
+        known = listed(directory)
+        for name in names:
+            if name in known:
+                continue
+            if len(known) < LS_LIMIT or verbs.stat(f"{collection}:{directory}{name}") is None:
+                yield shown(directory + name)
 
 
 def _by_directory(load: Load, size: int = 20_000) -> Iterator[tuple[str, list[str]]]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import posixpath
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
-from operator import eq
 
 from globuswrap.batches.parse import CR_LF, HOME, Rows, Unsendable, shown
 from globuswrap.batches.spool import END, Load
@@ -119,47 +117,37 @@ class Collector:
         rows = self._sendable(rows)
         if not rows.sources:
             return
-        sources = source.cleaned(rows.sources)
-        destinations = sources if rows.destinations is None else self.destination.cleaned(rows.destinations)
-        extras = rows.extras
-        bad = self._misread(source, sources)
-        if destinations is not sources:
-            bad = {**bad, **self._misread(self.destination, destinations)}
-        elif self.destination.prefix != source.prefix:
-            bad = {**bad, **self._misread(self.destination, sources)}
+        rows = Rows(
+            source.cleaned(rows.sources),
+            None if rows.destinations is None else self.destination.cleaned(rows.destinations),
+            rows.extras,
+        )
+        bad = self._misread(source, rows.sources)
+        if rows.destinations is not None or self.destination.prefix != source.prefix:
+            bad |= self._misread(self.destination, rows.arriving)
         if bad:
             for at, reason in sorted(bad.items()):
-                self.unsendable.add(sources[at], reason)
-            same = destinations is sources
-            sources = [each for at, each in enumerate(sources) if at not in bad]
-            destinations = sources if same else [each for at, each in enumerate(destinations) if at not in bad]
-            extras = None if extras is None else [each for at, each in enumerate(extras) if at not in bad]
-        self._refuse_same(load, source, sources, destinations)
-        load.spool.add(self._lines(source, sources, destinations, extras))
-        self._remember(destinations)
+                self.unsendable.add(rows.sources[at], reason)
+            rows = rows.without(bad)
+        self._refuse_same(load, source, rows)
+        load.spool.add(self._lines(source, rows))
+        self._remember(rows.arriving)
 
     def _sendable(self, rows: Rows) -> Rows:
         """Without the rows that hold lone surrogates: bytes that are not UTF-8, come by way of JSON or Python."""
-        texts = rows.sources if rows.destinations is None else [*rows.sources, *rows.destinations]
+        texts = [*rows.sources, *(rows.destinations or ())]
         try:
             "\0".join(texts).encode("utf-8")
             return rows
         except UnicodeEncodeError:
             pass
-        keep = []
-        for at, source in enumerate(rows.sources):
-            bad = [name for name in (source, (rows.destinations or rows.sources)[at]) if not _utf8(name)]
-            if bad:
-                self.unsendable.add(
-                    bad[0].encode("utf-8", "surrogatepass" if _not_escapes(bad[0]) else "surrogateescape")
-                )
-            else:
-                keep.append(at)
-        return Rows(
-            [rows.sources[at] for at in keep],
-            None if rows.destinations is None else [rows.destinations[at] for at in keep],
-            None if rows.extras is None else [rows.extras[at] for at in keep],
-        )
+        bad = set()
+        for at, names in enumerate(zip(rows.sources, rows.arriving, strict=True)):
+            name = next((each for each in names if not _utf8(each)), None)
+            if name is not None:
+                bad.add(at)
+                self.unsendable.add(name.encode("utf-8", "surrogatepass" if _not_escapes(name) else "surrogateescape"))
+        return rows.without(bad)
 
     def _misread(self, column: PathBase, paths: list[str]) -> dict[int, str]:
         """Which of these paths the service would refuse, or take for another, and why."""
@@ -172,25 +160,19 @@ class Collector:
             found.update({at: HOME for at, path in enumerate(paths) if path == "~" or path.startswith("~/")})
         return found
 
-    def _refuse_same(self, load: Load, source: PathBase, sources: list[str], destinations: list[str]) -> None:
+    def _refuse_same(self, load: Load, source: PathBase, rows: Rows) -> None:
         if load.request.source != load.request.destination:
             return
-        pairs = (
-            map(eq, sources, destinations)
-            if source.prefix == self.destination.prefix
-            else map(eq, map(source.path, sources), map(self.destination.path, destinations))
-        )
-        for path, same in zip(sources, pairs, strict=True):
-            if same:
+        for path, other in zip(rows.sources, rows.arriving, strict=True):
+            if source.path(path) == self.destination.path(other):
                 raise UsageProblem(
                     "same-place",
                     f"{shown(source.path(path))}: source and destination are the same",
                     "choose another destination",
                 )
 
-    def _lines(
-        self, source: PathBase, sources: list[str], destinations: list[str], extras: Sequence[str] | None
-    ) -> list[str]:
+    def _lines(self, source: PathBase, rows: Rows) -> list[str]:
+        sources, destinations, extras = rows.sources, rows.arriving, rows.extras
         if "" in sources or "" in destinations:  # a base itself: its path has no slash to end in
             quoted = [
                 (encode_basestring_ascii(source.path(one)), encode_basestring_ascii(self.destination.path(other)))
@@ -204,9 +186,11 @@ class Collector:
         head = '{"DATA_TYPE": "transfer_item", "source_path": "' + encode_basestring_ascii(source.prefix)[1:-1]
         middle = '", "destination_path": "' + encode_basestring_ascii(self.destination.prefix)[1:-1]
         here = [quoted[1:-1] for quoted in map(encode_basestring_ascii, sources)]
-        if destinations is sources and extras is None:
+        if rows.destinations is None and extras is None:
             return [f'{head}{each}{middle}{each}"}}{END}' for each in here]
-        there = here if destinations is sources else [text[1:-1] for text in map(encode_basestring_ascii, destinations)]
+        there = (
+            here if rows.destinations is None else [text[1:-1] for text in map(encode_basestring_ascii, destinations)]
+        )
         ends = extras or [""] * len(here)
         return [
             f'{head}{one}{middle}{other}"{extra}}}{END}' for one, other, extra in zip(here, there, ends, strict=True)

@@ -13,7 +13,7 @@ Lines end in a newline, records of `null` lists in a NUL: then a name can hold a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -36,6 +36,23 @@ class Rows:
     sources: list[str]
     destinations: list[str] | None = None
     extras: list[str] | None = None
+
+    @property
+    def arriving(self) -> list[str]:
+        """The destination paths."""
+        return self.sources if self.destinations is None else self.destinations
+
+    def without(self, left_out: Container[int]) -> Rows:
+        """All but the items with these numbers."""
+
+        def rest(column: list[str]) -> list[str]:
+            return [each for at, each in enumerate(column) if at not in left_out]
+
+        return Rows(
+            rest(self.sources),
+            None if self.destinations is None else rest(self.destinations),
+            None if self.extras is None else rest(self.extras),
+        )
 
 
 NOT_UTF8 = "not UTF-8"
@@ -88,6 +105,14 @@ def shown(name: bytes | str) -> str:
         else:
             escaped.extend(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
     return "$'" + "".join(escaped) + "'"
+
+
+def some_of(lines: Iterable[str], most: int) -> tuple[int, str]:
+    """How many lines there are, and the first of them as the detail of a message."""
+    rest = iter(lines)
+    first = list(islice(rest, most))
+    more = sum(1 for _ in rest)
+    return len(first) + more, "\n".join([*first, *([f"and {more} more"] if more else [])])
 
 
 def read(file: IO[bytes], format: str, null: bool, unsendable: Unsendable) -> Iterator[Rows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,15 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from globuswrap.batches import collisions, listing, order, parse, patterns, run
+from globuswrap.batches import collisions, listing, parse, patterns, run
+from globuswrap.batches.ahead import Ids
 from globuswrap.batches.collisions import CollisionReport
-from globuswrap.batches.ids import Ids
 from globuswrap.batches.listing import Listing
 from globuswrap.batches.normalise import Collector, PathBase
 from globuswrap.batches.parse import Unsendable
 from globuswrap.batches.patterns import Patterns
 from globuswrap.batches.run import CHUNK, IN_FLIGHT, BatchResult, Sending, Sent
-from globuswrap.batches.spool import Load, Spool
+from globuswrap.batches.spool import END, Load, Spool
 from globuswrap.collections import resolve
 from globuswrap.collections.address import Address
 from globuswrap.errors import UsageProblem
@@ -178,7 +179,7 @@ def prepare(
         raise UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")
     if choices.order is not None:
         log.set_activity("putting the items in order")
-        kept = [order.sort(kept[0], columns[0], _rows(choices.order, Unsendable()))]
+        kept = [_ordered(kept[0], columns[0], _rows(choices.order, Unsendable()))]
     log.set_activity("")
     if choices.check:
         listing.refuse_missing(kept)
@@ -240,6 +241,34 @@ def _rows(items: Iterable[str | tuple[str, str] | Item] | PathList, unsendable: 
             raise UsageProblem("no-list", f"{items.file}: {error.strerror}", "name a file, or - for stdin") from None
     else:
         yield from parse.read(items.file, items.format, items.null, unsendable)
+
+
+def _ordered(load: Load, source: PathBase, rows: Iterable[parse.Rows]) -> Load:
+    """The load with its items in the order of these paths, which are spelled as in a list. An item that is not among them
+    goes last, and a path that is no item counts for nothing. UsageProblem if none of the paths is an item."""
+    rank: dict[str, int] = {}
+    source = replace(source, absolute=None, relative=None)
+    for block in rows:
+        for path in source.cleaned(block.sources):
+            rank.setdefault(source.path(path).rstrip("/"), len(rank))
+    last = len(rank)
+    ranked = sorted(((rank.get(_source_of(line), last), line) for line in load.spool.lines()), key=lambda each: each[0])
+    unranked = sum(place == last for place, _ in ranked)
+    if unranked == len(ranked):
+        raise UsageProblem(
+            "order-matches-nothing",
+            f"none of the {units.counted(len(ranked), 'item')} of the batch is in the --order file",
+            f"write its paths relative to {source.base.shown}, as in a list",
+        )
+    if unranked:
+        log.say(f"{units.counted(unranked, 'item')} not in the --order file: sent last")
+    spool = Spool()
+    spool.add([line.decode("ascii") for _, line in ranked])
+    return replace(load, spool=spool)
+
+
+def _source_of(line: bytes) -> str:
+    return str(json.loads(line[: -len(END)])["source_path"]).rstrip("/")
 
 
 def _say_what_is_not_new(sent: Sent) -> None:

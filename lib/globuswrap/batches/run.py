@@ -12,9 +12,8 @@ from typing import IO, Any
 
 from globuswrap import errors
 from globuswrap.batches import batch_run, spool, tasks
+from globuswrap.batches.ahead import Ids, Posting
 from globuswrap.batches.batch_run import BatchRun
-from globuswrap.batches.ids import Ids
-from globuswrap.batches.posting import Posting
 from globuswrap.batches.spool import Chunk, Load
 from globuswrap.errors import combined
 from globuswrap.globus import queries, verbs

@@ -116,7 +116,7 @@ def batch(
             "--recursive does not apply to a batch, where each item is a file or a directory",
             "remove it (Globus detects directories), or use --format json",
         )
-    from globuswrap.batches.ids import Ids
+    from globuswrap.batches.ahead import Ids
 
     policy = submitting.policy(waiting.retry_seconds)
     ids = Ids(policy.retry_for)
