@@ -121,12 +121,12 @@ def test_intervals_that_cron_cannot_keep_are_refused(text: str) -> None:
 
 
 CALENDARS = [
-    ("*/15 * * * *", "*-*-* *:0/15:00"),
+    ("*/15 * * * *", "*-*-* *:0,15,30,45:00"),
     ("0 2 * * *", "*-*-* 2:0:00"),
-    ("5,35 8-18/2 * * mon-fri", "Mon,Tue,Wed,Thu,Fri *-*-* 8..18/2:5,35:00"),
+    ("5,35 8-18/2 * * mon-fri", "Mon,Tue,Wed,Thu,Fri *-*-* 8,10,12,14,16,18:5,35:00"),
     ("0 0 1 jan *", "*-1-1 0:0:00"),
     ("0 3 * * 7", "Sun *-*-* 3:0:00"),
-    ("10-59/20 */6 * * 0,6", "Sat,Sun *-*-* 0/6:10..59/20:00"),
+    ("10-59/20 */6 * * 0,6", "Sat,Sun *-*-* 0,6,12,18:10,30,50:00"),
 ]
 
 
@@ -150,6 +150,7 @@ def test_a_day_of_the_month_or_of_the_week_is_two_lines() -> None:
     ("text", "interval"),
     [
         ("*/15 * * * *", "15m"), ("5 * * * *", "1h"), ("0 */6 * * *", "6h"), ("0 2 * * *", "1d"), ("0 2 * * 1", "7d"),
+        ("0 0,12 * * *", "12h"), ("0 9 * * mon-fri", None),
         ("90m", "1h30m"), ("* * * * *", "1m"), ("*/7 * * * *", None), ("0 2 1 * *", None), ("0 8-18 * * *", None),
     ],
 )  # fmt: skip
@@ -173,7 +174,7 @@ def test_systemd_units_are_taken_by_systemd(tmp_path: Path, monkeypatch: pytest.
     text = export.export(made(schedule="*/15 * * * *"), "systemd").text
     service, timer = text.split("\n\n# ~")
     assert 'Environment="XDG_CONFIG_HOME=/odd \\"place\\" 100%%"' in service and "SuccessExitStatus=75" in service
-    assert "OnCalendar=*-*-* *:0/15:00" in timer
+    assert "OnCalendar=*-*-* *:0,15,30,45:00" in timer
     tool = require_tool("systemd-analyze")
     for name, unit in (("service", service), ("timer", "# ~" + timer)):
         (tmp_path / f"globuswrap-sync-beam.{name}").write_text(unit + "\n")

@@ -15,7 +15,7 @@ from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.globus import command, queries
 from globuswrap.syncs import schedule as schedules
 from globuswrap.syncs.profile import Profile
-from globuswrap.system import machine, process, units
+from globuswrap.system import machine, process
 from globuswrap.transfers.options import SYNC_LEVELS, Common, declared
 
 #: What a timer and a profile are compared by.
@@ -259,11 +259,10 @@ def drift(profile: Profile) -> Drift:
 
 
 def _wanted(profile: Profile) -> dict[str, Any]:
-    interval = None
+    interval: float | str | None = None
     if profile.schedule is not None:
-        parsed = schedules.parse(profile.schedule)
-        text = schedules.timer_interval(parsed)
-        interval = units.duration(text) if text is not None else f"{profile.schedule} (not for a timer)"
+        seconds = schedules.even_interval(schedules.parse(profile.schedule))
+        interval = seconds if seconds is not None else f"{profile.schedule} (not for a timer)"
     options = profile.options
     rules = [[kind, pattern] for kind, pattern in profile.filters.rules if not pattern.endswith("/")]
     return {

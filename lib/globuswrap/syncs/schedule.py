@@ -15,20 +15,23 @@ _NAMED = {
     "@weekly": "0 0 * * 0",
     "@monthly": "0 0 1 * *",
 }
-_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_FIELD_NAMES = ("minute", "hour", "day of the month", "month", "day of the week")
+_FIELDS = (
+    *(("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31)),
+    *(("month", 1, 12), ("day of the week", 0, 7)),
+)
 _MONTHS = {name: number for number, name in enumerate(("jan", "feb", "mar", "apr", "may", "jun"), 1)}
 _MONTHS |= {name: number for number, name in enumerate(("jul", "aug", "sep", "oct", "nov", "dec"), 7)}
 _DAYS = dict(zip(["sun", "mon", "tue", "wed", "thu", "fri", "sat"], range(7), strict=True))
-_SYSTEMD_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_SYSTEMD_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Either five cron fields or an interval in seconds."""
+    """Either an interval in seconds, or five cron fields and the numbers that each stands for (Sunday is 0)."""
 
-    fields: tuple[str, ...] = ()
     interval: float | None = None
+    fields: tuple[str, ...] = ()
+    numbers: tuple[frozenset[int], ...] = ()
 
 
 def parse(text: str) -> Schedule:
@@ -36,28 +39,33 @@ def parse(text: str) -> Schedule:
     written = _NAMED.get(text.strip().lower(), text.strip())
     parts = tuple(written.split())
     if len(parts) == 5:
-        for part, limits, name in zip(parts, _RANGES, _FIELD_NAMES, strict=True):
-            _check(part, limits, name, text)
-        return Schedule(fields=parts)
+        minute, hour, day, month, weekday = (_numbers(*each, text) for each in zip(parts, _FIELDS, strict=True))
+        return Schedule(None, parts, (minute, hour, day, month, frozenset(each % 7 for each in weekday)))
     if len(parts) == 1 and not written.startswith("@"):
         seconds = units.duration(written)
         if seconds < 60:
             raise UsageProblem("bad-schedule", f"schedule {text!r}: less than a minute", "write at least 1m")
-        return Schedule(interval=seconds)
+        return Schedule(seconds)
     raise UsageProblem("bad-schedule", f"schedule {text!r} is not valid", "write '*/15 * * * *', '@daily' or '15m'")
 
 
-def _check(part: str, limits: tuple[int, int], name: str, whole: str) -> None:
+def _numbers(part: str, field: tuple[str, int, int], whole: str) -> frozenset[int]:
+    """What a cron field stands for: `*`, `5`, `mon-fri`, `8-18/2`, and lists of these."""
+    name, low, high = field
+    found: set[int] = set()
     for piece in part.split(","):
-        match = re.fullmatch(r"(\*|\w+(?:-\w+)?)(?:/(\d+))?", piece)
-        numbers = [] if match is None or match[1] == "*" else [_number(each) for each in match[1].split("-")]
-        wrong = match is None or any(each is None or not limits[0] <= each <= limits[1] for each in numbers)
-        if wrong or (match is not None and match[2] is not None and int(match[2]) < 1):
+        match = re.fullmatch(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d+))?", piece)
+        one, other, step = match.groups() if match is not None else ("", None, None)
+        first = low if one is None else _number(one)
+        last = _number(other) if other else first if one and not step else high
+        if first is None or last is None or not low <= first <= last <= high or int(step or 1) < 1:
             raise UsageProblem(
                 "bad-schedule",
                 f"schedule {whole!r}: {part!r} is not a valid {name}",
-                f"{name}: {limits[0]}-{limits[1]}, * or */N",
+                f"{name}: {low}-{high}, * or */N",
             )
+        found.update(range(first, last + 1, int(step or 1)))
+    return frozenset(found)
 
 
 def _number(text: str) -> int | None:
@@ -95,50 +103,22 @@ def on_calendar(schedule: Schedule) -> tuple[str, ...]:
     if schedule.interval is not None:
         seconds = f"{schedule.interval:g}s"
         return (f"OnActiveSec={seconds}", f"OnUnitActiveSec={seconds}", "AccuracySec=1s")
-    minute, hour, day, month, weekday = schedule.fields
-    time = f"{_calendar(hour, 0, 23)}:{_calendar(minute, 0, 59)}:00"
-    days = _weekdays(weekday)
-    by_date = f"*-{_calendar(month, 1, 12)}-{_calendar(day, 1, 31)} {time}"
-    if day != "*" and weekday != "*":  # cron runs when either matches; a calendar line only when both do
-        return (f"OnCalendar={by_date}", f"OnCalendar={days}*-{_calendar(month, 1, 12)}-* {time}")
-    return (f"OnCalendar={days}{by_date}",)
-
-
-def _calendar(part: str, low: int, high: int) -> str:
-    pieces = []
-    for piece in part.split(","):
-        body, _, step = piece.partition("/")
-        if body == "*":
-            pieces.append("*" if not step or step == "1" else f"{low}/{step}")
-            continue
-        first, _, last = body.partition("-")
-        start, end = _number(first), _number(last) if last else None
-        assert start is not None
-        if step:
-            pieces.append(f"{start}..{end if end is not None else high}/{step}")
-        else:
-            pieces.append(f"{start}..{end}" if end is not None else str(start))
-    return ",".join(pieces)
-
-
-def _weekdays(part: str) -> str:
-    if part == "*":
-        return ""
-    days: set[int] = set()
-    for piece in part.split(","):
-        body, _, step = piece.partition("/")
-        first, _, last = body.partition("-")
-        start, end = (0, 6) if body == "*" else (_number(first), _number(last or first))
-        assert start is not None and end is not None
-        days.update(day % 7 for day in range(start, end + 1, int(step or 1)))
-    return ",".join(_SYSTEMD_DAYS[day] for day in sorted(days, key=lambda day: (day - 1) % 7)) + " "
+    minute, hour, day, month = (
+        "*" if len(numbers) == high - low + 1 else ",".join(map(str, sorted(numbers)))
+        for numbers, (_, low, high) in zip(schedule.numbers[:4], _FIELDS[:4], strict=True)
+    )
+    weekdays = sorted(schedule.numbers[4], key=lambda number: (number - 1) % 7)
+    days = ",".join(_SYSTEMD_DAYS[number] for number in weekdays) + " " if len(weekdays) < 7 else ""
+    time = f"{hour}:{minute}:00"
+    if "*" not in (schedule.fields[2], schedule.fields[4]):
+        # cron runs when either day matches; a calendar line only when both do
+        return (f"OnCalendar=*-{month}-{day} {time}", f"OnCalendar={days}*-{month}-* {time}")
+    return (f"OnCalendar={days}*-{month}-{day} {time}",)
 
 
 def timer_interval(schedule: Schedule) -> str | None:
     """The `--interval` of `globus timer create transfer`, which knows intervals alone; None for what is not one."""
-    seconds = schedule.interval
-    if seconds is None:
-        seconds = _interval_of(schedule.fields)
+    seconds = even_interval(schedule)
     if seconds is None:
         return None
     left = int(seconds)
@@ -149,23 +129,13 @@ def timer_interval(schedule: Schedule) -> str | None:
     return text
 
 
-def _interval_of(fields: tuple[str, ...]) -> int | None:
-    """Seconds between the runs of a cron expression that runs evenly, else None."""
-    minute, hour, day, month, weekday = fields
-    if (day, month) != ("*", "*"):
+def even_interval(schedule: Schedule) -> float | None:
+    """Seconds from each run to the next; None for a cron expression that does not run evenly."""
+    if schedule.interval is not None:
+        return schedule.interval
+    if schedule.fields[2:4] != ("*", "*"):
         return None
-    if weekday != "*":
-        plain = minute.isdigit() and hour.isdigit() and _number(weekday) is not None
-        return 7 * 86400 if plain else None
-    if minute.isdigit() and hour.isdigit():
-        return 86400
-    if minute.isdigit() and hour == "*":
-        return 3600
-    for part, size, parts in ((minute, 60, 60), (hour, 3600, 24)):
-        match = re.fullmatch(r"\*/(\d+)", part)
-        if match and parts % int(match[1]) == 0:
-            if size == 60 and hour == "*":
-                return int(match[1]) * 60
-            if size == 3600 and minute.isdigit():
-                return int(match[1]) * 3600
-    return 60 if (minute, hour) == ("*", "*") else None
+    minutes, hours, _, _, weekdays = schedule.numbers
+    week = sorted((day * 24 + hour) * 60 + minute for day in weekdays for hour in hours for minute in minutes)
+    between = {after - before for before, after in zip(week, [*week[1:], week[0] + 7 * 24 * 60], strict=True)}
+    return between.pop() * 60.0 if len(between) == 1 else None
