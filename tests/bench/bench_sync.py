@@ -15,6 +15,7 @@ is how many answers are waited for at the same time.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import resource
@@ -201,8 +202,7 @@ def measured(what: str, root: Path, work: Path) -> int:
     """All that a run does on this machine: scan, compare, plan (look at each file again, write items and deltas), commit.
     The documents of its tasks are the batch engine's: bench_batch.py."""
     from globuswrap.collections.address import Address
-    from globuswrap.syncs import manifest, planning, scan
-    from globuswrap.syncs.compare import ScanReport, compare
+    from globuswrap.syncs import compare, manifest, planning
     from globuswrap.syncs.profile import Profile
     from globuswrap.syncs.state import Run, State
 
@@ -213,11 +213,9 @@ def measured(what: str, root: Path, work: Path) -> int:
     if what == "none":
         print(0, "")
         return 0
-    seen = ScanReport()
     clock = [time.perf_counter()]
     draft = Run(Path(tempfile.mkdtemp(dir=work)), "bench", 0.0)
-    blocks = compare(scan.scan(profile.root), manifest.open_manifest(state.manifest), seen)
-    found = planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", lambda: None)
+    found = compare.find(profile, state.manifest, draft.directory / "candidates.delta.gz", lambda: None)
     clock.append(time.perf_counter())
     parts = f"scan {clock[1] - clock[0]:.2f}"
     if what == "look":
@@ -225,8 +223,8 @@ def measured(what: str, root: Path, work: Path) -> int:
     else:
         planned = planning.plan(profile, state, draft, found, lambda: None)
         clock.append(time.perf_counter())
-        deltas = manifest.delta_blocks(draft.directory / task.delta for task in draft.tasks)
-        manifest.merge(state.manifest, deltas, state.manifest)
+        deltas = (manifest.delta_blocks(draft.directory / task.delta) for task in draft.tasks)
+        manifest.merge(state.manifest, itertools.chain.from_iterable(deltas), state.manifest)
         clock.append(time.perf_counter())
         parts += f", plan {clock[2] - clock[1]:.2f}, commit {clock[3] - clock[2]:.2f}"
         parts += f", {planned.sent:,} files in {len(draft.tasks)} tasks"

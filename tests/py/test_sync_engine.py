@@ -313,7 +313,7 @@ def commit(root: Path, old: Path, **options: object) -> int:
         for directory, rows in compare(frames, open_manifest(old), ScanReport()):
             found += len(rows)
             writer.write(delta_text(directory, rows))
-    merge(old, delta_blocks([delta]), old)
+    merge(old, delta_blocks(delta), old)
     return found
 
 
@@ -458,7 +458,7 @@ def test_what_was_skipped_is_not_committed(tmp_path: Path) -> None:
         (b"/f", [b"+"]),
     ]
     skipped = {b"c", b"d", b"f"}
-    merge(old, ((place, manifest.kept(place, rows, skipped)) for place, rows in delta), old)
+    merge(old, manifest.without(delta, skipped), old)
     assert content(old) == b"/\x002 2 a\x001 1 b\x00/d\x001 1 x\x00"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -12,8 +13,7 @@ import pytest
 from globuswrap.batches import spool
 from globuswrap.batches.spool import Spool
 from globuswrap.collections.address import Address
-from globuswrap.syncs import manifest, planning, scan
-from globuswrap.syncs.compare import ScanReport, compare
+from globuswrap.syncs import compare, manifest, planning
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import Run, State
 from globuswrap.transfers import request as requests
@@ -44,9 +44,8 @@ class Plan:
 
     def plan(self) -> tuple[Run, planning.Planned]:
         draft = self.state.draft()
-        seen = ScanReport()
-        blocks = compare(scan.scan(self.profile.root), manifest.open_manifest(self.state.manifest), seen)
-        found = planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", lambda: None)
+        delta = draft.directory / "candidates.delta.gz"
+        found = compare.find(self.profile, self.state.manifest, delta, lambda: None)
         if not found.coming:
             return draft, planning.Planned()
         return draft, planning.plan(self.profile, self.state, draft, found, lambda: None)
@@ -61,8 +60,8 @@ class Plan:
         return found
 
     def commit(self, draft: Run) -> None:
-        deltas = manifest.delta_blocks(draft.directory / task.delta for task in draft.tasks)
-        manifest.merge(self.state.manifest, deltas, self.state.manifest)
+        deltas = (manifest.delta_blocks(draft.directory / task.delta) for task in draft.tasks)
+        manifest.merge(self.state.manifest, itertools.chain.from_iterable(deltas), self.state.manifest)
 
     def expected(self) -> set[tuple[str, str]]:
         names = [str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()]
@@ -123,15 +122,15 @@ def test_no_more_tasks_than_the_service_takes(plan: Plan, monkeypatch: pytest.Mo
 
 
 def test_a_file_that_changes_between_scan_and_plan_waits(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = planning.write_candidates
+    original = compare.find
 
-    def and_then(*arguments: Any) -> planning.Differences:
+    def and_then(*arguments: Any) -> compare.Differences:
         found = original(*arguments)
         (plan.root / "sub" / "$HOME").write_text("other")
         (plan.root / "zz" / "-leading-dash").unlink()
         return found
 
-    monkeypatch.setattr(planning, "write_candidates", and_then)
+    monkeypatch.setattr(compare, "find", and_then)
     draft, planned = plan.plan()
     missing = plan.expected() - set(pairs(plan.documents(draft)))
     assert missing == {("/from/sub/$HOME", "/to/sub/$HOME")} and planned.settling == 1
@@ -139,16 +138,16 @@ def test_a_file_that_changes_between_scan_and_plan_waits(plan: Plan, monkeypatch
 
 def test_in_a_large_run_what_changed_lately_is_looked_at_again(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "LOOK_AT_ALL", 10)
-    original = planning.write_candidates
+    original = compare.find
     fresh = plan.root / "sub" / "fresh"
     fresh.write_text("x")
 
-    def and_then(*arguments: Any) -> planning.Differences:
+    def and_then(*arguments: Any) -> compare.Differences:
         found = original(*arguments)
         fresh.write_text("more")
         return found
 
-    monkeypatch.setattr(planning, "write_candidates", and_then)
+    monkeypatch.setattr(compare, "find", and_then)
     draft, planned = plan.plan()
     assert plan.expected() - set(pairs(plan.documents(draft))) == {("/from/sub/fresh", "/to/sub/fresh")}
     assert planned.settling == 1

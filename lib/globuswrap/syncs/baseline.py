@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from globuswrap.errors import TryLater
-from globuswrap.syncs import deleting, manifest, planning, scan
-from globuswrap.syncs.compare import ScanReport, compare
-from globuswrap.syncs.look import counted
+from globuswrap.syncs import deleting, manifest, planning
+from globuswrap.syncs.compare import ScanReport, scanned
 from globuswrap.syncs.manifest import at_or_below
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import State
@@ -55,6 +54,7 @@ def baseline(
 
         def taken(deltas: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
             for directory, rows in deltas:
+                lease.renew()
                 mine = [row for row in rows if inside(directory, row)]
                 of_files = (row for row in mine if len(row) > 1)
                 paths = itertools.islice(of_files, planning.SHOWN - len(first))
@@ -63,22 +63,10 @@ def baseline(
 
         seen = ScanReport()
         first: list[str] = []
-        if forget:
-            blocks: Iterable[manifest.Delta] = _everything(state.manifest)
-        else:
-            frames = counted(scan.scan(profile.root, profile.scanning))
-            blocks = _arrived(compare(frames, manifest.open_manifest(state.manifest), seen), until)
-        draft = state.draft().directory
-        delta = draft / "baseline.delta.gz"
-        try:
-            with manifest.Writer(delta, manifest.DELTA, level=1) as writer:
-                for directory, rows in blocks:
-                    lease.renew()
-                    writer.write(manifest.delta_text(directory, rows))
-            result = draft / "manifest.gz" if dry_run else state.manifest
-            changed = manifest.merge(state.manifest, taken(manifest.delta_blocks([delta])), result)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        blocks = _everything(state.manifest) if forget else _arrived(scanned(profile, state.manifest, seen), until)
+        with tempfile.TemporaryDirectory(prefix="globuswrap-sync-") as rehearsal:
+            result = Path(rehearsal) / "manifest.gz" if dry_run else state.manifest
+            changed = manifest.merge(state.manifest, taken(blocks), result)
         if not dry_run:
             if not forget:
                 state.set_mounts(state.mounts() | seen.mounts)

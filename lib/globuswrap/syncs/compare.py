@@ -1,4 +1,4 @@
-"""Compare a scan with the manifest: new, changed and vanished files, in one pass over two sorted streams.
+"""Scan a tree and compare it with the manifest: new, changed and vanished files, in one pass over two sorted streams.
 
 Where a directory's listing is the same, it is compared as bytes and nothing is parsed. Where it differs, its records are compared
 as sets.
@@ -6,12 +6,27 @@ as sets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from globuswrap.errors import Refused
 from globuswrap.syncs import scan
-from globuswrap.syncs.manifest import Block, Delta, aligned, at_or_below, blocks, file_name, joined
+from globuswrap.syncs.manifest import (
+    DELTA,
+    Block,
+    Delta,
+    Writer,
+    aligned,
+    at_or_below,
+    blocks,
+    delta_text,
+    file_name,
+    joined,
+    open_manifest,
+)
+from globuswrap.syncs.profile import Profile
+from globuswrap.system import log
 
 #: More paths than this that cannot be read, and the tree as a whole counts as unreadable.
 MOST_TROUBLES = 100_000
@@ -59,6 +74,48 @@ class ScanReport:
     def is_unknown(self, path: bytes) -> bool:
         """Whether that path, or a directory it is in, could not be read."""
         return bool(self.unknown) and at_or_below(path, self.unknown)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What a look at the source found, written down in `delta`: how many files (and empty directories) are new or changed, how
+    many files are gone, and how many directories that were empty."""
+
+    delta: Path
+    seen: ScanReport
+    coming: int
+    gone: int
+    empty: int
+
+
+def find(profile: Profile, known: Path, delta: Path, renew: Callable[[], None]) -> Differences:
+    """Scan the source, and write into `delta` what differs from the manifest `known`. `renew` says that this still works."""
+    coming = gone = empty = 0
+    seen = ScanReport()
+    with Writer(delta, DELTA, level=1) as writer:
+        for directory, rows in scanned(profile, known, seen):
+            renew()
+            new = sum(1 for row in rows if row[:1] == b"+")
+            coming += new
+            gone += sum(1 for row in rows if row[:1] == b"-" and len(row) > 1) if new != len(rows) else 0
+            empty += rows.count(b"-")
+            writer.write(delta_text(directory, rows))
+    return Differences(delta, seen, coming, gone, empty)
+
+
+def scanned(profile: Profile, known: Path, seen: ScanReport) -> Iterator[Delta]:
+    """What `compare` says of the source as it is now, and of the manifest `known`."""
+    return compare(_counted(scan.scan(profile.root, profile.scanning)), open_manifest(known), seen)
+
+
+def _counted(frames: Iterable[scan.Frame]) -> Iterator[scan.Frame]:
+    """The frames, saying how far it has come."""
+    names = 0
+    for kind, payload in frames:
+        names += payload.count(b"\0") if kind == scan.TEXT else 0
+        log.set_activity(f"scanning the tree: {names} files and directories")
+        yield kind, payload
+    log.set_activity("")
 
 
 def compare(frames: Iterable[scan.Frame], old: Iterator[Block], seen: ScanReport) -> Iterator[Delta]:

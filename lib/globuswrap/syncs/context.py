@@ -7,7 +7,7 @@ from typing import Any
 
 from globuswrap.deletion.announcements import Announcement
 from globuswrap.errors import DONE, FinishedWithSkips, Problem, combined
-from globuswrap.syncs import planning
+from globuswrap.syncs.planning import Planned
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import RunIssue, State
 from globuswrap.system import locks
@@ -55,7 +55,7 @@ class RunResult(Described):
     outcome: str = "nothing-to-do"
     issues: list[RunIssue] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
-    planned: planning.Planned | None = None
+    planned: Planned | None = None
     committed: int = 0
     later: bool = False
     key: str | None = None
@@ -78,7 +78,7 @@ class RunResult(Described):
             "task_ids": self.task_ids,
             "committed": self.committed,
             "issues": [vars(issue) for issue in self.issues],
-            "plan": planning.as_data(self.planned) if self.planned is not None else None,
+            "plan": self.planned.as_data() if self.planned is not None else None,
         }
 
 

@@ -20,10 +20,10 @@ from globuswrap.deletion import announcements, evidence, mirror, uses
 from globuswrap.deletion.announcements import Announcement
 from globuswrap.deletion.mirror import Sent
 from globuswrap.syncs import gone, manifest
-from globuswrap.syncs.compare import ScanReport
+from globuswrap.syncs.compare import Differences
 from globuswrap.syncs.context import RunContext
 from globuswrap.syncs.manifest import DELTA, Writer, delta_blocks, delta_text, file_name, joined
-from globuswrap.syncs.planning import Differences, Planned, Tasks
+from globuswrap.syncs.planning import Planned, Tasks
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import Run, State, submissions_of
 from globuswrap.system import units
@@ -53,7 +53,7 @@ class Candidate:
         return os.fsdecode(joined(self.directory, file_name(self.row)))
 
 
-def plan(context: RunContext, run: Run, found: Differences, seen: ScanReport, planned: Planned) -> Announcement | None:
+def plan(context: RunContext, run: Run, found: Differences, planned: Planned) -> Announcement | None:
     """Add to `run` the task that deletes what is gone, and to `planned` what became of the rest.
 
     A dry run announces nothing. What leaves the manifest without being deleted is written to `FORGOTTEN`. Returns the
@@ -64,17 +64,17 @@ def plan(context: RunContext, run: Run, found: Differences, seen: ScanReport, pl
     source = gone.Source(
         profile.root.rstrip(b"/") or b"/",
         follow=profile.symlinks == "follow",
-        lost=context.state.mounts() - seen.mounts,
+        lost=context.state.mounts() - found.seen.mounts,
         proof=os.fsencode(os.path.basename(profile.check_file)),
         confirmed=profile.max_delete_raised,
     )
-    planned.deletions_refused = _refusal(context, source, found, seen, planned)
+    planned.deletions_refused = _refusal(context, source, found, planned)
     if planned.deletions_refused is not None:
         return None
     chosen = _candidates(context, source, run, found, planned)
     if not chosen:
         return None
-    tasks = Tasks(run, profile, "delete", None)
+    tasks = Tasks(run, profile, "delete")
     if not tasks.room:
         planned.over_limit += len(chosen)
         return None
@@ -99,14 +99,12 @@ def plan(context: RunContext, run: Run, found: Differences, seen: ScanReport, pl
     return mine
 
 
-def _refusal(
-    context: RunContext, source: gone.Source, found: Differences, seen: ScanReport, planned: Planned
-) -> str | None:
+def _refusal(context: RunContext, source: gone.Source, found: Differences, planned: Planned) -> str | None:
     """Why nothing may be deleted. Anything unknown at the source stops all of it."""
     known = manifest.count(context.state.manifest)
     limit = context.profile.max_delete
-    if seen.unknown:
-        return f"{units.counted(len(seen.unknown), 'path')} could not be read"
+    if found.seen.unknown:
+        return f"{units.counted(len(found.seen.unknown), 'path')} could not be read"
     if not limit.allows(found.gone, known):
         planned.unconfirmed = True
         return f"{found.gone} of {known} files are gone, more than max-delete {limit.shown}"
@@ -173,7 +171,7 @@ def _directory_of(candidate: Candidate) -> bytes:
 
 def _gone(delta: Path) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
     """What a comparison did not find: by directory the names of files and their records. Names that are not UTF-8 never went."""
-    for directory, rows in delta_blocks([delta]):
+    for directory, rows in delta_blocks(delta):
         found = {file_name(row[1:]): row[1:] for row in rows if row[:1] == b"-" and len(row) > 1}
         sendable = {name: row for name, row in found.items() if _is_utf8(directory) and _is_utf8(name)}
         if sendable:

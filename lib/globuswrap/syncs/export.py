@@ -89,7 +89,7 @@ def _cron(profile: Profile) -> Exported:
     words = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items())]
     words += [shlex.quote(word) for word in (*machine.own_command(), "sync", "run", profile.name)]
     line = " ".join(words).replace("%", "\\%")  # cron turns a plain % into a new line
-    text = f"# globuswrap sync {profile.name}: silent when all is well; cron mails what it prints\n{' '.join(fields)} {line}\n"
+    text = f"# {profile.title}: silent when all is well; cron mails what it prints\n{' '.join(fields)} {line}\n"
     return Exported(text, (*remarks, "add it with: crontab -e"))
 
 
@@ -102,7 +102,7 @@ def _systemd(profile: Profile) -> Exported:
     service = [
         f"# ~/.config/systemd/user/{name}.service",
         "[Unit]",
-        f"Description=globuswrap sync {profile.name}",
+        f"Description={profile.title}",
         "",
         "[Service]",
         "Type=oneshot",
@@ -114,7 +114,7 @@ def _systemd(profile: Profile) -> Exported:
     timer = [
         f"# ~/.config/systemd/user/{name}.timer",
         "[Unit]",
-        f"Description=when globuswrap sync {profile.name} runs",
+        f"Description=when {profile.title} runs",
         "",
         "[Timer]",
         *schedules.on_calendar(schedules.parse(profile.schedule)),
@@ -132,10 +132,6 @@ def _systemd_quoted(word: str) -> str:
     """A word of a unit file (systemd.syntax): specifiers and variables taken literally."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if any(each in escaped for each in " \t'\"\\;") or not escaped else escaped
-
-
-def timer_name(profile: Profile) -> str:
-    return f"globuswrap sync {profile.name}"
 
 
 def _interval(profile: Profile) -> str:
@@ -156,9 +152,9 @@ def _flow_timer(profile: Profile, flow: str) -> Exported:
         "source": {"id": profile.source.collection, "path": profile.source.path},
         "destination": {"id": profile.destination.collection, "path": profile.destination.path},
         "recursive": True,
-        "label": profile.label or f"globuswrap sync {profile.name}",
+        "label": profile.label or profile.title,
     }
-    words = ["globus", "timer", "create", "flow", "--name", timer_name(profile), "--interval", _interval(profile)]
+    words = ["globus", "timer", "create", "flow", "--name", profile.title, "--interval", _interval(profile)]
     words += ["--input", json.dumps(given), "--", flow]
     remarks = [
         "the flow decides how to transfer; it gets only source, destination and label from the profile",
@@ -170,7 +166,7 @@ def _flow_timer(profile: Profile, flow: str) -> Exported:
 def _timer(profile: Profile) -> Exported:
     interval = _interval(profile)
     options = profile.options
-    words: list[str] = ["globus", "timer", "create", "transfer", "--name", timer_name(profile), "--interval", interval]
+    words: list[str] = ["globus", "timer", "create", "transfer", "--name", profile.title, "--interval", interval]
     words += ["--recursive", "--notify", _notify(profile)]
     said = replace(
         options, sync_level=options.sync_level or "mtime", source_local_user=None, destination_local_user=None
@@ -243,11 +239,11 @@ def drift(profile: Profile) -> Drift:
     """Compare the newest timer of this profile's name with the profile. Raises Refused if there is none."""
     answer = command.retrying(lambda: command.call("timer", "list"))
     jobs = queries.search("jobs || @", answer) or []
-    mine = [job for job in jobs if isinstance(job, dict) and job.get("name") == timer_name(profile)]
+    mine = [job for job in jobs if isinstance(job, dict) and job.get("name") == profile.title]
     if not mine:
         raise Refused(
             "no-timer",
-            f"there is no timer called {timer_name(profile)!r}",
+            f"there is no timer called {profile.title!r}",
             f"create it: globuswrap sync export {profile.name} --as timer",
         )
     job = max(mine, key=lambda each: str(each.get("submitted_at")))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable
 
 from globuswrap.errors import Problem, Refused, UsageProblem
-from globuswrap.syncs import deleting, manifest, planning, scan
-from globuswrap.syncs.compare import ScanReport, compare
+from globuswrap.syncs import compare, deleting, manifest, planning
+from globuswrap.syncs.compare import Differences, ScanReport
 from globuswrap.syncs.context import RunContext
 from globuswrap.syncs.manifest import at_or_below
 from globuswrap.syncs.profile import Profile
@@ -21,28 +20,23 @@ def draft_changes(context: RunContext, draft: Run) -> bool:
     """A run of what differs from the manifest; False, and the draft is gone, if nothing is to be sent."""
     keep = False
     try:
-        if not check_file_stands(context):
+        found = find(context, draft)
+        if found is None:
             return False
-        seen = ScanReport()
-        found = find(context, draft, seen)
-        if seen.left_out:
-            path, what = seen.examples[0]
-            context.state.note(f"{seen.left_out} skipped, such as {os.fsdecode(path)} ({what})")
-        tell_unreadable(context, seen)
-        if unexpectedly_empty(context, found, seen):
-            return False
-        context.state.set_mounts(mounts(context, found, seen))
+        if found.seen.left_out:
+            path, what = found.seen.examples[0]
+            context.state.note(f"{found.seen.left_out} skipped, such as {os.fsdecode(path)} ({what})")
+        context.state.set_mounts(mounts(context, found))
         if not (found.coming or (context.profile.delete and found.gone)):
             context.state.note(
                 f"nothing new; {found.gone} gone files are still at the destination" if found.gone else "nothing new"
             )
             return False
-        planned = plan(context, draft, found, seen)
+        planned = context.result.planned = plan(context, draft, found)
         forgotten = draft.directory / deleting.FORGOTTEN
         if planned.forgotten:
-            manifest.merge(context.state.manifest, manifest.delta_blocks([forgotten]), context.state.manifest)
+            manifest.merge(context.state.manifest, manifest.delta_blocks(forgotten), context.state.manifest)
             forgotten.unlink()
-        context.result.planned = planned
         _tell_plan(context, planned, found.gone)
         found.delta.unlink()
         keep = bool(draft.tasks)
@@ -54,51 +48,43 @@ def draft_changes(context: RunContext, draft: Run) -> bool:
             shutil.rmtree(draft.directory, ignore_errors=True)
 
 
-def find(context: RunContext, draft: Run, seen: ScanReport) -> planning.Differences:
-    """Scan, compare, and write down what differs."""
-    frames = counted(scan.scan(context.profile.root, context.profile.scanning))
-    blocks = compare(frames, manifest.open_manifest(context.state.manifest), seen)
-    return planning.write_candidates(blocks, draft.directory / "candidates.delta.gz", context.renew)
+def find(context: RunContext, draft: Run) -> Differences | None:
+    """What differs from the manifest. None, and the result says why, where the source is not what it is meant to be: without its
+    check-file, or without files although it had some, and nobody said that it is meant to be empty."""
+    if (problem := check_file(context.profile)) is not None:
+        if isinstance(problem, UsageProblem):
+            raise problem
+        context.add_problem(problem)
+        return None
+    delta = draft.directory / "candidates.delta.gz"
+    found = compare.find(context.profile, context.state.manifest, delta, context.renew)
+    _tell_unreadable(context, found.seen)
+    if found.gone and not found.seen.any_file and not context.options.allow_empty:
+        context.add_problem(source_empty(context.profile))
+        return None
+    return found
 
 
-def plan(context: RunContext, draft: Run, found: planning.Differences, seen: ScanReport) -> planning.Planned:
+def plan(context: RunContext, draft: Run, found: Differences) -> planning.Planned:
     planned = planning.plan(context.profile, context.state, draft, found, context.renew)
     if context.profile.delete and found.gone:
-        context.announced = deleting.plan(context, draft, found, seen, planned)
+        context.announced = deleting.plan(context, draft, found, planned)
     return planned
 
 
-def check_file_stands(context: RunContext) -> bool:
-    """Whether the check-file, if the profile has one, is there; else the result says that it is not."""
-    problem = check_file(context.profile)
-    if isinstance(problem, UsageProblem):
-        raise problem
-    if problem is not None:
-        context.add_problem(problem)
-    return problem is None
-
-
-def unexpectedly_empty(context: RunContext, found: planning.Differences, seen: ScanReport) -> bool:
-    """Whether a source that had files has none, and nobody said that it is meant; the result says so then."""
-    if seen.any_file or not found.gone or context.options.allow_empty:
-        return False
-    problem = source_empty(context.profile)
-    context.add_problem(problem)
-    return True
-
-
-def mounts(context: RunContext, found: planning.Differences, seen: ScanReport) -> set[bytes]:
+def mounts(context: RunContext, found: Differences) -> set[bytes]:
     """The mount points to remember: those of now, and those that are none any more while files below them are gone."""
+    seen = found.seen
     lost = context.state.mounts() - seen.mounts
     still = {path for path in lost if seen.is_unknown(path)}
     if lost and found.gone:
-        for directory, rows in manifest.delta_blocks([found.delta]):
+        for directory, rows in manifest.delta_blocks(found.delta):
             if any(row[:1] == b"-" and len(row) > 1 for row in rows):
                 still |= {path for path in lost if at_or_below(directory[1:], {path})}
     return seen.mounts | still
 
 
-def tell_unreadable(context: RunContext, seen: ScanReport) -> None:
+def _tell_unreadable(context: RunContext, seen: ScanReport) -> None:
     if not seen.unknown:
         return
     path, reason = next(iter(seen.unknown.items()))
@@ -159,30 +145,16 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
             + log.shell_line(("globuswrap", "sync", "baseline", context.profile.name, "--forget", "--path", path)),
         )
     if planned.deletions_refused:
+        confirmation = (
+            f"check that everything below {context.profile.local_root} is mounted; if the files are really gone, confirm it "
+            f"(of a profile in the configuration): globuswrap sync run {context.profile.name} --max-delete {gone}"
+        )
         context.add_issue(
             Refused.exit_code,
             "nothing-deleted",
             f"nothing was deleted: {planned.deletions_refused}",
-            _confirmation(context, gone) if planned.unconfirmed else "let this user read the whole source",
+            confirmation if planned.unconfirmed else "let this user read the whole source",
         )
-
-
-def _confirmation(context: RunContext, gone: int) -> str:
-    """How a person says that the files are really gone."""
-    return (
-        f"check that everything below {context.profile.local_root} is mounted; if the files are really gone, confirm it (of a "
-        f"profile in the configuration): globuswrap sync run {context.profile.name} --max-delete {gone}"
-    )
-
-
-def counted(frames: Iterable[scan.Frame]) -> Iterable[scan.Frame]:
-    """The frames, saying how far it has come."""
-    names = 0
-    for kind, payload in frames:
-        names += payload.count(b"\0") if kind == scan.TEXT else 0
-        log.set_activity(f"scanning the tree: {names} files and directories")
-        yield kind, payload
-    log.set_activity("")
 
 
 def check_file(profile: Profile) -> Problem | None:

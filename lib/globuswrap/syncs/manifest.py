@@ -27,7 +27,7 @@ import os
 import tempfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -218,11 +218,9 @@ def count(path: Path) -> int:
 Delta = tuple[bytes, list[bytes]]
 
 
-def delta_blocks(paths: Iterable[Path]) -> Iterator[Delta]:
-    """(directory, signed records) of several deltas that follow each other in order. One directory may come in several pieces."""
-    for path in paths:
-        for directory, rows in listing(path, DELTA):
-            yield directory, rows.split(b"\0")
+def delta_blocks(path: Path) -> Iterator[Delta]:
+    """(directory, signed records) of a delta. One directory may come in several pieces."""
+    return ((directory, rows.split(b"\0")) for directory, rows in listing(path, DELTA))
 
 
 def delta_text(directory: bytes, rows: list[bytes]) -> bytes:
@@ -269,9 +267,14 @@ def _changed(known: bytes, signed: bytes | None) -> tuple[bytes, int]:
     return b"\0".join(rows), len(files)
 
 
-def kept(directory: bytes, rows: list[bytes], skipped: Container[bytes]) -> list[bytes]:
-    """The signed records that are not at or below a path in `skipped`."""
-    return [row for row in rows if not at_or_below(signed_path(directory, row), skipped)]
+def without(deltas: Iterable[Delta], skipped: Collection[bytes]) -> Iterable[Delta]:
+    """A delta without what is at or below the paths that were skipped."""
+    if not skipped:
+        return deltas
+    return (
+        (directory, [row for row in rows if not at_or_below(signed_path(directory, row), skipped)])
+        for directory, rows in deltas
+    )
 
 
 def at_or_below(path: bytes, paths: Container[bytes]) -> bool:

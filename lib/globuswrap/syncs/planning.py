@@ -6,7 +6,6 @@ succeeds) and its items as JSON, so that memory does not grow with their number.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import heapq
 import itertools
@@ -14,7 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import IO, Any
 from globuswrap.batches.spool import END
 from globuswrap.deletion import announcements
 from globuswrap.syncs import quota
+from globuswrap.syncs.compare import Differences
 from globuswrap.syncs.manifest import (
     DELTA,
     Delta,
@@ -40,7 +40,7 @@ from globuswrap.syncs.state import Run, State, Task
 from globuswrap.system import files, units
 from globuswrap.transfers import request as requests
 from globuswrap.transfers.options import Options
-from globuswrap.transfers.request import Request
+from globuswrap.transfers.request import Item, Request
 
 #: Items of one task, and tasks of one run: the service takes about 100 pending tasks of a user.
 CHUNK = 100_000
@@ -81,117 +81,98 @@ class Planned:
         if len(self.shown) < SHOWN:
             self.shown.append((what, os.fsdecode(path)))
 
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "sent": self.sent,
+            "bytes": self.size,
+            "deleted": self.deleted,
+            "settling": self.settling,
+            "over_limit": self.over_limit,
+            "left_today": self.left_today,
+            "too_large": self.too_large[:SHOWN],
+            "blocked": self.blocked[:SHOWN],
+            "unsendable": self.unsendable[:SHOWN],
+            "kept": [{"path": path, "reason": reason} for path, reason in self.kept[:SHOWN]],
+            "forgotten": self.forgotten,
+            "deletions_refused": self.deletions_refused,
+        }
 
-@dataclass(frozen=True)
-class Differences:
-    """The candidates that a comparison wrote down: how many files (and empty directories) are new or changed, how many files are
-    gone, and how many directories that were empty."""
 
-    delta: Path
-    coming: int = 0
-    gone: int = 0
-    empty: int = 0
+@dataclass
+class _Begun:
+    """A task to which items are being added."""
 
-
-def write_candidates(blocks: Iterator[Delta], delta: Path, renew: Callable[[], None]) -> Differences:
-    """Write a comparison's result into `delta` (not made if there is no difference)."""
-    coming = gone = empty = 0
-    with contextlib.ExitStack() as stack:
-        writer: Writer | None = None
-        for directory, rows in blocks:
-            renew()
-            writer = writer or stack.enter_context(Writer(delta, DELTA, level=1))
-            new = sum(1 for row in rows if row[:1] == b"+")
-            coming += new
-            gone += sum(1 for row in rows if row[:1] == b"-" and len(row) > 1) if new != len(rows) else 0
-            empty += rows.count(b"-")
-            writer.write(delta_text(directory, rows))
-    return Differences(delta, coming, gone, empty)
+    task: Task
+    writer: Writer
+    body: IO[str]
+    sum: hashlib._Hash
 
 
 class Tasks:
     """The tasks of one kind: chunk after chunk, each with its delta and its items."""
 
-    def __init__(self, run: Run, profile: Profile, kind: str, sync_level: str | None) -> None:
+    def __init__(self, run: Run, profile: Profile, kind: str, sync_level: str | None = None) -> None:
         self._run = run
         self._profile = profile
         self._kind = kind
         self._sync_level = sync_level
-        self._writer: Writer | None = None
-        self._body: IO[str] | None = None
-        self._sum = hashlib.sha256()
-        self._task: Task | None = None
+        self._begun: _Begun | None = None
 
     @property
     def next_number(self) -> int:
-        """The number of the task that is opened next."""
+        """The number of the task that is begun next."""
         return max((task.number for task in self._run.tasks), default=0) + 1
 
     @property
     def room(self) -> bool:
         """Whether another item fits into this run."""
-        task = self._task
-        return (task is not None and task.items < CHUNK) or len(self._run.tasks) < MOST_TASKS
+        begun = self._begun
+        return (begun is not None and begun.task.items < CHUNK) or len(self._run.tasks) < MOST_TASKS
 
     def add(self, directory: bytes, rows: list[bytes], items: list[str], size: int) -> None:
-        if not rows:
-            return
-        if self._task is None or self._task.items >= CHUNK:
+        if self._begun is None or self._begun.task.items >= CHUNK:
             self.close()
-            self._open()
-        assert self._task is not None and self._writer is not None and self._body is not None
-        self._writer.write(delta_text(directory, rows))
+            self._begun = self._begin()
+        begun = self._begun
+        begun.writer.write(delta_text(directory, rows))
         text = "".join(f"{item}{END}" for item in items)
-        self._body.write(text)
-        self._sum.update(text.encode("ascii"))
-        self._task.items += len(items)
-        self._task.bytes += size
+        begun.body.write(text)
+        begun.sum.update(text.encode("ascii"))
+        begun.task.items += len(items)
+        begun.task.bytes += size
 
-    def _open(self) -> None:
-        self._task = Task(self.next_number, self._kind, 0, sync_level=self._sync_level)
-        self._run.tasks.append(self._task)
-        self._writer = Writer(self._run.directory / self._task.delta, DELTA, level=1)
-        self._body = open(self._run.directory / self._task.body, "w", encoding="ascii", opener=files.private)  # noqa: SIM115 (closed by close)
-        self._sum = hashlib.sha256()
+    def _begin(self) -> _Begun:
+        task = Task(self.next_number, self._kind, 0, sync_level=self._sync_level)
+        self._run.tasks.append(task)
+        writer = Writer(self._run.directory / task.delta, DELTA, level=1)
+        body = open(self._run.directory / task.body, "w", encoding="ascii", opener=files.private)  # noqa: SIM115 (closed by close)
+        return _Begun(task, writer, body, hashlib.sha256())
 
     def close(self) -> None:
-        if self._task is None or self._writer is None or self._body is None:
+        begun, self._begun = self._begun, None
+        if begun is None:
             return
-        self._body.close()
-        self._writer.__exit__(None, None, None)
-        content = requests.content(frame(self._profile, self._task))
-        self._task.digest = requests.digest_of({**content, "items": self._sum.hexdigest()})
-        self._task = self._writer = self._body = None
+        begun.body.close()
+        begun.writer.__exit__(None, None, None)
+        content = requests.content(frame(self._profile, begun.task))
+        begun.task.digest = requests.digest_of({**content, "items": begun.sum.hexdigest()})
 
 
 def frame(profile: Profile, task: Task) -> Request:
-    """The request of a task without its items."""
-    options = profile.options
+    """The request of a task: without its items, which are in its body, but for the one item of a whole sync."""
+    source, destination = profile.source, profile.destination
+    label = profile.label or profile.title
     if task.kind == "delete":
-        return Request(
-            profile.destination.collection,
-            None,
-            (),
-            Options(ignore_missing=True),
-            profile.label or f"globuswrap sync {profile.name}",
-            profile.notify,
-            _deletion_deadline(profile),
-        )
-    level = task.sync_level or options.sync_level
-    return Request(
-        profile.source.collection,
-        profile.destination.collection,
-        (),
-        Options(**{**asdict(options), "sync_level": level, "filters": ()}),
-        profile.label or f"globuswrap sync {profile.name}",
-        profile.notify,
-        deadline(profile),
+        options, deadline = Options(ignore_missing=True), _deletion_deadline(profile)
+        return Request(destination.collection, None, (), options, label, profile.notify, deadline)
+    options = replace(
+        profile.options,
+        sync_level=task.sync_level or profile.options.sync_level,
+        filters=profile.filters.rules if task.whole else (),
     )
-
-
-def deadline(profile: Profile) -> str | None:
-    """When a task that is submitted now is to be given up, as Globus takes it."""
-    return None if profile.deadline is None else units.utc_text(units.moment(profile.deadline))
+    items = (Item(source.path, destination.path, recursive=True),) if task.whole else ()
+    until = None if profile.deadline is None else units.utc_text(units.moment(profile.deadline))
+    return Request(source.collection, destination.collection, items, options, label, profile.notify, until)
 
 
 def _deletion_deadline(profile: Profile) -> str:
@@ -208,7 +189,7 @@ def plan(profile: Profile, state: State, run: Run, found: Differences, renew: Ca
     """
     planner = _Planner(profile, state, run, found)
     planner.choose()
-    for directory, rows in delta_blocks([found.delta]) if found.coming else ():
+    for directory, rows in delta_blocks(found.delta):
         renew()
         planner.take(directory, [row for row in rows if row[:1] == b"+"])
     planner.plain.close()
@@ -234,7 +215,7 @@ class _Planner:
         self.destination = profile.destination.path.rstrip("/")
         #: Transfer API, file operations: CR LF ends the commands that carry a path, and `/~/` is the home directory.
         self.at_top = not self.source or not self.destination
-        self.plain = Tasks(run, profile, "transfer", None)
+        self.plain = Tasks(run, profile, "transfer")
         self.checked = Tasks(run, profile, "transfer", "checksum")
         self.unsure = _Names(sorted(state.unsure.glob("*.delta.gz")))
         both = found.coming and found.gone + found.empty
@@ -351,7 +332,7 @@ class _Planner:
         """Paths that are a file here and a directory at the destination, or the reverse. What is at or below them cannot go
         before the old one is deleted there."""
         found: set[bytes] = set()
-        for directory, rows in delta_blocks([delta]):
+        for directory, rows in delta_blocks(delta):
             gone = [row for row in rows if row[:1] == b"-"]
             if not gone:
                 continue
@@ -388,7 +369,7 @@ class _First:
         self._alone = False
         files = sorted(
             (self._sign * int(row[1:].split(b" ", 1)[0]), _size(row))
-            for _, rows in delta_blocks([delta])
+            for _, rows in delta_blocks(delta)
             for row in rows
             if row[:1] == b"+" and len(row) > 1 and (most is None or _size(row) <= most)
         )
@@ -427,7 +408,7 @@ class _Names:
     """The names in several deltas, asked for directory by directory in listing order."""
 
     def __init__(self, deltas: list[Path]) -> None:
-        streams = [delta_blocks([path]) for path in deltas]
+        streams = map(delta_blocks, deltas)
         self._blocks: Iterator[Delta] = heapq.merge(*streams, key=lambda block: order(block[0]))
         self._next: Delta | None = next(self._blocks, None)
         self._at: bytes | None = None
@@ -441,20 +422,3 @@ class _Names:
                     self._names.update(file_name(row) for row in self._next[1] if row[:1] == b"+")
                 self._next = next(self._blocks, None)
         return self._names
-
-
-def as_data(planned: Planned) -> dict[str, Any]:
-    return {
-        "sent": planned.sent,
-        "bytes": planned.size,
-        "deleted": planned.deleted,
-        "settling": planned.settling,
-        "over_limit": planned.over_limit,
-        "left_today": planned.left_today,
-        "too_large": planned.too_large[:SHOWN],
-        "blocked": planned.blocked[:SHOWN],
-        "unsendable": planned.unsendable[:SHOWN],
-        "kept": [{"path": path, "reason": reason} for path, reason in planned.kept[:SHOWN]],
-        "forgotten": planned.forgotten,
-        "deletions_refused": planned.deletions_refused,
-    }

@@ -110,6 +110,11 @@ class Profile:
         )
 
     @property
+    def title(self) -> str:
+        """What its tasks and timers are called by default."""
+        return f"globuswrap sync {self.name}"
+
+    @property
     def directory(self) -> Path:
         """Where this profile's state is."""
         return state.root() / f"{self.name}-{self.identity}"
@@ -249,29 +254,16 @@ def load(name: str | None = None, given: Mapping[str, Any] | None = None) -> Pro
     return replace(_made(name, values), max_delete_raised=bool(table) and "max-delete" in said)
 
 
+#: Keys whose values are made into something else.
+_READ_TOGETHER = {"include", "exclude", "filters", *(each.key for each in declared(Common))}
+
+
 def _made(name: str | None, values: dict[str, Any]) -> Profile:
-    rules = _rules(values)
-    return Profile(
-        name=name or "options",
-        source=values["source"],
-        destination=values["destination"],
-        local_root=values.get("local-root"),
-        options=_options(values),
-        filters=Filters(rules),
-        symlinks=values.get("symlinks", "skip"),
-        schedule=values.get("schedule"),
-        settle=values.get("settle", DEFAULT_SETTLE),
-        max_bytes=values.get("max-bytes"),
-        max_bytes_per_day=values.get("max-bytes-per-day"),
-        order=values.get("order", "oldest" if "max-bytes-per-day" in values else None),
-        delete=values.get("delete", False),
-        max_delete=values.get("max-delete", max_delete(DEFAULT_MAX_DELETE)),
-        check_file=values.get("check-file"),
-        skip_unsendable=values.get("skip-unsendable", False),
-        label=values.get("label"),
-        notify=values.get("notify", config.load().settings.notify),
-        deadline=values.get("deadline"),
-    )
+    said = {key.replace("-", "_"): value for key, value in values.items() if key not in _READ_TOGETHER}
+    if "max-bytes-per-day" in values:
+        said.setdefault("order", "oldest")
+    said.setdefault("notify", config.load().settings.notify)
+    return Profile(name=name or "options", options=_options(values), filters=Filters(_rules(values)), **said)
 
 
 def _rules(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -381,21 +373,23 @@ class Added:
 
 def describe(profile: Profile) -> dict[str, Any]:
     """A profile as data, for `list` and `--json`."""
+    plain = (
+        "name",
+        "local_root",
+        "symlinks",
+        "schedule",
+        "settle",
+        "max_bytes",
+        "max_bytes_per_day",
+        "order",
+        "delete",
+    )
     return {
-        "name": profile.name,
+        **{each: getattr(profile, each) for each in (*plain, "check_file")},
         "source": profile.source.shown,
         "destination": profile.destination.shown,
-        "local_root": profile.local_root,
         "options": profile.options.said(),
         "filters": [list(rule) for rule in profile.filters.rules],
-        "symlinks": profile.symlinks,
-        "schedule": profile.schedule,
-        "settle": profile.settle,
-        "max_bytes": profile.max_bytes,
-        "max_bytes_per_day": profile.max_bytes_per_day,
-        "order": profile.order,
-        "delete": profile.delete,
         "max_delete": profile.max_delete.shown,
-        "check_file": profile.check_file,
         "state": str(profile.directory),
     }

@@ -17,13 +17,12 @@ from typing import Any
 from globuswrap.batches import tasks
 from globuswrap.deletion import announcements
 from globuswrap.errors import Problem, UsageProblem
-from globuswrap.syncs import deleting, look, planning, quota
+from globuswrap.syncs import deleting, look, quota
 from globuswrap.syncs import profile as profiles
-from globuswrap.syncs.compare import ScanReport
 from globuswrap.syncs.context import RunContext, RunOptions, RunResult, skips
+from globuswrap.syncs.planning import Planned
 from globuswrap.syncs.profile import Profile
-from globuswrap.syncs.send import submit, whole
-from globuswrap.syncs.settle import conclude, finish, settle
+from globuswrap.syncs.settle import conclude, finish, settle, submit, whole
 from globuswrap.syncs.state import RecordedRun, Run, RunIssue, State
 from globuswrap.system import locks, log
 from globuswrap.transfers import journal, operations
@@ -257,14 +256,8 @@ def _rehearse(context: RunContext) -> RunResult:
         return context.result
     with tempfile.TemporaryDirectory(prefix="globuswrap-sync-") as directory:
         draft = Run(Path(directory), "", 0.0)
-        seen = ScanReport()
-        context.result.planned = planning.Planned()
-        if not look.check_file_stands(context):
-            return context.result
-        found = look.find(context, draft, seen)
-        look.tell_unreadable(context, seen)
-        if not look.unexpectedly_empty(context, found, seen) and (found.coming or found.gone):
-            context.result.planned = look.plan(context, draft, found, seen)
+        found = look.find(context, draft)
+        context.result.planned = Planned() if found is None else look.plan(context, draft, found)
     return context.result
 
 

@@ -1,25 +1,96 @@
-"""Finish submitted tasks: wait for them, record what they did in the manifest, note which failed."""
+"""Bring the tasks of a run to their end: submit each once, wait, record what they did in the manifest, note which failed."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from globuswrap.batches import tasks
+from globuswrap.batches.spool import Spool
 from globuswrap.collections.address import normalised
 from globuswrap.deletion import announcements
 from globuswrap.errors import DONE, Refused, TryLater
-from globuswrap.syncs import manifest
+from globuswrap.syncs import manifest, planning
 from globuswrap.syncs.context import RunContext, skips
 from globuswrap.syncs.profile import Profile
-from globuswrap.syncs.send import submit
 from globuswrap.syncs.state import Run, Task, submissions_of
-from globuswrap.system import records
+from globuswrap.system import records, units
 from globuswrap.transfers import operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers import submit as submitting
+from globuswrap.transfers.journal import Entry
 from globuswrap.transfers.outcome import Outcome
+from globuswrap.transfers.submit import Intent, Policy
 from globuswrap.transfers.wait import WaitPolicy, Watcher
+
+
+def whole(context: RunContext, draft: Run) -> None:
+    """A run of one task: the service compares both sides itself."""
+    level = "checksum" if (context.state.unsure / "whole").exists() else None
+    task = Task(1, "transfer", 1, sync_level=level, whole=True)
+    request = requests.checked(planning.frame(context.profile, task))
+    task.digest = requests.digest_of(requests.content(request))
+    draft.tasks.append(task)
+
+
+def submit(context: RunContext, current: Run) -> dict[int, Entry]:
+    """Submit what of a run has not been; the entries of its tasks that are not settled, by number. Raises TryLater and
+    LoginNeeded; a refusal ends that task."""
+    entries: dict[int, Entry] = {}
+    for task in sorted(current.tasks, key=lambda each: each.kind != "delete"):  # while what was looked at is fresh
+        context.renew()
+        if task.ended:
+            continue
+        before = current.entry(task)
+        known = before is not None and before.task_id is not None
+        if task.kind == "delete" and not known and current.id != context.planned_id:
+            _withdraw(context, current, task)
+            continue
+        policy = Policy(retry_for=context.options.wait_policy.retry_for)
+        try:
+            submitted = tasks.submit(current.submission(task.number), _intent(context, current, task), policy)
+        except Refused as problem:
+            if problem.name == "odd-answer":
+                raise
+            context.add_problem(problem)
+            current.issues.append(context.result.issues[-1])
+            task.ended = "refused"
+            current.save()
+            continue
+        entries[task.number] = submitted.entry
+        if not known:
+            what = f"{task.kind} of {task.items} items, {units.human_size(task.bytes)}"
+            context.state.note(f"task {submitted.task_id}: {what}")
+            context.result.task_ids.append(submitted.task_id)
+    return entries
+
+
+def _withdraw(context: RunContext, current: Run, task: Task) -> None:
+    """End a deletion that another process planned and is not known to have submitted: what it looked at is long ago.
+
+    What it covers stays in the manifest, and is looked at anew.
+    """
+    announcements.clear(submissions_of(context.profile.directory, current))
+    task.ended = "withdrawn"
+    current.save()
+    context.state.note(
+        f"a deletion of {units.counted(task.items, 'file')} was not submitted in time; it is planned again"
+    )
+
+
+def _intent(context: RunContext, current: Run, task: Task) -> Intent:
+    profile = context.profile
+    frame = planning.frame(profile, task)
+    label = requests.tagged_label(frame.label, task.digest, task.kind)
+    if task.whole:  # what was begun stays what it is, also when the profile is edited before its reply has come
+        return replace(submitting.intent_of(frame), digest=task.digest, label=label)
+    source, destination = profile.source.path, profile.destination.path
+    within = (destination, None) if task.kind == "delete" else (source, destination)
+    piece = Spool((current.directory / task.body).open("rb")).whole(task.items, task.digest)
+    return tasks.intent_of(frame, piece, task.digest, label, within)
 
 
 def settle(context: RunContext, current: Run, wait_policy: WaitPolicy) -> None:
@@ -71,7 +142,7 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
             context.add_issue(skips(context.options.wait_policy), "files-skipped", cause, known.remedy)
         if not task.whole:
             kind = (task.kind, task.sync_level)
-            delta = _without(manifest.delta_blocks([current.directory / task.delta]), skipped)
+            delta = manifest.without(manifest.delta_blocks(current.directory / task.delta), skipped)
             deltas.setdefault(kind, []).append(delta)
     for following in deltas.values():  # tasks of one kind follow each other in order
         blocks = _renewing(context, itertools.chain.from_iterable(following))
@@ -123,13 +194,6 @@ def _skipped(profile: Profile, task: Task, ended: Outcome) -> set[bytes] | None:
             return None
         below.add(path[len(top) + 1 :].encode("utf-8", "surrogatepass"))
     return below
-
-
-def _without(blocks: Iterable[manifest.Delta], skipped: set[bytes]) -> Iterable[manifest.Delta]:
-    """A delta without what is at or below the paths that were skipped."""
-    if not skipped:
-        return blocks
-    return ((directory, manifest.kept(directory, rows, skipped)) for directory, rows in blocks)
 
 
 def _set_aside(context: RunContext, current: Run, task: Task) -> None:
