@@ -51,8 +51,8 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
     if listing.depth < 0:
         raise UsageProblem("bad-option", "--depth is less than 0", "use --depth 0 or more")
     wanted = queries.matching(listing.conditions())
-    wait_policy = max(_PATIENCE, config.load().settings.globus_timeout)
-    entries = verbs.tree(str(source), listing.depth, wait_policy)
+    timeout = max(_PATIENCE, config.load().settings.globus_timeout)
+    entries = verbs.tree(str(source), listing.depth, timeout)
     sizes = Counter(str(each["name"]).rpartition("/")[0] for each in entries)
     cut = [directory for directory, size in sizes.items() if size >= LS_LIMIT]
     if cut:

@@ -23,7 +23,7 @@ from globuswrap.syncs import gone, manifest
 from globuswrap.syncs.compare import Differences
 from globuswrap.syncs.context import RunContext
 from globuswrap.syncs.manifest import DELTA, Writer, delta_blocks, delta_text, file_name, joined
-from globuswrap.syncs.planning import Planned, Tasks
+from globuswrap.syncs.planning import Planned, Tasks, sendable
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import Run, State, submissions_of
 from globuswrap.system import units
@@ -170,20 +170,12 @@ def _directory_of(candidate: Candidate) -> bytes:
 
 
 def _gone(delta: Path) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
-    """What a comparison did not find: by directory the names of files and their records. Names that are not UTF-8 never went."""
+    """What a comparison did not find: by directory the names of files and their records. What Globus cannot take never went."""
     for directory, rows in delta_blocks(delta):
-        found = {file_name(row[1:]): row[1:] for row in rows if row[:1] == b"-" and len(row) > 1}
-        sendable = {name: row for name, row in found.items() if _is_utf8(directory) and _is_utf8(name)}
-        if sendable:
-            yield directory, sendable
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        gone_rows = [row[1:] for row in rows if row[:1] == b"-" and len(row) > 1 and sendable(directory) is not None]
+        found = {name: row for row in gone_rows if sendable(name := file_name(row)) is not None}
+        if found:
+            yield directory, found
 
 
 def hold_source(profile: Profile, state: State) -> None:

@@ -232,7 +232,7 @@ class _Planner:
         """Sort the new and changed files of one directory: into a task, or to wait."""
         if not rows:
             return
-        top = "" if directory == b"/" else _sendable(directory)
+        top = "" if directory == b"/" else sendable(directory)
         if top is None or (self.at_top and (directory + b"/").startswith(b"/~/")):
             self.result.unsendable += [repr(signed_path(directory, row))[2:-1] for row in rows]
             return
@@ -281,7 +281,7 @@ class _Planner:
             return None
         if not self._fits(modified, _size(row), directory, name):
             return None
-        text = _sendable(name)
+        text = sendable(name)
         if text is None or (self.at_top and name == b"~" and directory == b"/"):
             self.result.unsendable.append(repr(joined(directory, name))[2:-1])
             return None
@@ -396,7 +396,7 @@ def _size(row: bytes) -> int:
     return int(row.split(b" ", 2)[1].lstrip(b"@")) if len(row) > 1 else 0
 
 
-def _sendable(path: bytes) -> str | None:
+def sendable(path: bytes) -> str | None:
     """A path or name as text; None if the service cannot take it."""
     try:
         return None if b"\r\n" in path else path.decode()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 
-from globuswrap.syncs import state
 from globuswrap.syncs.profile import Profile
-from globuswrap.syncs.state import State, Task
+from globuswrap.syncs.state import Task, states
 from globuswrap.system import units
 from globuswrap.transfers.journal import Entry
 
@@ -37,8 +36,8 @@ def sent_to(collection: str) -> int:
     since = now() - DAY - CLOCK_SKEW
     return sum(
         _counted(task, run.entry(task), since)
-        for runs in sorted(state.root().glob("*/runs"))
-        for run in State(runs.parent).history()
+        for state in states()
+        for run in state.history()
         if run.destination == collection
         for task in run.tasks
         if task.kind == "transfer"

@@ -56,7 +56,7 @@ def run(profile: Profile, how: RunOptions | None = None) -> RunResult:
     known = _known(profile, state, how)
     if known is not None and known.reported:  # neither Globus, nor the tree, nor who works on it matters
         state.note(f"not run: {known.outcome} already under key {known.key!r}")
-        log.say(not_new(known.key, known.finished, known.task_ids, "ended"))
+        _say_not_new(known.key, known.finished, known.task_ids, "ended")
         return _recorded(known, how)
     if how.start_delay > 0:
         time.sleep(random.uniform(0, how.start_delay))
@@ -77,22 +77,12 @@ def run(profile: Profile, how: RunOptions | None = None) -> RunResult:
             return RunResult(outcome="busy", later=True, key=how.key)
         except Problem as problem:
             state.note(f"stopped: {problem.cause} [{problem.name}]")
-            state.tell(_told(problem.exit_code, started, "stopped", problem.cause))
+            state.tell(problem.exit_code, "stopped", problem.cause, started)
             raise
         for issue in result.issues:
             state.note(f"{issue.name}: {issue.cause}")
-        state.tell(_told(result.exit_code, started, result.outcome, "; ".join(each.cause for each in result.issues)))
+        state.tell(result.exit_code, result.outcome, "; ".join(each.cause for each in result.issues), started)
         return result
-
-
-def _told(code: int, started: float, outcome: str, message: str) -> dict[str, Any]:
-    return {
-        "exit_code": code,
-        "outcome": outcome,
-        "message": message,
-        "started": started,
-        "finished": time.time(),
-    }
 
 
 def _known(profile: Profile, state: State, how: RunOptions) -> RecordedRun | None:
@@ -124,10 +114,10 @@ def _recorded(known: RecordedRun, how: RunOptions) -> RunResult:
     return RunResult(known.outcome, issues, list(known.task_ids), key=known.key, how="recorded")
 
 
-def not_new(key: str | None, moment: float, task_ids: Sequence[str], what: str) -> str:
-    """What a person is told when a run under a key is there already, and another is not begun."""
+def _say_not_new(key: str | None, moment: float, task_ids: Sequence[str], what: str) -> None:
+    """Tell a person that a run under the key is there already, and no other is begun."""
     which = f" (task {', '.join(task_ids[:3])})" if task_ids else ""
-    return f"The run under key {key!r} {what} {operations.ago(moment)}{which}. Nothing new was sent."
+    log.say(f"The run under key {key!r} {what} {operations.ago(moment)}{which}. Nothing new was sent.")
 
 
 def _run(context: RunContext) -> RunResult:
@@ -136,20 +126,20 @@ def _run(context: RunContext) -> RunResult:
     current = context.state.current()
     mine = current is not None and _is_mine(context, current)
     if not mine and (known := _known(context.profile, context.state, context.options)) is not None:
-        log.say(not_new(known.key, known.finished, known.task_ids, "ended"))
+        _say_not_new(known.key, known.finished, known.task_ids, "ended")
         return _reported(context)
     if current is not None:
         again = mine and _is_done_with(context, current)
         if mine and not again:
             _promise(context, current)
             if all(task.ended or ((entry := current.entry(task)) and entry.task_id) for task in current.tasks):
-                log.say(not_new(current.key, current.created, current.task_ids, "was started"))
+                _say_not_new(current.key, current.created, current.task_ids, "was started")
         settle(
             context,
             current,
             context.options.wait_policy if context.options.wait else replace(context.options.wait_policy, timeout=0.0),
         )
-        if (mine and not again) or not _settled(current):
+        if (mine and not again) or not current.settled:
             return _reported(context)
     before = len(context.result.issues)
     draft = context.state.draft(after)
@@ -259,7 +249,3 @@ def _rehearse(context: RunContext) -> RunResult:
         found = look.find(context, draft)
         context.result.planned = Planned() if found is None else look.plan(context, draft, found)
     return context.result
-
-
-def _settled(run: Run) -> bool:
-    return (run.directory / "settled").exists()

@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import IO, BinaryIO, NoReturn
 
@@ -72,22 +72,14 @@ class Filters:
                     "use a pattern without a path, such as '*.tmp', or 'cache/' for directories",
                 )
 
-    def for_files(self) -> Callable[[str], bool] | None:
-        return self._wanted([rule for rule in self.rules if not rule[1].endswith("/")])
-
-    def for_directories(self) -> Callable[[str], bool] | None:
-        return self._wanted([(kind, pattern.rstrip("/")) for kind, pattern in self.rules if pattern.endswith("/")])
-
-    @staticmethod
-    def _wanted(rules: list[tuple[str, str]]) -> Callable[[str], bool] | None:
-        if not rules:
-            return None
-        compiled = [(kind == "include", re.compile(fnmatch.translate(pattern)).match) for kind, pattern in rules]
-
-        def wanted(name: str) -> bool:
-            return next((keep for keep, match in compiled if match(name)), True)
-
-        return wanted
+    def wanted(self, *, directories: bool) -> Callable[[str], bool] | None:
+        """Says whether a name is wanted, of a directory or of a file; None if all are."""
+        compiled = [
+            (kind == "include", re.compile(fnmatch.translate(pattern.rstrip("/"))).match)
+            for kind, pattern in self.rules
+            if pattern.endswith("/") == directories
+        ]
+        return (lambda name: next((keep for keep, match in compiled if match(name)), True)) if compiled else None
 
 
 @dataclass(frozen=True)
@@ -125,8 +117,8 @@ def workers_for(latencies: list[float], processors: int) -> int:
 def may_fork() -> bool:
     """Whether this process has no other threads: a fork of one that has can deadlock in the child. Threads that are about to end,
     as those of a program that was just run, are waited for."""
-    wait_policy = time.monotonic() + 0.2
-    while threading.active_count() > 1 and time.monotonic() < wait_policy:
+    until = time.monotonic() + 0.2
+    while threading.active_count() > 1 and time.monotonic() < until:
         time.sleep(0.005)
     return threading.active_count() == 1
 
@@ -170,9 +162,9 @@ class _Walker:
     def __init__(self, root: bytes, options: ScanOptions) -> None:
         self.root = root.rstrip(b"/") or b"/"
         self.symlinks = options.symlinks
-        self.file_wanted = options.filters.for_files()
-        self.directory_wanted = options.filters.for_directories()
-        #: RunOptions long the file system took for the status of each directory, in seconds; by `units`.
+        self.file_wanted = options.filters.wanted(directories=False)
+        self.directory_wanted = options.filters.wanted(directories=True)
+        #: How long the file system took for the status of each directory, in seconds; by `units`.
         self.latencies: list[float] = []
 
     def frames(self, unit: _Unit) -> Iterator[Frame]:
@@ -242,26 +234,24 @@ class _Walker:
     ) -> str | None:
         """Whatever is not a plain file: a directory goes to `below`, a link by policy, the rest is noted."""
         path = here.path + b"/" + os.fsencode(name)
-        if stat.S_ISLNK(st.st_mode):
-            if self.symlinks == "keep":
-                wanted = self.file_wanted is None or self.file_wanted(name)
-                return f"{st.st_mtime_ns} @{st.st_size} {name}" if wanted else None
-            if self.symlinks == "error":
-                aside.append((TROUBLE, path + b"\0is a symbolic link"))
-                return None
-            if self.symlinks == "skip":
-                aside.append((NOTE, path + b"\0symbolic link"))
-                return None
+        link = stat.S_ISLNK(st.st_mode)
+        if link and self.symlinks == "error":
+            aside.append((TROUBLE, path + b"\0is a symbolic link"))
+            return None
+        if link and self.symlinks == "skip":
+            aside.append((NOTE, path + b"\0symbolic link"))
+            return None
+        if link and self.symlinks == "follow":
             try:
                 st = os.stat(name, dir_fd=fd)
             except OSError as error:
-                aside.append(
-                    (TROUBLE, path + b"\0symbolic link leads nowhere: " + os.fsencode(error.strerror or str(error)))
-                )
+                why = os.fsencode(error.strerror or str(error))
+                aside.append((TROUBLE, path + b"\0symbolic link leads nowhere: " + why))
                 return None
-            if stat.S_ISREG(st.st_mode):
-                wanted = self.file_wanted is None or self.file_wanted(name)
-                return f"{st.st_mtime_ns} {st.st_size} {name}" if wanted else None
+        if stat.S_ISREG(st.st_mode) or stat.S_ISLNK(st.st_mode):
+            wanted = self.file_wanted is None or self.file_wanted(name)
+            kept = "@" if stat.S_ISLNK(st.st_mode) else ""
+            return f"{st.st_mtime_ns} {kept}{st.st_size} {name}" if wanted else None
         if not stat.S_ISDIR(st.st_mode):
             aside.append((NOTE, path + b"\0not a file, directory or link"))
             return None
@@ -285,22 +275,15 @@ class _Walker:
         listed = 0
         while len(units) < _UNITS_WANTED and listed < _ENTRIES_TO_EXPAND:
             expanded: list[_Unit] = []
-            progress = False
             for unit in units:
-                if not unit.below or len(expanded) >= _UNITS_WANTED or listed >= _ENTRIES_TO_EXPAND:
-                    expanded.append(unit)
-                    continue
-                seen, children = self._children(unit)
-                listed += seen
-                if not children:
-                    expanded.append(unit)
-                    continue
-                progress = True
-                expanded.append(_Unit(unit.path, False, unit.ancestors, unit.device))
-                expanded += children
-            units = expanded
-            if not progress:
+                children: list[_Unit] = []
+                if unit.below and len(expanded) < _UNITS_WANTED and listed < _ENTRIES_TO_EXPAND:
+                    seen, children = self._children(unit)
+                    listed += seen
+                expanded += [replace(unit, below=False), *children] if children else [unit]
+            if len(expanded) == len(units):
                 break
+            units = expanded
         return units
 
     def top(self) -> _Unit:

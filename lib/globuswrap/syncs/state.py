@@ -121,7 +121,11 @@ class Run:
     def save(self) -> None:
         document = {"schema": SCHEMA, **asdict(self)}
         del document["directory"]
-        files.write_atomic(self.directory / "run.json", json.dumps(document, indent=1) + "\n")
+        files.write_atomic(self.directory / "run.json", records.dump(document))
+
+    @property
+    def settled(self) -> bool:
+        return (self.directory / "settled").exists()
 
 
 @dataclass(frozen=True)
@@ -303,7 +307,7 @@ class State:
         self._write(replace(known, reported=True))
 
     def _write(self, known: RecordedRun) -> None:
-        files.write_atomic(self._key_path(known.key), json.dumps(asdict(known), indent=1) + "\n")
+        files.write_atomic(self._key_path(known.key), records.dump(asdict(known)))
 
     def _key_path(self, key: str) -> Path:
         """A key stands for a run of this profile under one Globus environment, profile and account, as with a request."""
@@ -337,8 +341,9 @@ class State:
                 if time.time() - path.stat().st_mtime > 3600:
                     os.unlink(path)
 
-    def tell(self, result: dict[str, Any]) -> None:
-        files.write_atomic(self.last, json.dumps(result, indent=1) + "\n")
+    def tell(self, exit_code: int, outcome: str, message: str, started: float) -> None:
+        told = {"exit_code": exit_code, "outcome": outcome, "message": message, "started": started}
+        files.write_atomic(self.last, records.dump({**told, "finished": time.time()}))
 
     def told(self) -> dict[str, Any] | None:
         try:
@@ -358,11 +363,15 @@ def root() -> Path:
     return files.state_dir() / "sync"
 
 
+def states() -> Iterator[State]:
+    """The states of all profiles that have run."""
+    return (State(runs.parent) for runs in sorted(root().glob("*/runs")))
+
+
 def keys() -> set[str]:
     """The keys under which a run of any profile has ended, or is not over."""
     found: set[str] = set()
-    for runs in sorted(root().glob("*/runs")):
-        state = State(runs.parent)
+    for state in states():
         with contextlib.suppress(Refused):
             current = state.current()
             found |= {current.key} if current is not None and current.key else set()
@@ -376,8 +385,7 @@ def named(key: str) -> Named | None:
     """The tasks of the last run under a key, of every profile that has had one; None if none has."""
     found: list[str | Entry | None] = []
     any_run = False
-    for runs in sorted(root().glob("*/runs")):
-        state = State(runs.parent)
+    for state in states():
         try:
             current, known = state.current(), state.known(key)
         except Refused as problem:  # perhaps not of this key at all
