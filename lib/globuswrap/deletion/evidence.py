@@ -96,16 +96,20 @@ class Evidence:
         for path in write.paths if write is not None else ():
             assert write is not None
             self._exact.setdefault((write.collection, path), []).append(write)
-        if proving is not None:
-            listed, trees, silent = proofs([proving], self.collection, completed_before=self._before)
-            for path, found in listed.items():
-                self._listed.setdefault(path, []).extend(found)
-                self._note_delivered(posixpath.dirname(path))
-            for tree in trees:
-                for top in tree.tops(self.collection):
-                    self._note_delivered(top)
-            self._trees += trees
-            self.silent += silent
+        task = None if proving is None else _task(proving, self.collection, self._before)
+        if proving is None or task is None:
+            return
+        files = proving.get("files_list") or ()
+        for row in files:
+            for proof in task.proofs(self.collection, normalised(row["source"]), normalised(row["destination"])):
+                self._listed.setdefault(proof.path, []).append(proof)
+                self._note_delivered(posixpath.dirname(proof.path))
+        trees = _trees(proving, task)
+        for tree in trees:
+            for top in tree.tops(self.collection):
+                self._note_delivered(top)
+        self._trees += trees
+        self.silent += not files and not trees
 
     def _note_delivered(self, directory: str) -> None:
         while directory not in self._into:
@@ -128,7 +132,7 @@ def _write(receipt: Mapping[str, Any]) -> Write | None:
     destination = receipt.get("destination")
     if receipt.get("kind") != "transfer" or not destination:
         return None
-    requested, completed = seconds(receipt.get("requested")), seconds(receipt.get("completed"))
+    requested, completed = units.seconds_of(receipt.get("requested")), units.seconds_of(receipt.get("completed"))
     infinite = float("inf")
     window = (infinite if requested is None else requested, infinite if completed is None else completed)
     task_id, files = str(receipt.get("task_id")), receipt.get("files_list")
@@ -155,39 +159,6 @@ def _tops(pairs: Iterable[Pair]) -> tuple[str, ...]:
     return tuple(normalised(destination) for _, destination in pairs if destination is not None)
 
 
-def proofs(
-    receipts: Iterable[Mapping[str, Any]], collection: str, *, completed_before: float | None = None
-) -> tuple[dict[str, list[Proof]], list[Tree], int]:
-    """By file, and of whole directories, what receipts prove about a collection; and how many receipts prove nothing.
-
-    `completed_before`: only those whose task ended before this moment (seconds since the epoch).
-    """
-    listed: dict[str, list[Proof]] = {}
-    trees: list[Tree] = []
-    silent = 0
-    for number, each in enumerate(receipts, 1):
-        log.set_activity(f"reading receipts: {number}")
-        sides = (each.get("source"), each.get("destination"))
-        if collection not in sides or each.get("kind") != "transfer" or None in sides:
-            continue
-        requested, completed = seconds(each.get("requested")), seconds(each.get("completed"))
-        if each.get("outcome") not in outcome.GOOD or requested is None or completed is None:
-            continue
-        if completed_before is not None and completed > completed_before:
-            continue
-        task = _Task(
-            str(each.get("task_id")), sides[0], sides[1], requested, completed, bool(each.get("preserve_timestamp"))
-        )
-        pairs = [(row["source"], row["destination"]) for row in each.get("files_list") or ()]
-        for source, destination in pairs:
-            for proof in task.proofs(collection, normalised(source), normalised(destination)):
-                listed.setdefault(proof.path, []).append(proof)
-        whole = _trees(each, task)
-        trees += whole
-        silent += not pairs and not whole
-    return listed, trees, silent
-
-
 @dataclass(frozen=True)
 class _Task:
     task_id: str
@@ -205,6 +176,21 @@ class _Task:
         if self.destination == collection:
             # With preserved times the copy has its source's time, which is older than the request.
             yield Proof(self.task_id, destination, self.source, source, self.completed, self.requested, *rest)
+
+
+def _task(receipt: Mapping[str, Any], collection: str, before: float | None) -> _Task | None:
+    """The transfer from or to a collection that a receipt is of; None if it proves nothing: of a task that did not end well, or
+    not `before` that moment (seconds since the epoch)."""
+    source, destination = receipt.get("source"), receipt.get("destination")
+    if collection not in (source, destination) or receipt.get("kind") != "transfer" or None in (source, destination):
+        return None
+    requested, completed = units.seconds_of(receipt.get("requested")), units.seconds_of(receipt.get("completed"))
+    if receipt.get("outcome") not in outcome.GOOD or requested is None or completed is None:
+        return None
+    if before is not None and completed > before:
+        return None
+    same_time = bool(receipt.get("preserve_timestamp"))
+    return _Task(str(receipt.get("task_id")), source, destination, requested, completed, same_time)
 
 
 @dataclass(frozen=True)
@@ -242,14 +228,6 @@ def _trees(receipt: Mapping[str, Any], task: _Task) -> list[Tree]:
     if not whole or not complete or receipt.get("filter_rules") != [] or receipt.get("skipped_errors"):
         return []
     return [Tree(task, normalised(source), normalised(destination)) for source, destination in examples]
-
-
-def seconds(text: object) -> float | None:
-    """A time of Globus in seconds since the epoch; None if it is none."""
-    try:
-        return units.instant(text).timestamp()
-    except ValueError:
-        return None
 
 
 @dataclass
@@ -328,10 +306,10 @@ def listing(collection: str, directory: str) -> Mapping[str, Seen] | None:
 def entry(row: Mapping[str, Any]) -> Seen:
     """A file document. The service shows a link as what it leads to, with `link_target` set; the size is the link's own."""
     kind = "link" if row.get("link_target") is not None else str(row.get("type"))
-    link = seconds(row.get("link_last_modified"))
+    link = units.seconds_of(row.get("link_last_modified"))
     if kind == "link" and link is None:
         link = float("inf")  # of unknown age: as if just made
-    modified = seconds(row.get("last_modified"))
+    modified = units.seconds_of(row.get("last_modified"))
     size = row.get("link_size" if kind == "link" else "size")
     return Seen(kind, int(size or 0), float("inf") if modified is None else modified, link)
 

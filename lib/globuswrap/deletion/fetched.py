@@ -9,11 +9,11 @@ from typing import Any
 
 from globuswrap.collections.address import normalised
 from globuswrap.deletion import judge
-from globuswrap.deletion.evidence import Evidence, View, seconds
+from globuswrap.deletion.evidence import Evidence, View
 from globuswrap.deletion.judge import Fetch, Proof, Verdict
 from globuswrap.errors import Refused
 from globuswrap.globus import verbs
-from globuswrap.system import log
+from globuswrap.system import log, units
 from globuswrap.transfers import outcome
 
 #: Who has to have fetched a file: names by identity; None: anyone but oneself.
@@ -60,7 +60,7 @@ def gather(collection: str, recipients: Recipients, since: float, before: float 
 
 
 def _counts(task: Mapping[str, Any], mine: str, before: float | None) -> bool:
-    requested, completed = seconds(task.get("request_time")), seconds(task.get("completion_time"))
+    requested, completed = units.seconds_of(task.get("request_time")), units.seconds_of(task.get("completion_time"))
     if (task.get("type"), task.get("status")) != ("TRANSFER", outcome.ENDED_WELL):
         return False
     if requested is None or completed is None:
@@ -73,7 +73,7 @@ def _counts(task: Mapping[str, Any], mine: str, before: float | None) -> bool:
 
 
 def _fetch(task: Mapping[str, Any], row: Mapping[str, Any]) -> Fetch:
-    requested, completed = seconds(task["request_time"]), seconds(task["completion_time"])
+    requested, completed = units.seconds_of(task["request_time"]), units.seconds_of(task["completion_time"])
     assert requested is not None and completed is not None
     path, other = normalised(str(row["source_path"])), normalised(str(row["destination_path"]))
     where = str(task.get("destination_endpoint_id"))

@@ -155,10 +155,7 @@ def verdict(
     """What is to become of the file that `seen` shows at `here`. Of several proofs the newest that holds decides; `look` shows
     either of the two copies of a proof."""
     path = here[1]
-    if seen.kind != "file":
-        return Verdict(path, "is a symbolic link" if seen.kind == "link" else f"is a {seen.kind}")
-    reason = used(here, uses)
-    if reason:
+    if reason := _kept_anyway(here, seen, uses):
         return Verdict(path, reason)
     reason = "no receipt proves that it was delivered"
     for proof in sorted(proofs, key=lambda each: -each.requested):
@@ -199,9 +196,7 @@ def fetched(
     """What is to become of a shared file: deleted if each of the recipients (name by identity) has fetched it as it is now; None:
     anyone. Their copies cannot be looked at: a successful task of theirs that lists the file is the proof."""
     path = here[1]
-    if seen.kind != "file":
-        return Verdict(path, "is a symbolic link" if seen.kind == "link" else f"is a {seen.kind}")
-    if reason := used(here, uses):
+    if reason := _kept_anyway(here, seen, uses):
         return Verdict(path, reason)
     good: dict[str, str] = {}
     against: dict[str, str] = {}
@@ -225,6 +220,13 @@ def fetched(
         reason = "; ".join([*([f"has not been downloaded by {', '.join(never)}"] if never else []), *again])
     tasks = tuple(task for owner, task in good.items() if recipients is None or owner in recipients)
     return Verdict(path, reason, size=seen.size, tasks=() if reason else tasks)
+
+
+def _kept_anyway(here: Place, seen: Seen, uses: Iterable[Use]) -> str:
+    """Why a file stays, whatever else is known of it; empty if nothing keeps it."""
+    if seen.kind != "file":
+        return "is a symbolic link" if seen.kind == "link" else f"is a {seen.kind}"
+    return used(here, uses)
 
 
 def used(here: Place, uses: Iterable[Use]) -> str:
