@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import directives
-from globuswrap.staging.directives import Directive, expand, parse
+from globuswrap.staging.directives import Step, expand, parse
 
 SCRIPT = """#!/bin/bash
 #SBATCH --time=10
@@ -28,28 +28,30 @@ echo payload
 
 def test_every_kind_of_line() -> None:
     script = parse(SCRIPT, "job.sh", {"RUN": "2018 50%"})
-    assert script.settings == (("staging", "login"),)
+    assert script.settings == {"staging": "login"}
     assert script.late == (13,)
-    assert script.directives == (
-        Directive(
+    assert script.steps == (
+        Step(
+            "stage-in.1",
             "stage-in",
             6,
             "archive:/raw/2018 50%%/",
             "scratch:/%j/in/",
-            (("recursive", True), ("sync-level", "checksum")),
+            {"recursive": True, "sync-level": "checksum"},
         ),
-        Directive(
+        Step(
+            "stage-out.1",
             "stage-out",
             7,
             "scratch:/%j/out/",
             "results:/run/%j/",
-            (("filters", (("exclude", "*.tmp"), ("include", "core.*"))),),
+            {"filters": (("exclude", "*.tmp"), ("include", "core.*"))},
             "always",
             True,
         ),
-        Directive("cleanup", 11, "scratch:/%j/"),
+        Step("cleanup.1", "cleanup", 11, "scratch:/%j/"),
     )
-    assert script.uses("j") and not script.uses("a")
+    assert script.steps[0].uses("j") and not script.steps[0].uses("a")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_every_kind_of_line() -> None:
 )
 def test_any_name_can_be_written(line: str, source: str) -> None:
     script = parse(f"#GLOBUS {line}\n")
-    assert [expand(each.source, {}) for each in script.directives] == [source]
+    assert [expand(each.source, {}) for each in script.steps] == [source]
 
 
 @pytest.mark.parametrize(
@@ -125,13 +127,13 @@ def test_a_bad_line_names_its_place(text: str, place: str, expected: str) -> Non
 
 def test_near_misses_are_comments() -> None:
     for line in ("##GLOBUS stage-in", "# GLOBUS stage-in", "#GLOBUSX", " #GLOBUS stage-in"):
-        assert parse(f"{line} a:/\n").directives == ()
+        assert parse(f"{line} a:/\n").steps == ()
 
 
 def test_a_python_and_a_csh_script() -> None:
     for first in ("#!/usr/bin/env python3", "#!/bin/csh -f"):
         script = parse(f"{first}\n#GLOBUS stage-in a:/ b:/\nimport os\n")
-        assert len(script.directives) == 1
+        assert len(script.steps) == 1
 
 
 def test_symbols_are_replaced_and_guarded() -> None:
@@ -148,13 +150,13 @@ def test_symbols_are_replaced_and_guarded() -> None:
 def test_a_quoted_text_comes_back(name: str) -> None:
     """Any text without a newline goes through double quotes, and `${NAME}` brings any text at all."""
     by_name = parse("#GLOBUS stage-in x${NAME} b:/\n", environment={"NAME": name})
-    assert expand(by_name.directives[0].source, {}) == "x" + name
+    assert expand(by_name.steps[0].source, {}) == "x" + name
     if "\n" not in name:
         quoted = directives.escape(name)
         for special in ("\\", '"', "$"):
             quoted = quoted.replace(special, "\\" + special)
         script = parse(f'#GLOBUS stage-in "x{quoted}" b:/\n')
-        assert expand(script.directives[0].source, {}) == "x" + name
+        assert expand(script.steps[0].source, {}) == "x" + name
 
 
 @given(st.text(st.sampled_from("ab:/ '\"\\$%{}#-\n\tj=")))

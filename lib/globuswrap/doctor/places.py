@@ -25,7 +25,7 @@ from globuswrap.globus.errors import NotFound
 from globuswrap.staging import directives
 from globuswrap.staging.plan import STAGE_IN, Plan
 from globuswrap.syncs.profile import Profile
-from globuswrap.system import files
+from globuswrap.system import files, log
 from globuswrap.system.together import map_concurrently
 
 SOURCE = "source"  # has to be there
@@ -54,7 +54,7 @@ def of_plan(plan: Plan) -> Iterator[Place]:
     """What the steps of a chain need. A source of stage-out is made by the job: only its collection has to answer."""
     name = os.path.basename(plan.script)
     for step in plan.steps:
-        said = f"{directives.printable(name)}:{step.line}"
+        said = f"{log.printable(name)}:{step.line}"
         first = SOURCE if step.kind == STAGE_IN else ANY
         for template, role in ((step.source, first), (step.destination, DESTINATION)):
             if template:
@@ -412,7 +412,7 @@ def _mount(local: str, address: Address) -> Iterator[Finding]:
     if there is None and os.path.lexists(os.path.join(local, entry)):
         yield _differs(local, address)
     else:
-        yield ok("mapping", f"{local} is {address.shown}, judging by {directives.printable(entry)}")
+        yield ok("mapping", f"{local} is {address.shown}, judging by {log.printable(entry)}")
 
 
 def _an_entry(local: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`#GLOBUS` lines: from the text of a job script to a list of directives, or one error with its line and column.
+"""`#GLOBUS` lines: from the text of a job script to the steps of a chain, or one error with its line and column.
 
 Pure: nothing is read but the text and the mapping given as the environment. As with #SBATCH and #PBS, directives count
 only before the first command. Grammar and symbols are described in docs/job-scripts.md.
@@ -7,11 +7,13 @@ only before the first command. Grammar and symbols are described in docs/job-scr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from globuswrap.errors import UsageProblem
-from globuswrap.system.log import printable as printable
+from globuswrap.system.log import printable
 from globuswrap.transfers.options import Common, declared
 
 PREFIX = "#GLOBUS"
@@ -71,104 +73,102 @@ SHORT = {"-r": "--recursive", **{short: f"--{each.key}" for each in declared(Com
 
 
 @dataclass(frozen=True)
-class Directive:
-    """One `#GLOBUS` line. Every text is a template: symbols are still in it, `%%` is a per cent sign; see `expand`."""
+class Step:
+    """One `#GLOBUS` line as a step: `name` is `stage-in.1` and so on, numbered within its kind. Every text is a template:
+    symbols are still in it, `%%` is a per cent sign; see `expand`."""
 
-    verb: str
+    name: str
+    kind: str
     line: int
-    source: str = ""
+    source: str
     destination: str = ""
-    options: tuple[tuple[str, object], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     when: str = SUCCESS
     if_present: bool = False
+
+    def uses(self, *symbols: str) -> bool:
+        """Whether source or destination uses one of the symbols, given as letters."""
+        return bool(set(symbols) & (symbols_of(self.source) | symbols_of(self.destination)))
+
+    def runs_after(self, success: bool) -> bool:
+        """Whether the step is for this outcome of the job."""
+        return self.when == ALWAYS or (self.when == SUCCESS) == success
 
 
 @dataclass(frozen=True)
 class Script:
     """What the `#GLOBUS` lines of a script say. `late`: numbers of those after the first command, without effect."""
 
-    directives: tuple[Directive, ...] = ()
-    settings: tuple[tuple[str, str], ...] = ()
-    late: tuple[int, ...] = ()
-
-    def of(self, verb: str) -> tuple[Directive, ...]:
-        return tuple(directive for directive in self.directives if directive.verb == verb)
-
-    def uses(self, symbol: str) -> bool:
-        """Whether any line uses the symbol, given as its letter."""
-        return any(
-            symbol in symbols_of(text)
-            for directive in self.directives
-            for text in (directive.source, directive.destination)
-        )
+    steps: tuple[Step, ...]
+    settings: Mapping[str, str]
+    late: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class _Char:
+class _Line:
+    """What follows the prefix, continuation lines joined. `places` has the line and column in the script of each character,
+    and of the end."""
+
     text: str
-    line: int
-    column: int
+    places: list[tuple[int, int]]
+    script: list[str]
+    name: str
+
+    def problem(self, at: int, expected: str) -> UsageProblem:
+        """The error that a bad line ends in, at this index of its text."""
+        return _malformed(self.script, self.name, *self.places[at], expected)
 
 
 @dataclass(frozen=True)
 class _Word:
-    text: str  # template
-    line: int
-    column: int
+    """A word of a line, as a template, and where it is in the line's text."""
+
+    text: str
+    start: int
+    end: int
 
 
-class _Complaint:
-    """Builds the one error a bad line ends in."""
-
-    def __init__(self, name: str, lines: list[str]) -> None:
-        self.name = name
-        self.lines = lines
-
-    def __call__(self, line: int, column: int, expected: str) -> UsageProblem:
-        shown = printable(self.lines[line - 1])
-        return UsageProblem(
-            "directive-malformed",
-            f"{printable(self.name)}:{line}:{column}: {expected}",
-            f"correct line {line}; nothing was submitted",
-            detail=f"{shown}\n{' ' * (column - 1)}^",
-        )
+def _malformed(script: list[str], name: str, line: int, column: int, expected: str) -> UsageProblem:
+    return UsageProblem(
+        "directive-malformed",
+        f"{printable(name)}:{line}:{column}: {expected}",
+        f"correct line {line}; nothing was submitted",
+        detail=f"{printable(script[line - 1])}\n{' ' * (column - 1)}^",
+    )
 
 
 def parse(text: str, name: str = "script", environment: Mapping[str, str] | None = None) -> Script:
-    """The directives of a job script.
+    """What the directives of a job script say.
 
     `text` is the script decoded as UTF-8 with surrogate escapes; `name` is how errors call it; `environment` gives
     `${NAME}`.
     Raises UsageProblem `directive-malformed` with `name:line:column: what was expected` for the first bad line.
     """
-    lines = text.split("\n")
-    complain = _Complaint(name, lines)
-    names = dict(environment or {})
-    own: dict[str, str] = {}  # set NAME=VALUE: templates already
-    directives: list[Directive] = []
+    script = text.split("\n")
+    variables = {each: escape(value) for each, value in (environment or {}).items()}
+    steps: list[Step] = []
     settings: dict[str, str] = {}
     late: list[int] = []
     number = 0
     commands = False
-    while number < len(lines):
-        line = lines[number]
+    while number < len(script):
         number += 1
-        if not _is_directive(line):
-            commands = commands or not (line.strip() == "" or line.startswith("#"))
-            continue
-        if commands:
+        if not _is_directive(script[number - 1]):
+            commands = commands or not (script[number - 1].strip() == "" or script[number - 1].startswith("#"))
+        elif commands:
             late.append(number)
-            continue
-        chars, number = _logical_line(lines, number, complain)
-        words = _words(chars, names, own, complain)
-        first = _Word("", number, len(PREFIX) + 2) if not words else words[0]
-        if first.text not in VERBS:
-            raise complain(first.line, first.column, f"expected {_choice(VERBS)}" + _found(first.text))
-        if first.text == SET:
-            _set(words, own, settings, complain)
         else:
-            directives.append(_directive(words, complain))
-    return Script(tuple(directives), tuple(settings.items()), tuple(late))
+            line, number = _logical_line(script, name, number)
+            words = deque(_words(line, variables))
+            verb = words.popleft() if words else _Word("", len(line.text), len(line.text))
+            if verb.text not in VERBS:
+                raise line.problem(verb.start, f"expected {_choice(VERBS)}" + _found(verb.text))
+            if verb.text == SET:
+                _set(line, verb, words, variables, settings)
+            else:
+                count = sum(step.kind == verb.text for step in steps) + 1
+                steps.append(_step(line, verb, words, f"{verb.text}.{count}"))
+    return Script(tuple(steps), settings, tuple(late))
 
 
 def symbols_of(template: str) -> set[str]:
@@ -214,271 +214,206 @@ def _is_directive(line: str) -> bool:
     return line == PREFIX or line.startswith((PREFIX + " ", PREFIX + "\t", PREFIX + "\r"))
 
 
-def _logical_line(lines: list[str], number: int, complain: _Complaint) -> tuple[list[_Char], int]:
-    """The characters after the prefix, continuation lines joined; `number` is that of the first line, from 1."""
-    chars: list[_Char] = []
+def _logical_line(script: list[str], name: str, number: int) -> tuple[_Line, int]:
+    """The line that begins at this number, from 1, with those that continue it; and the number of the last of them."""
+    text, places = "", list[tuple[int, int]]()
     while True:
-        line = lines[number - 1]
+        line = script[number - 1]
         if line.endswith("\r"):
-            raise complain(number, len(line), "a DOS line end: convert the script to Unix line ends")
-        for column, char in enumerate(line, 1):
-            if "\udc80" <= char <= "\udcff":
-                raise complain(number, column, "a byte that is not UTF-8: Globus takes only UTF-8 names")
-            if column > len(PREFIX):
-                chars.append(_Char(char, number, column))
-        body = line[len(PREFIX) :]
-        trailing = len(body) - len(body.rstrip("\\"))
-        if trailing % 2 == 0:
-            return chars, number
-        chars.pop()
+            complaint = "a DOS line end: convert the script to Unix line ends"
+            raise _malformed(script, name, number, len(line), complaint)
+        if bad := _NOT_UTF_8.search(line):
+            complaint = "a byte that is not UTF-8: Globus takes only UTF-8 names"
+            raise _malformed(script, name, number, bad.start() + 1, complaint)
+        text += line[len(PREFIX) :]
+        places += [(number, column) for column in range(len(PREFIX) + 1, len(line) + 1)]
+        if (len(text) - len(text.rstrip("\\"))) % 2 == 0:
+            places.append((number, max(len(line) + 1, len(PREFIX) + 2)))
+            return _Line(text, places, script, name), number
+        text = text[:-1]
+        places.pop()
+        if number == len(script) or not _is_directive(script[number]):
+            complaint = f"expected a line starting with {PREFIX} after the backslash"
+            raise _malformed(script, name, number, len(line), complaint)
         number += 1
-        if number > len(lines) or not _is_directive(lines[number - 1]):
-            raise complain(number - 1, len(line), f"expected a line starting with {PREFIX} after the backslash")
 
 
-def _words(chars: list[_Char], names: Mapping[str, str], own: Mapping[str, str], complain: _Complaint) -> list[_Word]:
-    words: list[_Word] = []
+_NOT_UTF_8 = re.compile("[\udc80-\udcff]")  # as surrogate escapes
+
+
+def _words(line: _Line, variables: Mapping[str, str]) -> Iterator[_Word]:
     at = 0
-    while at < len(chars):
-        if chars[at].text in " \t":
-            at += 1
-            continue
-        start = chars[at]
-        if start.text == "#":
-            raise complain(
-                start.line, start.column, "a name that starts with # must be quoted; a comment has a line of its own"
+    while begin := re.compile(r"[^ \t]").search(line.text, at):
+        if begin[0] == "#":
+            raise line.problem(
+                begin.start(), "a name that starts with # must be quoted; a comment has a line of its own"
             )
-        text, at = _word(chars, at, names, own, complain)
-        words.append(_Word(text, start.line, start.column))
-    return words
+        text, at = _word(line, begin.start(), variables)
+        yield _Word(text, begin.start(), at)
 
 
-def _word(
-    chars: list[_Char], at: int, names: Mapping[str, str], own: Mapping[str, str], complain: _Complaint
-) -> tuple[str, int]:
+# The pieces of a word, outside of quotation marks and between double ones.
+_IN_BOTH = r"""(?P<double>")|\$\{(?P<variable>[^}]*)\}|(?P<brace>\$\{)|(?P<symbol>%.?)"""
+_BARE = re.compile(
+    rf"""'(?P<single>[^']*)'|\$'(?P<ansi>(?:\\.|[^'\\])*)'|(?P<open>\$?')|\\(?P<escaped>.)|{_IN_BOTH}"""
+    r"""|(?P<plain>[^ \t'"\\%$]+|.)"""
+)
+_QUOTED = re.compile(rf"""\\(?P<escaped>["\\$`])|{_IN_BOTH}|(?P<plain>[^"\\%$]+|.)""")
+
+
+def _word(line: _Line, at: int, variables: Mapping[str, str]) -> tuple[str, int]:
+    """The word at this index, as a template, and the index after it."""
     out: list[str] = []
-    quote: _Char | None = None
-    while at < len(chars):
-        char = chars[at]
-        following = chars[at + 1].text if at + 1 < len(chars) else ""
-        if quote is None and char.text in " \t":
-            break
-        if quote is None and char.text == "$" and following == "'":
-            piece, at = _ansi(chars, at + 2, char, complain)
-            out.append(piece)
-        elif quote is None and char.text == "'":
-            piece, at = _single(chars, at + 1, char, complain)
-            out.append(piece)
-        elif char.text == '"':
-            quote = char if quote is None else None
-            at += 1
-        elif char.text == "\\" and (quote is None or following in ('"', "\\", "$", "`")):
-            if not following:
-                raise complain(char.line, char.column, "expected a character after the backslash")
-            out.append(escape(following))
-            at += 2
-        elif char.text == "$" and following == "{":
-            piece, at = _variable(chars, at, names, own, complain)
-            out.append(piece)
-        elif char.text == "%":
-            out.append(_symbol(chars, at, complain))
-            at += 2
+    quote: int | None = None
+    while at < len(line.text) and (quote is not None or line.text[at] not in " \t"):
+        piece = (_BARE if quote is None else _QUOTED).match(line.text, at)
+        assert piece is not None
+        kind = str(piece.lastgroup)
+        body, start = piece[kind], piece.start(kind)
+        if kind == "double":
+            quote = at if quote is None else None
+        elif kind == "open":
+            raise line.problem(at, "a quotation mark that is not closed")
+        elif kind == "brace":
+            raise line.problem(at, "expected } after ${")
+        elif kind == "variable":
+            out.append(_variable(line, at, body, variables))
+        elif kind == "escaped":
+            out.append(escape(body))
+        elif kind == "ansi":
+            out.append(_ansi(line, start, body))
         else:
-            out.append(char.text)
-            at += 1
+            _check_symbols(line, start, body)
+            out.append(body)
+        at = piece.end()
     if quote is not None:
-        raise complain(quote.line, quote.column, "a quotation mark that is not closed")
+        raise line.problem(quote, "a quotation mark that is not closed")
     return "".join(out), at
 
 
-def _symbol(chars: list[_Char], at: int, complain: _Complaint) -> str:
-    letter = chars[at + 1].text if at + 1 < len(chars) else ""
-    if letter != "%" and letter not in SYMBOLS:
-        known = ", ".join(f"%{each}" for each in SYMBOLS)
-        raise complain(chars[at].line, chars[at].column, f"expected {known} or %% after %" + _found(letter))
-    return "%" + letter
-
-
-def _single(chars: list[_Char], at: int, opening: _Char, complain: _Complaint) -> tuple[str, int]:
-    out: list[str] = []
-    while at < len(chars):
-        if chars[at].text == "'":
-            return "".join(out), at + 1
-        if chars[at].text == "%":
-            out.append(_symbol(chars, at, complain))
-            at += 2
-        else:
-            out.append(chars[at].text)
-            at += 1
-    raise complain(opening.line, opening.column, "a quotation mark that is not closed")
+def _check_symbols(line: _Line, start: int, text: str) -> None:
+    for found in re.finditer("%(.?)", text):
+        if found[1] != "%" and found[1] not in SYMBOLS:
+            known = ", ".join(f"%{each}" for each in SYMBOLS)
+            raise line.problem(start + found.start(), f"expected {known} or %% after %" + _found(found[1]))
 
 
 _ANSI = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "\\": "\\", "'": "'", '"': '"'}
-_ANSI_HEX = {"x": 2, "u": 4, "U": 8}
+_HEX = "[0-9a-fA-F]"
+_ANSI_PIECE = re.compile(
+    rf"\\(?:x(?P<byte>{_HEX}{{1,2}})|u(?P<short>{_HEX}{{1,4}})|U(?P<long>{_HEX}{{1,8}})|(?P<letter>.))|%.?"
+)
 
 
-def _ansi(chars: list[_Char], at: int, opening: _Char, complain: _Complaint) -> tuple[str, int]:
+def _ansi(line: _Line, start: int, text: str) -> str:
     """`$'...'`: the one way to write a newline or a tab in a name."""
-    out: list[str] = []
-    while at < len(chars):
-        char = chars[at]
-        following = chars[at + 1].text if at + 1 < len(chars) else ""
-        if char.text == "'":
-            return "".join(out), at + 1
-        if char.text == "\\" and following in _ANSI:
-            out.append(_ANSI[following])
-            at += 2
-        elif char.text == "\\" and following in _ANSI_HEX:
-            digits = ""
-            at += 2
-            while len(digits) < _ANSI_HEX[following] and at < len(chars) and chars[at].text in "0123456789abcdefABCDEF":
-                digits += chars[at].text
-                at += 1
-            code = int(digits or "0", 16)
-            if code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF or (following == "x" and code > 0x7F):
-                raise complain(char.line, char.column, "expected a character's number after the backslash (not zero)")
-            out.append(escape(chr(code)))
-        elif char.text == "\\":
-            raise complain(char.line, char.column, r"expected one of \n \t \r \f \v \\ \' \" \xHH \uHHHH \UHHHHHHHH")
-        elif char.text == "%":
-            out.append(_symbol(chars, at, complain))
-            at += 2
-        else:
-            out.append(char.text)
-            at += 1
-    raise complain(opening.line, opening.column, "a quotation mark that is not closed")
+
+    def replaced(found: re.Match[str]) -> str:
+        at = start + found.start()
+        if found[0].startswith("%"):
+            _check_symbols(line, at, found[0])
+            return found[0]
+        if found["letter"]:
+            if found["letter"] not in _ANSI:
+                raise line.problem(at, r"expected one of \n \t \r \f \v \\ \' \" \xHH \uHHHH \UHHHHHHHH")
+            return _ANSI[found["letter"]]
+        code = int(found["byte"] or found["short"] or found["long"], 16)
+        if code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF or (found["byte"] and code > 0x7F):
+            raise line.problem(at, "expected a character's number after the backslash (not zero)")
+        return escape(chr(code))
+
+    return _ANSI_PIECE.sub(replaced, text)
 
 
-def _variable(
-    chars: list[_Char], at: int, names: Mapping[str, str], own: Mapping[str, str], complain: _Complaint
-) -> tuple[str, int]:
-    opening = chars[at]
-    name = ""
-    at += 2
-    while at < len(chars) and chars[at].text != "}":
-        name += chars[at].text
-        at += 1
-    if at == len(chars):
-        raise complain(opening.line, opening.column, "expected } after ${")
+def _variable(line: _Line, at: int, name: str, variables: Mapping[str, str]) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise complain(
-            opening.line, opening.column + 2, "expected the name of a variable and }: nothing but ${NAME} is expanded"
-        )
-    if name in own:
-        return own[name], at + 1
-    if name not in names:
-        raise complain(opening.line, opening.column, f"{name} is not set: expected a variable of the environment")
-    value = names[name]
-    if any("\udc80" <= char <= "\udcff" for char in value):
-        raise complain(opening.line, opening.column, f"the value of {name} is not UTF-8")
-    return escape(value), at + 1
+        raise line.problem(at + 2, "expected the name of a variable and }: nothing but ${NAME} is expanded")
+    if name not in variables:
+        raise line.problem(at, f"{name} is not set: expected a variable of the environment")
+    if _NOT_UTF_8.search(variables[name]):
+        raise line.problem(at, f"the value of {name} is not UTF-8")
+    return variables[name]
 
 
-def _set(words: list[_Word], own: dict[str, str], settings: dict[str, str], complain: _Complaint) -> None:
-    verb = words[0]
-    if len(words) == 1:
-        raise complain(verb.line, verb.column + len(verb.text), "expected NAME=VALUE after set")
-    if len(words) > 2:
-        raise complain(words[2].line, words[2].column, "expected one NAME=VALUE; quote a value with spaces")
-    word = words[1]
+def _set(line: _Line, verb: _Word, words: deque[_Word], variables: dict[str, str], settings: dict[str, str]) -> None:
+    if not words:
+        raise line.problem(verb.end, "expected NAME=VALUE after set")
+    if len(words) > 1:
+        raise line.problem(words[1].start, "expected one NAME=VALUE; quote a value with spaces")
+    word = words[0]
     name, equals, value = word.text.partition("=")
     if not equals:
-        raise complain(word.line, word.column, "expected NAME=VALUE")
+        raise line.problem(word.start, "expected NAME=VALUE")
     if name in SETTINGS:
-        settings[name] = expand(value, {}) if not symbols_of(value) else _no_symbols(word, complain)
+        if symbols_of(value):
+            raise line.problem(word.start, "a setting takes no symbols: %% is a per cent sign")
+        settings[name] = expand(value, {})
     elif re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-        own[name] = value
+        variables[name] = value
     else:
-        raise complain(word.line, word.column, f"expected a NAME in capitals, or {_choice(SETTINGS)}" + _found(name))
+        raise line.problem(word.start, f"expected a NAME in capitals, or {_choice(SETTINGS)}" + _found(name))
 
 
-def _no_symbols(word: _Word, complain: _Complaint) -> str:
-    raise complain(word.line, word.column, "a setting takes no symbols: %% is a per cent sign")
-
-
-def _directive(words: list[_Word], complain: _Complaint) -> Directive:
-    verb = words[0]
-    allowed = OPTIONS[verb.text]
+def _step(line: _Line, verb: _Word, words: deque[_Word], name: str) -> Step:
     wanted = ("ADDRESS",) if verb.text == CLEANUP else ("SOURCE", "DESTINATION")
-    places: list[_Word] = []
-    options: dict[str, object] = {}
-    position = 1
+    places: list[str] = []
+    options: dict[str, Any] = {}
     only_places = False
-    while position < len(words):
-        word = words[position]
-        position += 1
+    while words:
+        word = words.popleft()
         if word.text == "--" and not only_places:
             only_places = True
         elif word.text.startswith("-") and word.text != "-" and not only_places:
-            position = _option(words, position, allowed, options, complain)
+            _option(line, verb, word, words, options)
         elif len(places) == len(wanted):
-            raise complain(
-                word.line,
-                word.column,
-                f"expected an option or the end of the line, {' '.join(wanted)} being complete" + _found(word.text),
-            )
+            complaint = f"expected an option or the end of the line, {' '.join(wanted)} being complete"
+            raise line.problem(word.start, complaint + _found(word.text))
         elif not word.text:
-            raise complain(word.line, word.column, f"expected {wanted[len(places)]}, found an empty text")
+            raise line.problem(word.start, f"expected {wanted[len(places)]}, found an empty text")
         else:
-            places.append(word)
+            places.append(word.text)
     if len(places) < len(wanted):
-        last = complain.lines[words[-1].line - 1]
-        raise complain(words[-1].line, len(last) + 1, f"expected {wanted[len(places)]} (NAME_OR_UUID:/path)")
-    when = str(options.pop("when", SUCCESS))
-    if_present = bool(options.pop("if-present", False))
-    texts = [place.text for place in places]
-    source, destination = (texts[0], "") if verb.text == CLEANUP else (texts[0], texts[1])
-    return Directive(verb.text, verb.line, source, destination, tuple(options.items()), when, if_present)
+        raise line.problem(len(line.text), f"expected {wanted[len(places)]} (NAME_OR_UUID:/path)")
+    when, if_present = options.pop("when", SUCCESS), options.pop("if-present", False)
+    number, _ = line.places[verb.start]
+    return Step(name, verb.text, number, places[0], "".join(places[1:]), options, when, if_present)
 
 
-def _option(
-    words: list[_Word],
-    position: int,
-    allowed: Mapping[str, str | tuple[str, ...]],
-    options: dict[str, object],
-    complain: _Complaint,
-) -> int:
-    """Reads the option in words[position - 1]; returns the position after it and its value."""
-    word = words[position - 1]
-    name, equals, value = word.text.partition("=")
-    name = SHORT.get(name, name)
+def _option(line: _Line, verb: _Word, word: _Word, words: deque[_Word], options: dict[str, Any]) -> None:
+    """Note an option, with its value, which may be the next word."""
+    allowed = OPTIONS[verb.text]
+    typed, equals, value = word.text.partition("=")
+    name = SHORT.get(typed, typed)
     negated = name.startswith("--no-") and allowed.get(name[5:]) == "flag"
     key = name[5:] if negated else name[2:]
     kind = allowed.get(key) if name.startswith("--") else None
+    after = word.start + len(typed)
     if kind is None:
-        raise complain(
-            word.line, word.column, f"expected an option of {words[0].text}{_found(name)}; it has {_listed(allowed)}"
-        )
+        known = ", ".join(f"--{each}" for each in allowed)
+        raise line.problem(word.start, f"expected an option of {verb.text}{_found(name)}; it has {known}")
     if kind in ("flag", "plain-flag"):
         if equals:
-            raise complain(word.line, word.column + len(name), f"{name} takes no value")
+            raise line.problem(after, f"{name} takes no value")
         options[key] = not negated
-        return position
-    column = word.column + len(name) + 1
-    line = word.line
+        return
+    start = after + 1
     if not equals:
-        if position == len(words):
-            raise complain(word.line, word.column + len(word.text), f"expected a value after {name}")
-        value, line, column = words[position].text, words[position].line, words[position].column
-        position += 1
+        if not words:
+            raise line.problem(word.end, f"expected a value after {name}")
+        following = words.popleft()
+        value, start = following.text, following.start
     if isinstance(kind, tuple) and value not in kind:
-        raise complain(line, column, f"expected {_choice(kind)}" + _found(value))
+        raise line.problem(start, f"expected {_choice(kind)}" + _found(value))
     if kind == "filter":
         # One list of both kinds: their order counts, the first match wins.
-        earlier = options.get("filters", ())
-        assert isinstance(earlier, tuple)
-        options["filters"] = (*earlier, (key, value))
+        options["filters"] = (*options.get("filters", ()), (key, value))
     else:
         options[key] = value
-    return position
 
 
-def _choice(words: tuple[str, ...]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _listed(allowed: Mapping[str, object]) -> str:
-    return ", ".join(f"--{name}" for name in allowed)
+def _choice(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}"
 
 
 def _found(text: str) -> str:

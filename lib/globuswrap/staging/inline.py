@@ -72,7 +72,7 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
 
 def of_script(path: Path, phase: str, code: int) -> int:
     """The same for the #GLOBUS lines of a script that no chain knows; names come from this job's environment."""
-    steps = plans.steps_of(directives.parse(_text(path), str(path), os.environ))
+    steps = directives.parse(_text(path), str(path), os.environ).steps
     staging = Staging(plans.INLINE)
     if phase == "in":
         return _each(staging, [step for step in steps if step.kind == STAGE_IN], symbols(os.environ), None)[0]
@@ -83,7 +83,7 @@ def check(path: Path) -> None:
     """Raise the UsageProblem of the first bad line of a script, or of an address that is not known. Nothing is asked of
     Globus, and `${NAME}` has no value: whoever checks is not the user."""
     values = {letter: "0" for letter in "jAaux"} | {"d": "/"}
-    for step in plans.steps_of(directives.parse(_text(path), "job script", {})):
+    for step in directives.parse(_text(path), "job script", {}).steps:
         for template in filter(None, (step.source, step.destination)):
             resolve.address(expand(template, values))
 

@@ -9,9 +9,8 @@ from globuswrap import schedulers
 from globuswrap.collections import mounts, resolve
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import directives
-from globuswrap.staging.directives import printable
 from globuswrap.staging.plan import CLEANUP, INLINE, LOGIN, STAGE_IN, STAGE_OUT, Plan, Step
-from globuswrap.system import units
+from globuswrap.system import log, units
 
 #: A directory with more files than this is not counted to its end.
 _COUNTED = 10_000
@@ -41,15 +40,15 @@ def _run(plan: Plan, waits: bool) -> str:
     system = schedulers.batch_system(plan.scheduler)
     where = "this machine" if system is None else system.title
     until = ", held until its data has arrived" if waits and plan.staging.mode != INLINE else ""
-    return f"Run        {printable(os.path.basename(plan.script))} on {where}{arguments}{until}"
+    return f"Run        {log.printable(os.path.basename(plan.script))} on {where}{arguments}{until}"
 
 
 def _step(step: Step) -> str:
-    arrow = f" -> {printable(step.destination)}" if step.destination else ""
+    arrow = f" -> {log.printable(step.destination)}" if step.destination else ""
     size = _size(step) if step.kind == STAGE_IN else ""
     when = "" if step.kind == STAGE_IN else f", {_WHEN[step.when]}"
     missing = ", unless it is missing" if step.if_present else ""
-    return f"{_DOES[step.kind]:<10} {printable(step.source)}{arrow}{size}{when}{missing}"
+    return f"{_DOES[step.kind]:<10} {log.printable(step.source)}{arrow}{size}{when}{missing}"
 
 
 def _size(step: Step) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from globuswrap.errors import UsageProblem
 from globuswrap.schedulers import LOCAL
-from globuswrap.staging import directives
-from globuswrap.staging.directives import CLEANUP, STAGE_IN, STAGE_OUT, Directive, Script
-from globuswrap.system import records
+from globuswrap.staging.directives import CLEANUP, STAGE_IN, STAGE_OUT, Step
+from globuswrap.system import log, records
 
 SCHEMA = "globuswrap.chain/1"
 
@@ -27,28 +26,6 @@ ON_EARLY_RELEASE = (CANCEL, LET_RUN)
 
 #: Symbols that differ from one job of the same script to the next.
 PER_JOB = ("j", "A", "a")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One directive as a step: `name` is `stage-in.1` and so on; texts are templates (see directives.expand)."""
-
-    name: str
-    kind: str
-    line: int
-    source: str
-    destination: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    when: str = directives.SUCCESS
-    if_present: bool = False
-
-    def uses(self, *symbols: str) -> bool:
-        """Whether source or destination uses one of the symbols, given as letters."""
-        return bool(set(symbols) & (directives.symbols_of(self.source) | directives.symbols_of(self.destination)))
-
-    def runs_after(self, success: bool) -> bool:
-        """Whether the step is for this outcome of the job."""
-        return self.when == directives.ALWAYS or (self.when == directives.SUCCESS) == success
 
 
 @dataclass(frozen=True)
@@ -128,53 +105,32 @@ def _options(document: Mapping[str, Any]) -> dict[str, Any]:
     return dict(document) if filters is None else {**document, "filters": tuple(tuple(each) for each in filters)}
 
 
-def steps_of(script: Script) -> tuple[Step, ...]:
-    """The steps of a parsed script, numbered within their kind, in the order of the lines."""
-    counts: dict[str, int] = {}
-
-    def step(directive: Directive) -> Step:
-        counts[directive.verb] = counts.get(directive.verb, 0) + 1
-        return Step(
-            f"{directive.verb}.{counts[directive.verb]}",
-            directive.verb,
-            directive.line,
-            directive.source,
-            directive.destination,
-            dict(directive.options),
-            directive.when,
-            directive.if_present,
-        )
-
-    return tuple(step(directive) for directive in script.directives)
-
-
 def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
     """The plan, if its parts fit together; UsageProblem otherwise. `array`: whether the job is one, if that is known."""
     if not plan.steps:
         raise UsageProblem(
             "no-directives",
-            f"{directives.printable(name)}: no #GLOBUS lines before the first command",
+            f"{log.printable(name)}: no #GLOBUS lines before the first command",
             "add `#GLOBUS stage-in SOURCE DESTINATION` after the first line (see docs/job-scripts.md)",
         )
     for step in plan.steps:
         if step.uses("a") and plan.staging.mode != INLINE:
             raise UsageProblem(
                 "element-needs-inline",
-                f"{directives.printable(name)}:{step.line}: %a stages once per array task, "
+                f"{log.printable(name)}:{step.line}: %a stages once per array task, "
                 f"which {plan.staging.mode} staging does not do",
                 "submit with --staging inline, or write %A",
             )
         if step.uses("a", "A") and array is False:
             raise UsageProblem(
                 "not-an-array",
-                f"{directives.printable(name)}:{step.line}: %a or %A, but the job is not an array",
+                f"{log.printable(name)}:{step.line}: %a or %A, but the job is not an array",
                 "make it an array, or write %j",
             )
         if step.uses("j") and array and plan.staging.mode != INLINE:
             raise UsageProblem(
                 "element-needs-inline",
-                f"{directives.printable(name)}:{step.line}: %j differs in every array task, "
-                "but data is staged once per array",
+                f"{log.printable(name)}:{step.line}: %j differs in every array task, but data is staged once per array",
                 "write %A, or submit with --staging inline",
             )
     return plan

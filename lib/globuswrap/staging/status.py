@@ -12,9 +12,8 @@ from globuswrap.schedulers.base import JobState
 from globuswrap.staging.chain import jobs as chain_jobs
 from globuswrap.staging.chain import progress, record
 from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.directives import printable
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, STAGE_OUT, Step
-from globuswrap.system import units
+from globuswrap.system import log, units
 
 #: The states of a chain that has not ended.
 UNDER_WAY = ("under way", "ending")
@@ -122,9 +121,9 @@ def _job(chain: Chain, states: Mapping[str, JobState]) -> dict[str, Any]:
 def _text(chain: Chain, data: Mapping[str, Any]) -> list[str]:
     """Lines that a terminal of 80 columns shows whole, but for long paths."""
     age = units.human_duration(max(0.0, time.time() - chain.plan.created))
-    script = printable(os.path.basename(chain.plan.script))
+    script = log.printable(os.path.basename(chain.plan.script))
     lines = [f"{chain.id}  {data['state']}  {script}  ({data['scheduler']}, {data['staging']}, {age} old)"]
-    rows = [(each["name"], each["state"], _id(each), printable(str(each["what"]))) for each in data["steps"]]
+    rows = [(each["name"], each["state"], _id(each), log.printable(str(each["what"]))) for each in data["steps"]]
     widths = [max(len(str(row[column])) for row in rows) for column in range(3)]
     for row, step in zip(rows, data["steps"], strict=True):
         cells = [str(cell).ljust(width) for cell, width in zip(row, widths, strict=False)]

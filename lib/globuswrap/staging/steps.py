@@ -18,7 +18,7 @@ from globuswrap.deletion.judge import Verdict
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import verbs
 from globuswrap.globus.errors import NotFound
-from globuswrap.staging.directives import expand, printable
+from globuswrap.staging.directives import expand
 from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
 from globuswrap.system import log, units
 from globuswrap.transfers import journal, operations
@@ -78,7 +78,7 @@ def request_of(step: Step, symbols: Mapping[str, str]) -> Request:
 
 
 def _label(step: Step, symbols: Mapping[str, str]) -> str:
-    return f"{printable(symbols.get('x', ''))} {step.name}".strip()
+    return f"{log.printable(symbols.get('x', ''))} {step.name}".strip()
 
 
 def look(

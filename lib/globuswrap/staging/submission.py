@@ -56,7 +56,7 @@ def plan_of(
     words = [] if scheduler is None else [*option_words(text, scheduler.prefix), *arguments]
     if scheduler is not None:
         check_header(scheduler, text, name)
-    staging = staging_of(wanted, dict(parsed.settings), scheduler)
+    staging = staging_of(wanted, parsed.settings, scheduler)
     _no_secret_needed(scheduler, staging, environ)
     chain_id = record.new_id()
     path = script.resolve()
@@ -70,7 +70,7 @@ def plan_of(
         user=getpass.getuser(),
         host=socket.gethostname(),
         created=time.time(),
-        steps=plans.steps_of(parsed),
+        steps=parsed.steps,
         arguments=checked_arguments(scheduler, arguments),
         launcher=machine.own_command(),
         environment=scripts.environment(environ),
@@ -157,7 +157,7 @@ def check_header(scheduler: Scheduler, text: str, name: str) -> None:
             column = len(prefix) + words[found[0]].start() + 1
             raise UsageProblem(
                 "bad-argument",
-                f"{directives.printable(name)}:{number}:{column}: {found[1]} does not work with a chain",
+                f"{log.printable(name)}:{number}:{column}: {found[1]} does not work with a chain",
                 f"remove it from line {number}; nothing was submitted",
             )
 
@@ -186,9 +186,9 @@ def _possible(plan: Plan, name: str) -> None:
                 steps.wait_policy_of(plan.staging, step, False)
                 if step.kind == plans.STAGE_IN and plan.staging.mode == INLINE and names.on_tape(request.source):
                     log.say(
-                        f"{directives.printable(name)}:{step.line}: {step.source} is on tape, and the job will hold its node "
+                        f"{log.printable(name)}:{step.line}: {step.source} is on tape, and the job will hold its node "
                         "while files are recalled. To have them recalled before it starts: --staging jobs"
                     )
         except UsageProblem as problem:
-            where = f"{directives.printable(name)}:{step.line}"
+            where = f"{log.printable(name)}:{step.line}"
             raise UsageProblem(problem.name, f"{where}: {problem.cause}", problem.remedy) from None
