@@ -26,36 +26,37 @@ SCRIPT = Path("/state/my chain/stage.sh")
 
 
 def test_slurm_commands() -> None:
-    assert slurm.compute_command(Path("/s/job.sh"), ("-A", "me"), hold=True) == (
+    assert Slurm().compute_command(Path("/s/job.sh"), ("-A", "me"), hold=True) == (
         *("sbatch", "--parsable", "--hold", "-A", "me", "/s/job.sh"),
     )
-    assert slurm.stage_command(StageJob(SCRIPT, "gw-in-c1", 600.0)) == (
+    assert Slurm().stage_command(StageJob(SCRIPT, "gw-in-c1", 600.0)) == (
         *("sbatch", "--parsable", "--job-name=gw-in-c1", "--output=/dev/null", "--chdir=/"),
         *("--nodes=1", "--ntasks=1", "--time=10", str(SCRIPT)),
     )
     full = StageJob(SCRIPT, "gw-ok-c1", 61.0, "stage", "acct", ("12", base.AFTER_SUCCESS), 90.5)
-    assert slurm.stage_command(full) == (
+    assert Slurm().stage_command(full) == (
         *("sbatch", "--parsable", "--job-name=gw-ok-c1", "--output=/dev/null", "--chdir=/"),
         *("--nodes=1", "--ntasks=1", "--time=2", "--partition=stage", "--account=acct"),
         *("--dependency=afterok:12", "--kill-on-invalid-dep=yes", "--begin=now+91", str(SCRIPT)),
     )
     witness = StageJob(SCRIPT, "gw-no-c1", 60.0, after=("12", base.AFTER_FAILURE), witness=True)
-    assert "--begin=now+3650days" in slurm.stage_command(witness)
-    assert "--dependency=afternotok:12" in slurm.stage_command(witness)
+    assert "--begin=now+3650days" in Slurm().stage_command(witness)
+    assert "--dependency=afternotok:12" in Slurm().stage_command(witness)
 
 
-def test_pbs_commands() -> None:
-    assert pbs.compute_command(Path("/s/job.sh"), ("-A", "me"), hold=True) == ("qsub", "-h", "-A", "me", "/s/job.sh")
+def test_pbs_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Pbs().compute_command(Path("/s/job.sh"), ("-A", "me"), hold=True) == ("qsub", "-h", "-A", "me", "/s/job.sh")
     full = StageJob(SCRIPT, "gw-ok-c1", 3725.0, "stageq", "acct", ("12.server", base.AFTER_FAILURE))
-    assert pbs.stage_command(full) == (
+    assert Pbs().stage_command(full) == (
         *("qsub", "-N", "gw-ok-c1", "-j", "oe", "-o", "/dev/null", "-m", "n"),
         *("-l", "select=1:ncpus=1", "-l", "walltime=01:02:05", "-q", "stageq", "-A", "acct"),
         *("-W", "depend=afternotok:12.server", str(SCRIPT)),
     )
-    later = pbs.stage_command(StageJob(SCRIPT, "gw-in-c1", 60.0, delay=59.0), now=1_700_000_000.0)
+    monkeypatch.setattr(pbs.time, "time", lambda: 1_700_000_000.0)
+    later = Pbs().stage_command(StageJob(SCRIPT, "gw-in-c1", 60.0, delay=59.0))
     assert later[-3:-1] == ("-a", pbs.time.strftime("%Y%m%d%H%M.%S", pbs.time.localtime(1_700_000_060)))
     witness = StageJob(SCRIPT, "gw-no-c1", 60.0, after=("12.server", base.AFTER_SUCCESS), witness=True)
-    assert "-h" in pbs.stage_command(witness)
+    assert "-h" in Pbs().stage_command(witness)
 
 
 # As Slurm 22.05 printed it, shortened where nothing is read.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
+import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from globuswrap.errors import Refused
+from globuswrap.errors import Refused, TryLater
 from globuswrap.system import process
 from globuswrap.system.process import Completed
 
@@ -23,6 +24,8 @@ GONE = "gone"  # the scheduler does not know it: never a success
 AFTER_SUCCESS = "success"
 AFTER_FAILURE = "failure"
 AFTER_EITHER = "either"
+#: As both Slurm and PBS call them.
+DEPENDENCY = {AFTER_SUCCESS: "afterok", AFTER_FAILURE: "afternotok", AFTER_EITHER: "afterany"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,6 @@ class JobState:
     success: bool | None = None
     satisfied: bool = False
     started: bool | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
     began: float | None = None
 
     @property
@@ -104,6 +106,8 @@ class CurrentJob:
 class JobSystem(abc.ABC):
     """What runs the job of a chain: a batch system, or this machine."""
 
+    #: What the environment says of the job that a process runs in: field of CurrentJob, at least `id` -> variable.
+    variables: ClassVar[Mapping[str, str]]
     #: Whether a job that follows another one starts when that one is deleted before it ran.
     tells_of_deletion: ClassVar[bool]
     #: Whether the state of an array counts those of its elements that are over.
@@ -113,9 +117,11 @@ class JobSystem(abc.ABC):
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
         """Submits the user's script: nothing of theirs is replaced, only the hold is added. Pure."""
 
-    @abc.abstractmethod
-    def current_job(self, environ: Mapping[str, str]) -> CurrentJob | None:
+    @classmethod
+    def current_job(cls, environ: Mapping[str, str]) -> CurrentJob | None:
         """The job of this system that the process runs in; None outside of one. Pure."""
+        found = {field: environ[name] for field, name in cls.variables.items() if environ.get(name)}
+        return CurrentJob(**found) if "id" in found else None
 
     def element_of(self, job_id: str, element: str) -> bool:
         """Whether the id is that of an element of this array. Pure."""
@@ -126,8 +132,8 @@ class JobSystem(abc.ABC):
         """Submit, and return the job's id. Raises Refused with the scheduler's reason, TryLater if it does not answer."""
 
     @abc.abstractmethod
-    def about(self, job_id: str) -> JobInfo:
-        """What the chain must know of a job; Refused if the scheduler does not know it."""
+    def about(self, job_id: str) -> JobInfo | None:
+        """What the chain must know of a job; None if the scheduler does not know it."""
 
     @abc.abstractmethod
     def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
@@ -153,6 +159,8 @@ class Scheduler(JobSystem):
     title: ClassVar[str]
     #: Begins a script's own lines of options.
     prefix: ClassVar[str]
+    #: In what its commands say when the server does not answer.
+    unreachable: ClassVar[re.Pattern[str]]
     #: Variables that its commands read.
     settings: ClassVar[tuple[str, ...]] = ()
     #: Keys of [staging] that name the queue of stage jobs; the first that is set counts.
@@ -207,6 +215,37 @@ class Scheduler(JobSystem):
         would not take it."""
         return None
 
+    def refused(
+        self, done: Completed, what: str, remedy: str = "fix the reported problem, then submit again"
+    ) -> TryLater | Refused:
+        """The problem of a command that failed."""
+        told = done.stderr + done.stdout
+        if done.code != 0 and self.unreachable.search(told):
+            return self.silent(done)
+        return Refused("scheduler-refused", f"{what}: {last_line(done)}", remedy, ran=done.argv, detail=told.strip())
+
+    def silent(self, done: Completed) -> TryLater:
+        """The problem of a server that does not answer."""
+        told = (done.stderr or done.stdout).strip()
+        cause = f"{self.title} does not answer"
+        return TryLater("scheduler-unreachable", cause, "rerun later", ran=done.argv, detail=told)
+
+
+def values_of(words: Sequence[str], *names: str) -> Iterator[str]:
+    """The values of an option in their order: of `-t` also in `-t5`, of `--time` also in `--time=5`."""
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        for name in names:
+            joined = f"{name}=" if name.startswith("--") else name
+            if word == name:
+                yield following
+            elif word.startswith(joined):
+                yield word.removeprefix(joined)
+
+
+def last_known(values: Iterable[float | None]) -> float | None:
+    """Of an option that is given several times the last value counts, as far as it can be read."""
+    return next((value for value in reversed(list(values)) if value is not None), None)
+
 
 def option_words(text: str, prefix: str) -> list[str]:
     """The options on a script's own lines, as words; a line that a shell could not split counts by its spaces."""
@@ -249,14 +288,3 @@ def last_line(done: Completed) -> str:
     text = (done.stderr or done.stdout).partition("\nusage: ")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit {done.code}"
-
-
-def refused(done: Completed, what: str, remedy: str) -> Refused:
-    """The problem of a scheduler's command that failed."""
-    return Refused(
-        "scheduler-refused",
-        f"{what}: {last_line(done)}",
-        remedy,
-        ran=done.argv,
-        detail=(done.stderr + done.stdout).strip(),
-    )

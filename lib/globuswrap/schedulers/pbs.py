@@ -9,43 +9,17 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from globuswrap.errors import Refused, TryLater
 from globuswrap.schedulers import base
 from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, Scheduler, StageJob
 from globuswrap.system.process import Completed
 
-_DEPENDENCY = {base.AFTER_SUCCESS: "afterok", base.AFTER_FAILURE: "afternotok", base.AFTER_EITHER: "afterany"}
-
 _UNKNOWN = 153  # qstat's exit code for an unknown job; the known ones are on stdout all the same
 _FINISHED = 35
 _RUNNING = set("REBSUT")  # B: an array has begun
-_WAITING = set("QWM")
-
-_UNREACHABLE = re.compile(r"(?i)cannot connect to server|connection refused|timed out|no route to host|errno=15010")
-
-
-def compute_command(script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
-    """The `qsub` of the user's script: nothing of theirs is replaced, only the hold is added."""
-    return ("qsub", *(("-h",) if hold else ()), *arguments, str(script))
-
-
-def stage_command(job: StageJob, now: float | None = None) -> tuple[str, ...]:
-    """The `qsub` of a stage job. It writes its own log: `-o` takes no path with spaces."""
-    seconds = math.ceil(job.seconds)
-    walltime = f"{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
-    begin = time.localtime((time.time() if now is None else now) + job.delay + 1)
-    return (
-        # Without `-m n` the user gets mail when the one of two followers that is not needed is deleted.
-        *("qsub", "-N", job.name, "-j", "oe", "-o", "/dev/null", "-m", "n"),
-        *("-l", "select=1:ncpus=1", "-l", f"walltime={walltime}"),
-        *(() if job.partition is None else ("-q", job.partition)),
-        *(() if job.account is None else ("-A", job.account)),
-        *(() if job.after is None else ("-W", f"depend={_DEPENDENCY[job.after[1]]}:{job.after[0]}")),
-        *(("-h",) if job.witness else ()),
-        *(("-a", time.strftime("%Y%m%d%H%M.%S", begin)) if job.delay > 0 and not job.witness else ()),
-        str(job.script),
-    )
+_WAITING = set("HQWM")
 
 
 def jobs_in(text: str) -> dict[str, dict[str, str]]:
@@ -93,36 +67,38 @@ def state_of(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> JobState:
     job = _find(job_id, jobs)
     if job is None:
         return JobState(job_id, base.GONE, "unknown to PBS")
-    letter, holds, fields = job.get("job_state", ""), job.get("Hold_Types", "n"), dict(job)
+    letter, holds = job.get("job_state", ""), job.get("Hold_Types", "n")
     reason = job.get("comment", "") or (f"held ({holds})" if letter == "H" else "")
     if letter in ("F", "X"):
-        success = _success(job_id, job, jobs)
+        success, ending = _end(job_id, job, jobs)
         # Not by its substate, which is 92 both after success and for a job whose dependency failed.
-        ending, began = _ending(job_id, job, jobs), _moment(job.get("stime", ""))
-        return JobState(job_id, base.ENDED, ending, reason, success, False, "stime" in job, fields, began)
+        started, began = "stime" in job, _moment(job.get("stime", ""))
+        return JobState(job_id, base.ENDED, ending, reason, success, started=started, began=began)
     if letter in _RUNNING:
-        return JobState(job_id, base.RUNNING, letter, reason, fields=fields)
+        return JobState(job_id, base.RUNNING, letter, reason)
+    if letter not in _WAITING:
+        raise Refused("unknown-state", f"PBS job {job_id} has the state {letter!r}", f"see: qstat -f -x {job_id}")
+    phase = base.HELD if letter == "H" and "u" in holds else base.WAITING
+    raw_state = f"H {holds}" if letter == "H" else letter
     # Not by its substate, which stays 22 when the dependency of a job with a hold of its own is met.
-    satisfied = "s" not in holds
-    if letter == "H":
-        phase = base.HELD if "u" in holds else base.WAITING
-        return JobState(job_id, phase, f"H {holds}", reason, satisfied=satisfied, fields=fields)
-    if letter in _WAITING:
-        return JobState(job_id, base.WAITING, letter, reason, satisfied=satisfied, fields=fields)
-    raise Refused("unknown-state", f"PBS job {job_id} has the state {letter!r}", f"see: qstat -f -x {job_id}")
+    return JobState(job_id, phase, raw_state, reason, satisfied="s" not in holds)
 
 
 def _find(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
     return jobs.get(job_id) or next((each for known, each in jobs.items() if _same(known, job_id)), None)
 
 
-def _ending(job_id: str, job: Mapping[str, str], jobs: Mapping[str, Mapping[str, str]]) -> str:
-    elements = _elements(job_id, jobs)
+def _end(job_id: str, job: Mapping[str, str], jobs: Mapping[str, Mapping[str, str]]) -> tuple[bool | None, str]:
+    """Whether a job that has ended succeeded, and how it ended. Of an array, by its elements among the jobs."""
+    if not is_array(job_id):
+        return _succeeded(job), _exit(job)
+    top = job_id.split("[")[0]
+    elements = {known: each for known, each in jobs.items() if "[]" not in known and known.split("[")[0] == top}
     bad = [f"{element} {_exit(each)}" for element, each in elements.items() if not _succeeded(each)]
     if bad:
         shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
-        return f"{len(bad)} of {len(elements)} array elements: {shown}"
-    return _exit(job)
+        return False, f"{len(bad)} of {len(elements)} array elements: {shown}"
+    return True if elements else None, _exit(job)
 
 
 def _exit(job: Mapping[str, str]) -> str:
@@ -137,21 +113,6 @@ def _exit(job: Mapping[str, str]) -> str:
 def _succeeded(job: Mapping[str, str]) -> bool:
     # No Exit_status: deleted while it waited, which is not a success.
     return job.get("Exit_status") == "0"
-
-
-def _success(job_id: str, job: Mapping[str, str], jobs: Mapping[str, Mapping[str, str]]) -> bool | None:
-    if not is_array(job_id):
-        return _succeeded(job)
-    elements = _elements(job_id, jobs)
-    return all(_succeeded(each) for each in elements.values()) if elements else None
-
-
-def _elements(job_id: str, jobs: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
-    """The elements of an array among the jobs that qstat printed."""
-    if not is_array(job_id):
-        return {}
-    top = job_id.split("[")[0]
-    return {known: each for known, each in jobs.items() if "[]" not in known and known.split("[")[0] == top}
 
 
 def is_array(job_id: str) -> bool:
@@ -198,6 +159,15 @@ class Pbs(Scheduler):
     name = "pbs"
     title = "PBS"
     prefix = "#PBS"
+    variables: ClassVar[Mapping[str, str]] = {
+        "id": "PBS_JOBID",
+        "name": "PBS_JOBNAME",
+        "user": "PBS_O_LOGNAME",
+        "workdir": "PBS_O_WORKDIR",
+        "array": "PBS_ARRAY_ID",
+        "task": "PBS_ARRAY_INDEX",
+    }
+    unreachable = re.compile(r"(?i)cannot connect to server|connection refused|timed out|no route to host|errno=15010")
     settings = ("PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER")
     queue_keys = ("stage-queue", "stage-partition")
     tells_of_deletion = False
@@ -206,10 +176,24 @@ class Pbs(Scheduler):
     dependencies = (base.AFTER_SUCCESS, base.AFTER_FAILURE, base.AFTER_EITHER)
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
-        return compute_command(script, arguments, hold=hold)
+        return ("qsub", *(("-h",) if hold else ()), *arguments, str(script))
 
     def stage_command(self, job: StageJob) -> tuple[str, ...]:
-        return stage_command(job)
+        seconds = math.ceil(job.seconds)
+        walltime = f"{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+        begin = time.strftime("%Y%m%d%H%M.%S", time.localtime(time.time() + job.delay + 1))
+        return (
+            # It writes its own log: `-o` takes no path with spaces. Without `-m n` the user gets mail when the one of two
+            # followers that is not needed is deleted.
+            *("qsub", "-N", job.name, "-j", "oe", "-o", "/dev/null", "-m", "n"),
+            *("-l", "select=1:ncpus=1", "-l", f"walltime={walltime}"),
+            *(() if job.partition is None else ("-q", job.partition)),
+            *(() if job.account is None else ("-A", job.account)),
+            *(() if job.after is None else ("-W", f"depend={base.DEPENDENCY[job.after[1]]}:{job.after[0]}")),
+            *(("-h",) if job.witness else ()),
+            *(("-a", begin) if job.delay > 0 and not job.witness else ()),
+            str(job.script),
+        )
 
     def unfit(self, words: Sequence[str]) -> tuple[int, str] | None:
         for at, word in enumerate(words):
@@ -234,30 +218,13 @@ class Pbs(Scheduler):
         return "[" in element and element.partition("[")[0] == job_id.partition("[")[0]
 
     def walltime(self, words: Sequence[str]) -> float | None:
-        found = None
-        for word, following in zip(words, [*words[1:], ""], strict=False):
-            value = following if word == "-l" else word[2:] if word.startswith("-l") else ""
-            match = re.search(r"(?:^|,)walltime=([\d:]+)", value)
-            seconds = None if match is None else seconds_of(match[1])
-            found = found if seconds is None else seconds
-        return found
+        limits = (re.search(r"(?:^|,)walltime=([\d:]+)", value) for value in base.values_of(words, "-l"))
+        return base.last_known(None if limit is None else seconds_of(limit[1]) for limit in limits)
 
     def outcomes(self, info: JobInfo) -> tuple[str, ...]:
         """Of an array PBS does not tell (afterok runs although an element failed): there is one follower, which asks for the
         elements."""
         return (base.AFTER_EITHER,) if info.array else (base.AFTER_SUCCESS, base.AFTER_FAILURE)
-
-    def current_job(self, environ: Mapping[str, str]) -> CurrentJob | None:
-        if not environ.get("PBS_JOBID"):
-            return None
-        return CurrentJob(
-            environ["PBS_JOBID"],
-            environ.get("PBS_JOBNAME"),
-            environ.get("PBS_O_LOGNAME"),
-            environ.get("PBS_O_WORKDIR"),
-            environ.get("PBS_ARRAY_ID"),
-            environ.get("PBS_ARRAY_INDEX"),
-        )
 
     def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
         # PBS gives a job a PATH without its own commands, and beside it the one that qsub had.
@@ -273,17 +240,15 @@ class Pbs(Scheduler):
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
         done = base.ran(command, cwd)
         if done.code != 0:
-            raise _refused(done, "qsub refused the job", "fix the reported problem, then submit again")
+            raise self.refused(done, "qsub refused the job")
         job_id = done.stdout.strip().splitlines()[-1].strip() if done.stdout.strip() else ""
         if not job_id[:1].isdigit() or " " in job_id:
-            raise base.refused(done, "qsub printed no job id", "look for the job: qstat -u $USER")
+            raise self.refused(done, "qsub printed no job id", "look for the job: qstat -u $USER")
         return job_id
 
-    def about(self, job_id: str) -> JobInfo:
-        jobs = self._jobs([job_id])
-        if not jobs:
-            raise Refused("job-gone", f"PBS job {job_id} is gone", "see: globuswrap status")
-        return about_of(job_id, _find(job_id, jobs) or {})
+    def about(self, job_id: str) -> JobInfo | None:
+        job = _find(job_id, self._jobs([job_id]))
+        return None if job is None else about_of(job_id, job)
 
     def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
         wanted = list(job_ids)
@@ -293,19 +258,19 @@ class Pbs(Scheduler):
     def release(self, job_id: str) -> None:
         done = base.ran(("qrls", "-h", "u", job_id))
         if done.code != 0 and self.states([job_id])[job_id].phase == base.HELD:
-            raise _refused(done, f"job {job_id} cannot be released", f"qrls -h u {job_id}")
+            raise self.refused(done, f"job {job_id} cannot be released", f"qrls -h u {job_id}")
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             # One at a time: the server of v23.06.06 dies of a list in which one job is over and forgotten.
             done = base.ran(("qdel", job_id))
             if done.code != 0 and self.states([job_id])[job_id].phase in (base.HELD, base.WAITING):
-                raise _refused(done, f"job {job_id} cannot be deleted", f"qdel {job_id}")
+                raise self.refused(done, f"job {job_id} cannot be deleted", f"qdel {job_id}")
 
     def find(self, directory: Path) -> dict[str, str]:
         done = base.ran(("qselect", "-u", getpass.getuser()))
         if done.code != 0:
-            raise _unreachable(done)
+            raise self.silent(done)
         found = {}
         for job_id, job in self._jobs(done.stdout.split()).items():
             submitted = job.get("Submit_arguments", "")
@@ -328,7 +293,7 @@ class Pbs(Scheduler):
                 break
             done = base.ran(("qstat", *elements, *history, "-f", "-w", *left))
             if done.code not in (0, _UNKNOWN, _FINISHED):
-                raise _unreachable(done)
+                raise self.silent(done)
             found |= jobs_in(done.stdout)
             unknown = re.findall(r"Unknown Job Id (\S+)", done.stderr)
             left = [
@@ -339,17 +304,6 @@ class Pbs(Scheduler):
         if left:
             raise _unreadable(f"PBS reported nothing about job {left[0]}", done.stdout + done.stderr)
         return found
-
-
-def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
-    if _UNREACHABLE.search(done.stderr + done.stdout):
-        return _unreachable(done)
-    return base.refused(done, what, remedy)
-
-
-def _unreachable(done: Completed) -> TryLater:
-    told = (done.stderr or done.stdout).strip()
-    return TryLater("scheduler-unreachable", "PBS does not answer", "rerun later", ran=done.argv, detail=told)
 
 
 SCHEDULER = Pbs()

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
-from globuswrap.errors import Refused, TryLater
+from globuswrap.errors import Refused
 from globuswrap.schedulers import base
 from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, Scheduler, StageJob
 from globuswrap.system.process import Completed
-
-_DEPENDENCY = {base.AFTER_SUCCESS: "afterok", base.AFTER_FAILURE: "afternotok", base.AFTER_EITHER: "afterany"}
 
 _ENDED_BADLY = {
     "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "REVOKED",
@@ -40,36 +39,6 @@ _JOB = re.compile(
 #: A witness is never meant to run: it is a job whose dependency the scheduler goes on judging, however long ago the
 #: compute job was purged. Held jobs are not judged, those with a begin time are (observed).
 WITNESS_BEGIN = "now+3650days"
-
-_UNREACHABLE = re.compile(
-    r"(?i)unable to contact|connection (refused|timed out)|communication|timed out|try again|socket"
-)
-
-
-def compute_command(script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
-    """The `sbatch` of the user's script: nothing of theirs is replaced, only the hold is added."""
-    return ("sbatch", "--parsable", *(("--hold",) if hold else ()), *arguments, str(script))
-
-
-def stage_command(job: StageJob) -> tuple[str, ...]:
-    """The `sbatch` of a stage job."""
-    after = () if job.after is None else (f"--dependency={_DEPENDENCY[job.after[1]]}:{job.after[0]}",)
-    begin: tuple[str, ...] = ()
-    if job.witness:
-        begin = (f"--begin={WITNESS_BEGIN}",)
-    elif job.delay > 0:
-        begin = (f"--begin=now+{math.ceil(job.delay)}",)
-    return (
-        *("sbatch", "--parsable", f"--job-name={job.name}", "--output=/dev/null", "--chdir=/"),
-        *("--nodes=1", "--ntasks=1", f"--time={max(1, math.ceil(job.seconds / 60))}"),
-        *(() if job.partition is None else (f"--partition={job.partition}",)),
-        *(() if job.account is None else (f"--account={job.account}",)),
-        *after,
-        # Without it a job whose dependency can never be met stays in the queue for ever.
-        *(("--kill-on-invalid-dep=yes",) if after else ()),
-        *begin,
-        str(job.script),
-    )
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -101,21 +70,18 @@ def state_of(job_id: str, jobs: Sequence[dict[str, str]]) -> JobState:
     """
     if not jobs:
         return JobState(job_id, base.GONE, "unknown to Slurm")
-    phases = [_phase(job) for job in jobs]
-    shown = next((job for job, phase in zip(jobs, phases, strict=True) if phase == base.RUNNING), None)
-    shown = shown or next((job for job, phase in zip(jobs, phases, strict=True) if phase != base.ENDED), None)
-    shown = shown or next((job for job in jobs if not _succeeded(job)), jobs[0])
+    # Of an array: one that runs, else one that waits, else one that failed.
+    shown = min(jobs, key=lambda job: (_phase(job) == base.ENDED, _phase(job) != base.RUNNING, _succeeded(job)))
     phase = _phase(shown)
-    success = all(_succeeded(job) for job in jobs) if phase == base.ENDED else None
-    raw_state = shown["state"] + (f" {shown['exit']}" if phase == base.ENDED else "")
-    satisfied = phase == base.WAITING and shown["dependency"] == "(null)"
     reason = "" if shown["reason"] == "None" else shown["reason"]
-    started = began = None
-    if phase == base.ENDED:
-        ran = [job for job in jobs if job["nodes"] not in ("", "(null)")]
-        started = bool(ran)
-        began = min(filter(None, (_moment(job.get("began", "")) for job in ran)), default=None)
-    return JobState(job_id, phase, raw_state, reason, success, satisfied, started, shown, began)
+    if phase != base.ENDED:
+        satisfied = phase == base.WAITING and shown["dependency"] == "(null)"
+        return JobState(job_id, phase, shown["state"], reason, satisfied=satisfied)
+    success = all(_succeeded(job) for job in jobs)
+    ran = [job for job in jobs if job["nodes"] not in ("", "(null)")]
+    began = min(filter(None, (_moment(job["began"]) for job in ran)), default=None)
+    raw_state = f"{shown['state']} {shown['exit']}"
+    return JobState(job_id, phase, raw_state, reason, success, started=bool(ran), began=began)
 
 
 def _moment(text: str) -> float | None:
@@ -175,16 +141,40 @@ class Slurm(Scheduler):
     name = "slurm"
     title = "Slurm"
     prefix = "#SBATCH"
+    variables: ClassVar[Mapping[str, str]] = {
+        "id": "SLURM_JOB_ID",
+        "name": "SLURM_JOB_NAME",
+        "user": "SLURM_JOB_USER",
+        "workdir": "SLURM_SUBMIT_DIR",
+        "array": "SLURM_ARRAY_JOB_ID",
+        "task": "SLURM_ARRAY_TASK_ID",
+        "cluster": "SLURM_CLUSTER_NAME",
+    }
+    unreachable = re.compile(
+        r"(?i)unable to contact|connection (refused|timed out)|communication|timed out|try again|socket"
+    )
     settings = ("SLURM_CONF",)
     tells_of_deletion = True
     shows_environment = False
     remembers_elements = False  # they are purged one by one
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
-        return compute_command(script, arguments, hold=hold)
+        return ("sbatch", "--parsable", *(("--hold",) if hold else ()), *arguments, str(script))
 
     def stage_command(self, job: StageJob) -> tuple[str, ...]:
-        return stage_command(job)
+        begin = WITNESS_BEGIN if job.witness else f"now+{math.ceil(job.delay)}"
+        after = () if job.after is None else (f"--dependency={base.DEPENDENCY[job.after[1]]}:{job.after[0]}",)
+        return (
+            *("sbatch", "--parsable", f"--job-name={job.name}", "--output=/dev/null", "--chdir=/"),
+            *("--nodes=1", "--ntasks=1", f"--time={max(1, math.ceil(job.seconds / 60))}"),
+            *(() if job.partition is None else (f"--partition={job.partition}",)),
+            *(() if job.account is None else (f"--account={job.account}",)),
+            *after,
+            # Without it a job whose dependency can never be met stays in the queue for ever.
+            *(("--kill-on-invalid-dep=yes",) if after else ()),
+            *((f"--begin={begin}",) if job.witness or job.delay > 0 else ()),
+            str(job.script),
+        )
 
     def unfit(self, words: Sequence[str]) -> tuple[int, str] | None:
         refused = ("--wait", "-W", "--test-only", "--wrap")
@@ -197,32 +187,10 @@ class Slurm(Scheduler):
         return "--hold" in words or "-H" in words
 
     def walltime(self, words: Sequence[str]) -> float | None:
-        found = None
-        for word, following in zip(words, [*words[1:], ""], strict=False):
-            value = following if word in ("-t", "--time") else None
-            if word.startswith("--time="):
-                value = word[7:]
-            elif re.match(r"-t\d", word):
-                value = word[2:]
-            seconds = None if value is None else seconds_of(value)
-            found = found if seconds is None else seconds
-        return found
+        return base.last_known(map(seconds_of, base.values_of(words, "-t", "--time")))
 
     def outcomes(self, info: JobInfo) -> tuple[str, ...]:
         return self.dependencies  # of an array, afterok means all of its elements
-
-    def current_job(self, environ: Mapping[str, str]) -> CurrentJob | None:
-        if not environ.get("SLURM_JOB_ID"):
-            return None
-        return CurrentJob(
-            environ["SLURM_JOB_ID"],
-            environ.get("SLURM_JOB_NAME"),
-            environ.get("SLURM_JOB_USER"),
-            environ.get("SLURM_SUBMIT_DIR"),
-            environ.get("SLURM_ARRAY_JOB_ID"),
-            environ.get("SLURM_ARRAY_TASK_ID"),
-            environ.get("SLURM_CLUSTER_NAME", ""),
-        )
 
     def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
         done = base.ran(("squeue", "--noheader", f"--jobs={job.id}", "--format=%L"))
@@ -239,7 +207,7 @@ class Slurm(Scheduler):
             return starts_at(done.stderr + done.stdout)
         if re.search(r"(?i)test-only|heterogeneous", done.stderr):
             return None  # it cannot be asked about, which says nothing about the job
-        raise base.refused(
+        raise self.refused(
             done, "sbatch would refuse it", "fix the reported problem in the script or after --, then submit again"
         )
 
@@ -250,17 +218,15 @@ class Slurm(Scheduler):
         env.pop("SLURM_CONF", None)
         done = base.ran(command, cwd, env)
         if done.code != 0:
-            raise self._refused(done, "sbatch refused the job", "fix the reported problem, then submit again")
+            raise self.refused(done, "sbatch refused the job")
         job_id = done.stdout.strip().split(";")[0]
         if not job_id.isdigit():
-            raise base.refused(done, "sbatch printed no job id", "look for the job: squeue --me")
+            raise self.refused(done, "sbatch printed no job id", "look for the job: squeue --me")
         return job_id
 
-    def about(self, job_id: str) -> JobInfo:
+    def about(self, job_id: str) -> JobInfo | None:
         jobs = self._rows(job_id)
-        if not jobs:
-            raise Refused("job-gone", f"Slurm job {job_id} is gone", "see: globuswrap status")
-        return about_of(job_id, jobs)
+        return about_of(job_id, jobs) if jobs else None
 
     def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
         return {job_id: state_of(job_id, self._rows(job_id)) for job_id in job_ids}
@@ -270,7 +236,7 @@ class Slurm(Scheduler):
         done = base.ran(("scontrol", "release", job_id))
         state = self.states([job_id])[job_id] if done.code != 0 else None
         if state is not None and state.phase == base.HELD and state.reason != "JobHeldAdmin":
-            raise self._refused(done, f"job {job_id} cannot be released", f"scontrol release {job_id}")
+            raise self.refused(done, f"job {job_id} cannot be released", f"scontrol release {job_id}")
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         wanted = list(job_ids)
@@ -280,12 +246,12 @@ class Slurm(Scheduler):
         if done.code != 0:
             left = [state.id for state in self.states(wanted).values() if state.phase in (base.HELD, base.WAITING)]
             if left:
-                raise self._refused(done, f"jobs {' '.join(left)} cannot be canceled", f"scancel {' '.join(left)}")
+                raise self.refused(done, f"jobs {' '.join(left)} cannot be canceled", f"scancel {' '.join(left)}")
 
     def find(self, directory: Path) -> dict[str, str]:
         done = base.ran(("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"))
         if done.code != 0:
-            raise self._refused(done, "Slurm refused", "fix the reported problem")
+            raise self.refused(done, "Slurm refused", "fix the reported problem")
         pairs = (line.partition("|") for line in done.stdout.splitlines())
         return {job_id: script for job_id, _, script in pairs if script.startswith(f"{directory}/")}
 
@@ -295,14 +261,7 @@ class Slurm(Scheduler):
             return rows(done.stdout)
         if "Invalid job id" in done.stderr:
             return []
-        raise self._refused(done, "Slurm refused", "fix the reported problem")
-
-    @staticmethod
-    def _refused(done: Completed, what: str, remedy: str) -> TryLater | Refused:
-        told = (done.stderr or done.stdout).strip()
-        if _UNREACHABLE.search(told):
-            return TryLater("scheduler-unreachable", "Slurm does not answer", "rerun later", ran=done.argv, detail=told)
-        return base.refused(done, what, remedy)
+        raise self.refused(done, "Slurm refused", "fix the reported problem")
 
 
 SCHEDULER = Slurm()

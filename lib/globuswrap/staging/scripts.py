@@ -63,7 +63,7 @@ def stage(plan: Plan, directory: Path, what: str, arguments: Sequence[str], sche
         f"exec >>{shlex.quote(str(directory / 'log'))} 2>&1 </dev/null",
         f"source {shlex.quote(str(directory / 'settings'))} || exit 1",
         f"cd -- {shlex.quote(plan.cwd)} || cd /",
-        f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{{_job_variable(scheduler)}:-}}"',
+        f'printf \'== %(%Y-%m-%d %H:%M:%S)T %s: {what}, job %s\\n\' -1 "$HOSTNAME" "${{{scheduler.variables["id"]}:-}}"',
         f"exec {shlex.join([*plan.launcher, 'in-job', 'advance', *arguments])}",
     ]
     return "\n".join(lines) + "\n"
@@ -99,14 +99,10 @@ def element(plan: Plan, directory: Path, payload: Path, text: str, scheduler: Sc
         "trap : TERM # the script gets it too",
         shlex.quote(str(payload)),
         "code=$?",
-        f'echo "$code" >{shlex.quote(str(directory))}/exit."${_job_variable(scheduler)}"',
+        f'echo "$code" >{shlex.quote(str(directory))}/exit."${scheduler.variables["id"]}"',
         'exit "$code"',
     ]
     return "\n".join(lines) + "\n"
-
-
-def _job_variable(scheduler: Scheduler) -> str:
-    return schedulers.KNOWN[scheduler.name].job_variable
 
 
 def _own_lines(text: str, scheduler: Scheduler | None) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from globuswrap.errors import Refused
 from globuswrap.schedulers import base
 from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, Scheduler, StageJob
 from globuswrap.system.process import Completed
@@ -22,6 +22,8 @@ class Toy(Scheduler):
     name = "toy"
     title = "Toy"
     prefix = "#TOY"
+    variables: ClassVar[Mapping[str, str]] = {"id": "TOYQ_JOB"}
+    unreachable = re.compile("cannot open the queue")
     settings = ("TOYQ",)
     tells_of_deletion = True
     shows_environment = False
@@ -44,9 +46,6 @@ class Toy(Scheduler):
     def outcomes(self, info: JobInfo) -> tuple[str, ...]:
         return self.dependencies
 
-    def current_job(self, environ: Mapping[str, str]) -> CurrentJob | None:
-        return CurrentJob(environ["TOYQ_JOB"]) if environ.get("TOYQ_JOB") else None
-
     def seconds_left(self, job: CurrentJob, elapsed: float) -> float | None:
         return None
 
@@ -56,14 +55,14 @@ class Toy(Scheduler):
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
         done = base.ran(command, cwd)
         if done.code != 0:
-            raise base.refused(done, "toyq refused the job", "fix the reported problem, then submit again")
+            raise self.refused(done, "toyq refused the job")
         return done.stdout.strip()
 
-    def about(self, job_id: str) -> JobInfo:
+    def about(self, job_id: str) -> JobInfo | None:
         job = self._jobs().get(job_id)
-        if job is None:
-            raise Refused("job-gone", f"Toy job {job_id} is gone", "see: globuswrap status")
-        return JobInfo(job_id, Path(job["script"]).name, os.environ.get("USER", ""), os.getcwd())
+        return (
+            None if job is None else JobInfo(job_id, Path(job["script"]).name, os.environ.get("USER", ""), os.getcwd())
+        )
 
     def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
         known = self._jobs()

@@ -144,13 +144,12 @@ def info_of(chain: Chain, scheduler: JobSystem, compute: str) -> JobInfo:
     """What the scheduler says of the compute job, asked once."""
     known = chain.info
     if known is None:
-        try:
-            info = scheduler.about(compute)
-        except Refused:
-            if (ran := _ran_inline(chain)) is None:
-                raise
+        info, ran = scheduler.about(compute), _ran_inline(chain)
+        if info is None and ran is not None:
             # The scheduler has forgotten it already: what a job that stages by itself wrote down is enough.
             info = JobInfo(compute, str(ran.get("name", "")), chain.plan.user, chain.plan.cwd, bool(ran.get("array")))
+        if info is None:
+            raise Refused("job-gone", f"{chain.plan.scheduler} job {compute} is gone", "see: globuswrap status")
         chain.add("about", **asdict(info))
         known = chain.info
         assert known is not None

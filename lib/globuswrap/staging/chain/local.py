@@ -6,9 +6,10 @@ import getpass
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import CurrentJob, JobInfo, JobState, JobSystem
+from globuswrap.schedulers.base import JobInfo, JobState, JobSystem
 from globuswrap.staging.chain.record import Chain
 from globuswrap.system import log, process
 
@@ -21,8 +22,7 @@ class Local(JobSystem):
     """Runs the job of one chain. Its hold is that it has not been started."""
 
     tells_of_deletion = True
-    #: In the job, its id.
-    job_variable = "GLOBUSWRAP_JOB_ID"
+    variables: ClassVar[Mapping[str, str]] = {"id": "GLOBUSWRAP_JOB_ID"}
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
@@ -54,7 +54,7 @@ class Local(JobSystem):
             process.run(
                 ("/bin/sh", "-c", f"exec 2>&1; {_RUN}", "sh", str(self.chain.facts_directory), str(self.chain.script)),
                 cwd=self.chain.plan.cwd,
-                env={self.job_variable: job_id},
+                env={self.variables["id"]: job_id},
                 stdout=output,
             )
 
@@ -62,10 +62,6 @@ class Local(JobSystem):
         pid = self._number("local.pid") if list(job_ids) else None
         if pid is not None and self._number("local.code") is None and process.exists(pid):
             process.run(("pkill", "-TERM", "-P", str(pid)))
-
-    @classmethod
-    def current_job(cls, environ: Mapping[str, str]) -> CurrentJob | None:
-        return CurrentJob(environ[cls.job_variable]) if environ.get(cls.job_variable) else None
 
     def find(self, directory: Path) -> dict[str, str]:
         return {}
