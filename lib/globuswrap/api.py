@@ -14,7 +14,7 @@ from globuswrap.errors import UsageProblem
 from globuswrap.reports.history import Moved, moved
 from globuswrap.staging import status as chain_status
 from globuswrap.staging import submit as submitting
-from globuswrap.staging.chain.state import ChainStatus
+from globuswrap.staging.chain.record import ChainStatus
 from globuswrap.staging.chain.tend import follow
 from globuswrap.staging.submission import StagingRequest, plan_of
 from globuswrap.staging.submit import Submitted

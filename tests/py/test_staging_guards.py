@@ -22,8 +22,7 @@ from globuswrap.schedulers import base
 from globuswrap.schedulers.pbs import Pbs
 from globuswrap.staging import steps
 from globuswrap.staging.chain import record, submit, tend
-from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.chain.state import BlockedOn
+from globuswrap.staging.chain.record import BlockedOn, Chain
 from globuswrap.staging.submission import StagingRequest, plan_of
 from globuswrap.system import records
 from slurm.cluster import PbsCluster, until

@@ -28,7 +28,7 @@ def tend(
     Run it from cron or scrontab. It is required for `--staging login`. In the other modes it resubmits stage jobs that
     have vanished.
     """
-    from globuswrap.staging.chain.state import ChainStatus
+    from globuswrap.staging.chain.record import ChainStatus
     from globuswrap.staging.chain.tend import tend_all
     from globuswrap.underway import lookup
 

@@ -88,22 +88,23 @@ def look(
 
     A problem of one step is in its StepResult; the others go on.
     """
-    wanted = list(steps)
     results: dict[str, StepResult] = {}
-    entries: dict[str, Entry] = {}
-    for step in wanted:
+    entries: dict[WaitPolicy, dict[str, Entry]] = {}
+    for step in steps:
         try:
             submitted = _submitted(plan, step, symbols, scope)
-            if submitted.how == "new":  # begun this moment: the next look will find something to see
-                results[step.name] = StepResult(MOVING, submitted.task_id)
-            else:
-                entries[step.name] = submitted.entry
-        except _Nothing as nothing:
-            results[step.name] = StepResult(SKIPPED, cause=nothing.why)
         except Problem as problem:
             results[step.name] = of_problem(problem)
-    for name, outcome in _looked_at(plan, wanted, entries, receipt_files).items():
-        results[name] = outcome if isinstance(outcome, StepResult) else of_outcome(outcome)
+            continue
+        if submitted is None:
+            results[step.name] = StepResult(SKIPPED, cause="the source does not exist (--if-present)")
+        elif submitted.how == "new":  # begun this moment: the next look will find something to see
+            results[step.name] = StepResult(MOVING, submitted.task_id)
+        else:
+            wait_policy = wait_policy_of(plan.staging, step, receipt_files)
+            entries.setdefault(wait_policy, {})[step.name] = submitted.entry
+    for wait_policy, some in entries.items():
+        results |= _looked_at(some, wait_policy)
     return results
 
 
@@ -111,46 +112,30 @@ def key(scope: str, step: Step) -> str:
     return f"{scope}/{step.name}"
 
 
-def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -> Submitted:
+def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -> Submitted | None:
+    """The submission of a step; None if it has no source, and needs none."""
     policy = Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)
     request = request_of(step, symbols)
     begun = journal.latest(requests.key_of("", policy.name, plan.id)) is not None
     if step.if_present and not begun and not present(resolve.address(expand(step.source, symbols)), 0.0):
-        raise _Nothing("the source does not exist (--if-present)")
+        return None
     return submitting.submit(request, policy)
 
 
-class _Nothing(Exception):
-    def __init__(self, why: str) -> None:
-        self.why = why
-
-
-def _looked_at(
-    plan: Plan, steps: Iterable[Step], entries: Mapping[str, Entry], receipt_files: bool
-) -> dict[str, Outcome | StepResult]:
-    found: dict[str, Outcome | StepResult] = {}
-    groups: dict[WaitPolicy, list[tuple[str, Entry]]] = {}
-    for step in steps:
-        entry = entries.get(step.name)
-        if entry is None:
-            continue
-        wait_policy = wait_policy_of(plan.staging, step, receipt_files)
-        known = waiting.recorded(entry, strict=wait_policy.strict)
-        if known is not None:
-            found[step.name] = known
-        else:
-            groups.setdefault(wait_policy, []).append((step.name, entry))
-    for wait_policy, group in groups.items():
-        try:
-            outcomes = waiting.wait([entry for _, entry in group], wait_policy)
-        except Problem as problem:
-            found.update({name: replace(of_problem(problem), task_id=entry.task_id) for name, entry in group})
-            continue
-        for name, entry in group:
-            outcome = outcomes[str(entry.task_id)]
-            if outcome.terminal:
-                operations.report(entry)
-            found[name] = outcome
+def _looked_at(entries: Mapping[str, Entry], wait_policy: WaitPolicy) -> dict[str, StepResult]:
+    """Where the tasks of these steps stand: from what is recorded, else by one look at all of them."""
+    outcomes = {name: waiting.recorded(entry, strict=wait_policy.strict) for name, entry in entries.items()}
+    found = {name: of_outcome(outcome) for name, outcome in outcomes.items() if outcome is not None}
+    left = {name: entry for name, entry in entries.items() if name not in found}
+    try:
+        looked = waiting.wait(list(left.values()), wait_policy) if left else {}
+    except Problem as problem:
+        return found | {name: replace(of_problem(problem), task_id=entry.task_id) for name, entry in left.items()}
+    for name, entry in left.items():
+        outcome = looked[str(entry.task_id)]
+        if outcome.terminal:
+            operations.report(entry)
+        found[name] = of_outcome(outcome)
     return found
 
 
@@ -167,20 +152,12 @@ def wait_policy_of(staging: Staging, step: Step, receipt_files: bool) -> WaitPol
 
 def of_outcome(outcome: Outcome) -> StepResult:
     """A task that ended well or badly, or one that still has time: paused and suspended tasks wait for someone."""
-    if not outcome.terminal:
-        problem = outcome.problem()
-        state = MOVING if outcome.name == RUNNING else STUCK
-        return StepResult(state, outcome.task_id, outcome.name, 0, outcome.cause, outcome.remedy, problem=problem)
-    state = DONE if outcome.exit_code == 0 else FAILED
+    moving = MOVING if outcome.name == RUNNING else STUCK
+    ended = DONE if outcome.exit_code == 0 else FAILED
     return StepResult(
-        state,
-        outcome.task_id,
-        outcome.name,
-        outcome.exit_code,
-        outcome.cause,
-        outcome.remedy,
-        outcome.receipt,
-        outcome.problem(),
+        ended if outcome.terminal else moving,
+        *(outcome.task_id, outcome.name, outcome.exit_code, outcome.cause, outcome.remedy, outcome.receipt),
+        problem=outcome.problem(),
     )
 
 
@@ -267,8 +244,8 @@ def covered(
     address = resolve.address(expand(step.source, symbols))
     files: list[str] = []
     for name, receipt in receipts.items():
-        side, collection = ("destination", "destination") if name.startswith("stage-in") else ("source", "source")
-        if receipt.get(collection) == address.collection:
+        side = "destination" if name.startswith("stage-in") else "source"
+        if receipt.get(side) == address.collection:
             files += [str(file.get(side) or "") for file in receipt.get("files_list") or ()]
     return address, sorted({*below(address, files)})
 
@@ -310,7 +287,7 @@ def clean(
         return carry_out.judged(evidence.gather(address.collection, None, owner=plan.id), left, evidence.View())
 
     notify = config.load().settings.notify
-    wait_policy = WaitPolicy(timeout=0.0, retry_for=0.0)
+    wait_policy = wait_policy_of(plan.staging, step, False)
     sending = Sending(_label(step, symbols), key(scope, step), plan.id, notify, wait_policy)
     try:
         begun = carry_out.once(address.collection, wanted, again, sending)
@@ -322,5 +299,4 @@ def clean(
     if begun.submitted is None:
         cause = f"{units.counted(len(kept), 'file')} kept, such as {kept[0].path}: {kept[0].reason}"
         return StepResult(STUCK if any(each.later for each in kept) else SKIPPED, cause=cause)
-    found = _looked_at(plan, [step], {step.name: begun.submitted.entry}, False)[step.name]
-    return found if isinstance(found, StepResult) else of_outcome(found)
+    return _looked_at({step.name: begun.submitted.entry}, wait_policy)[step.name]

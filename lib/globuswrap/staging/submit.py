@@ -10,8 +10,7 @@ from globuswrap.errors import UsageProblem
 from globuswrap.staging import keys
 from globuswrap.staging.chain import record
 from globuswrap.staging.chain import submit as chains
-from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.chain.state import ChainStatus
+from globuswrap.staging.chain.record import Chain, ChainStatus
 from globuswrap.staging.chain.tend import tend
 from globuswrap.staging.keys import Submission
 from globuswrap.staging.plan import Plan

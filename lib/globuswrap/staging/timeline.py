@@ -57,5 +57,5 @@ def line(chain: Chain) -> Line:
 
 def _last(chain: Chain, steps: Iterable[Step]) -> float | None:
     """When the last of these steps had settled; None while one has not."""
-    facts = [chain.fact(f"step.{step.name}") for step in steps]
-    return max((float(fact["at"]) for fact in facts if fact is not None), default=None) if all(facts) else None
+    moments = [chain.settled_at(step) for step in steps]
+    return max((each for each in moments if each is not None), default=None) if all(moments) else None

@@ -10,8 +10,8 @@ from typing import Any
 from globuswrap.batches import lookup as tasks
 from globuswrap.errors import Problem, TryLater, combined
 from globuswrap.staging import status
-from globuswrap.staging import wait as chains
-from globuswrap.staging.chain.state import ChainStatus
+from globuswrap.staging.chain import tend
+from globuswrap.staging.chain.record import ChainStatus
 from globuswrap.transfers.operations import Hooks
 from globuswrap.transfers.outcome import Outcome
 from globuswrap.transfers.wait import WaitPolicy, Watcher
@@ -58,7 +58,7 @@ def wait(
     called with each that has ended, or for which waiting was given up. Raises as `batches.lookup.wait`."""
     started = time.monotonic()
     waited = []
-    for chain_id, stands in (chains.wait(found.chains, wait_policy) if found.chains else {}).items():
+    for chain_id, stands in (tend.wait(found.chains, wait_policy) if found.chains else {}).items():
         waited.append(_chain(chain_id, stands))
         tell(waited[-1])
     if wait_policy.timeout is not None:

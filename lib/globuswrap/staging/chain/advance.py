@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Refused, StoppedEarly, TryLater, combined
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging import plan as plans
 from globuswrap.staging import steps
 from globuswrap.staging.chain import end as ends
 from globuswrap.staging.chain import jobs, progress
-from globuswrap.staging.chain.observe import note as note_outcome
-from globuswrap.staging.chain.observe import observe
-from globuswrap.staging.chain.record import Chain, JobOutcome
-from globuswrap.staging.chain.state import BlockedOn, ChainStatus, cut_off
+from globuswrap.staging.chain import observe as observing
+from globuswrap.staging.chain.record import BlockedOn, Chain, ChainStatus, JobOutcome
 from globuswrap.staging.plan import CLEANUP, INLINE, STAGE_IN, STAGE_OUT, Step
 from globuswrap.staging.steps import StepResult
 from globuswrap.system import log
@@ -33,43 +30,45 @@ def advance(chain: Chain, evidence: str | None = None, *, until_released: bool =
     """
     if chain.ended:
         return ends.status(chain)
-    scheduler = jobs.scheduler_of(chain)
     if chain.ending is not None:
-        return ends.end(chain, scheduler)
+        return ends.end(chain)
     compute = chain.compute
     if compute is None or not chain.submitted:
-        return ChainStatus(BlockedOn.SUBMISSION, "its submission was interrupted", problem=cut_off(chain.id))
+        return ChainStatus(BlockedOn.SUBMISSION, "its submission was interrupted", problem=chain.cut_off)
     if chain.plan.staging.mode == INLINE:
-        return _advance_inline(chain, scheduler, compute)
+        return _advance_inline(chain, compute)
     if not chain.released:
-        waiting = _stage_in(chain, scheduler, compute)
+        waiting = _stage_in(chain, compute)
         if waiting is not None:
             return waiting
     if until_released and not chain.plan.on_this_machine:
-        return ChainStatus(BlockedOn.JOB, f"job {compute} is released", watch=not scheduler.tells_of_deletion)
-    outcome = chain.outcome or observe(chain, scheduler, compute, evidence)
+        return ChainStatus(
+            BlockedOn.JOB, f"job {compute} is released", watch=not jobs.scheduler_of(chain).tells_of_deletion
+        )
+    outcome = chain.outcome or observing.observe(chain, compute, evidence)
     if outcome is None:
-        return _blocked_on_job(scheduler, compute)
-    return _after(chain, scheduler, outcome)
+        return _blocked_on_job(chain, compute)
+    return _after(chain, outcome)
 
 
-def _blocked_on_job(scheduler: JobSystem, compute: str) -> ChainStatus:
-    state = jobs.state(scheduler, compute)
+def _blocked_on_job(chain: Chain, compute: str) -> ChainStatus:
+    state = jobs.state(chain, compute)
     why = f"job {compute} {state.raw_state.lower()}" + (f" ({state.reason})" if state.reason else "")
-    return ChainStatus(BlockedOn.JOB, why, watch=not scheduler.tells_of_deletion and state.phase != base.RUNNING)
+    watch = not jobs.scheduler_of(chain).tells_of_deletion and state.phase != base.RUNNING
+    return ChainStatus(BlockedOn.JOB, why, watch=watch)
 
 
 # --- before the job ---------------------------------------------------------------------------------------------------
 
 
-def _stage_in(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus | None:
+def _stage_in(chain: Chain, compute: str) -> ChainStatus | None:
     """Bring the data, then release the job. None when that is done."""
-    state = jobs.state(scheduler, compute)
+    state = jobs.state(chain, compute)
     held = chain.releasing or state.phase == base.HELD
     if not held and (state.phase == base.GONE or (state.phase == base.ENDED and not state.started)):
         cause = f"job {compute} ended before its data had arrived: {state.raw_state}"
         problem = StoppedEarly("job-gone", cause, f"globuswrap submit --resume {chain.id}")
-        return ends.fail(chain, scheduler, "job", problem)
+        return ends.fail(chain, "job", problem)
     found = progress.look(chain, progress.inputs(chain))
     bad = progress.failed(found)
     unfinished = progress.blocked(found)
@@ -77,10 +76,10 @@ def _stage_in(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus |
         # The link decides whether the hold went by the user's hand, or another process has just released the job.
         chain.add("releasing", by_user=True, raw_state=state.raw_state)
     if chain.released_early:
-        return _released_early(chain, scheduler, compute)
+        return _released_early(chain, compute)
     if bad:
         name, result = bad[0]
-        return ends.fail(chain, scheduler, name, progress.problem_of(name, result))
+        return ends.fail(chain, name, progress.problem_of(name, result))
     if unfinished is not None:
         return unfinished
     if state.phase == base.HELD:
@@ -89,28 +88,28 @@ def _stage_in(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus |
         except (LoginNeeded, TryLater, Held, NoGlobus) as problem:
             return ChainStatus(BlockedOn.USER, f"checking the staged data: {problem.cause}", problem=problem)
         if not complete:
-            return _stage_in(chain, scheduler, compute)
-    return _release(chain, scheduler, compute)
+            return _stage_in(chain, compute)
+    return _release(chain, compute)
 
 
-def _release(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus | None:
+def _release(chain: Chain, compute: str) -> ChainStatus | None:
     """Release the job, whose data is there."""
     if chain.ending is not None:
-        return ends.end(chain, scheduler)
-    scheduler.cancel(jobs.twins(chain, scheduler, compute))
+        return ends.end(chain)
+    jobs.scheduler_of(chain).cancel(jobs.twins(chain, compute))
     # Before the act: a job that has been released may have run, whoever dies now.
     chain.add("releasing")
     if chain.released_early:
-        return _released_early(chain, scheduler, compute)
+        return _released_early(chain, compute)
     if not chain.plan.held_by_user:
         why = "the data has arrived; " if chain.plan.of(STAGE_IN) else ""
         log.say(f"{chain.id}: {why}job {compute} is released")
-        scheduler.release(compute)
+        jobs.scheduler_of(chain).release(compute)
     chain.add("released")
     return None
 
 
-def _released_early(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus | None:
+def _released_early(chain: Chain, compute: str) -> ChainStatus | None:
     """Cancel the job, or let it run and go on with it, as the chain's `on-early-release` says."""
     what = f"job {compute} was released by hand before its data was staged in"
     if chain.plan.staging.on_early_release == plans.LET_RUN:
@@ -119,13 +118,13 @@ def _released_early(chain: Chain, scheduler: JobSystem, compute: str) -> ChainSt
             log.say(f"{chain.id}: {what}; it may still run (on-early-release={plans.LET_RUN})")
         return None
     remedy = f"globuswrap submit --resume {chain.id}"
-    return ends.fail(chain, scheduler, "job", StoppedEarly("released-early", f"{what}, so it was canceled", remedy))
+    return ends.fail(chain, "job", StoppedEarly("released-early", f"{what}, so it was canceled", remedy))
 
 
 # --- after the job ----------------------------------------------------------------------------------------------------
 
 
-def _after(chain: Chain, scheduler: JobSystem, outcome: JobOutcome) -> ChainStatus:
+def _after(chain: Chain, outcome: JobOutcome) -> ChainStatus:
     """Stage out and clean up, by the outcome, and end the chain."""
     plan = chain.plan
     ran = chain.releasing and outcome.started is not False
@@ -153,16 +152,13 @@ def _after(chain: Chain, scheduler: JobSystem, outcome: JobOutcome) -> ChainStat
     if failed:
         problem = progress.problem_of(*failed[0])
         also = "" if outcome.success else f" (and the job failed: {outcome.raw_state})"
-        return ends.fail(chain, scheduler, failed[0][0], problem, code=combined(codes), also=also)
+        return ends.fail(chain, failed[0][0], problem, code=combined(codes), also=also)
     if not outcome.success:
+        cause = f"the job {'failed' if ran else 'never started'}: {outcome.raw_state}"
         if outcome.unknown:
             cause = outcome.evidence
-        elif not ran:
-            cause = f"the job never started: {outcome.raw_state}"
-        else:
-            cause = f"the job failed: {outcome.raw_state}"
-        return ends.fail(chain, scheduler, "job", _job_failed(chain, cause))
-    return ends.succeed(chain, scheduler)
+        return ends.fail(chain, "job", _job_failed(chain, cause))
+    return ends.succeed(chain)
 
 
 def _runs(chain: Chain, step: Step, success: bool, ran: bool) -> bool:
@@ -178,18 +174,18 @@ def _job_failed(chain: Chain, cause: str) -> Refused:
     return Refused("job-failed", cause, f"check its output, then: globuswrap submit --resume {chain.id}")
 
 
-def _advance_inline(chain: Chain, scheduler: JobSystem, compute: str) -> ChainStatus:
+def _advance_inline(chain: Chain, compute: str) -> ChainStatus:
     """An inline chain advances by itself, inside the job: here it is only watched, and ended when the job is over."""
     chain.add("released")
-    state = jobs.state(scheduler, compute)
+    state = jobs.state(chain, compute)
     if chain.plan.on_this_machine and state.phase == base.HELD:
         chain.add("releasing")
-        scheduler.release(compute)
-        state = jobs.state(scheduler, compute)
+        jobs.scheduler_of(chain).release(compute)
+        state = jobs.state(chain, compute)
     if state.alive:
-        return _blocked_on_job(scheduler, compute)
+        return _blocked_on_job(chain, compute)
     reports = chain.notes("inline.")
-    info = jobs.info_of(chain, scheduler, compute)
+    info = jobs.info_of(chain, compute)
     # An element that said nothing at its end was killed; the scheduler may have forgotten it while others still ran.
     silent = info.array or state.success is None
     bad = {name: fact for name, fact in reports.items() if fact.get("code") or (silent and fact.get("phase") == "in")}
@@ -197,15 +193,13 @@ def _advance_inline(chain: Chain, scheduler: JobSystem, compute: str) -> ChainSt
     complete = bool(reports) and (len(reports) >= info.elements if info.elements else not info.array)
     success = (state.success is True or (state.success is None and complete)) and not bad
     evidence = "the scheduler's own record" if state.success is not None else "the job's report"
-    if note_outcome(chain, success, state, evidence).success:
-        return ends.succeed(chain, scheduler)
-    cause = f"the job failed: {state.raw_state}"
-    if state.started is False:
-        cause = f"the job never started: {state.raw_state}"
-    elif state.phase == base.GONE and not reports:
-        cause = f"the scheduler does not know how job {compute} ended, or whether it ever started ({state.raw_state})"
+    if observing.note(chain, success, state, evidence).success:
+        return ends.succeed(chain)
+    cause = f"the job {'never started' if state.started is False else 'failed'}: {state.raw_state}"
+    if state.phase == base.GONE and not reports:
+        cause = observing.unknown_ending(compute, state, False)
     if bad:
         name, fact = min(bad.items())
         cause = f"{name}: {fact.get('cause') or cause}"
     code = combined(int(fact.get("staging") or 0) for fact in bad.values()) or 1
-    return ends.fail(chain, scheduler, "job", _job_failed(chain, cause), code=code)
+    return ends.fail(chain, "job", _job_failed(chain, cause), code=code)

@@ -6,17 +6,14 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from globuswrap.collections.address import Address, normalised
 from globuswrap.deletion import uses
 from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging import keys, steps
 from globuswrap.staging.chain import jobs, progress, record
-from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.chain.state import ChainStatus
+from globuswrap.staging.chain.record import Chain, ChainStatus
 from globuswrap.staging.plan import Step
 from globuswrap.staging.steps import StepResult
 from globuswrap.system import log
@@ -25,88 +22,73 @@ from globuswrap.transfers import hooks
 _KEEP_ENDED = 90 * 86400.0
 
 
-def succeed(chain: Chain, scheduler: JobSystem) -> ChainStatus:
+def succeed(chain: Chain) -> ChainStatus:
     """Everything went well: end the chain."""
     chain.add("ending", code=0, step="", cause="", remedy="")
-    return end(chain, scheduler)
+    return end(chain)
 
 
-def fail(
-    chain: Chain, scheduler: JobSystem, step: str, problem: Problem, *, code: int | None = None, also: str = ""
-) -> ChainStatus:
+def fail(chain: Chain, step: str, problem: Problem, *, code: int | None = None, also: str = "") -> ChainStatus:
     """Record what went wrong at which step, and end the chain: nothing of it stays queued."""
-    remedy = f"fix it ({problem.remedy}), then: globuswrap submit --resume {chain.id}"
-    if "--resume" in problem.remedy:
-        remedy = problem.remedy
-    chain.add(
-        "ending",
-        code=problem.exit_code if code is None else code,
-        step=step,
-        name=problem.name,
-        cause=problem.cause + also,
-        remedy=remedy,
-    )
-    return end(chain, scheduler)
+    remedy = problem.remedy
+    if "--resume" not in remedy:
+        remedy = f"fix it ({remedy}), then: globuswrap submit --resume {chain.id}"
+    code = problem.exit_code if code is None else code
+    chain.add("ending", code=code, step=step, name=problem.name, cause=problem.cause + also, remedy=remedy)
+    return end(chain)
 
 
-def end(chain: Chain, scheduler: JobSystem) -> ChainStatus:
+def end(chain: Chain) -> ChainStatus:
     """Cancel what is left of the chain's tasks and jobs (not the job this runs in), and mark its end. Can be repeated.
 
     In a job of the chain, others of its jobs that run here are left to see the end for themselves: two that end the chain at
     once would cancel each other, and neither would be there to mark it.
     """
     progress.cancel_tasks(chain)
-    own = jobs.own_job(scheduler)
-    for job_id in jobs.unrecorded(chain, scheduler):
+    scheduler, own = jobs.scheduler_of(chain), jobs.own_job(chain)
+    for job_id in jobs.unrecorded(chain):
         chain.add(f"job.found.{job_id}", id=job_id)
     listed = chain.jobs
     compute = listed.pop("compute", None)
     # The followers first: one of them would start when the compute job is canceled.
     order = [job_id for _, job_id in sorted(listed.items(), reverse=True)] + ([compute] if compute else [])
-    order += jobs.twins(chain, scheduler, compute)
+    order += jobs.twins(chain, compute)
     siblings = set(listed.values()) if own in order else set()
-    left = [
-        state.id
-        for state in scheduler.states(order).values()
-        if state.alive and not (state.id == own or (state.phase == base.RUNNING and state.id in siblings))
-    ]
-    scheduler.cancel([job_id for job_id in order if job_id in left])
+    states = scheduler.states(order)
+    scheduler.cancel(
+        job_id
+        for job_id in order
+        if states[job_id].alive and not (job_id == own or (states[job_id].phase == base.RUNNING and job_id in siblings))
+    )
     _, mine = chain.add("ended", code=0 if chain.ending is None else chain.ending.code)
     uses.release(chain.id)
     ended = status(chain)
     if mine:
-        hooks.tell(hooks.SUCCESS if ended.exit_code == 0 else hooks.FAILURE, told(chain, ended))
+        event = hooks.SUCCESS if ended.exit_code == 0 else hooks.FAILURE
+        remedy = ended.problem.remedy if ended.problem is not None else ""
+        progress.tell(chain, event, exit_code=ended.exit_code, cause=ended.why, remedy=remedy)
     return ended
-
-
-def told(chain: Chain, now: ChainStatus) -> dict[str, Any]:
-    """What a hook is told of a chain."""
-    remedy = now.problem.remedy if now.problem is not None else ""
-    about = {"kind": "chain", "chain": chain.id, "script": chain.plan.script, "tasks": chain.tasks}
-    return {**about, "exit_code": now.exit_code, "cause": now.why, "remedy": remedy}
 
 
 def status(chain: Chain) -> ChainStatus:
     """Where a chain stands that has ended."""
     ending = chain.ending or record.Ending(1)
     code = 1 if chain.exit_code is None else chain.exit_code
-    problem = None
-    if code != 0:
-        problem = Refused(ending.name, ending.cause, ending.remedy)
-        problem.exit_code = code
-    return ChainStatus(None, ending.cause, code, problem)
+    problem = Refused(ending.name, ending.cause, ending.remedy)
+    problem.exit_code = code
+    return ChainStatus(None, ending.cause, code, problem if code != 0 else None)
 
 
-def undo(chain: Chain, scheduler: JobSystem, problem: BaseException) -> None:
+def undo(chain: Chain, problem: BaseException) -> None:
     """After a refusal in the middle of a submission: cancel what was submitted, last first, and leave no chain behind."""
     cause = problem.cause if isinstance(problem, Problem) else str(problem) or type(problem).__name__
     code = problem.exit_code if isinstance(problem, Problem) else 1
     chain.add("ending", code=code, step="submit", cause=cause, remedy="submit again")
     submitted = list(chain.jobs.values())
-    submitted += [job_id for job_id in jobs.orphans(chain, scheduler) if job_id not in submitted]
+    submitted += [job_id for job_id in jobs.orphans(chain) if job_id not in submitted]
     try:
         if submitted:
-            scheduler.cancel(reversed(submitted))
+            jobs.scheduler_of(chain).cancel(reversed(submitted))
         progress.cancel_tasks(chain)
         chain.add("ended", code=code)
         uses.release(chain.id)

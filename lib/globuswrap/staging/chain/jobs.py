@@ -17,7 +17,6 @@ from globuswrap.schedulers.base import JobInfo, JobState, JobSystem, Scheduler, 
 from globuswrap.staging import scripts
 from globuswrap.staging.chain.local import Local
 from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.chain.state import cut_off
 from globuswrap.staging.plan import INLINE, JOBS, STAGE_IN, Plan
 from globuswrap.system import locks, log
 
@@ -129,22 +128,22 @@ def _job(plan: Plan, info: JobInfo, script: Path, prefix: str) -> StageJob:
 # --- what the scheduler says ------------------------------------------------------------------------------------------
 
 
-def state(scheduler: JobSystem, job_id: str) -> JobState:
+def state(chain: Chain, job_id: str) -> JobState:
     """The state of one job."""
-    return scheduler.states([job_id])[job_id]
+    return scheduler_of(chain).states([job_id])[job_id]
 
 
-def own_job(scheduler: JobSystem) -> str | None:
+def own_job(chain: Chain) -> str | None:
     """The id of the job that this process runs in, of an element that of its array; None outside of one."""
-    job = scheduler.current_job(os.environ)
+    job = scheduler_of(chain).current_job(os.environ)
     return None if job is None else job.whole
 
 
-def info_of(chain: Chain, scheduler: JobSystem, compute: str) -> JobInfo:
+def info_of(chain: Chain, compute: str) -> JobInfo:
     """What the scheduler says of the compute job, asked once."""
     known = chain.info
     if known is None:
-        info, ran = scheduler.about(compute), _ran_inline(chain)
+        info, ran = scheduler_of(chain).about(compute), _ran_inline(chain)
         if info is None and ran is not None:
             # The scheduler has forgotten it already: what a job that stages by itself wrote down is enough.
             info = JobInfo(compute, str(ran.get("name", "")), chain.plan.user, chain.plan.cwd, bool(ran.get("array")))
@@ -163,42 +162,42 @@ def has_started(state: JobState) -> bool:
     return state.phase == base.RUNNING or state.satisfied
 
 
-def is_helped(chain: Chain, scheduler: JobSystem) -> bool:
+def is_helped(chain: Chain) -> bool:
     """Whether a job is there that advances the chain. A follower is one once its dependency is met: where the scheduler does
     not tell of deletion, those of a job that was deleted before it started wait for ever."""
     jobs = {name: job_id for name, job_id in chain.jobs.items() if name != "compute"}
-    states = scheduler.states(jobs.values())
+    states = scheduler_of(chain).states(jobs.values())
     return any(
         states[job_id].alive and (name.startswith("stage.") or has_started(states[job_id]))
         for name, job_id in jobs.items()
     )
 
 
-def twins(chain: Chain, scheduler: JobSystem, compute: str | None) -> list[str]:
+def twins(chain: Chain, compute: str | None) -> list[str]:
     """Other jobs of the user's script: the submission of one that was killed may have come through later."""
     if chain.fact("submitting-again") is None:
         return []
-    jobs = scheduler.find(chain.directory).items()
+    jobs = scheduler_of(chain).find(chain.directory).items()
     return [job_id for job_id, script in jobs if job_id != compute and is_payload(chain, script)]
 
 
-def orphans(chain: Chain, scheduler: JobSystem) -> list[str]:
+def orphans(chain: Chain) -> list[str]:
     """Jobs of the chain, recorded or not: known by their script, which lies in its directory. None if the scheduler cannot
     say."""
     try:
-        return list(scheduler.find(chain.directory))
+        return list(scheduler_of(chain).find(chain.directory))
     except Problem as problem:
         log.say(f"{chain.id}: {problem.cause}", 2)
         return []
 
 
-def unrecorded(chain: Chain, scheduler: JobSystem) -> list[str]:
+def unrecorded(chain: Chain) -> list[str]:
     """Jobs in the queue that whoever submitted them was killed before recording."""
     claimed = {name.removeprefix("claim.") for name in chain.facts("claim.stage.")}
     recorded = chain.jobs
     if chain.submitted and claimed <= recorded.keys():
         return []
-    return [job_id for job_id in orphans(chain, scheduler) if job_id not in recorded.values()]
+    return [job_id for job_id in orphans(chain) if job_id not in recorded.values()]
 
 
 # --- submitting -------------------------------------------------------------------------------------------------------
@@ -217,7 +216,7 @@ def submitting(chain: Chain) -> Iterator[None]:
         yield
 
 
-def submit_compute(chain: Chain, scheduler: JobSystem) -> str:
+def submit_compute(chain: Chain) -> str:
     """Submit the user's job, held unless it stages by itself; one that is recorded already is not submitted again."""
     plan = chain.plan
     if chain.compute is not None:
@@ -225,6 +224,7 @@ def submit_compute(chain: Chain, scheduler: JobSystem) -> str:
     hold = plan.staging.mode != INLINE
     if not chain.add("submitting")[1]:
         chain.add("submitting-again")
+    scheduler = scheduler_of(chain)
     command = scheduler.compute_command(payload(plan, chain.directory), plan.arguments, hold=hold)
     compute = scheduler.submit(command, plan.cwd)
     chain.add("job.compute", id=compute)
@@ -232,8 +232,11 @@ def submit_compute(chain: Chain, scheduler: JobSystem) -> str:
     return compute
 
 
-def submit_followers(chain: Chain, scheduler: Scheduler, info: JobInfo) -> None:
-    """Submit the jobs by which the scheduler tells how the compute job ended, as far as they are not recorded."""
+def submit_followers(chain: Chain, info: JobInfo) -> None:
+    """Submit the jobs by which a batch system tells how the compute job ended, as far as they are not recorded."""
+    scheduler = schedulers.batch_system(chain.plan.scheduler)
+    if scheduler is None or chain.plan.staging.mode == INLINE:
+        return
     for outcome in scheduler.outcomes(info):
         name = f"job.{FOLLOWERS[outcome].name}"
         if chain.fact(name) is None:
@@ -241,13 +244,16 @@ def submit_followers(chain: Chain, scheduler: Scheduler, info: JobInfo) -> None:
             chain.add(name, id=scheduler.submit(command, chain.plan.cwd))
 
 
-def submit_stage(chain: Chain, scheduler: Scheduler, delay: float) -> str | None:
-    """Submit the next stage job, `delay` seconds from now; None if someone else has just done so."""
+def submit_stage(chain: Chain, delay: float) -> str | None:
+    """Submit the next stage job, `delay` seconds from now; None if someone else has just done so, or the chain has none."""
+    scheduler = stage_system(chain.plan)
+    if scheduler is None:
+        return None
     numbers = [int(name.rpartition(".")[2]) for name in chain.facts("claim.stage.")]
     number = max(numbers, default=0) + 1
     if number > 1:
         last = chain.jobs.get(f"stage.{number - 1}")
-        if last is not None and last != own_job(scheduler) and state(scheduler, last).alive:
+        if last is not None and last != own_job(chain) and state(chain, last).alive:
             return None
         claim = chain.fact(f"claim.stage.{number - 1}")
         if last is None and claim is not None and time.time() - claim["at"] < 60:
@@ -256,8 +262,8 @@ def submit_stage(chain: Chain, scheduler: Scheduler, delay: float) -> str | None
     if not mine:
         return None
     if chain.compute is None:
-        raise cut_off(chain.id)
-    info = info_of(chain, scheduler, chain.compute)
+        raise chain.cut_off
+    info = info_of(chain, chain.compute)
     command = scheduler.stage_command(_stage_job(chain.plan, chain.directory, info, delay))
     job_id = scheduler.submit(command, chain.plan.cwd)
     chain.add(f"job.stage.{number}", id=job_id)
@@ -266,16 +272,17 @@ def submit_stage(chain: Chain, scheduler: Scheduler, delay: float) -> str | None
     return job_id
 
 
-def adopt(chain: Chain, scheduler: JobSystem) -> None:
+def adopt(chain: Chain) -> None:
     """Record jobs that a killed submission had submitted and not written down."""
+    there = scheduler_of(chain).find(chain.directory).items()
     if chain.compute is None:
-        found = (job_id for job_id, script in scheduler.find(chain.directory).items() if is_payload(chain, script))
+        found = (job_id for job_id, script in there if is_payload(chain, script))
         job_id = next(found, None) or (_ran_inline(chain) or {}).get("job")
         if job_id is not None:
             chain.add("job.compute", id=job_id)
     recorded = set(chain.jobs.values())
     claims = [claim.removeprefix("claim.") for claim in chain.facts("claim.stage.")]
-    for job_id, script in scheduler.find(chain.directory).items():
+    for job_id, script in there:
         name = os.path.basename(script)
         if job_id in recorded:
             continue

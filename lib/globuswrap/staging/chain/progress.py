@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from globuswrap.errors import Problem, Refused
 from globuswrap.staging import steps
-from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.chain.state import BlockedOn, ChainStatus
+from globuswrap.staging.chain.record import BlockedOn, Chain, ChainStatus, typed
 from globuswrap.staging.plan import CLEANUP, STAGE_IN, Step
 from globuswrap.staging.steps import StepResult
 from globuswrap.system import log, units
@@ -27,27 +26,20 @@ def scope(chain: Chain) -> str:
 
 def recorded(chain: Chain, step: str) -> StepResult | None:
     """What became of a step; None if it has not settled."""
-    fact = chain.fact(f"step.{step}")
-    return None if fact is None else _result(fact)
-
-
-def _result(fact: Mapping[str, Any]) -> StepResult:
-    names = ("state", "task_id", "outcome", "exit_code", "cause", "remedy", "receipt")
-    return StepResult(**{name: fact[name] for name in names if name in fact})
+    return typed(StepResult, chain.fact(f"step.{step}"))
 
 
 def receipts(chain: Chain) -> dict[str, Mapping[str, Any]]:
     """The receipts of the staging steps that are done, by step."""
     facts = chain.facts("step.stage-").items()
-    found = {name.removeprefix("step."): _result(fact) for name, fact in facts}
-    return {name: each.receipt for name, each in found.items() if each.state == steps.DONE and each.receipt}
+    done = {name: fact.get("receipt") for name, fact in facts if fact["state"] == steps.DONE}
+    return {name.removeprefix("step."): receipt for name, receipt in done.items() if receipt}
 
 
 def look(chain: Chain, wanted: Sequence[Step]) -> dict[str, StepResult]:
     """Where these steps stand; what has just settled is recorded."""
-    found = {step.name: recorded(chain, step.name) for step in wanted}
-    results = {name: result for name, result in found.items() if result is not None}
-    unsettled = [step for step in wanted if found[step.name] is None]
+    results = {step.name: result for step in wanted if (result := recorded(chain, step.name)) is not None}
+    unsettled = [step for step in wanted if step.name not in results]
     if unsettled:
         cleaning = bool(chain.plan.of(CLEANUP))
         results |= steps.look(chain.plan, unsettled, chain.symbols, scope(chain), receipt_files=cleaning)
@@ -63,33 +55,28 @@ def note(chain: Chain, step: str, result: StepResult) -> StepResult:
         chain.add(f"task.{step}", id=result.task_id)
     if not result.settled:
         if result.state == steps.STUCK and chain.noted(step).get("state") != steps.STUCK:
-            about = {
-                "kind": "chain",
-                "chain": chain.id,
-                "script": chain.plan.script,
-                "step": step,
-                "tasks": chain.tasks,
-            }
-            hooks.tell(hooks.ATTENTION, {**about, "cause": result.cause, "remedy": result.remedy})
+            tell(chain, hooks.ATTENTION, step=step, cause=result.cause, remedy=result.remedy)
         chain.note(step, state=result.state, cause=result.cause, remedy=result.remedy)
         return result
-    content = asdict(replace(result, problem=None))
-    content.pop("problem")
-    known, mine = chain.add(f"step.{step}", **content)
+    content = {name: value for name, value in vars(result).items() if name != "problem"}
+    _, mine = chain.add(f"step.{step}", **content)
     if mine:
-        said = _said(result)
+        said = "; ".join(filter(None, (_moved(result), result.cause)))
         log.say(f"{chain.id}: {step}: {result.state}{f' ({said})' if said else ''}")
-    return _result(known)
+    return recorded(chain, step) or result
 
 
-def _said(result: StepResult) -> str:
+def _moved(result: StepResult) -> str:
     receipt = result.receipt or {}
     if receipt.get("files_transferred") is None or result.state == steps.FAILED:
-        return result.cause
+        return ""
     size = units.human_size(receipt.get("bytes_transferred") or 0)
-    return f"{units.counted(receipt['files_transferred'], 'file')}, {size}" + (
-        f"; {result.cause}" if result.cause else ""
-    )
+    return f"{units.counted(receipt['files_transferred'], 'file')}, {size}"
+
+
+def tell(chain: Chain, event: str, **more: Any) -> None:
+    """Run the hooks of an event for a chain."""
+    hooks.tell(event, {"kind": "chain", "chain": chain.id, "script": chain.plan.script, "tasks": chain.tasks, **more})
 
 
 def blocked(found: Mapping[str, StepResult]) -> ChainStatus | None:
@@ -158,8 +145,8 @@ def still_there(chain: Chain) -> bool:
     for original in chain.plan.of(STAGE_IN):
         times = _times_missing(chain, original)
         step = _again(original, times)
-        fact = chain.fact(f"step.{step.name}") or {"state": ""}
-        if float(fact.get("at", 0.0)) < since and not steps.still_there(step, _result(fact), chain.symbols):
+        staged, at = recorded(chain, step.name) or StepResult(""), chain.settled_at(step)
+        if (at or 0.0) < since and not steps.still_there(step, staged, chain.symbols):
             log.say(f"{chain.id}: {original.name}: staged data is missing; staging it again")
             chain.add(f"missing.{original.name}.{times + 1}")
             complete = False

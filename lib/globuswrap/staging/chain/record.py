@@ -1,19 +1,15 @@
-"""Store a chain on disk: a plan that never changes, and facts that are each written once.
+"""A chain on disk, a plan that never changes and facts that are each written once; and in words, where it stands.
 
     chains/<id>/chain.json      the plan
     chains/<id>/script/...      the user's script as it was submitted; the generated scripts are beside it
     chains/<id>/g1/<fact>       facts of the first run; a resumed chain goes on in g2, g3, ...
     chains/<id>/log             what the stage jobs said
 
-A fact is written to a temporary file, fsynced, and given its name by link(2): of two hosts that add the same fact one
-wins, and both go on from what the winner wrote. No lock guards this. It holds where link(2) and rename(2) are atomic and a
-file opened by name has the content that was fsynced before its link was made (close-to-open, as NFS gives); a link whose
-reply NFS lost is told by the link count of one's own temporary file.
+Of two hosts that add the same fact one wins, and both go on from what the winner wrote (system/records.py says how).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -21,13 +17,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import Problem, TryLater, UsageProblem
 from globuswrap.schedulers.base import JobInfo
 from globuswrap.staging import plan as plans
-from globuswrap.staging.plan import Plan
+from globuswrap.staging.plan import Plan, Step
 from globuswrap.system import files, records
 
 if TYPE_CHECKING:
@@ -70,6 +67,38 @@ class Ending:
     remedy: str = ""
 
 
+class BlockedOn(str, Enum):
+    """What a chain that has not ended waits for."""
+
+    TRANSFER = "transfer"  # a task at Globus
+    JOB = "job"  # the scheduler has to run the job
+    USER = "user"  # a login, a network, a paused collection: fixed from outside
+    SUBMISSION = "submission"  # it is being submitted, or that was cut off
+
+
+@dataclass(frozen=True)
+class ChainStatus:
+    """Where a chain stands. `blocked_on` is None when it has ended; `exit_code` then says how.
+
+    `watch`: the job could be deleted without any other job of the chain starting, so that someone has to look again.
+    """
+
+    blocked_on: BlockedOn | None = None
+    why: str = ""
+    exit_code: int = 0
+    problem: Problem | None = None
+    watch: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.blocked_on is None
+
+    @property
+    def needs_user(self) -> bool:
+        """Whether only a person can fix what it waits for: an outage may be over in a minute."""
+        return self.blocked_on is BlockedOn.USER and not isinstance(self.problem, TryLater)
+
+
 @dataclass(frozen=True)
 class Chain:
     """A chain's plan, directory and current generation (each resumption begins a new one).
@@ -84,6 +113,12 @@ class Chain:
     @property
     def id(self) -> str:
         return self.plan.id
+
+    @property
+    def cut_off(self) -> TryLater:
+        """The problem of a submission that was cut off."""
+        remedy = f"globuswrap submit --resume {self.id}"
+        return TryLater("submission-cut-off", "its submission was interrupted", remedy)
 
     @property
     def facts_directory(self) -> Path:
@@ -106,7 +141,7 @@ class Chain:
     @property
     def info(self) -> JobInfo | None:
         """What the scheduler said of the compute job when it was submitted."""
-        return _typed(JobInfo, self.fact("about"))
+        return typed(JobInfo, self.fact("about"))
 
     @property
     def symbols(self) -> dict[str, str]:
@@ -140,12 +175,12 @@ class Chain:
 
     @property
     def outcome(self) -> JobOutcome | None:
-        return _typed(JobOutcome, self.fact("outcome"))
+        return typed(JobOutcome, self.fact("outcome"))
 
     @property
     def ending(self) -> Ending | None:
         """Why the chain ends, once that is decided; its jobs and tasks may still be there."""
-        return _typed(Ending, self.fact("ending"))
+        return typed(Ending, self.fact("ending"))
 
     @property
     def ended(self) -> bool:
@@ -172,6 +207,11 @@ class Chain:
     def tasks(self) -> dict[str, str]:
         """The step of each task that is recorded -> the task's id."""
         return {name.removeprefix("task."): str(fact["id"]) for name, fact in self.facts("task.").items()}
+
+    def settled_at(self, step: Step) -> float | None:
+        """When the step settled, in seconds since the epoch; None if it has not."""
+        fact = self.fact(f"step.{step.name}")
+        return None if fact is None else float(fact["at"])
 
     def fact(self, name: str) -> dict[str, Any] | None:
         """The content of a fact, with its time as `at`; None if it is not there."""
@@ -201,7 +241,7 @@ class Chain:
         known = _load(path) or {}
         same = {key: value for key, value in known.items() if key != "at"} == content
         if not same:
-            files.write_atomic(path, json.dumps({"at": time.time(), **content}, indent=1) + "\n")
+            files.write_atomic(path, records.dump({"at": time.time(), **content}))
 
     def noted(self, name: str) -> dict[str, Any]:
         return _load(self.directory / f"note.{name}") or {}
@@ -218,14 +258,8 @@ class Chain:
         temporary = self.directory / f".tmp-g{following}-{uuid.uuid4().hex[:8]}"
         files.private_directory(temporary)
         for name, content in {"resumed": {"at": time.time()}, **carried}.items():
-            files.write_atomic(temporary / name, json.dumps(content, indent=1) + "\n")
-        try:
-            os.rename(temporary, self.directory / f"g{following}")
-        except OSError:
-            if not (self.directory / f"g{following}").is_dir():
-                raise
-            shutil.rmtree(temporary, ignore_errors=True)
-        files.sync_directory(self.directory)
+            files.write_atomic(temporary / name, records.dump(content))
+        _name(temporary, self.directory / f"g{following}")
         return Chain(self.plan, self.directory, following)
 
 
@@ -239,20 +273,25 @@ def create(plan: Plan, texts: Mapping[str, tuple[str | bytes, int]]) -> Chain:
         files.write_atomic(path, content, mode)
     files.private_directory(temporary / "g1")
     files.write_atomic(temporary / "chain.json", plan.to_json())
+    _name(temporary, root() / plan.id)
+    return load(plan.id)
+
+
+def _name(temporary: Path, final: Path) -> None:
+    """Give a directory its name, or remove it if there is one of that name."""
     try:
-        os.rename(temporary, root() / plan.id)
+        os.rename(temporary, final)
     except OSError:
-        if not exists(plan.id):
+        if not final.is_dir():
             raise
         shutil.rmtree(temporary, ignore_errors=True)
-    files.sync_directory(root())
-    return load(plan.id)
+    files.sync_directory(final.parent)
 
 
 def load(chain_id: str) -> Chain:
     """The chain of that id. UsageProblem if there is none, or its record is damaged."""
     directory = root() / chain_id
-    if "/" in chain_id or not (directory / "chain.json").is_file():
+    if not exists(chain_id):
         raise UsageProblem("unknown-chain", f"there is no chain named {chain_id!r}", "see: globuswrap status")
     try:
         plan = plans.from_json((directory / "chain.json").read_text("utf-8"))
@@ -280,7 +319,7 @@ def ids() -> list[str]:
     return sorted(known, key=lambda name: (root() / name / "chain.json").stat().st_mtime)
 
 
-def _typed(kind: type[T], fact: Mapping[str, Any] | None) -> T | None:
+def typed(kind: type[T], fact: Mapping[str, Any] | None) -> T | None:
     """The fact as an object; what it does not know was written by another version, and is left out."""
     if fact is None:
         return None
@@ -293,11 +332,8 @@ def _typed(kind: type[T], fact: Mapping[str, Any] | None) -> T | None:
 
 def _load(path: Path) -> dict[str, Any] | None:
     try:
-        document = records.parsed(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
+        return records.load(path)
+    except records.Damaged:
         raise UsageProblem(
             "damaged-chain", f"{path} is damaged", "remove that file; the chain then does this step again"
         ) from None
-    return document if isinstance(document, dict) else None

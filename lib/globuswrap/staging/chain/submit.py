@@ -6,19 +6,16 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from globuswrap import schedulers
 from globuswrap.deletion import uses
 from globuswrap.errors import Interrupted
-from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging import plan as plans
 from globuswrap.staging import steps
 from globuswrap.staging.chain import end as ends
 from globuswrap.staging.chain import jobs, record
 from globuswrap.staging.chain.advance import advance
-from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.chain.state import BlockedOn, ChainStatus
+from globuswrap.staging.chain.record import BlockedOn, Chain, ChainStatus
 from globuswrap.staging.chain.tend import tend
-from globuswrap.staging.plan import INLINE, STAGE_IN, Plan
+from globuswrap.staging.plan import STAGE_IN, Plan
 
 _FIRST_LOOK = 60.0  # after it was released, to see whether the job has started
 
@@ -49,38 +46,30 @@ def start(chain: Chain) -> ChainStatus:
 
 
 def _start(chain: Chain) -> ChainStatus:
-    scheduler = jobs.scheduler_of(chain)
     try:
-        _submit_jobs(chain, scheduler)
+        _submit_jobs(chain)
         status = advance(chain, until_released=True)
         if status.needs_user and status.problem is not None:
             raise status.problem  # a login is wanted, and here is someone to give it
         # After the transfers: it would only compete for submitting them.
-        system = jobs.stage_system(chain.plan)
-        if system is not None and status.blocked_on in (BlockedOn.TRANSFER, BlockedOn.USER):
-            jobs.submit_stage(chain, system, 0.0)
-        elif system is not None and status.watch:
-            jobs.submit_stage(chain, system, _FIRST_LOOK)
-    except Interrupted as problem:
-        if not chain.plan.on_this_machine:  # a chain of this machine is taken up again where it was
-            ends.undo(chain, scheduler, problem)
-        raise
+        if status.blocked_on in (BlockedOn.TRANSFER, BlockedOn.USER):
+            jobs.submit_stage(chain, 0.0)
+        elif status.watch:
+            jobs.submit_stage(chain, _FIRST_LOOK)
     except BaseException as problem:
-        ends.undo(chain, scheduler, problem)
+        # One of this machine that is interrupted is taken up again where it was.
+        if not (isinstance(problem, Interrupted) and chain.plan.on_this_machine):
+            ends.undo(chain, problem)
         raise
     return status
 
 
-def _submit_jobs(chain: Chain, scheduler: JobSystem) -> None:
+def _submit_jobs(chain: Chain) -> None:
     """The compute job (held) and its followers. What is recorded already is not submitted again."""
-    plan = chain.plan
-    compute = jobs.submit_compute(chain, scheduler)
-    info = jobs.info_of(chain, scheduler, compute)
-    plans.checked(plan, os.path.basename(plan.script), info.array)
+    info = jobs.info_of(chain, jobs.submit_compute(chain))
+    plans.checked(chain.plan, os.path.basename(chain.plan.script), info.array)
     _hold_paths(chain)
-    system = schedulers.batch_system(plan.scheduler)
-    if system is not None and plan.staging.mode != INLINE:
-        jobs.submit_followers(chain, system, info)
+    jobs.submit_followers(chain, info)
     chain.add("submitted")
 
 
@@ -91,15 +80,14 @@ def _hold_paths(chain: Chain) -> None:
 
 def resume(chain: Chain) -> tuple[Chain, ChainStatus]:
     """Go on with a chain where it stopped, without repeating what is done. Raises as `start`."""
-    scheduler = jobs.scheduler_of(chain)
     if not chain.ended and chain.ending is None:
         if chain.outcome is not None:
             return chain, tend(chain)
         with jobs.submitting(chain):
-            jobs.adopt(chain, scheduler)
+            jobs.adopt(chain)
             return chain, _start(chain)
     if not chain.ended:
-        ends.end(chain, scheduler)
+        ends.end(chain)
     if chain.exit_code == 0:
         return chain, ends.status(chain)
     following = chain.begin_generation(_carried(chain))

@@ -1,4 +1,4 @@
-"""Advance chains from stage jobs, from `tend` under cron or on a login node, or from a command that follows one."""
+"""Advance chains from stage jobs, from `tend` under cron or on a login node, or from a command that waits for them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable
 
 from globuswrap import config
 from globuswrap.errors import Problem, TryLater, UsageProblem
-from globuswrap.schedulers.base import JobSystem
 from globuswrap.staging.chain import end as ends
 from globuswrap.staging.chain import jobs, record
 from globuswrap.staging.chain.advance import advance
-from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.chain.state import BlockedOn, ChainStatus, cut_off
+from globuswrap.staging.chain.record import BlockedOn, Chain, ChainStatus
 from globuswrap.system import log, units
 from globuswrap.system.pacing import Pace
+from globuswrap.transfers.wait import WaitPolicy
 
 #: A submission that was killed is undone after this time.
 _CUT_OFF_AFTER = 600.0
@@ -67,8 +66,7 @@ def in_job(chain: Chain, seconds: float, evidence: str | None) -> ChainStatus:
     delay = min(60.0 * 2 ** max(0, min(handed - 1, 4)), 900.0)
     if status.blocked_on is BlockedOn.USER:
         delay = 900.0
-    system = jobs.stage_system(chain.plan)
-    job_id = jobs.submit_stage(chain, system, delay) if system is not None else None
+    job_id = jobs.submit_stage(chain, delay)
     if job_id is not None:
         log.say(f"{chain.id}: {status.why}; job {job_id} continues in {units.human_duration(delay)}")
     return status
@@ -79,25 +77,23 @@ def tend(chain: Chain) -> ChainStatus:
     if chain.ended:
         return ends.status(chain)
     status = advance(chain)
-    scheduler = jobs.scheduler_of(chain)
     if status.blocked_on is BlockedOn.SUBMISSION:
-        return _tend_cut_off(chain, scheduler, status)
+        return _tend_cut_off(chain, status)
     wanted = status.blocked_on in (BlockedOn.TRANSFER, BlockedOn.USER) or status.watch
-    system = jobs.stage_system(chain.plan)
-    if system is not None and wanted and not jobs.is_helped(chain, system):
-        job_id = jobs.submit_stage(chain, system, 0.0)
+    if wanted and jobs.stage_system(chain.plan) is not None and not jobs.is_helped(chain):
+        job_id = jobs.submit_stage(chain, 0.0)
         if job_id is not None:
             log.say(f"{chain.id}: its stage job has vanished; job {job_id} takes over")
     return status
 
 
-def _tend_cut_off(chain: Chain, scheduler: JobSystem, status: ChainStatus) -> ChainStatus:
+def _tend_cut_off(chain: Chain, status: ChainStatus) -> ChainStatus:
     """Undo a submission that was killed a while ago."""
     if time.time() - max(chain.plan.created, chain.resumed_at) < _CUT_OFF_AFTER:
         return status
     with contextlib.suppress(TryLater), jobs.submitting(chain):
         if not chain.submitted:
-            ends.undo(chain, scheduler, cut_off(chain.id))
+            ends.undo(chain, chain.cut_off)
             return ends.status(chain)
     return status
 
@@ -122,6 +118,50 @@ def tend_all(seen: Callable[[str, ChainStatus], None], wanted: Iterable[str] | N
     return left
 
 
+def wait(chain_ids: Iterable[str], wait_policy: WaitPolicy | None = None) -> dict[str, ChainStatus]:
+    """Advance chains until each has ended; returns where each stands.
+
+    Of `wait_policy`, `timeout`, `poll` and `retry_for` count; the rest is each chain's own. A chain that needs a person (a
+    login, a paused collection) is given up on, and left as it is; so is one whose scheduler or Globus cannot be reached for
+    `retry_for`. A chain's problem stops no other.
+    """
+    wait_policy = (wait_policy or WaitPolicy()).settled()
+    statuses: dict[str, ChainStatus] = {}
+    pending = list(chain_ids)
+    pace = Pace(wait_policy.poll, wait_policy.timeout)
+    reached = dict.fromkeys(pending, 0.0)
+    while True:
+        before = {chain_id: statuses[chain_id].why for chain_id in pending if chain_id in statuses}
+        tend_all(statuses.__setitem__, pending)
+        now = pace.elapsed
+        open_ = []
+        for chain_id in pending:
+            status = statuses[chain_id]
+            if not _unreachable(status):
+                reached[chain_id] = now
+            lost = _unreachable(status) and now - reached[chain_id] >= (wait_policy.retry_for or 0.0)
+            if not _settled(status) and not lost:
+                open_.append(chain_id)
+        pending = open_
+        if not pending or pace.over:
+            return statuses
+        if any(statuses[chain_id].why != before.get(chain_id) for chain_id in pending):
+            pace.news()
+        first = statuses[pending[0]].why
+        log.set_activity(f"{units.counted(len(pending), 'chain')} under way; {pending[0]}: {first}")
+        pace.rest()
+
+
+def _unreachable(status: ChainStatus) -> bool:
+    """Whether the look did not get through. A submission that was cut off looks the same while it is made by another process."""
+    return status.blocked_on in (BlockedOn.USER, BlockedOn.SUBMISSION) and isinstance(status.problem, TryLater)
+
+
+def _settled(status: ChainStatus) -> bool:
+    """Whether waiting can change nothing: it has ended, or only a person can fix what keeps it."""
+    return status.ended or status.needs_user
+
+
 def cancel(chain_id: str) -> ChainStatus:
     """Cancel a chain: its tasks and its jobs. One that has ended is left as it is."""
     chain = record.load(chain_id)
@@ -129,7 +169,7 @@ def cancel(chain_id: str) -> ChainStatus:
         return ends.status(chain)
     remedy = f"globuswrap submit --resume {chain.id}"
     chain.add("ending", code=5, step="", name="chain-canceled", cause="canceled on request", remedy=remedy)
-    return ends.end(chain, jobs.scheduler_of(chain))
+    return ends.end(chain)
 
 
 def recent() -> tuple[list[Chain], list[Chain]]:
