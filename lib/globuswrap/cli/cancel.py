@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli import output
 from globuswrap.cli.options import application, command
 from globuswrap.cli.output import Report
+from globuswrap.system import log
 
 app = application()
 
@@ -36,6 +36,6 @@ def cancel(
     lines = [f"{each.get('task_id') or each.get('chain')}  {each.get('message')}" for each in done]
     missing = found.missing()
     if missing is not None:
-        output.tell(missing, "globuswrap")
+        log.say_problem(missing, "globuswrap")
     data = {"to_cancel" if dry_run else "canceled": done, "unsent": found.unsent}
     return Report(data, lines, 0 if missing is None else missing.exit_code)

@@ -62,13 +62,6 @@ def show_problem(problem: Problem | Interrupted) -> None:
         _envelope(problem.exit_code, problem.data, error)
 
 
-def tell(problem: Problem, about: str) -> None:
-    """One problem of several, of the task or chain that it is `about`, on stderr; the command goes on."""
-    log.say(f"{printable(about)}: {printable(problem.cause)}  [{problem.name}]", 0)
-    if problem.remedy:
-        log.say(f"  remedy: {printable(problem.remedy)}", 0)
-
-
 #: Problems whose detail is a list that the remedy speaks of.
 _SHOW_DETAIL = {"conflict", "unsendable-names", "collisions", "missing-sources", "wrong-paths"}
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli import output, progress
+from globuswrap.cli import progress
 from globuswrap.cli.options import WaitOptions, application, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
 from globuswrap.errors import UsageProblem
+from globuswrap.system import log
 
 if TYPE_CHECKING:
     from globuswrap.transfers.outcome import Outcome
@@ -57,13 +58,13 @@ def wait(
             name, problem = ended.task_id, ended.problem()
             lines.append(f"{name}  {outcome_line(ended.name, ended.receipt or {}, ended.cause)}")
         if problem is not None:
-            output.tell(problem, name)
+            log.say_problem(problem, name)
 
     chains: list[dict[str, Any]] = []
     with progress.shown() as watcher:
         waited = waits.wait(found, waiting.wait_policy(), watcher, waiting.after(), tell)
     if waited.missing is not None:
-        output.tell(waited.missing, "globuswrap")
+        log.say_problem(waited.missing, "globuswrap")
     data = {"tasks": [ended.as_data() for ended in waited.outcomes.values()], "chains": chains, "unsent": found.unsent}
     return Report(data, lines, waited.exit_code)
 

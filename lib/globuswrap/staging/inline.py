@@ -15,6 +15,7 @@ from globuswrap.deletion import uses
 from globuswrap.errors import Problem, UsageProblem, combined
 from globuswrap.staging import directives, steps
 from globuswrap.staging import plan as plans
+from globuswrap.staging.chain import progress
 from globuswrap.staging.chain.local import Local
 from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.directives import expand
@@ -52,10 +53,7 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
     """
     values = symbols(os.environ)
     element = values["j"].replace("/", "_")
-    if phase == "in":
-        worst, cause = _each(chain.plan.staging, chain.plan.of(STAGE_IN), values, chain)
-    else:
-        worst, cause = _out(chain.plan.staging, chain.plan.steps, values, code, chain)
+    worst, cause = _staged(chain.plan.steps, phase, code, values, chain)
     total = code or worst
     cause = cause or (f"the script ended with {code}" if code else "")
     itself = {"job": values.get("A", values["j"]), "name": values["x"], "array": "a" in values}
@@ -73,10 +71,7 @@ def of_chain(chain: Chain, phase: str, code: int) -> int:
 def of_script(path: Path, phase: str, code: int) -> int:
     """The same for the #GLOBUS lines of a script that no chain knows; names come from this job's environment."""
     steps = directives.parse(_text(path), str(path), os.environ).steps
-    staging = Staging(plans.INLINE)
-    if phase == "in":
-        return _each(staging, [step for step in steps if step.kind == STAGE_IN], symbols(os.environ), None)[0]
-    return _out(staging, steps, symbols(os.environ), code, None)[0]
+    return _staged(steps, phase, code, symbols(os.environ), None)[0]
 
 
 def check(path: Path) -> None:
@@ -95,46 +90,40 @@ def _text(path: Path) -> str:
         raise UsageProblem("no-script", f"{path}: {error.strerror}", "give the path of the job script") from None
 
 
-def _out(
-    staging: Staging, steps: Iterable[Step], values: Mapping[str, str], code: int, chain: Chain | None
+def _staged(
+    steps: Iterable[Step], phase: str, code: int, values: Mapping[str, str], chain: Chain | None
 ) -> tuple[int, str]:
+    """The steps of a phase, one after the other; the first stage-in that fails is the last. Exit code and cause of what
+    failed."""
     wanted = [step for step in steps if step.runs_after(code == 0)]
-    worst, cause = _each(staging, [step for step in wanted if step.kind == STAGE_OUT], values, chain)
-    if any(step.kind == CLEANUP for step in wanted):
-        log.say("cleanup lines have no effect inside a job: use --staging jobs or login, or globuswrap cleanup")
-    return worst, cause
-
-
-def _each(staging: Staging, steps: Iterable[Step], values: Mapping[str, str], chain: Chain | None) -> tuple[int, str]:
-    """All steps, one after the other; the first stage-in that fails is the last. Exit code and cause of what failed."""
     codes: list[int] = []
     causes: list[str] = []
-    for step in steps:
+    for step in wanted:
+        if step.kind != (STAGE_IN if phase == "in" else STAGE_OUT):
+            continue
         try:
-            _one(staging, step, values, chain)
+            _one(step, values, chain)
         except Problem as problem:
-            log.say(f"{step.name}: {problem.cause}  [{problem.name}]", 0)
-            if problem.remedy:
-                log.say(f"  remedy: {problem.remedy}", 0)
+            log.say_problem(problem, step.name)
             codes.append(problem.exit_code)
             causes.append(f"{step.name}: {problem.cause}")
-            if step.kind == STAGE_IN:
+            if phase == "in":
                 break
+    if phase == "out" and any(step.kind == CLEANUP for step in wanted):
+        log.say("cleanup lines have no effect inside a job: use --staging jobs or login, or globuswrap cleanup")
     return combined(codes), "; ".join(causes)
 
 
-def _one(staging: Staging, step: Step, values: Mapping[str, str], chain: Chain | None) -> None:
+def _one(step: Step, values: Mapping[str, str], chain: Chain | None) -> None:
     if step.if_present and not steps.present(resolve.address(expand(step.source, values)), 0.0):
         log.say(f"{step.name}: the source does not exist (--if-present)")
         return
-    request = steps.request_of(step, values)
-    scope = (
-        None
-        if chain is None
-        else f"chain/{chain.id}/g{chain.generation}/{values['j']}/{values.get('a', '')}/{step.name}"
-    )
-    policy = Policy(name=scope, chain=None if chain is None else chain.id)
-    request = requested_again(request, policy)
+    staging, policy = Staging(plans.INLINE), Policy()
+    if chain is not None:
+        element = f"{values['j']}/{values.get('a', '')}"
+        staging = chain.plan.staging
+        policy = Policy(name=f"{progress.scope(chain)}/{element}/{step.name}", chain=chain.id)
+    request = requested_again(steps.request_of(step, values), policy)
     wait_policy = replace(steps.wait_policy_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
     result = operations.perform(request, policy, wait_policy)
     receipt = (result.outcome.receipt if result.outcome else None) or {}

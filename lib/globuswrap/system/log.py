@@ -12,6 +12,8 @@ import shlex
 import sys
 from collections.abc import Callable
 
+from globuswrap.errors import Problem
+
 _level = 1
 #: What is being done, as the code says it, and the program that runs; the command line may show it (cli/progress.py).
 _doing = ""
@@ -66,6 +68,14 @@ def say(text: str, at: int = 1) -> None:
         shown = text if isinstance(text, Printable) else "\n".join(map(printable, text.split("\n")))
         sys.stderr.write(masked(shown) + "\n")  # in one piece: threads may talk too
         sys.stderr.flush()
+
+
+def say_problem(problem: Problem, about: str = "") -> None:
+    """One problem of several, of the task or chain that it is `about`; whoever says it goes on."""
+    where = f"{printable(about)}: " if about else ""
+    say(f"{where}{printable(problem.cause)}  [{problem.name}]", 0)
+    if problem.remedy:
+        say(f"  remedy: {printable(problem.remedy)}", 0)
 
 
 def set_activity(text: str) -> None:

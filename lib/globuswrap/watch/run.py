@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from globuswrap.errors import Problem, Refused, TryLater
+from globuswrap.errors import Refused, TryLater
 from globuswrap.system import log, signals, units
 from globuswrap.system.process import Started
 from globuswrap.watch import ledger as ledgers
@@ -98,7 +98,7 @@ class Watcher:
         for key in self.damaged & before:
             if key not in self._said_damaged:
                 self._said_damaged.add(key)
-                _say(self.unreadable({key}))
+                log.say_problem(self.unreadable({key}))
 
     def _follow_up(self, trigger: Trigger, begun: int, *, even_running: bool) -> None:
         """Run a trigger of the ledger, or see to the attempt that was begun last."""
@@ -251,7 +251,7 @@ class Watcher:
             self._ended(each.trigger, each.attempt, found)
         for problem in self.elsewhere():
             if problem.data is not None and problem.data["host"] in hosts:
-                _say(problem)
+                log.say_problem(problem)
 
     def elsewhere(self) -> list[TryLater]:
         """Of each other host what it has begun and not ended."""
@@ -317,12 +317,6 @@ class Watcher:
         if self.candidates:
             waits.append(self._ripe_at - now)
         return max(0.0, min(waits))
-
-
-def _say(problem: Problem) -> None:
-    """Name a problem, and go on."""
-    log.say(f"{problem.cause}  [{problem.name}]", 0)
-    log.say(f"  remedy: {problem.remedy}", 0)
 
 
 def _is_utf_8(path: str) -> bool:
