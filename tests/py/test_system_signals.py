@@ -13,6 +13,7 @@ from globuswrap.errors import Interrupted
 from globuswrap.system import process, signals
 from globuswrap.system.pacing import Pace
 from globuswrap.watch.ledger import Ledger
+from globuswrap.watch.notices import Events
 from globuswrap.watch.plan import Plan
 from globuswrap.watch.run import Watcher, follow
 
@@ -60,7 +61,10 @@ def test_one_that_python_drops_ends_a_loop_that_starts_no_program(tmp_path: Path
     with pytest.raises(Interrupted):
         Pace(0.01).rest()
 
-    class Still:
+    class Still(Events):
+        def __init__(self) -> None:
+            pass
+
         def next(self, timeout: float) -> set[str]:
             raise AssertionError("the watcher goes on")
 

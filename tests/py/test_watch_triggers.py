@@ -19,9 +19,8 @@ import pytest
 import support
 from globuswrap.system import machine
 from globuswrap.watch import ledger as ledgers
-from globuswrap.watch import scanner, template
+from globuswrap.watch import scanner
 from globuswrap.watch.ledger import Ledger, Trigger
-from globuswrap.watch.notices import Intervals
 from globuswrap.watch.plan import Plan
 from globuswrap.watch.run import Watcher, follow
 from globuswrap.watch.scanner import Wanted
@@ -427,7 +426,7 @@ def test_what_another_host_took_first_is_not_waited_for(place: Place, tmp_path: 
     (key,) = watcher.pending
     watcher.ledger.path(key, "1.run").symlink_to("1:2:boot:elsewhere.example.org")
     (place.inbox / "two").write_text("x")
-    tally = follow(watcher, Intervals(), drain=True)
+    tally = follow(watcher, None, drain=True)
     assert tally.done == 1 and [each.name for each in watcher.elsewhere()] == ["started-elsewhere"]
 
 
@@ -735,8 +734,8 @@ def test_a_dry_run_shows_the_commands_and_runs_none(place: Place) -> None:
 def test_an_unknown_field_is_refused_and_other_braces_are_not(place: Place) -> None:
     done = place.drain(command=("echo", "{file}"))
     assert done.returncode == 2 and "{path} {name}" in done.stderr
-    assert template.checked(("echo", '{"a": {"b": 1}}', "{}", "${name}"))
-    assert template.filled(("x", "{name}"), "/d/{path}", "", "") == ("x", "{path}")
+    plan = Plan("/d", ("echo", '{"a": {"b": 1}}', "{}", "{name}"))
+    assert plan.command_line("/d/{path}", "", "") == ("echo", '{"a": {"b": 1}}', "{}", "{path}")
 
 
 def test_without_watchdog_it_says_how_to_install_it(place: Place, tmp_path: Path) -> None:
@@ -773,6 +772,6 @@ def test_the_file_system_is_that_of_the_longest_mount(path: str, kind: str) -> N
 
 
 def test_patterns_with_a_slash_are_of_the_path_below() -> None:
-    assert Wanted(("raw/*.h5",)).name("raw/a.h5")
-    assert not Wanted(("raw/*.h5",)).name("cooked/a.h5")
-    assert Wanted((".done-*",)).name("run/.done-1")
+    assert Wanted("/d", ("raw/*.h5",)).name("raw/a.h5")
+    assert not Wanted("/d", ("raw/*.h5",)).name("cooked/a.h5")
+    assert Wanted("/d", (".done-*",)).name("run/.done-1")

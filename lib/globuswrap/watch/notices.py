@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import os
 import queue
-import time
-from typing import Any, Protocol
+from typing import Any
 
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 from globuswrap.watch.plan import Plan
-
-
-class Notices(Protocol):
-    """Where hints come from that something changed: paths, or None for "look at everything"."""
-
-    def next(self, timeout: float) -> set[str] | None: ...
-
-
-class Intervals:
-    """No hints: the directory is looked at in intervals. For file systems that other hosts write to."""
-
-    def next(self, timeout: float) -> set[str] | None:
-        time.sleep(timeout)
-        return set()
 
 
 class Events:
@@ -61,6 +46,7 @@ class Events:
             ) from None
 
     def next(self, timeout: float) -> set[str] | None:
+        """Wait so long at most for paths at which something changed; None: they are not told any more."""
         if not self._observer.is_alive():
             return None
         found: set[str] = set()
@@ -73,14 +59,15 @@ class Events:
         return found
 
 
-def chosen(plan: Plan, *, drain: bool) -> Notices:
-    """What `--observe` asks for; with `auto`, the kernel's hints where it has them. UsageProblem if `events` cannot be had."""
+def chosen(plan: Plan, *, drain: bool) -> Events | None:
+    """What `--observe` asks for; with `auto`, the kernel's hints where it has them. None: the directory is looked at in
+    intervals, as on file systems that other hosts write to. UsageProblem if `events` cannot be had."""
     if drain or plan.observe == "poll" or (plan.observe == "auto" and plan.remote):
-        return Intervals()
+        return None
     try:
         return Events(plan.directory, plan.recursive)
     except UsageProblem as problem:
         if plan.observe == "events":
             raise
         log.say(f"{problem.cause}: polling every {units.human_duration(plan.every)}; {problem.remedy}", 0)
-    return Intervals()
+    return None

@@ -1,16 +1,23 @@
-"""What to watch for and what to do then."""
+"""What to watch for, and the command to run then: words with `{path} {name} {stem} {dir} {time} {key}` in them. No shell is
+involved."""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
 from globuswrap.errors import UsageProblem
-from globuswrap.watch import scanner, template
+from globuswrap.system import machine
+from globuswrap.watch import scanner
 from globuswrap.watch.scanner import Wanted
 
 #: What an option of these names may say.
 CHOICES = {"lost": ("again", "aside"), "observe": ("auto", "events", "poll")}
+
+FIELDS = ("path", "name", "stem", "dir", "time", "key")
+_FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,26 @@ class Plan:
             raise UsageProblem(
                 "bad-option", "--marker cannot be combined with --pattern", "run two watchers, each with its own --name"
             )
-        Wanted(self.markers or self.patterns or ("*",))  # an empty pattern is refused before anything starts
-        template.checked(self.command)
+        if not all((*self.markers, *self.patterns)):
+            raise UsageProblem(
+                "empty-pattern", "an empty pattern matches nothing", "write --pattern '*.h5', or leave it out"
+            )
+        if not self.command or not self.command[0]:
+            raise UsageProblem(
+                "no-command", "no command is given", "put it after --: globuswrap watch DIR -- COMMAND {path}"
+            )
+        # Other braces (JSON, say) are left alone.
+        strange = next((each for each in _FIELD.findall(" ".join(self.command)) if each not in FIELDS), None)
+        if strange is not None:
+            fields = " ".join(f"{{{field}}}" for field in FIELDS)
+            raise UsageProblem(
+                "unknown-field", f"{{{strange}}} in the command is not a known field", f"use one of: {fields}"
+            )
 
     @cached_property
     def wanted(self) -> Wanted:
         """Which files count."""
-        return Wanted(self.markers or self.patterns or ("*",), self.ignored, self.recursive)
+        return Wanted(self.directory, self.markers or self.patterns or ("*",), self.ignored, self.recursive)
 
     @property
     def quiet(self) -> float:
@@ -65,3 +85,13 @@ class Plan:
     def remote(self) -> bool:
         """Is the file system's clock, or what it reports, not to be relied on?"""
         return self.observe == "poll" or scanner.remote(self.directory)
+
+    def command_line(self, path: str, time: str, key: str) -> tuple[str, ...]:
+        """The command for one trigger. A file name is never read again: what looks like a field in it stays text."""
+        directory, name = os.path.split(path)
+        stem, _ = os.path.splitext(name)
+        values = {"path": path, "name": name, "stem": stem, "dir": directory, "time": time, "key": key}
+        argv = tuple(_FIELD.sub(lambda match: values[match[1]], word) for word in self.command)
+        if argv[0] == "globuswrap":  # also where it is not on PATH: cron and services have a short one
+            return (*machine.own_command(), *argv[1:])
+        return argv

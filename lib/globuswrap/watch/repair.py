@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,6 @@ from globuswrap.watch.scanner import Wanted
 
 #: Of each state so many files are named, the latest; programs get all of them.
 _SHOWN = 20
-#: What counts when everything that is present is to be skipped: hidden files too, which a pattern may name.
-_EVERYTHING = Wanted(("*", ".*"))
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,8 @@ def _present(top: str, found: Sequence[Entry]) -> Iterator[Trigger]:
     """Triggers of the present files that the ledger does not have, under both keys that a file can have: by its size and time,
     and with `--once-per-path`. The latter counts only if it was run: an earlier skip says nothing of a file changed since."""
     known, was_run = {each.key for each in found}, {each.key for each in found if each.found}
-    for path in scanner.scan(top, _EVERYTHING):
+    everything = Wanted(top, ("*", ".*"))  # hidden files too, which a pattern may name
+    for path in everything.scan():
         seen = scanner.look(path)
         if seen is None:
             continue
@@ -161,12 +160,10 @@ def _tried(ledger: Ledger, entry: Entry) -> Entry:
     """A waiting trigger, with how its last attempt stands."""
     attempt = ledger.attempt(entry.key, entry.attempts)
     host = attempt.host if attempt.state == "elsewhere" else None
-    return Entry(
-        *(entry.key, "waiting" if attempt.state == "none" else attempt.state, entry.path, entry.found, entry.attempts),
-        host=host,
-        since=attempt.begun if host else None,
-        reason=f"started on {host}" if host else None,
-    )
+    state = "waiting" if attempt.state == "none" else attempt.state
+    if host is None:
+        return replace(entry, state=state)
+    return replace(entry, state=state, host=host, since=attempt.begun, reason=f"started on {host}")
 
 
 def _explained(ledger: Ledger, top: str, command: tuple[str, ...], found: Sequence[Entry]) -> Iterator[str]:

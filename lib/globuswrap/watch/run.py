@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -13,11 +13,11 @@ from globuswrap.errors import Refused, TryLater
 from globuswrap.system import log, signals, units
 from globuswrap.system.process import Started
 from globuswrap.watch import ledger as ledgers
-from globuswrap.watch import scanner, template
+from globuswrap.watch import scanner
 from globuswrap.watch.ledger import Ledger, Trigger
-from globuswrap.watch.notices import Intervals, Notices
+from globuswrap.watch.notices import Events
 from globuswrap.watch.plan import Plan
-from globuswrap.watch.scanner import Candidate
+from globuswrap.watch.scanner import Fingerprint
 
 #: How long backoff may grow.
 LONGEST_PAUSE = 3600.0
@@ -39,7 +39,15 @@ class Tally:
         return dict(vars(self))
 
 
-@dataclass
+@dataclass(frozen=True)
+class Candidate:
+    """A file that is not complete yet: its state, and since when (monotonic seconds) it is in it."""
+
+    seen: Fingerprint
+    since: float
+
+
+@dataclass(frozen=True)
 class _Pending:
     trigger: Trigger
     attempt: int
@@ -127,20 +135,16 @@ class Watcher:
 
     def scan(self) -> None:
         """Look at the whole directory. OSError if it cannot be read."""
-        for path in scanner.scan(self.plan.directory, self.plan.wanted):
+        for path in self.plan.wanted.scan():
             self.consider(path)
 
     def hinted(self, path: str) -> None:
         """Look at one path that something happened to; a directory may hold what came before it was watched."""
-        try:
-            if os.path.isdir(path) and not os.path.islink(path):
-                for each in scanner.scan(self.plan.directory, self.plan.wanted, path):
-                    if scanner.counts(self.plan.directory, self.plan.wanted, each):
-                        self.consider(each)
-            elif scanner.counts(self.plan.directory, self.plan.wanted, path):
-                self.consider(path)
-        except OSError:
-            return  # it has gone again
+        wanted = self.plan.wanted
+        with contextlib.suppress(OSError):  # it has gone again
+            for each in wanted.scan(path) if os.path.isdir(path) and not os.path.islink(path) else [path]:
+                if wanted.counts(each):
+                    self.consider(each)
 
     def consider(self, path: str) -> None:
         seen = scanner.look(path)
@@ -151,12 +155,14 @@ class Watcher:
         if known is None or known.seen != seen:
             self._note(path, seen)
 
-    def _note(self, path: str, seen: scanner.Fingerprint) -> None:
-        candidate = Candidate(seen, scanner.first_seen(seen, trust_clock=not self.plan.remote))
+    def _note(self, path: str, seen: Fingerprint) -> None:
+        """It has been in this state since its change time, where the clock is the file system's, else since now."""
+        age = 0.0 if self.plan.remote else max(0.0, time.time() - max(seen.changed, 0) / 1e9)
+        candidate = Candidate(seen, time.monotonic() - age)
         self.candidates[path] = candidate
         self._ripe_at = min(self._ripe_at, candidate.since + self.plan.quiet)
 
-    def key(self, path: str, seen: scanner.Fingerprint) -> str:
+    def key(self, path: str, seen: Fingerprint) -> str:
         """What makes a file in this state this trigger."""
         return scanner.key_of(self.plan.directory, path, seen, once_per_path=self.plan.once_per_path)
 
@@ -178,7 +184,7 @@ class Watcher:
         oldest = min((each.since for each in self.candidates.values()), default=float("inf"))
         self._ripe_at = oldest + self.plan.quiet
 
-    def _write_down(self, path: str, seen: scanner.Fingerprint) -> None:
+    def _write_down(self, path: str, seen: Fingerprint) -> None:
         key = self.key(path, seen)
         self.known.add(key)
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
@@ -223,7 +229,7 @@ class Watcher:
                 self.ledger.drop(trigger, attempt)
                 self.consider(trigger.path)
             return
-        argv = template.filled(self.plan.command, trigger.path, trigger.time, trigger.key)
+        argv = self.plan.command_line(trigger.path, trigger.time, trigger.key)
         log.say(f"{trigger.path}: attempt {attempt}: {log.shell_line(argv)}", 2)
         started = self.ledger.start(trigger, attempt, argv)
         self.flying[trigger.key] = _Flying(trigger, attempt, started, time.monotonic())
@@ -327,13 +333,11 @@ def _is_utf_8(path: str) -> bool:
     return True
 
 
-def follow(
-    watcher: Watcher, notices: Notices, *, drain: bool = False, ready: Callable[[], None] | None = None
-) -> Tally:
-    """Watch until interrupted; with `drain` until what is there now is dealt with, as far as it is due.
+def follow(watcher: Watcher, events: Events | None, *, drain: bool = False) -> Tally:
+    """Watch until interrupted; with `drain` until what is there now is dealt with, as far as it is due. Without `events` the
+    directory is looked at every so often.
 
-    `ready` is called when the first look is over. With `drain`, TryLater (75) if the directory cannot be read; otherwise
-    that is said, and looked at again.
+    With `drain`, TryLater (75) if the directory cannot be read; otherwise that is said, and looked at again.
     """
     plan = watcher.plan
     next_scan = 0.0
@@ -359,12 +363,14 @@ def follow(
                     log.say(f"{plan.directory}: {error.strerror}; checked again", 0)
                 unreadable = True
             took = time.monotonic() - began
-            interval = plan.every if isinstance(notices, Intervals) or unreadable else plan.rescan
+            interval = plan.every if events is None or unreadable else plan.rescan
             next_scan = time.monotonic() + max(interval, 10 * took)
             if not deadline:
                 deadline = time.monotonic() + plan.quiet + 1.0
-                if ready is not None:
-                    ready()
+                log.say(
+                    f"watching {plan.directory}: {len(watcher.pending)} to be run, {len(watcher.flying)} running,"
+                    f" {len(watcher.candidates)} not complete yet"
+                )
         if time.monotonic() >= next_look:
             began = time.monotonic()
             watcher.look_at_ledger()
@@ -377,20 +383,20 @@ def follow(
             return watcher.tally
         pause = watcher.pause(min(next_scan, next_look))
         signals.check()
-        hints = notices.next(min(pause, 0.5) if drain else pause)
+        if events is None:
+            time.sleep(min(pause, 0.5) if drain else pause)
+            continue
+        hints = events.next(pause)
         if hints is None:
             every = units.human_duration(plan.every)
             log.say(f"the kernel no longer reports changes; looking every {every} from now on", 0)
-            notices, next_scan = Intervals(), 0.0
-            hints = set()
-        for path in hints:
+            events, next_scan = None, 0.0
+        for path in hints or ():
             watcher.hinted(path)
 
 
 def _drained(watcher: Watcher, deadline: float) -> bool:
     """Nothing runs, nothing is due, and whatever was there at the start had its time to settle."""
-    busy = any(not each.told for each in watcher.flying.values()) or any(
-        each.started is not None for each in watcher.flying.values()
-    )
+    busy = any(each.started is not None or not each.told for each in watcher.flying.values())
     settling = bool(watcher.candidates) and time.monotonic() < deadline
     return not busy and not watcher.is_due() and not settling

@@ -9,16 +9,15 @@ an NFS client ask the server (close-to-open consistency).
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from globuswrap.errors import UsageProblem
 from globuswrap.system import machine
 
 #: Of a change on another host, these tell nothing to this one: they are looked at in intervals.
@@ -29,17 +28,12 @@ REMOTE = re.compile(
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which files count. Patterns are of names, or of paths below the directory where they hold a `/`."""
+    """Which files below a directory count. Patterns are of names, or of paths below the directory where they hold a `/`."""
 
+    top: str
     patterns: tuple[str, ...] = ("*",)
     ignored: tuple[str, ...] = ()
     recursive: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.patterns or not all(self.patterns):
-            raise UsageProblem(
-                "empty-pattern", "an empty pattern matches nothing", "write --pattern '*.h5', or leave it out"
-            )
 
     def name(self, below: str) -> bool:
         """Does this path, relative to the directory, count? Hidden names do only for a pattern that begins with a dot."""
@@ -50,6 +44,38 @@ class Wanted:
             _matches(below, base, pattern) and (not base.startswith(".") or os.path.basename(pattern).startswith("."))
             for pattern in self.patterns
         )
+
+    def scan(self, start: str | None = None) -> Iterator[str]:
+        """Paths of the files that count, below `start` (default: the top). Links to directories are not followed.
+
+        OSError if the first directory cannot be read: an unmounted directory is not an empty one. Others may vanish.
+        """
+        first = True
+        waiting = [start or self.top]
+        while waiting:
+            directory = waiting.pop()
+            try:
+                entries = os.scandir(directory)
+            except OSError:
+                if first:
+                    raise
+                continue
+            first = False
+            with entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if self.recursive and not entry.name.startswith("."):
+                            waiting.append(entry.path)
+                    elif self.name(os.path.relpath(entry.path, self.top) if directory != self.top else entry.name):
+                        yield entry.path
+
+    def counts(self, path: str) -> bool:
+        """Would `scan` yield this path (whatever is there)?"""
+        below = os.path.relpath(path, self.top)
+        parents = below.split("/")[:-1]
+        if any(part.startswith(".") for part in parents) or (parents and not self.recursive):
+            return False
+        return self.name(below)
 
 
 def _matches(below: str, base: str, pattern: str) -> bool:
@@ -66,10 +92,6 @@ class Fingerprint:
     inode: int
 
 
-def print_of(status: os.stat_result) -> Fingerprint:
-    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
 def look(path: str, *, fresh: bool = False) -> Fingerprint | None:
     """The state of a regular file (or of what a link leads to); None if there is none. `fresh`: ask the file server."""
     try:
@@ -77,17 +99,16 @@ def look(path: str, *, fresh: bool = False) -> Fingerprint | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         if fresh:
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except PermissionError:
-                return print_of(status)  # a file this user cannot read can still be named to Globus
-            try:
-                status = os.fstat(descriptor)
-            finally:
-                os.close(descriptor)
-        return print_of(status)
+            # A file that this user cannot read can still be named to Globus.
+            with contextlib.suppress(PermissionError), open(path, "rb", opener=_without_waiting) as file:
+                status = os.fstat(file.fileno())
     except OSError:
         return None
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # it may have become a pipe
 
 
 def key_of(top: str, path: str, seen: Fingerprint, *, once_per_path: bool) -> str:
@@ -97,55 +118,7 @@ def key_of(top: str, path: str, seen: Fingerprint, *, once_per_path: bool) -> st
     return hashlib.sha256(os.fsencode(below) + b"\0" + state).hexdigest()[:32]
 
 
-def scan(top: str, wanted: Wanted, start: str | None = None) -> Iterator[str]:
-    """Paths of the files that count, below `start` (default: the top). Links to directories are not followed.
-
-    OSError if the first directory cannot be read: an unmounted directory is not an empty one. Others may vanish.
-    """
-    first = True
-    waiting = [start or top]
-    while waiting:
-        directory = waiting.pop()
-        try:
-            entries = os.scandir(directory)
-        except OSError:
-            if first:
-                raise
-            continue
-        first = False
-        with entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if wanted.recursive and not entry.name.startswith("."):
-                        waiting.append(entry.path)
-                elif wanted.name(os.path.relpath(entry.path, top) if directory != top else entry.name):
-                    yield entry.path
-
-
-def counts(top: str, wanted: Wanted, path: str) -> bool:
-    """Would `scan` yield this path (whatever is there)?"""
-    below = os.path.relpath(path, top)
-    parents = below.split("/")[:-1]
-    if below.startswith("../") or any(part.startswith(".") for part in parents) or (parents and not wanted.recursive):
-        return False
-    return wanted.name(below)
-
-
 def remote(path: str) -> bool:
     """Is it on a file system that other hosts write to? Unknown counts as one."""
     kind = machine.file_system(path)
     return not kind or REMOTE.fullmatch(kind) is not None
-
-
-@dataclass
-class Candidate:
-    """A file that is not complete yet: its state, and since when (monotonic seconds) it is in it."""
-
-    seen: Fingerprint
-    since: float
-
-
-def first_seen(seen: Fingerprint, *, trust_clock: bool) -> float:
-    """Since when a state that was just seen has lasted: its change time where the clock is the file system's, else now."""
-    age = time.time() - max(seen.changed, 0) / 1e9 if trust_clock else 0.0
-    return time.monotonic() - max(0.0, age)

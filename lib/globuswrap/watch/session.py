@@ -10,7 +10,7 @@ from typing import Any
 from globuswrap.errors import DONE, REFUSED, TRY_LATER, Problem
 from globuswrap.system import log
 from globuswrap.watch import ledger as ledgers
-from globuswrap.watch import notices, template
+from globuswrap.watch import notices
 from globuswrap.watch.plan import Plan
 from globuswrap.watch.run import Tally, Watcher, follow
 
@@ -36,8 +36,7 @@ def run(plan: Plan, *, name: str | None, drain: bool, dry_run: bool) -> Outcome:
         return _preview(Watcher(plan, ledger))
     ledger.bind(plan.directory, plan.command)
     watcher = Watcher(plan, ledger)
-    hints = notices.chosen(plan, drain=drain)
-    tally = follow(watcher, hints, drain=drain, ready=lambda: _say_ready(watcher))
+    tally = follow(watcher, notices.chosen(plan, drain=drain), drain=drain)
     waiting = len(watcher.pending) + len(watcher.candidates)
     elsewhere = watcher.elsewhere()
     data = {**tally.as_data(), "waiting": waiting, "elsewhere": [each.data for each in elsewhere]}
@@ -52,13 +51,6 @@ def run(plan: Plan, *, name: str | None, drain: bool, dry_run: bool) -> Outcome:
     return Outcome(data, [_line(tally, waiting)], code)
 
 
-def _say_ready(watcher: Watcher) -> None:
-    log.say(
-        f"watching {watcher.plan.directory}: {len(watcher.pending)} to be run, {len(watcher.flying)} running,"
-        f" {len(watcher.candidates)} not complete yet"
-    )
-
-
 def _line(tally: Tally, waiting: int) -> str:
     return f"{tally.done} done, {tally.failed} to be tried again, {tally.aside} set aside, {waiting} waiting"
 
@@ -69,8 +61,5 @@ def _preview(watcher: Watcher) -> Outcome:
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     found = [(path, now, watcher.key(path, each.seen)) for path, each in sorted(watcher.candidates.items())]
     found += [(each.trigger.path, each.trigger.time, each.trigger.key) for each in watcher.pending.values()]
-    rows = [
-        {"path": path, "argv": list(template.filled(watcher.plan.command, path, stamp, key))}
-        for path, stamp, key in found
-    ]
+    rows = [{"path": path, "argv": list(watcher.plan.command_line(path, stamp, key))} for path, stamp, key in found]
     return Outcome({"planned": rows}, [log.shell_line(tuple(row["argv"])) for row in rows])
