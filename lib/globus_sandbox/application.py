@@ -145,10 +145,9 @@ class Application:
 
     def _done(self, call: web.Call, raw: bytes, entry: dict[str, Any], injected: list[Fault]) -> Reply:
         """What a fault says, or else a handler. Raises Refusal, Unknown."""
-        call.body = web.parsed(raw, call.headers.get("content-type", ""))
-        entry["body"] = _shown(call.body)
-        if isinstance(call.body, dict):
-            call.body = web.Fields(call.body)
+        body = web.parsed(raw, call.headers.get("content-type", ""))
+        entry["body"] = _shown(body)
+        call.body = web.Fields(body or {}) if isinstance(body, dict | None) else body
         reply = next((made for fault in injected if (made := reply_of(fault, call.path, call.request_id))), None)
         if reply is None:
             reply = self._handle(call)

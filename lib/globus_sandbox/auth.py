@@ -14,7 +14,7 @@ from typing import Any
 from globus_sandbox.documents import id_of
 from globus_sandbox.web import Call, Refusal, Routes
 
-routes = Routes("auth")
+routes = Routes()
 
 USERNAME = "rehearsal@sandbox.example.org"
 USER = id_of("identity " + USERNAME)
@@ -163,7 +163,7 @@ def userinfo(state: Any, call: Call) -> dict[str, Any]:
 @routes("POST", "/v2/oauth2/token/validate", body=("token", "client_id"), inert=("client_id",), login=False)
 def validate(state: Any, call: Call) -> dict[str, Any]:
     client_of(call)
-    return {"active": is_active(state, str((call.body or {}).get("token", "")))}
+    return {"active": is_active(state, str(call.body.get("token", "")))}
 
 
 @routes(
@@ -175,7 +175,7 @@ def validate(state: Any, call: Call) -> dict[str, Any]:
 )
 def introspect(state: Any, call: Call) -> dict[str, Any]:
     client = client_of(call)
-    body = call.body or {}
+    body = call.body
     text = str(body.get("token", ""))
     parts = token_parts(text)
     if parts is None or not is_active(state, text):
@@ -212,7 +212,7 @@ def revoke(state: Any, call: Call) -> dict[str, Any]:
     """Native clients revoke without credentials, as `globus logout` does."""
     if basic(call) is not None:
         client_of(call)
-    text = str((call.body or {}).get("token", ""))
+    text = str(call.body.get("token", ""))
     if token_parts(text) is not None:
         state.documents.put("revoked", text, {})
     return {"active": False}
@@ -221,13 +221,13 @@ def revoke(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", "/v2/api/identities", query=("usernames", "ids", "provision"))
 def identities(state: Any, call: Call) -> dict[str, Any]:
     found = []
-    provision = call.query.get("provision", "").lower() == "true"
+    provision = call.flag("provision")
     everyone = known(state)
-    for key in filter(None, call.query.get("ids", "").split(",")):
+    for key in call.several("ids"):
         if key.lower() in everyone:
             found.append(everyone[key.lower()])
     by_name = {document["username"].lower(): document for document in everyone.values()}
-    for name in filter(None, call.query.get("usernames", "").split(",")):
+    for name in call.several("usernames"):
         lowered = name.lower()
         if lowered in by_name:
             found.append(by_name[lowered])

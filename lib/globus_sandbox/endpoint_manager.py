@@ -15,7 +15,7 @@ from globus_sandbox.task import Task
 from globus_sandbox.transfer import V, bad, collection_of, result
 from globus_sandbox.web import Call, Refusal, Routes, words
 
-routes = Routes("transfer")
+routes = Routes()
 M = V + "/endpoint_manager"
 #: Those who may pause and cancel.
 MANAGES = ("administrator", "activity_manager")
@@ -83,7 +83,7 @@ def task_list(state: Any, call: Call) -> dict[str, Any]:
     if asked.get("filter_owner_id"):
         rows = [task for task in rows if task.owner == asked["filter_owner_id"].lower()]
     if asked.get("filter_is_paused"):
-        paused = asked["filter_is_paused"].lower() in ("1", "true")
+        paused = call.flag("filter_is_paused")
         rows = [task for task in rows if (task.paused is not None) == paused]
     if asked.get("filter_completion_time"):
         low, high = transfer.period(asked["filter_completion_time"].split(","))
@@ -108,7 +108,7 @@ def task_show(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", M + "/task/{task}/event_list", query=("limit", "offset", "filter_is_error"))
 def event_list(state: Any, call: Call) -> dict[str, Any]:
     rows = state.engine.events(task_of(state, call))
-    if call.query.get("filter_is_error", "").lower() in ("1", "true"):
+    if call.flag("filter_is_error"):
         rows = [row for row in rows if row["is_error"]]
     return transfer.listed(call, rows, "event_list")
 
@@ -131,7 +131,7 @@ def pause_info(state: Any, call: Call) -> dict[str, Any]:
 def _tasks(state: Any, call: Call) -> list[Task]:
     """The tasks that a body names. Raises Refusal unless the caller may pause and cancel each of them."""
     found = []
-    for key in (call.body or {}).get("task_id_list") or ():
+    for key in call.body.get("task_id_list") or ():
         call.params["task"] = str(key)
         found.append(task_of(state, call, MANAGES))
     return found
@@ -139,7 +139,7 @@ def _tasks(state: Any, call: Call) -> list[Task]:
 
 @routes("POST", M + "/admin_cancel", body=("task_id_list", "message"))
 def admin_cancel(state: Any, call: Call) -> dict[str, Any]:
-    message = str((call.body or {}).get("message") or "")
+    message = str(call.body.get("message") or "")
     for task in _tasks(state, call):
         state.engine.cancel(task, by=("SOURCE", message))
     return {"DATA_TYPE": "admin_cancel", "id": str(uuid.uuid4()), "done": True}
@@ -147,7 +147,7 @@ def admin_cancel(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("POST", M + "/admin_pause", body=("task_id_list", "message"))
 def admin_pause(state: Any, call: Call) -> dict[str, Any]:
-    message = str((call.body or {}).get("message") or "")
+    message = str(call.body.get("message") or "")
     for task in _tasks(state, call):
         state.faults.add({"kind": "pause-task", "task": task.id, "message": message})
     state.engine.wake()
@@ -180,7 +180,7 @@ def pause_rule_list(state: Any, call: Call) -> dict[str, Any]:
 @routes("POST", M + "/pause_rule", body=words("DATA_TYPE message endpoint_id"))
 def pause_rule_create(state: Any, call: Call) -> dict[str, Any]:
     """Everything on the collection is paused; rules for one kind of work, or one user, are not served."""
-    body = call.body or {}
+    body = call.body
     collection = collection_of(state, str(body.get("endpoint_id")))
     rights.require_role(state, call, collection, MANAGES)
     fault: Fault = state.faults.add(

@@ -13,7 +13,7 @@ from globus_sandbox.filesystem import TransferError
 from globus_sandbox.transfer import V, bad, collection_of, result, some_fields
 from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
 
-routes = Routes("transfer")
+routes = Routes()
 
 #: Entries one listing may have (documented).
 LISTING = 100_000
@@ -172,7 +172,7 @@ _EDITABLE = words(
 def update(state: Any, call: Call) -> dict[str, Any]:
     collection = collection_of(state, call.params["endpoint"])
     rights.require_role(state, call, collection)
-    changes = {name: value for name, value in (call.body or {}).items() if name in _EDITABLE}
+    changes = {name: value for name, value in call.body.items() if name in _EDITABLE}
     before = state.documents.get("endpoint", collection.id) or {}
     state.documents.put("endpoint", collection.id, {**before, **changes})
     return result(call, "Updated", "Endpoint updated successfully")
@@ -254,7 +254,7 @@ def ls(state: Any, call: Call) -> dict[str, Any]:
     collection = checked(state, call, "ls", asked)
     limit, offset = call.integer("limit", LISTING, 0, LISTING), call.integer("offset", 0)
     tests = [_listing_test(value) for value in call.all_of("filter")]
-    hidden = call.query.get("show_hidden", "1").lower() in ("1", "true")
+    hidden = call.flag("show_hidden", "true")
     try:
         local = filesystem.place(collection, asked)
         filesystem.held_inside(collection, local, asked, "source")
@@ -278,7 +278,7 @@ def ls(state: Any, call: Call) -> dict[str, Any]:
     except OSError as error:
         raise refusal_of(filesystem.trouble_of(error, asked, "source"), "ls", collection) from None
     rows.sort(key=lambda row: str(row["name"]))
-    for part in reversed([one for one in call.query.get("orderby", "").split(",") if one]):
+    for part in reversed(call.several("orderby")):
         name, _, direction = part.strip().partition(" ")
         if name not in ("group", "last_modified", "name", "permissions", "size", "type", "user"):
             raise Unknown(f"orderby '{part}' of {call.path}")
@@ -361,7 +361,7 @@ def stat(state: Any, call: Call) -> dict[str, Any]:
     "POST", V + "/operation/endpoint/{endpoint}/mkdir", body=("DATA_TYPE", "path", "local_user"), inert=("local_user",)
 )
 def mkdir(state: Any, call: Call) -> dict[str, Any]:
-    path = str((call.body or {}).get("path") or "")
+    path = str(call.body.get("path") or "")
     if not path:
         raise bad("path is required")
     collection = checked(state, call, "mkdir", path)
@@ -393,7 +393,7 @@ def mkdir(state: Any, call: Call) -> dict[str, Any]:
     inert=("local_user",),
 )
 def rename(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body or {}
+    body = call.body
     old, new = str(body.get("old_path") or ""), str(body.get("new_path") or "")
     if not old or not new:
         raise bad("old_path and new_path are required")

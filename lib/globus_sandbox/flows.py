@@ -18,7 +18,7 @@ from globus_sandbox.documents import iso
 from globus_sandbox.groups import groups_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes, words
 
-routes = Routes("flows")
+routes = Routes()
 
 _LISTS = ("flow_viewers", "flow_starters", "flow_administrators", "keywords", "run_managers", "run_monitors")
 _FIELDS = ("title", "definition", "input_schema", "subtitle", "description", *_LISTS)
@@ -112,7 +112,7 @@ def check_definition(definition: Any) -> None:
 
 @routes("POST", "/flows", body=(*_FIELDS, *_MORE))
 def create(state: Any, call: Call) -> Reply:
-    body = call.body or {}
+    body = call.body
     for name in ("title", "definition", "input_schema"):
         if name not in body:
             raise unprocessable([name], "field required")
@@ -169,10 +169,8 @@ def listed(state: Any, call: Call) -> dict[str, Any]:
 
 def _asked_roles(call: Call, lists: tuple[str, ...]) -> list[str]:
     """The fields for the roles of filter_roles, or of the older filter_role; that of the owner has its name."""
-    text = [*call.all_of("filter_roles"), *call.all_of("filter_role")]
-    asked = [name for one in text for name in one.split(",")]
     found = []
-    for name in asked:
+    for name in (*call.several("filter_roles"), *call.several("filter_role")):
         if name not in lists and name not in ("flow_owner", "run_owner"):
             raise unprocessable(["query", "filter_roles"], f"value is not a valid enumeration member: {name}")
         found.append(f"{name}s" if name in lists else name)
@@ -193,7 +191,7 @@ def _has(
 
 def _page(call: Call, name: str, rows: list[dict[str, Any]], fields: tuple[str, ...]) -> dict[str, Any]:
     """One page: sorted by `orderby`, `per_page` rows from the one that `marker` names."""
-    for part in reversed([one for text in call.all_of("orderby") for one in text.split(",")]):
+    for part in reversed(call.several("orderby")):
         field, _, direction = part.strip().partition(" ")
         if field not in fields or direction.upper() not in ("", "ASC", "DESC"):
             raise unprocessable(["query", "orderby"], f"value is not a valid order: {part}")
@@ -211,7 +209,7 @@ def _page(call: Call, name: str, rows: list[dict[str, Any]], fields: tuple[str, 
 
 @routes("POST", "/flows/validate", body=("definition", "input_schema"))
 def validate(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body or {}
+    body = call.body
     check_definition(body.get("definition"))
     body.get("input_schema")
     return {"scopes": {"User": sorted(_scopes(body["definition"]))}}
@@ -231,7 +229,7 @@ def show(state: Any, call: Call) -> dict[str, Any]:
 def update(state: Any, call: Call) -> dict[str, Any]:
     flow = {
         **flow_of(state, call, call.params["flow"], _ADMINISTRATORS),
-        **checked(call.body or {}),
+        **checked(call.body),
         "updated_at": iso(state.clock.now()),
     }
     state.documents.put("flow", flow["id"], flow)
@@ -263,7 +261,7 @@ def start(state: Any, call: Call) -> Reply:
     if call.server != flow["id"]:  # recorded: missing_scope_error
         message = f"This action requires the following scope: {flow['globus_auth_scope']}"
         raise Refusal(403, "MISSING_SCOPE", message, {"body": {"error": {"code": "MISSING_SCOPE", "detail": message}}})
-    body = call.body or {}
+    body = call.body
     given = body.get("body")
     if not isinstance(given, dict):
         raise unprocessable(["body"], "field required")
@@ -406,7 +404,7 @@ _WORDS = {
 
 @routes("GET", "/runs", query=("filter_flow_id", "filter_roles", "filter_role", "marker", "orderby", "per_page"))
 def runs(state: Any, call: Call) -> dict[str, Any]:
-    wanted = [part for value in call.all_of("filter_flow_id") for part in value.split(",")]
+    wanted = call.several("filter_flow_id")
     roles = _asked_roles(call, words("run_manager run_monitor flow_run_manager flow_run_monitor"))
     rows = [each["run"] for each in reversed(state.documents.all("run"))]
     rows = [run for run in rows if not wanted or run["flow_id"] in wanted]
@@ -417,7 +415,7 @@ def runs(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", "/runs/{run}", query=("include_flow_description",))
 def run_show(state: Any, call: Call) -> dict[str, Any]:
     run = looked_at(state, call)
-    if call.query.get("include_flow_description", "").lower() != "true":
+    if not call.flag("include_flow_description"):
         return run
     flow = state.documents.get("flow", run["flow_id"]) or {}
     names: tuple[str, ...] = (
@@ -445,7 +443,7 @@ def run_definition(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", "/runs/{run}/log", query=("limit", "reverse_order", "marker"))
 def run_log(state: Any, call: Call) -> dict[str, Any]:
     entries = list(run_of(state, call)["log"])
-    if call.query.get("reverse_order", "").lower() == "true":
+    if call.flag("reverse_order"):
         entries.reverse()
     size, start = call.integer("limit", 10, 1, 100), call.integer("marker", 0)
     more = start + size < len(entries)
@@ -472,7 +470,7 @@ def run_cancel(state: Any, call: Call) -> dict[str, Any]:
 @routes("PUT", "/runs/{run}", body=("label", "tags", "run_managers", "run_monitors"))
 def run_update(state: Any, call: Call) -> dict[str, Any]:
     record = run_of(state, call, _MANAGERS)
-    body = dict((call.body or {}).items())
+    body = dict(call.body.items())
     if len(body.get("label") or "") > 64:
         raise unprocessable(["label"], "ensure this value has at most 64 characters")
     for name in ("run_managers", "run_monitors"):

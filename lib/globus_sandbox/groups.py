@@ -12,7 +12,7 @@ from globus_sandbox import auth
 from globus_sandbox.documents import id_of
 from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
 
-routes = Routes("groups")
+routes = Routes()
 
 ROLES = ("member", "manager", "admin")
 _POLICIES = {
@@ -108,7 +108,7 @@ def show(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("POST", "/v2/groups", body=words("name description parent_id"))
 def create(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body or {}
+    body = call.body
     if not body.get("name"):
         raise Refusal(422, "UNPROCESSABLE_ENTITY", "name is required")
     key = str(uuid.uuid4())
@@ -141,7 +141,7 @@ def empty() -> dict[str, Any]:
 
 @routes("PUT", "/v2/groups/{group}", body=words("name description terms_and_conditions subscription_admin_verified_id"))
 def update(state: Any, call: Call) -> dict[str, Any]:
-    group = {**_group(state, call, "admin"), **dict((call.body or {}).items())}
+    group = {**_group(state, call, "admin"), **dict(call.body.items())}
     state.documents.put("group", group["id"], group)
     return _shown(group, call.identity)
 
@@ -161,7 +161,7 @@ def policies(state: Any, call: Call) -> dict[str, Any]:
 @routes("PUT", "/v2/groups/{group}/policies", body=_POLICIES)
 def set_policies(state: Any, call: Call) -> dict[str, Any]:
     group = _group(state, call, "admin")
-    changed = {**_POLICIES, **group["policies"], **dict((call.body or {}).items())}
+    changed = {**_POLICIES, **group["policies"], **dict(call.body.items())}
     state.documents.put("group", group["id"], {**group, "policies": changed})
     return changed
 
@@ -194,7 +194,7 @@ def membership_actions(state: Any, call: Call) -> dict[str, Any]:
     group = found[0]
     rows = {one["identity_id"]: one for one in group["memberships"]}
     answer: dict[str, Any] = {}
-    for action, members in (call.body or {}).items():
+    for action, members in call.body.items():
         allowed, status = _ACTIONS[action]
         answer[action] = []
         for one in members:

@@ -17,7 +17,7 @@ from globus_sandbox import auth, consents
 from globus_sandbox.documents import id_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
-routes = Routes("auth")
+routes = Routes()
 
 _SESSION = words(
     "session_required_identities session_required_single_domain session_required_policies session_required_mfa"
@@ -75,7 +75,7 @@ def consent_list(state: Any, call: Call) -> dict[str, Any]:
 @routes("POST", "/v2/api/clients", body=("client",), login=False)
 def register_client(state: Any, call: Call) -> Reply:
     """The instance client that `globus login` asks for first; here it is always the same."""
-    client = (call.body or {}).get("client")
+    client = call.body.get("client")
     if not isinstance(client, dict) or not client.keys() <= {"template_id", "name"}:
         raise Unknown("a client other than the instance of a template")
     return Reply(
@@ -173,7 +173,7 @@ def keys(state: Any, call: Call) -> dict[str, Any]:
     login=False,
 )
 def grant(state: Any, call: Call) -> Any:
-    body = call.body or {}
+    body = call.body
     kind = body.get("grant_type")
     client = auth.client_of(call)
     if kind == "client_credentials":

@@ -15,7 +15,7 @@ from globus_sandbox import consents, endpoints, filesystem, rights
 from globus_sandbox.documents import ENTITY_TYPES, Collection, id_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
-routes = Routes("gcs")
+routes = Routes()
 
 #: The connector for file systems (recorded).
 POSIX = "145812c8-decc-41f1-83cf-bb2a85a2a70b"
@@ -128,7 +128,7 @@ def info(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", "/{manager}/collections", query=("mapped_collection_id", "filter", "page_size"))
 def listed(state: Any, call: Call) -> dict[str, Any]:
     """What the caller may see: a guest collection, only where it belongs to them or they have a role."""
-    wanted = [one for one in call.query.get("filter", "").split(",") if one]
+    wanted = call.several("filter")
     on = call.query.get("mapped_collection_id")
     rows = []
     for one in managed(state, call):

@@ -16,9 +16,9 @@ from typing import Any
 
 from globus_sandbox.documents import iso, spaced
 from globus_sandbox.groups import groups_of
-from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown
+from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, is_true
 
-routes = Routes("search")
+routes = Routes()
 
 #: Bytes of one ingest document (documented).
 LIMIT = 10_000_000
@@ -98,7 +98,7 @@ def _role(state: Any, index: str, principal: str, name: str) -> dict[str, Any]:
 
 @routes("POST", "/v1/index", body=("display_name", "description"))
 def create(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body or {}
+    body = call.body
     owner = f"urn:globus:auth:identity:{call.identity}"
     owned = [each for each in _indices(state) if "owner" in roles_on(state, each, call.identity)]
     if sum(bool(each["is_trial"]) for each in owned) >= TRIALS:
@@ -142,7 +142,7 @@ def show(state: Any, call: Call) -> dict[str, Any]:
 @routes("PATCH", "/v1/index/{index}", body=("display_name", "description"))
 def update(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "index_update", ("owner", "admin"))
-    index.update(dict((call.body or {}).items()))
+    index.update(dict(call.body.items()))
     state.documents.put("index", index["id"], index)
     return shown(state, index)
 
@@ -174,7 +174,7 @@ def reopen(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", "/v1/index_list", query=("filter_roles",))
 def listed(state: Any, call: Call) -> dict[str, Any]:
     """The indices on which the caller has a role."""
-    wanted = set(filter(None, call.query.get("filter_roles", "").split(",")))
+    wanted = set(call.several("filter_roles"))
     rows = []
     for index in _indices(state):
         held = roles_on(state, index, call.identity)
@@ -194,7 +194,7 @@ def role_list(state: Any, call: Call) -> dict[str, Any]:
 @routes("POST", "/v1/index/{index}/role", body=("role_name", "principal"))
 def role_create(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "role_create", ("owner", "admin"))
-    body = call.body or {}
+    body = call.body
     if body.get("role_name") not in ROLES or not _is_principal(str(body.get("principal"))):
         raise Refusal(400, "BadRequest.ValidationError", "role_name: owner, admin or writer; principal: a URN")
     role = _role(state, index["id"], str(body["principal"]), str(body["role_name"]))
@@ -267,7 +267,7 @@ def _queued(state: Any, index: dict[str, Any], kind: str, **work: Any) -> str:
 def ingest(state: Any, call: Call) -> Reply:
     index = index_of(state, call, "ingest", ROLES)
     _require_open(index)
-    body = call.body or {}
+    body = call.body
     data = body.get("ingest_data") or {}
     if len(json.dumps(body)) > LIMIT:
         raise Refusal(413, "RequestEntityTooLarge", "The document is larger than 10 MB")
@@ -288,9 +288,7 @@ def delete_subject(state: Any, call: Call) -> dict[str, Any]:
 @routes("POST", "/v1/index/{index}/batch_delete_by_subject", body=("subjects",))
 def batch_delete_by_subject(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "delete_by_subject", ROLES)
-    return {
-        "task_id": _queued(state, index, "DELETE_BY_SUBJECT", subjects=list((call.body or {}).get("subjects") or ()))
-    }
+    return {"task_id": _queued(state, index, "DELETE_BY_SUBJECT", subjects=list(call.body.get("subjects") or ()))}
 
 
 @routes(
@@ -301,7 +299,7 @@ def batch_delete_by_subject(state: Any, call: Call) -> dict[str, Any]:
 )
 def delete_by_query(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "delete_by_query", ROLES)
-    body = call.body or {}
+    body = call.body
     refuse_advanced(body.get("advanced"))
     query = {"q": str(body.get("q", "*")), "filters": checked_filters(body.get("filters"))}
     return {"task_id": _queued(state, index, "DELETE_BY_QUERY", query=query)}
@@ -355,7 +353,7 @@ def task_list(state: Any, call: Call) -> dict[str, Any]:
 
 
 def refuse_advanced(value: Any) -> None:
-    if str(value).lower() in ("1", "true"):
+    if is_true(value):
         raise Unknown("the advanced query language of Search")
 
 
@@ -463,7 +461,7 @@ def _facet(rows: list[dict[str, Any]], facet: dict[str, Any]) -> dict[str, Any]:
 def found(state: Any, call: Call, body: Any, limit: int, offset: int) -> dict[str, Any]:
     """The result of a query. `body` has `q`, and may have `filters`, `facets`, `sort` and `bypass_visible_to`."""
     index = index_of(state, call)
-    bypass = str(body.get("bypass_visible_to")).lower() in ("1", "true")
+    bypass = is_true(body.get("bypass_visible_to"))
     if bypass:
         index_of(state, call, "query with bypass_visible_to", ("owner", "admin"))
     refuse_advanced(body.get("advanced"))
@@ -530,7 +528,7 @@ def search(state: Any, call: Call) -> dict[str, Any]:
     inert=("@datatype", "@version"),
 )
 def post_search(state: Any, call: Call) -> dict[str, Any]:
-    body = call.body if call.body is not None else {}
+    body = call.body
     return found(state, call, body, int(body.get("limit", 10)), int(body.get("offset", 0)))
 
 

@@ -10,7 +10,7 @@ from globus_sandbox.documents import Collection, seconds_of, spaced
 from globus_sandbox.transfer import V, bad, collection_of, result
 from globus_sandbox.web import Call, Refusal, Reply, Routes, words
 
-routes = Routes("transfer")
+routes = Routes()
 
 PRINCIPALS = ("identity", "group", "all_authenticated_users", "anonymous")
 _RULE = words("DATA_TYPE id principal principal_type path permissions notify_email notify_message expiration_date")
@@ -72,7 +72,7 @@ def access_show(state: Any, call: Call) -> dict[str, Any]:
 @routes("POST", V + "/endpoint/{endpoint}/access", body=_RULE, inert=("id", "notify_email", "notify_message"))
 def access_create(state: Any, call: Call) -> Reply:
     collection = shared(state, call)
-    body = call.body or {}
+    body = call.body
     kind, principal = body.get("principal_type"), body.get("principal") or ""
     path, permissions = body.get("path"), body.get("permissions")
     if kind not in PRINCIPALS:
@@ -129,7 +129,7 @@ def _expiration(text: Any) -> str | None:
 @routes("PUT", V + "/endpoint/{endpoint}/access/{rule}", body=_RULE, inert=_FIXED)
 def access_update(state: Any, call: Call) -> dict[str, Any]:
     rule = rule_of(state, call)
-    body = call.body or {}
+    body = call.body
     if "permissions" in body:
         if body["permissions"] not in ("r", "rw"):
             raise bad(f"Invalid permissions: '{body['permissions']}'")
@@ -194,7 +194,7 @@ def role_create(state: Any, call: Call) -> Reply:
     rights.require_role(state, call, collection)
     if not collection.entity_type.startswith("GCP"):
         raise Refusal(403, "PermissionDenied", f"Roles of a {collection.entity_type} are managed by its GCS Manager")
-    body = call.body or {}
+    body = call.body
     if body.get("role") not in ROLES or body.get("principal_type") not in ("identity", "group"):
         raise bad("Invalid role")
     _checked_uuid(body.get("principal"), "principal")
@@ -257,7 +257,7 @@ def _checked_name(state: Any, call: Call, name: Any, key: str) -> str:
 
 @routes("POST", V + "/bookmark", body=_BOOKMARK)
 def bookmark_create(state: Any, call: Call) -> Reply:
-    body = call.body or {}
+    body = call.body
     collection = collection_of(state, str(body.get("endpoint_id", "")))
     key = str(uuid.uuid4())
     path = body.get("path")
@@ -283,7 +283,7 @@ def bookmark_show(state: Any, call: Call) -> dict[str, Any]:
 @routes("PUT", V + "/bookmark/{bookmark}", body=_BOOKMARK)
 def bookmark_update(state: Any, call: Call) -> dict[str, Any]:
     bookmark = _bookmark_of(state, call)
-    body = call.body or {}
+    body = call.body
     if (
         body.get("endpoint_id", bookmark["endpoint_id"]) != bookmark["endpoint_id"]
         or body.get("path", bookmark["path"]) != bookmark["path"]

@@ -13,7 +13,7 @@ from globus_sandbox.documents import iso, seconds_of
 from globus_sandbox.transfer import collection_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes
 
-routes = Routes("timer")
+routes = Routes()
 
 
 def wrong(message: str) -> Refusal:
@@ -42,7 +42,7 @@ def check_schedule(schedule: Any) -> None:
 
 @routes("POST", "/v2/timer", body=("timer",))
 def create(state: Any, call: Call) -> Reply:
-    timer = (call.body or {}).get("timer")
+    timer = call.body.get("timer")
     if not isinstance(timer, dict) or timer.get("timer_type") not in ("transfer", "flow"):
         raise wrong("timer_type: transfer or flow")
     check_schedule(timer.get("schedule"))

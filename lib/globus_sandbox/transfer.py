@@ -11,7 +11,7 @@ from globus_sandbox.documents import Collection, id_of, iso, seconds_of, spaced
 from globus_sandbox.task import Item, Task
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
-routes = Routes("transfer")
+routes = Routes()
 V = "/v0.10"
 
 _COMMON = words(
@@ -276,7 +276,7 @@ def task_update(state: Any, call: Call) -> dict[str, Any]:
     task = task_of(state, call)
     if not task.unfinished:
         raise Refusal(409, "ClientError.Conflict.TaskComplete", "The task has completed")
-    body = call.body or {}
+    body = call.body
     if body.get("label") is not None:
         task.label = checked_label(body["label"])
     if body.get("deadline") is not None:

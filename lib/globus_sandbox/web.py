@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
@@ -50,7 +51,8 @@ class Fields(dict[str, Any]):
 
 @dataclass
 class Call:
-    """One request, as a handler sees it. `path` is without the service's prefix; `query` has the last of each name."""
+    """One request, as a handler sees it. `path` is without the service's prefix; `query` has the last of each name, `body`
+    the fields of the document (none without one)."""
 
     service: str
     method: str
@@ -58,7 +60,7 @@ class Call:
     params: dict[str, str] = field(default_factory=dict)
     query: Fields = field(default_factory=Fields)
     queries: list[tuple[str, str]] = field(default_factory=list)
-    body: Any = None
+    body: Any = field(default_factory=Fields)
     headers: Mapping[str, str] = field(default_factory=dict)
     identity: str | None = None
     #: The resource server that the caller's token is for.
@@ -69,6 +71,13 @@ class Call:
         """Every value of a query parameter that may be given more than once."""
         self.query.get(name)
         return [value for key, value in self.queries if key == name and value]
+
+    def several(self, name: str) -> list[str]:
+        """The values of a query parameter that may be given more than once, and each time with commas."""
+        return [one for value in self.all_of(name) for one in value.split(",") if one]
+
+    def flag(self, name: str, default: str = "false") -> bool:
+        return is_true(self.query.get(name, default))
 
     def integer(self, name: str, default: int, low: int = 0, high: int = 1_000_000) -> int:
         """A query parameter as a number. Raises Refusal when it is none, or out of range."""
@@ -94,23 +103,19 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def is_true(value: Any) -> bool:
+    return str(value).lower() in ("1", "true")
+
+
+@dataclass(eq=False)
 class Refusal(Exception):
     """An error of a service: status, its code, a message for people, and what else its body holds."""
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        extra: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.extra = dict(extra or {})
-        self.headers = dict(headers or {})
+    status: int
+    code: str
+    message: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Unknown(Exception):
@@ -123,7 +128,6 @@ Handler = Callable[[Any, Call], Any]
 
 @dataclass(frozen=True)
 class Route:
-    service: str
     method: str
     pattern: re.Pattern[str]
     handler: Handler
@@ -134,10 +138,9 @@ class Route:
 
 
 class Routes:
-    """The routes of one service, collected by decorating handlers."""
+    """The routes of one module, collected by decorating handlers."""
 
-    def __init__(self, service: str) -> None:
-        self.service = service
+    def __init__(self) -> None:
         self.table: list[Route] = []
 
     def __call__(
@@ -159,18 +162,9 @@ class Routes:
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", pattern)
 
         def register(handler: Handler) -> Handler:
-            self.table.append(
-                Route(
-                    self.service,
-                    method,
-                    re.compile(pattern),
-                    handler,
-                    frozenset(query),
-                    None if body is None else frozenset(body),
-                    frozenset(inert),
-                    login,
-                )
-            )
+            fields = None if body is None else frozenset(body)
+            made = Route(method, re.compile(pattern), handler, frozenset(query), fields, frozenset(inert), login)
+            self.table.append(made)
             return handler
 
         return register
@@ -197,14 +191,14 @@ def check_strictly(route: Route, call: Call) -> None:
         if name not in route.query:
             raise Unknown(f"query parameter '{name}' of {call.method} {call.path}")
     if route.body is None:
-        if call.body not in (None, {}, ""):
+        if call.body not in ({}, ""):
             raise Unknown(f"body of {call.method} {call.path}")
-    elif isinstance(call.body, dict):
-        for name in call.body:
-            if name not in route.body:
-                raise Unknown(f"body field '{name}' of {call.method} {call.path}")
-    elif call.body is not None:
+        return
+    if not isinstance(call.body, Fields):
         raise Refusal(400, "ClientError.BadRequest", "The body must be a JSON object")
+    for name in call.body:
+        if name not in route.body:
+            raise Unknown(f"body field '{name}' of {call.method} {call.path}")
 
 
 def check_all_read(route: Route, call: Call) -> None:
@@ -281,8 +275,6 @@ def parsed(body: bytes, content_type: str) -> Any:
     if not body:
         return None
     if "form-urlencoded" in content_type:
-        from urllib.parse import parse_qsl
-
         return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
     try:
         return json.loads(body)

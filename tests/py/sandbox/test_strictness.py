@@ -15,12 +15,12 @@ from sandbox_api import Api
 V = "/v0.10"
 
 
-def asked(handler: Any, query: dict[str, str], body: Any = None, **options: Any) -> None:
+def asked(handler: Any, query: dict[str, str], body: Any, **options: Any) -> None:
     """A request to a service with one handler, as the server answers it."""
-    routes = web.Routes("transfer")
+    routes = web.Routes()
     routes("POST", "/it", query=query, body=body, **options)(handler)
     route, _ = web.find(routes.table, "POST", "/it")
-    call = web.Call("transfer", "POST", "/it", query=web.Fields(query), body=None if body is None else web.Fields(body))
+    call = web.Call("transfer", "POST", "/it", query=web.Fields(query), body=web.Fields(body))
     web.check_strictly(route, call)
     route.handler(None, call)  # type: ignore[arg-type]
     web.check_all_read(route, call)
