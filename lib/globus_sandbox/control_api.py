@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from globus_sandbox.faults import NotAFault
+from globus_sandbox.faults import NotAFault, path_matches
 from globus_sandbox.web import Reply
 
 
@@ -123,8 +123,4 @@ class ControlApi:
 
 
 def _matches(found: str, wanted: str, key: str) -> bool:
-    import fnmatch
-
-    if key != "path":
-        return found.lower() == wanted.lower()
-    return fnmatch.fnmatchcase(found, wanted) or fnmatch.fnmatchcase(found.removeprefix("/v0.10"), wanted)
+    return path_matches(found, wanted) if key == "path" else found.lower() == wanted.lower()

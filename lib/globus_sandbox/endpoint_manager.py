@@ -12,26 +12,16 @@ from typing import Any
 from globus_sandbox import auth, endpoints, rights, transfer
 from globus_sandbox.faults import Fault
 from globus_sandbox.task import Task
-from globus_sandbox.transfer import V, bad, collection_of, result
+from globus_sandbox.transfer import M, bad, collection_of, managed_task_of, result
 from globus_sandbox.web import Call, Refusal, Routes, words
 
 routes = Routes()
-M = V + "/endpoint_manager"
 #: Those who may pause and cancel.
 MANAGES = ("administrator", "activity_manager")
 
 
-def _managed(state: Any, call: Call, task: Task, roles: tuple[str, ...]) -> bool:
-    sides = filter(None, (state.collections.get(task.source), state.collections.get(task.destination or "")))
-    return any(rights.has_role(state, one, call.identity, roles) for one in sides)
-
-
-def task_of(state: Any, call: Call, roles: tuple[str, ...] = rights.MONITORS) -> Task:
-    """A task of anyone, on a collection that the caller manages. Raises Refusal."""
-    task: Task | None = state.engine.get(call.params["task"].lower())
-    if task is None or not _managed(state, call, task, roles):
-        raise Refusal(404, "TaskNotFound", f"Task '{call.params['task']}' not found")
-    return task
+#: What a manager sees as null of each side of a task.
+_NOT_KNOWN = words("base_path local_user host_endpoint host_endpoint_display_name host_endpoint_id host_path")
 
 
 def document(state: Any, task: Task) -> dict[str, Any]:
@@ -41,11 +31,8 @@ def document(state: Any, task: Task) -> dict[str, Any]:
     for side, key in (("source", task.source), ("destination", task.destination)):
         collection = state.collections.get(key or "")
         mapped = endpoints.mapped_of(state, collection) if collection else None
-        base[f"{side}_base_path"] = None
-        base[f"{side}_local_user"] = None
+        base.update(dict.fromkeys(f"{side}_{name}" for name in _NOT_KNOWN))
         base[f"{side}_local_user_status"] = "NO_PERMISSION"
-        for name in ("host_endpoint", "host_endpoint_display_name", "host_endpoint_id", "host_path"):
-            base[f"{side}_{name}"] = None
         base[f"{side}_mapped_collection_id"] = mapped.id if mapped else None
         base[f"{side}_mapped_collection_display_name"] = mapped.name if mapped else None
     return base
@@ -61,19 +48,15 @@ _FILTERS = words(
 def task_list(state: Any, call: Call) -> dict[str, Any]:
     """The tasks on a collection, whoever submitted them, the newest first."""
     asked = call.query
-    rows = [task for task in reversed(state.engine.all()) if _managed(state, call, task, rights.MONITORS)]
+    rows = [task for task in reversed(state.engine.all()) if transfer.managed(state, call, task)]
     if asked.get("filter_endpoint"):
         collection = collection_of(state, asked["filter_endpoint"], "filter_endpoint")
         rights.require_role(state, call, collection, rights.MONITORS)
         use = asked.get("filter_endpoint_use")
         if use not in (None, "source", "destination"):
             raise bad(f"Invalid filter_endpoint_use: '{use}'")
-        rows = [
-            task
-            for task in rows
-            if (use != "destination" and task.source == collection.id)
-            or (use != "source" and task.destination == collection.id)
-        ]
+        sides = [side for side in ("source", "destination") if use in (None, side)]
+        rows = [task for task in rows if collection.id in (getattr(task, side) for side in sides)]
     elif asked.get("filter_task_id") is None and asked.get("filter_status") is None:
         raise bad("filter_endpoint is required unless filter_status or filter_task_id is given")
     if asked.get("filter_status"):
@@ -83,49 +66,32 @@ def task_list(state: Any, call: Call) -> dict[str, Any]:
     if asked.get("filter_owner_id"):
         rows = [task for task in rows if task.owner == asked["filter_owner_id"].lower()]
     if asked.get("filter_is_paused"):
-        paused = call.flag("filter_is_paused")
-        rows = [task for task in rows if (task.paused is not None) == paused]
+        rows = [task for task in rows if (task.paused is not None) == call.flag("filter_is_paused")]
     if asked.get("filter_completion_time"):
         low, high = transfer.period(asked["filter_completion_time"].split(","))
         rows = [task for task in rows if task.completed is not None and low <= task.completed <= high]
     limit = call.integer("limit", 100, 1, 1000)
     start = next((at + 1 for at, task in enumerate(rows) if task.id == asked.get("last_key")), 0)
     shown = rows[start : start + limit]
-    more = start + limit < len(rows)
     return {
         "DATA": [document(state, task) for task in shown],
         "DATA_TYPE": "task_list",
-        "has_next_page": more,
+        "has_next_page": start + limit < len(rows),
         "last_key": shown[-1].id if shown else None,
     }
 
 
 @routes("GET", M + "/task/{task}")
 def task_show(state: Any, call: Call) -> dict[str, Any]:
-    return document(state, task_of(state, call))
+    return document(state, managed_task_of(state, call))
 
 
 @routes("GET", M + "/task/{task}/event_list", query=("limit", "offset", "filter_is_error"))
 def event_list(state: Any, call: Call) -> dict[str, Any]:
-    rows = state.engine.events(task_of(state, call))
+    rows = state.engine.events(managed_task_of(state, call))
     if call.flag("filter_is_error"):
         rows = [row for row in rows if row["is_error"]]
     return transfer.listed(call, rows, "event_list")
-
-
-@routes("GET", M + "/task/{task}/successful_transfers", query=("marker",))
-def successful_transfers(state: Any, call: Call) -> dict[str, Any]:
-    return transfer.transferred(state, call, task_of(state, call))
-
-
-@routes("GET", M + "/task/{task}/skipped_errors", query=("marker",))
-def skipped_errors(state: Any, call: Call) -> dict[str, Any]:
-    return transfer.skipped(state, call, task_of(state, call))
-
-
-@routes("GET", M + "/task/{task}/pause_info")
-def pause_info(state: Any, call: Call) -> dict[str, Any]:
-    return transfer.pauses(state, task_of(state, call))
 
 
 def _tasks(state: Any, call: Call) -> list[Task]:
@@ -133,7 +99,7 @@ def _tasks(state: Any, call: Call) -> list[Task]:
     found = []
     for key in call.body.get("task_id_list") or ():
         call.params["task"] = str(key)
-        found.append(task_of(state, call, MANAGES))
+        found.append(managed_task_of(state, call, MANAGES))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from globus_sandbox import auth, consents, filesystem, rights
 from globus_sandbox.documents import ENTITY_TYPES, Collection, id_of, seconds_of
-from globus_sandbox.filesystem import TransferError
+from globus_sandbox.faults import TransferError
 from globus_sandbox.transfer import V, bad, collection_of, result, some_fields
 from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
 
@@ -235,7 +235,7 @@ def checked(state: Any, call: Call, operation: str, *paths: str) -> Collection:
     collection: Collection = collection_of(state, call.params["endpoint"])
     consents.require(state, call, collection)
     for path in paths:
-        trouble = state.engine.trouble_with(collection, operation, path)
+        trouble = state.faults.trouble_with(collection, operation, path)
         if trouble is not None:
             raise refusal_of(trouble, operation, collection)
         if not rights.may(state, collection, call.identity, path, write=operation in ("mkdir", "rename")):

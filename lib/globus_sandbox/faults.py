@@ -85,6 +85,24 @@ WORDS = {
 }
 
 
+@dataclass(eq=False)
+class TransferError(Exception):
+    """What the service would report as an error event. `side` is "source" or "destination"."""
+
+    code: str
+    path: str = ""
+    side: str = "source"
+    message: str = ""
+    #: What an operation's error body holds beside it.
+    extra: dict[str, Any] = field(default_factory=dict)
+    #: Stops the pass over the task; ends the task.
+    whole: bool = False
+    fatal: bool = False
+
+    def __post_init__(self) -> None:
+        self.message = self.message or WORDS.get(self.code, self.code.lower().replace("_", " "))
+
+
 class NotAFault(ValueError):
     """A fault document that does not say what to do."""
 
@@ -99,39 +117,58 @@ class Fault:
     with_: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "count": self.count,
-            "skip": self.skip,
-            "struck": self.struck,
-            **self.with_,
-        }
+        return {**{name: getattr(self, name) for name in ("id", "kind", "count", "skip", "struck")}, **self.with_}
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Fault:
         """Raises NotAFault: an unknown kind, or a field its kind does not have."""
-        kind = document.get("kind")
+        given = dict(document)
+        kind, key = given.pop("kind", None), given.pop("id", None) or str(uuid.uuid4())
         if kind not in KINDS:
             raise NotAFault(f"kind: one of {', '.join(KINDS)}; not {kind!r}")
+        count = given.pop("count", None if kind in _LASTING else 1)
+        skip, struck = int(given.pop("skip", 0)), int(given.pop("struck", 0))
         known = {*KINDS[kind], *(_MATCHING if kind in REQUEST_KINDS else ())}
-        given = {
-            name: value for name, value in document.items() if name not in ("kind", "count", "skip", "id", "struck")
-        }
         unknown = sorted(set(given) - known)
         if unknown:
             raise NotAFault(f"{kind}: has no field {unknown[0]!r} (it has: {', '.join(sorted(known)) or 'none'})")
-        count = document.get("count", None if kind in _LASTING else 1)
         if kind == "status" and not isinstance(given.get("status"), int):
             raise NotAFault("status: needs a status, e.g. 503")
-        return cls(
-            kind=kind,
-            id=document.get("id") or str(uuid.uuid4()),
-            count=count,
-            skip=int(document.get("skip", 0)),
-            struck=int(document.get("struck", 0)),
-            with_=given,
+        return cls(kind, key, count, skip, struck, given)
+
+    def strikes_request(self, service: str, method: str, path: str) -> bool:
+        if self.kind == "logged-out" and not path.endswith("/token/validate"):
+            return False
+        return (
+            self.kind in REQUEST_KINDS
+            and self.with_.get("service", "auth" if self.kind == "logged-out" else "transfer") == service
+            and str(self.with_.get("method", method)).upper() == method
+            and path_matches(path, str(self.with_.get("path", "*")))
         )
+
+    def trouble(self, operation: str, path: str) -> TransferError | None:
+        """What a fault of a collection means for `ls`, `stat`, `mkdir` or `rename`, or a file that a task reads or writes."""
+        writes = operation in ("mkdir", "rename", "write")
+        side = "destination" if writes else "source"
+        if self.kind == "disconnected":
+            return TransferError("GC_NOT_CONNECTED", path, side)
+        if self.kind == "login-failed":
+            extra = {"authorization_parameters": session_parameters(self.with_)}
+            return TransferError("AUTH", path, side, "login failed", extra)
+        if not fnmatch.fnmatchcase(path, str(self.with_.get("files", "*"))):
+            return None
+        if self.kind == "denied":
+            return TransferError("PERMISSION_DENIED", path, side)
+        if self.kind in ("full", "quota") and writes:
+            return TransferError("NO_SPACE_LEFT" if self.kind == "full" else "QUOTA_EXCEEDED", path, side)
+        if self.kind == "paused" and operation not in ("read", "write"):
+            return TransferError("PAUSED", path, "source", str(self.with_.get("message", "")))
+        return None
+
+
+def path_matches(path: str, pattern: str) -> bool:
+    """Whether the path of a request matches a pattern that may leave the version out."""
+    return any(fnmatch.fnmatchcase(one, pattern) for one in (path, path.removeprefix("/v0.10")))
 
 
 class Faults:
@@ -140,87 +177,68 @@ class Faults:
     def __init__(self, documents: Documents, collections: CollectionRegistry) -> None:
         self._documents = documents
         self._collections = collections
-        self._all = [Fault.of(document) for document in documents.all("fault")]
 
     def add(self, document: Mapping[str, Any]) -> Fault:
         fault = Fault.of(document)
-        if "collection" in fault.with_ and self._collections.get(str(fault.with_["collection"])) is None:
+        if "collection" in fault.with_ and self.collection_of(fault) is None:
             raise NotAFault(f"collection: there is no {fault.with_['collection']!r}")
-        with self._documents.lock:
-            self._all.append(fault)
-            self._documents.put("fault", fault.id, fault.document())
+        self._documents.put("fault", fault.id, fault.document())
         return fault
 
     def clear(self, key: str | None = None) -> int:
         with self._documents.lock:
-            gone = [fault for fault in self._all if key in (None, fault.id, fault.kind)]
+            gone = [fault for fault in self.all() if key in (None, fault.id, fault.kind)]
             for fault in gone:
-                self._all.remove(fault)
                 self._documents.remove("fault", fault.id)
             return len(gone)
 
     def all(self) -> list[Fault]:
-        with self._documents.lock:
-            return list(self._all)
+        return [Fault.of(document) for document in self._documents.all("fault")]
 
     def strike(self, fault: Fault) -> bool:
         """Count one match: True if the fault strikes now, False while it still lets pass."""
         with self._documents.lock:
-            if fault not in self._all:
+            document = self._documents.get("fault", fault.id)
+            if document is None:
                 return False
-            if fault.skip > 0:
-                fault.skip -= 1
-                self._documents.put("fault", fault.id, fault.document())
-                return False
-            fault.struck += 1
-            if fault.count is not None and fault.struck >= fault.count:
-                self._all.remove(fault)
-                self._documents.remove("fault", fault.id)
+            now = Fault.of(document)
+            strikes = now.skip == 0
+            if strikes:
+                now.struck += 1
             else:
-                self._documents.put("fault", fault.id, fault.document())
-            return True
+                now.skip -= 1
+            if strikes and now.count is not None and now.struck >= now.count:
+                self._documents.remove("fault", now.id)
+            else:
+                self._documents.put("fault", now.id, now.document())
+            return strikes
 
     def for_request(self, service: str, method: str, path: str) -> list[Fault]:
         """The faults that strike this request, counted."""
-        if not self._all:
-            return []
-        found = []
-        for fault in self.all():
-            if fault.kind not in REQUEST_KINDS:
-                continue
-            if fault.with_.get("service", "auth" if fault.kind == "logged-out" else "transfer") != service:
-                continue
-            if fault.kind == "logged-out" and not path.endswith("/token/validate"):
-                continue
-            if str(fault.with_.get("method", method)).upper() != method:
-                continue
-            pattern = str(fault.with_.get("path", "*"))
-            bare = path.removeprefix("/v0.10")
-            if not (fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(bare, pattern)):
-                continue
-            if self.strike(fault):
-                found.append(fault)
-        return found
+        return [one for one in self.all() if one.strikes_request(service, method, path) and self.strike(one)]
 
     def for_collections(self, *ids: str | None) -> list[Fault]:
         """The collection faults that hold for any of these collections; not counted."""
-        if not self._all:
-            return []
         return [fault for fault in self.all() if fault.kind in COLLECTION_KINDS and self._names(fault, ids)]
 
     def for_task(self, task_id: str, label: str | None, *collections: str | None) -> list[Fault]:
         """The faults that hold for this task: its own and its collections'; not counted."""
-        if not self._all:
-            return []
-        found = self.for_collections(*collections)
-        for fault in self.all():
-            wanted = fault.with_.get("task")
-            if fault.kind not in TASK_KINDS or (wanted is not None and wanted not in (task_id, label)):
-                continue
-            if "collection" in fault.with_ and not self._names(fault, collections):
-                continue
-            found.append(fault)
-        return found
+        own = [
+            fault
+            for fault in self.all()
+            if fault.kind in TASK_KINDS
+            and fault.with_.get("task") in (None, task_id, label)
+            and ("collection" not in fault.with_ or self._names(fault, collections))
+        ]
+        return [*self.for_collections(*collections), *own]
+
+    def trouble_with(self, collection: Collection, operation: str, path: str) -> TransferError | None:
+        """What goes wrong with an operation on a collection, counted."""
+        for fault in self.for_collections(collection.id):
+            trouble = fault.trouble(operation, path)
+            if trouble is not None and self.strike(fault):
+                return trouble
+        return None
 
     def collection_of(self, fault: Fault) -> Collection | None:
         name = fault.with_.get("collection")
@@ -248,44 +266,43 @@ def session_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
+#: Status, code and message of the kinds that always answer the same, but for a `code` that is given.
+_REFUSALS = {
+    "expired-token": (401, "ClientError.AuthenticationFailed", "Token is not active"),
+    "conflict": (409, "ClientError.Conflict", "A transfer with identical paths has not yet completed"),
+    "rate-limit": (429, "ClientError.TooManyRequests", "Too many requests"),
+    "unavailable": (503, "ServiceUnavailable", "Service unavailable"),
+    "not-found": (404, "NotFound", "Not found"),
+}
+
+
 def reply_of(fault: Fault, path: str, request_id: str) -> Reply | None:
     """The reply a request fault stands for; None for those that only drop or delay."""
     kind, given = fault.kind, fault.with_
-
-    def reply(status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any) -> Reply:
-        return Reply(
-            {"code": code, "message": message, **more, "request_id": request_id, "resource": path},
-            status,
-            headers or {},
-        )
-
-    if kind == "status":
-        if given.get("body") is None:
-            message = f"Injected status {given['status']}"
-            return reply(given["status"], "ServiceError", message, dict(given.get("headers") or {}))
-        return Reply(given["body"], given["status"], dict(given.get("headers") or {}))
-    if kind == "consent":
-        scopes = given.get("scopes") or [ALL_TRANSFER]
-        return reply(403, "ConsentRequired", "Missing required data_access consent", required_scopes=scopes)
-    if kind == "session":
-        parameters = session_parameters(given)
-        code = "AuthPolicyFailed" if given.get("policies") else "PermissionDenied"
-        return reply(403, code, parameters["session_message"], authorization_parameters=parameters)
-    if kind == "expired-token":
-        return reply(401, "ClientError.AuthenticationFailed", "Token is not active")
-    if kind == "conflict":
-        message = "A transfer with identical paths has not yet completed"
-        return reply(409, given.get("code", "ClientError.Conflict"), message)
-    if kind == "rate-limit":
-        headers = {"Retry-After": str(given.get("retry_after", 1))}
-        return reply(429, "ClientError.TooManyRequests", "Too many requests", headers)
-    if kind == "unavailable":
-        headers = {"Retry-After": str(given["retry_after"])} if "retry_after" in given else {}
-        return reply(503, "ServiceUnavailable", "Service unavailable", headers)
+    more: dict[str, Any] = {}
+    headers = dict(given.get("headers") or {})
     if kind == "html":
         return Reply("<html><body><h1>Internal Server Error</h1></body></html>", given.get("status", 500))
-    if kind == "not-found":
-        return reply(404, given.get("code", "NotFound"), "Not found")
     if kind == "logged-out":
         return Reply({"active": False})
-    return None
+    if kind == "status":
+        if given.get("body") is not None:
+            return Reply(given["body"], given["status"], headers)
+        status, code, message = given["status"], "ServiceError", f"Injected status {given['status']}"
+    elif kind == "consent":
+        status, code, message = 403, "ConsentRequired", "Missing required data_access consent"
+        more["required_scopes"] = given.get("scopes") or [ALL_TRANSFER]
+    elif kind == "session":
+        parameters = more["authorization_parameters"] = session_parameters(given)
+        code = "AuthPolicyFailed" if given.get("policies") else "PermissionDenied"
+        status, message = 403, parameters["session_message"]
+    elif kind in _REFUSALS:
+        status, code, message = _REFUSALS[kind]
+        code = given.get("code", code)
+    else:
+        return None
+    if kind == "rate-limit" or "retry_after" in given:
+        headers["Retry-After"] = str(given.get("retry_after", 1))
+    return Reply(
+        {"code": code, "message": message, **more, "request_id": request_id, "resource": path}, status, headers
+    )

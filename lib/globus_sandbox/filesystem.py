@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 from globus_sandbox.documents import Collection, spaced
-from globus_sandbox.faults import WORDS
+from globus_sandbox.faults import TransferError
 
 #: Files up to this size are moved in one read and one write.
 SMALL = 1 << 20
@@ -37,22 +37,6 @@ _BY_ERRNO = {
     errno.ENAMETOOLONG: "INVALID_PATH_NAME",
     errno.EINVAL: "INVALID_PATH_NAME",
 }
-
-
-class TransferError(Exception):
-    """What the service would report as an error event. `side` is "source" or "destination"."""
-
-    def __init__(self, code: str, path: str = "", side: str = "source", message: str = "") -> None:
-        super().__init__(message or WORDS.get(code, code.lower()))
-        self.code = code
-        self.path = path
-        self.side = side
-        self.message = message or WORDS.get(code, code.lower().replace("_", " "))
-        #: What an operation's error body holds beside it.
-        self.extra: dict[str, Any] = {}
-        #: Stops the pass over the task; ends the task.
-        self.whole = False
-        self.fatal = False
 
 
 def trouble_of(error: OSError | UnicodeError, path: str, side: str) -> TransferError:

@@ -13,6 +13,7 @@ from typing import Any
 
 from globus_sandbox import consents, endpoints, filesystem, rights
 from globus_sandbox.documents import ENTITY_TYPES, Collection, id_of
+from globus_sandbox.faults import TransferError
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
 routes = Routes()
@@ -217,7 +218,7 @@ def create(state: Any, call: Call) -> Reply:
         root = filesystem.place(mapped, base)
         filesystem.held_inside(mapped, root, base, "source")
         found = os.path.isdir(root)
-    except (filesystem.TransferError, OSError):
+    except (TransferError, OSError):
         found = False
     if not found:
         raise refused(f"'{base}' is not a directory of the mapped collection", 422, "unprocessable_entity")

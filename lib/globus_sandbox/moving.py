@@ -12,8 +12,7 @@ from typing import Protocol
 
 from globus_sandbox import filesystem
 from globus_sandbox.documents import CollectionRegistry
-from globus_sandbox.faults import Fault, Faults
-from globus_sandbox.filesystem import TransferError
+from globus_sandbox.faults import Fault, Faults, TransferError
 from globus_sandbox.task import Task, Unit
 
 SKIPPABLE = ("PERMISSION_DENIED", "FILE_NOT_FOUND", "AMBIGUOUS_PATH")
@@ -36,7 +35,6 @@ class Director(Protocol):
     def error(self, task: Task, trouble: TransferError) -> None: ...
     def event(self, task: Task, code: str, description: str, details: str) -> None: ...
     def progressed(self, task: Task) -> None: ...
-    def collection_trouble(self, fault: Fault, operation: str, path: str) -> TransferError | None: ...
 
 
 class Mover:
@@ -73,14 +71,14 @@ class Mover:
             return "AGAIN"
         if again:
             task.todo = again
-            task.retrying = sum(unit.source not in self.missing for unit in again)
+            task.subtasks_retrying = sum(unit.source not in self.missing for unit in again)
             return "AGAIN"
-        task.retrying = 0
+        task.subtasks_retrying = 0
         self._extras()
         if task.skips and not any(event["code"] == "SKIPPED_ERRORS" for event in task.events):
             engine.event(task, "SKIPPED_ERRORS", "skipped errors", json.dumps({"skipped": len(task.skips)}))
         if task.type == "TRANSFER":
-            engine.event(task, "PROGRESS", "progress", json.dumps({"bytes_transferred": task.bytes}))
+            engine.event(task, "PROGRESS", "progress", json.dumps({"bytes_transferred": task.bytes_transferred}))
         return "SUCCEEDED"
 
     def _reach(self) -> None:
@@ -112,7 +110,7 @@ class Mover:
                 if self.faults:
                     self._injected(unit)
                 todo.extendleft(reversed(list(handle[unit.kind](unit))))
-                task.subtasks_done += 1
+                task.subtasks_succeeded += 1
             except TransferError as trouble:
                 self._failed(unit, trouble, again, todo)
             except (OSError, UnicodeError) as error:
@@ -122,8 +120,7 @@ class Mover:
     def _failed(self, unit: Unit, trouble: TransferError, again: deque[Unit], todo: deque[Unit]) -> None:
         task = self.task
         if trouble.side == "source" and trouble.code in SKIPPABLE and self.options.get("skip_source_errors"):
-            task.subtasks_skipped += 1
-            task.skipped_source = True
+            task.subtasks_skipped_errors += 1
             task.skips.append((unit.source, unit.destination, trouble.code, self.engine.now()))
             return
         if trouble.code in FATAL or (trouble.code == "QUOTA_EXCEEDED" and self.options.get("fail_on_quota_errors")):
@@ -145,12 +142,10 @@ class Mover:
         for fault in self.faults:
             matches = fnmatch.fnmatchcase(unit.source, str(fault.with_.get("files", "*")))
             if fault.kind in ("break", "fail"):
-                if moves and task.moved >= int(fault.with_.get("after", 0)) and strike(fault):
+                if moves and task.files_transferred >= int(fault.with_.get("after", 0)) and strike(fault):
                     breaks = fault.kind == "break"
                     code = str(fault.with_.get("code", "CONNECTION_RESET" if breaks else "ENDPOINT_ERROR"))
-                    trouble = TransferError(code, unit.source)
-                    trouble.whole, trouble.fatal = breaks, not breaks
-                    raise trouble
+                    raise TransferError(code, unit.source, whole=breaks, fatal=not breaks)
             elif fault.kind == "file":
                 if matches and strike(fault):
                     raise TransferError(str(fault.with_.get("code", "PERMISSION_DENIED")), unit.source)
@@ -164,7 +159,7 @@ class Mover:
         for one, operation, path in ((self.source, "read", unit.source), (self.destination, "write", unit.destination)):
             if collection is None or collection.id != one.id or not path:
                 continue
-            trouble = self.engine.collection_trouble(fault, operation, path)
+            trouble = fault.trouble(operation, path)
             if trouble is not None and self.engine.faults.strike(fault):
                 raise trouble
 
@@ -260,7 +255,7 @@ class Mover:
         if there is not None and stat_module.S_ISDIR(there.st_mode):
             raise TransferError("IS_A_DIRECTORY", unit.destination, "destination")
         if level is not None and there is not None and self._same(level, local, target, status, there):
-            task.skipped += 1
+            task.files_skipped += 1
             self._check_external(unit, local)
             return ()
         try:
@@ -275,8 +270,8 @@ class Mover:
             side = "source" if error.filename == local else "destination"
             raise filesystem.trouble_of(error, unit.source if side == "source" else unit.destination, side) from None
         self._check_external(unit, target)
-        task.bytes += status.st_size
-        task.moved += 1
+        task.bytes_transferred += status.st_size
+        task.files_transferred += 1
         task.done.append((unit.source, unit.destination))
         self.count += 1
         if self.count % 256 == 1:
@@ -301,7 +296,7 @@ class Mover:
             return here.st_size == there.st_size
         if level == 2:
             return int(here.st_mtime) <= int(there.st_mtime)
-        self.task.checksummed += here.st_size
+        self.task.bytes_checksummed += here.st_size
         return here.st_size == there.st_size and filesystem.digest(local) == filesystem.digest(target)
 
     def _link(self, unit: Unit) -> Iterable[Unit]:
@@ -333,7 +328,7 @@ class Mover:
         task = self.task
         if not self.options.get("delete_destination_extra"):
             return
-        if task.skipped_source:
+        if task.skips:
             self.engine.event(
                 task,
                 "DELETE_DESTINATION_EXTRA_SKIPPED",
@@ -382,13 +377,11 @@ class Mover:
                 raise filesystem.trouble_of(error, path, "source") from None
             task.files += not is_directory
             task.directories += is_directory
-            task.subtasks_done += 1
-            task.moved += 1
+            task.subtasks_succeeded += 1
+            task.files_transferred += 1
         return ()
 
 
 def _not_there(path: str) -> TransferError:
     """A deletion of what is not there fails at once (recorded in the tests of globus-cli: FILE_NOT_FOUND, within a second)."""
-    error = TransferError("FILE_NOT_FOUND", path)
-    error.fatal = True
-    return error
+    return TransferError("FILE_NOT_FOUND", path, fatal=True)

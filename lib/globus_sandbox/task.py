@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, NamedTuple
-
-from globus_sandbox.web import words
 
 #: First and longest pause of a task that hit an error, in seconds of the sandbox's clock (assumed; the service waits minutes).
 BACKOFF = (0.25, 8.0)
@@ -32,64 +33,75 @@ class Unit(NamedTuple):
     item: Item
 
 
-class Task:
+@dataclass
+class Counts:
+    """What was done, by the names that the task document has for it."""
+
+    bytes_checksummed: int = 0
+    bytes_transferred: int = 0
+    directories: int = 0
+    files: int = 0
+    files_skipped: int = 0
+    files_transferred: int = 0
+    symlinks: int = 0
+    subtasks_canceled: int = 0
+    subtasks_expired: int = 0
+    subtasks_failed: int = 0
+    subtasks_retrying: int = 0
+    subtasks_skipped_errors: int = 0
+    subtasks_succeeded: int = 0
+
+
+@dataclass
+class Record(Counts):
+    """What is kept of a task, also on disk; the rest is made again."""
+
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    type: str = "TRANSFER"
+    owner: str = ""
+    label: str | None = None
+    submission_id: str = ""
+    status: str = "ACTIVE"
+    requested: float = 0.0
+    completed: float | None = None
+    deadline: float = 0.0
+    deadline_given: bool = False
+    source: str = ""
+    destination: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    faults: int = 0
+    progress: str | None = None
+    paused: str | None = None
+    looks: int = 0
+    started: float | None = None
+    trouble: str | None = None
+    trouble_at: float = 0.0
+    fatal: dict[str, str] | None = None
+    history_deleted: bool = False
+    canceled_by: tuple[str, str] | None = None
+
+
+COUNTS = tuple(one.name for one in fields(Counts))
+KEPT = tuple(one.name for one in fields(Record))
+
+
+@dataclass(eq=False)
+class Task(Record):
     """One task. Numbers and flags are read by other threads while it is worked at; lists only grow."""
 
-    #: What is written to disk with it; the rest is rebuilt.
-    KEPT = words(
-        "id type owner label submission_id status requested completed deadline deadline_given source "
-        "destination options faults files directories symlinks bytes checksummed skipped moved "
-        "subtasks_done subtasks_skipped fatal paused looks started trouble trouble_at canceled "
-        "expired failed history_deleted progress canceled_by"
-    )
-
-    def __init__(self, **values: Any) -> None:
-        self.id = ""
-        self.type = "TRANSFER"
-        self.owner = ""
-        self.label: str | None = None
-        self.submission_id = ""
-        self.status = "ACTIVE"
-        self.requested = 0.0
-        self.completed: float | None = None
-        self.deadline = 0.0
-        self.deadline_given = False
-        self.source: str = ""
-        self.destination: str | None = None
-        self.options: dict[str, Any] = {}
-        self.progress: str | None = None
-        self.paused: str | None = None
-        self.looks = 0
-        self.started: float | None = None
-        self.trouble: str | None = None
-        self.trouble_at = 0.0
-        self.fatal: dict[str, str] | None = None
-        self.history_deleted = False
-        self.canceled_by: tuple[str, str] | None = None
-        self.items: list[Item] = []
-        self.events: list[dict[str, Any]] = []
-        self.done: list[tuple[str, str]] = []
-        self.skips: list[tuple[str, str, str, float]] = []
-        self.reset()
-        for name, value in values.items():
-            setattr(self, name, value)
-        # of the engine alone
-        self.place = "queued"
-        self.running = False
-        self.stop = False
-        self.retry_at = 0.0
-        self.backoff = BACKOFF[0]
-        self.settled = False
-
-    def reset(self) -> None:
-        """Back to nothing done, for a new start after the server ended in the middle."""
-        self.faults = self.files = self.directories = self.symlinks = self.bytes = self.checksummed = 0
-        self.skipped = self.moved = self.subtasks_done = self.subtasks_skipped = 0
-        self.canceled = self.expired = self.failed = 0
-        self.retrying = 0
-        self.todo: deque[Unit] | None = None
-        self.seen_directories: list[tuple[str, str]] = []
-        self.skipped_source = False
+    items: list[Item] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    done: list[tuple[str, str]] = field(default_factory=list)
+    skips: list[tuple[str, str, str, float]] = field(default_factory=list)
+    todo: deque[Unit] | None = None
+    seen_directories: list[tuple[str, str]] = field(default_factory=list)
+    # of the engine alone
+    place: str = "queued"
+    running: bool = False
+    stop: bool = False
+    retry_at: float = 0.0
+    backoff: float = BACKOFF[0]
+    settled: bool = False
 
     @property
     def unfinished(self) -> bool:
@@ -100,6 +112,7 @@ class Task:
         """Recorded: one for each item, file and directory (1 file: 2; 1 item with 3 files and 2 directories: 6)."""
         return len(self.items) + self.files + self.directories + self.symlinks
 
+    @cached_property
     def key(self) -> tuple[str, str | None, int]:
         """What makes two transfers the same for the service: endpoints and paths."""
         return (self.source, self.destination, hash(frozenset((item.source, item.destination) for item in self.items)))

@@ -7,20 +7,18 @@ Its bytes move just before it ends. Sources of what is done here: docs/sandbox/b
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import threading
 import traceback
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from globus_sandbox.documents import Clock, Collection, CollectionRegistry, Documents, iso
-from globus_sandbox.faults import WORDS, Fault, Faults, session_parameters
-from globus_sandbox.filesystem import TransferError
+from globus_sandbox.documents import Clock, CollectionRegistry, Documents, iso
+from globus_sandbox.faults import WORDS, Faults, TransferError
 from globus_sandbox.moving import Mover, Stopped
-from globus_sandbox.task import BACKOFF, Item, Task
+from globus_sandbox.task import BACKOFF, COUNTS, KEPT, Item, Task
+from globus_sandbox.web import words
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -35,6 +33,11 @@ EVENTS_KEPT = 10_000
 LOOK_WAITS = 1.0
 
 
+#: What the document of a task has as it is kept, and the options that it has.
+_SHOWN = (*COUNTS, *words("faults history_deleted label status type"))
+_OPTIONS = words("delete_destination_extra encrypt_data fail_on_quota_errors preserve_timestamp skip_source_errors")
+
+
 class Engine:
     def __init__(self, documents: Documents, clock: Clock, collections: CollectionRegistry, faults: Faults) -> None:
         self._documents = documents
@@ -45,9 +48,6 @@ class Engine:
         self.may: Callable[..., bool] = lambda collection, identity, path, *, write: True
         self._wake = threading.Condition(documents.lock)
         self._tasks: dict[str, Task] = {}
-        self._by_submission: dict[str, str] = {}
-        self._unfinished: dict[str, Task] = {}
-        self._keys: dict[str, tuple[str, str | None, int]] = {}
         self._pool = ThreadPoolExecutor(max_workers=2 * AT_WORK, thread_name_prefix="mover")
         self._ended = False
         self._load()
@@ -58,31 +58,27 @@ class Engine:
 
     def submit(self, task: Task) -> None:
         """Take a new task up. The caller has checked that its submission id is new."""
-        now = self._clock.now()
-        task.id = str(uuid.uuid4())
-        task.requested = now
+        task.requested = self._clock.now()
         if not task.deadline_given:
-            task.deadline = now + DAY
+            task.deadline = task.requested + DAY
         self._tasks[task.id] = task
-        self._by_submission[task.submission_id] = task.id
-        self._unfinished[task.id] = task
-        if task.type == "TRANSFER":
-            self._keys[task.id] = task.key()
         self._documents.put("items", task.id, {"items": task.items})
         self._event(task, "STARTED", "started", False, _details(task))
         self.keep(task)
         self.wake()
 
-    def by_submission(self, submission_id: str) -> Task | None:
-        return self._tasks.get(self._by_submission.get(submission_id, ""))
-
     def conflicting(self, task: Task) -> bool:
         """Whether an unfinished transfer has the same endpoints and paths."""
-        key = task.key()
-        return any(other == key for name, other in self._keys.items() if name in self._unfinished)
+        return any(other.type == "TRANSFER" and other.key == task.key for other in self.unfinished())
 
     def get(self, task_id: str) -> Task | None:
-        return self._tasks.get(task_id)
+        task = self._tasks.get(task_id)
+        if task is not None:
+            self._age(task)
+        return task
+
+    def unfinished(self) -> list[Task]:
+        return [task for task in self._tasks.values() if task.unfinished]
 
     def all(self) -> list[Task]:
         return list(self._tasks.values())
@@ -126,9 +122,6 @@ class Engine:
         if task is None:
             return False
         task.stop = True
-        self._by_submission.pop(task.submission_id, None)
-        self._unfinished.pop(task_id, None)
-        self._keys.pop(task_id, None)
         for kind in ("task", "items", "history"):
             self._documents.remove(kind, task_id)
         return True
@@ -139,12 +132,9 @@ class Engine:
         self.keep(task)
 
     def clear(self) -> None:
-        for task in self._unfinished.values():
+        for task in self.unfinished():
             task.stop = True
         self._tasks.clear()
-        self._by_submission.clear()
-        self._unfinished.clear()
-        self._keys.clear()
 
     def wake(self) -> None:
         with self._wake:
@@ -152,86 +142,55 @@ class Engine:
 
     def close(self) -> None:
         self._ended = True
-        for task in list(self._unfinished.values()):
+        for task in self.unfinished():
             task.stop = True
         self.wake()
 
-    def trouble_with(self, collection: Collection, operation: str, path: str) -> TransferError | None:
-        """What a collection fault means for an operation (`ls`, `stat`, `mkdir`, `rename`) or a file of a task."""
-        for fault in self.faults.for_collections(collection.id):
-            trouble = self.collection_trouble(fault, operation, path)
-            if trouble is not None and self.faults.strike(fault):
-                return trouble
-        return None
-
     def document(self, task: Task) -> dict[str, Any]:
         """The task document, with the keys of the recording in globus_sdk.testing and those of an ACTIVE one in public."""
+        self._age(task)
         now = self._clock.now()
         delete = task.type == "DELETE"
         nice, details, ok = self._nice(task, now)
         options = task.options
         end = task.completed if task.completed is not None else now
-        total = task.subtasks
-        over = task.subtasks_done + task.subtasks_skipped + task.canceled + task.expired + task.failed
+        begun = sum(getattr(task, name) for name in COUNTS if name.startswith("subtasks_"))
+        sides = {"source": task.source, "destination": task.destination}
         return {
             "DATA_TYPE": "task",
-            "bytes_checksummed": task.checksummed,
-            "bytes_transferred": task.bytes,
+            **{name: getattr(task, name) for name in _SHOWN},
+            **{name: bool(options.get(name, False)) for name in _OPTIONS},
+            **{f"{side}_endpoint": f"u_sandbox#{key}" if key else None for side, key in sides.items()},
+            **{f"{side}_endpoint_display_name": self._display_name(key) for side, key in sides.items()},
+            **{f"{side}_endpoint_id": key for side, key in sides.items()},
             "canceled_by_admin": task.canceled_by[0] if task.canceled_by else None,
             "canceled_by_admin_message": task.canceled_by[1] if task.canceled_by else None,
             "command": "API 0.10",
             "completion_time": None if task.completed is None else iso(task.completed),
             "deadline": iso(task.deadline),
-            "delete_destination_extra": bool(options.get("delete_destination_extra", False)),
-            "destination_endpoint": None if delete else self._legacy_name(task.destination),
-            "destination_endpoint_display_name": None if delete else self._display_name(task.destination),
-            "destination_endpoint_id": None if delete else task.destination,
-            "directories": task.directories,
-            "effective_bytes_per_second": int(task.bytes / max(1.0, end - task.requested)),
-            "encrypt_data": bool(options.get("encrypt_data", False)),
-            "fail_on_quota_errors": bool(options.get("fail_on_quota_errors", False)),
+            "effective_bytes_per_second": int(task.bytes_transferred / max(1.0, end - task.requested)),
             "fatal_error": task.fatal,
-            "faults": task.faults,
-            "files": task.files,
-            "files_skipped": task.skipped,
-            "files_transferred": task.moved,
             "filter_rules": options.get("filter_rules"),
-            "history_deleted": task.history_deleted,
             "is_ok": ok,
             "is_paused": task.paused is not None and task.unfinished,
-            "label": task.label,
             "nice_status": nice,
             "nice_status_details": details,
             "nice_status_expires_in": None if nice is None else -1,
             "nice_status_short_description": _short(nice),
             "owner_id": task.owner,
-            "preserve_timestamp": bool(options.get("preserve_timestamp", False)),
             "recursive_symlinks": None if delete else options.get("recursive_symlinks", "ignore"),
             "request_time": iso(task.requested),
-            "skip_source_errors": bool(options.get("skip_source_errors", False)),
-            "source_endpoint": self._legacy_name(task.source),
-            "source_endpoint_display_name": self._display_name(task.source),
-            "source_endpoint_id": task.source,
-            "status": task.status,
-            "subtasks_canceled": task.canceled,
-            "subtasks_expired": task.expired,
-            "subtasks_failed": task.failed,
-            "subtasks_pending": max(0, total - over - task.retrying),
-            "subtasks_retrying": task.retrying if task.unfinished else 0,
-            "subtasks_skipped_errors": task.subtasks_skipped,
-            "subtasks_succeeded": task.subtasks_done,
-            "subtasks_total": total,
-            "symlinks": task.symlinks,
+            "subtasks_retrying": task.subtasks_retrying if task.unfinished else 0,
+            "subtasks_pending": max(0, task.subtasks - begun),
+            "subtasks_total": task.subtasks,
             "sync_level": options.get("sync_level"),
             "task_id": task.id,
-            "type": task.type,
             "username": "u_" + task.owner.replace("-", "")[:26],
             "verify_checksum": not delete and bool(options.get("verify_checksum", False)),
         }
 
     def events(self, task: Task) -> list[dict[str, Any]]:
         """Newest first (assumed)."""
-        self.age(task)
         return task.events[::-1]
 
     # the deciding thread
@@ -250,7 +209,7 @@ class Engine:
         """One look at all unfinished tasks; how long until something is due by itself."""
         next_at = now + 3600.0
         at_work = {"TRANSFER": 0, "DELETE": 0}
-        for task in list(self._unfinished.values()):
+        for task in self.unfinished():
             self._extend_while_queued(task, now)
             if now >= task.deadline and not task.running:
                 self._finish(task, "FAILED", "EXPIRED")
@@ -262,7 +221,7 @@ class Engine:
                 task.place = "queued"
             if task.place == "working":
                 at_work[task.type] += 1
-        for task in self._unfinished.values():
+        for task in self.unfinished():
             if task.place == "queued" and at_work[task.type] < AT_WORK:
                 at_work[task.type] += 1
                 task.place = "working"
@@ -312,7 +271,7 @@ class Engine:
         if task.place != "queued" or not self._due(task):
             return False
         before = 0
-        for other in self._unfinished.values():
+        for other in self.unfinished():
             if other is task:
                 break
             before += other.type == task.type and other.place in ("working", "queued")
@@ -388,27 +347,25 @@ class Engine:
 
     def _finish(self, task: Task, status: str, code: str | None = None) -> None:
         now = self._clock.now()
-        left = max(0, task.subtasks - task.subtasks_done - task.subtasks_skipped)
+        left = max(0, task.subtasks - task.subtasks_succeeded - task.subtasks_skipped_errors)
         task.stop = True
         task.status = status
         task.completed = now
-        task.retrying = 0
+        task.subtasks_retrying = 0
         task.trouble = None
         task.place = "done"
         if code == "CANCELED":
-            task.canceled = left
+            task.subtasks_canceled = left
         elif code == "EXPIRED":
-            task.expired = left
+            task.subtasks_expired = left
         elif code is not None:
-            task.failed = left
+            task.subtasks_failed = left
         if code is not None:
             task.fatal = {"code": code, "description": WORDS.get(code, code.lower())}
         details = ""
         if code == "CANCELED":  # recorded: the task owner's cancel
             details = f"Canceled by the {'administrator' if task.canceled_by else 'task owner'}"
         self._event(task, code or status, WORDS.get(code or status, ""), code is not None, details)
-        self._unfinished.pop(task.id, None)
-        self._keys.pop(task.id, None)
         task.todo = None
         self.keep(task)
         task.settled = True
@@ -431,9 +388,6 @@ class Engine:
     def _display_name(self, collection_id: str | None) -> str | None:
         found = self.collections.get(collection_id or "")
         return None if found is None else found.name
-
-    def _legacy_name(self, collection_id: str | None) -> str:
-        return f"u_sandbox#{collection_id}"
 
     def _event(self, task: Task, code: str, description: str, is_error: bool, details: str) -> None:
         task.events.append(
@@ -478,33 +432,12 @@ class Engine:
         if task.type == "TRANSFER" and not task.deadline_given:
             task.deadline = max(task.deadline, self._clock.now() + 3 * DAY)
 
-    def collection_trouble(self, fault: Fault, operation: str, path: str) -> TransferError | None:
-        writes = operation in ("mkdir", "rename", "write")
-        if fault.kind == "disconnected":
-            return TransferError("GC_NOT_CONNECTED", path, "destination" if writes else "source")
-        if fault.kind == "login-failed":
-            trouble = TransferError("AUTH", path, "destination" if writes else "source", "login failed")
-            trouble.extra = {"authorization_parameters": session_parameters(fault.with_)}
-            return trouble
-        pattern = str(fault.with_.get("files", "*"))
-        if not fnmatch.fnmatchcase(path, pattern):
-            return None
-        if fault.kind == "denied":
-            return TransferError("PERMISSION_DENIED", path, "destination" if writes else "source")
-        if fault.kind == "full" and writes:
-            return TransferError("NO_SPACE_LEFT", path, "destination")
-        if fault.kind == "quota" and writes:
-            return TransferError("QUOTA_EXCEEDED", path, "destination")
-        if fault.kind == "paused" and operation in ("ls", "stat", "mkdir", "rename"):
-            return TransferError("PAUSED", path, "source", str(fault.with_.get("message", "")))
-        return None
-
-    def age(self, task: Task) -> None:
+    def _age(self, task: Task) -> None:
         if task.completed is not None and not task.history_deleted and self._clock.now() - task.completed > HISTORY:
             self.delete_history(task)
 
     def keep(self, task: Task) -> None:
-        self._documents.put("task", task.id, {name: getattr(task, name) for name in Task.KEPT})
+        self._documents.put("task", task.id, {name: getattr(task, name) for name in KEPT})
         # the lists of files of an unfinished task are made again after a restart
         done, skips = ([], []) if task.unfinished else (task.done, task.skips)
         self._documents.put("history", task.id, {"events": task.events, "done": done, "skips": skips})
@@ -514,24 +447,18 @@ class Engine:
             kept = self._documents.get("items", record["id"]) or {"items": []}
             kept["items"] = list(map(Item._make, kept["items"]))  # not both: a million takes room
             history = self._documents.get("history", record["id"]) or {}
-            task = Task(**record)
-            task.items = kept["items"]
+            task = Task(**record, items=kept["items"])
             task.events = history.get("events", [])
             task.done = [(one, other) for one, other in history.get("done", [])]
             task.skips = [(one, other, code, at) for one, other, code, at in history.get("skips", [])]
             self._tasks[task.id] = task
-            self._by_submission[task.submission_id] = task.id
-            if task.unfinished:
-                faults = task.faults
-                task.reset()
-                task.faults = faults
-                if task.paused is not None or task.status == "INACTIVE":
-                    task.place = "paused"
-                self._unfinished[task.id] = task
-                if task.type == "TRANSFER":
-                    self._keys[task.id] = task.key()
-            else:
+            if not task.unfinished:
                 task.place = "done"
+                continue
+            for name in COUNTS:  # the server ended in the middle: a new start
+                setattr(task, name, 0)
+            if task.paused is not None or task.status == "INACTIVE":
+                task.place = "paused"
 
 
 def _short(nice: str | None) -> str | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
+import uuid
 from collections.abc import Callable
 from typing import Any
 
-from globus_sandbox import consents
+from globus_sandbox import consents, rights
 from globus_sandbox.documents import Collection, id_of, iso, seconds_of, spaced
 from globus_sandbox.task import Item, Task
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
 routes = Routes()
 V = "/v0.10"
+M = V + "/endpoint_manager"
 
 _COMMON = words(
     "DATA_TYPE DATA submission_id label deadline notify_on_succeeded notify_on_failed "
@@ -46,8 +48,6 @@ def bad(message: str, code: str = "ClientError.BadRequest") -> Refusal:
 
 @routes("GET", V + "/submission_id")
 def submission_id(state: Any, call: Call) -> dict[str, Any]:
-    import uuid
-
     value = str(uuid.uuid4())
     state.documents.put(
         "submission", value, {"id": value, "issued": spaced(state.clock.now()), "task_id": None, "sent": 0}
@@ -76,7 +76,7 @@ def _submit(state: Any, call: Call, kind: str) -> Any:
     if issued is None:
         raise bad(f"submission_id '{key}' was not issued here", "ClientError.BadRequest.InvalidSubmissionId")
     issued = {**issued, "sent": issued["sent"] + 1}
-    before = state.engine.by_submission(key)
+    before = state.engine.get(issued["task_id"] or "")
     if before is not None:
         state.documents.put("submission", key, issued)
         body.items()  # the request was read when it came first
@@ -85,10 +85,10 @@ def _submit(state: Any, call: Call, kind: str) -> Any:
     if kind == "TRANSFER" and state.engine.conflicting(task):
         raise Refusal(409, "Conflict", "A transfer with identical paths has not yet completed")
     most = state.modes.pending_tasks
-    if sum(one.unfinished and one.owner == call.identity for one in state.engine.all()) >= most:
+    if sum(one.owner == call.identity for one in state.engine.unfinished()) >= most:
         raise Refusal(409, "ClientError.Conflict.PendingTaskLimitExceeded", f"More than {most} pending tasks")
-    state.engine.submit(task)
     state.documents.put("submission", key, {**issued, "task_id": task.id})
+    state.engine.submit(task)
     return _result(call, kind, task, "Accepted")
 
 
@@ -152,7 +152,7 @@ def _task(state: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
     options = {name: body[name] for name in (*_TRANSFER, *_DELETE) if name in body and name not in _NOT_OPTIONS}
     return Task(
         type=kind,
-        owner=call.identity,
+        owner=call.identity or "",
         label=checked_label(body.get("label")),
         submission_id=body["submission_id"],
         source=found[0],
@@ -230,8 +230,6 @@ def checked_label(label: Any) -> str | None:
 
 def collection_of(state: Any, key: str, what: str = "endpoint_id") -> Any:
     """The collection with this id. Raises Refusal: malformed, or not there (code seen: EndpointNotFound)."""
-    import uuid
-
     try:
         canonical = str(uuid.UUID(key))
     except ValueError:
@@ -250,8 +248,40 @@ def collection_of(state: Any, key: str, what: str = "endpoint_id") -> Any:
 def task_of(state: Any, call: Call) -> Task:
     task: Task | None = state.engine.get(call.params["task"].lower())
     if task is None or task.owner != call.identity:
-        raise Refusal(404, "TaskNotFound", f"Task '{call.params['task']}' not found")
+        raise task_not_found(call)
     return task
+
+
+def task_not_found(call: Call) -> Refusal:
+    return Refusal(404, "TaskNotFound", f"Task '{call.params['task']}' not found")
+
+
+def managed(state: Any, call: Call, task: Task, roles: tuple[str, ...] = rights.MONITORS) -> bool:
+    """Whether the caller has one of these roles on a collection of a task."""
+    sides = filter(None, (state.collections.get(task.source), state.collections.get(task.destination or "")))
+    return any(rights.has_role(state, one, call.identity, roles) for one in sides)
+
+
+def managed_task_of(state: Any, call: Call, roles: tuple[str, ...] = rights.MONITORS) -> Task:
+    """A task of anyone, on a collection that the caller manages. Raises Refusal."""
+    task: Task | None = state.engine.get(call.params["task"].lower())
+    if task is None or not managed(state, call, task, roles):
+        raise task_not_found(call)
+    return task
+
+
+def for_both(name: str, query: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Registers what is seen of a task, for its owner and for those who manage its collections."""
+
+    def register(handler: Callable[[Any, Call, Task], Any]) -> None:
+        routes("GET", V + "/task/{task}/" + name, query=query)(
+            lambda state, call: handler(state, call, task_of(state, call))
+        )
+        routes("GET", M + "/task/{task}/" + name, query=query)(
+            lambda state, call: handler(state, call, managed_task_of(state, call))
+        )
+
+    return register
 
 
 def some_fields(call: Call) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -267,7 +297,6 @@ def some_fields(call: Call) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def task_show(state: Any, call: Call) -> dict[str, Any]:
     task = task_of(state, call)
     state.engine.look([task])
-    state.engine.age(task)
     return some_fields(call)(state.engine.document(task))
 
 
@@ -314,7 +343,7 @@ _ORDERS = ("request_time", "completion_time", "task_id", "type", "status", "labe
 
 @routes("GET", V + "/task_list", query=("limit", "offset", "filter", "orderby", "fields"))
 def task_list(state: Any, call: Call) -> dict[str, Any]:
-    limit, offset, shortened = call.integer("limit", 10, 0, 1000), call.integer("offset", 0), some_fields(call)
+    shortened = some_fields(call)
     tests = _task_tests(call.query.get("filter", ""))
     rows = [task for task in state.engine.all() if task.owner == call.identity and all(test(task) for test in tests)]
     if "task_id:" in call.query.get("filter", ""):
@@ -325,17 +354,7 @@ def task_list(state: Any, call: Call) -> dict[str, Any]:
         if name not in _ORDERS or direction.upper() not in ("", "ASC", "DESC"):
             raise Unknown(f"orderby '{part}' of {call.path}")
         rows.sort(key=lambda task: _order(state, task, name), reverse=direction.upper() == "DESC")
-    shown = rows[offset : offset + limit]
-    for task in shown:
-        state.engine.age(task)
-    return {
-        "DATA": [shortened(state.engine.document(task)) for task in shown],
-        "DATA_TYPE": "task_list",
-        "length": len(shown),
-        "limit": limit,
-        "offset": offset,
-        "total": len(rows),
-    }
+    return listed(call, rows, "task_list", lambda task: shortened(state.engine.document(task)))
 
 
 def _order(state: Any, task: Task, name: str) -> Any:
@@ -423,10 +442,10 @@ def event_list(state: Any, call: Call) -> dict[str, Any]:
     return listed(call, rows, "event_list")
 
 
-def listed(call: Call, rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """A part of a list, by limit and offset."""
+def listed(call: Call, rows: list[Any], kind: str, document: Callable[[Any], Any] = dict) -> dict[str, Any]:
+    """A part of a list, by limit and offset; `document` makes what is shown of a row."""
     limit, offset = call.integer("limit", 10, 0, 1000), call.integer("offset", 0)
-    shown = rows[offset : offset + limit]
+    shown = [document(row) for row in rows[offset : offset + limit]]
     return {
         "DATA": shown,
         "DATA_TYPE": kind,
@@ -440,18 +459,13 @@ def listed(call: Call, rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 _PAGE = 1000
 
 
-@routes("GET", V + "/task/{task}/successful_transfers", query=("marker",))
-def successful_transfers(state: Any, call: Call) -> dict[str, Any]:
-    return transferred(state, call, task_of(state, call))
-
-
-def transferred(state: Any, call: Call, task: Task) -> dict[str, Any]:
+@for_both("successful_transfers", query=("marker",))
+def successful_transfers(state: Any, call: Call, task: Task) -> dict[str, Any]:
     """The files that a task has moved."""
     if task.unfinished:
         raise Refusal(400, "ClientError.BadRequest.TaskActive", "The task has not completed")
     if task.type != "TRANSFER":
         raise bad("Only transfers have successful transfers")
-    state.engine.age(task)
     rows = [
         {"destination_path": destination, "source_path": source, "DATA_TYPE": "successful_transfer"}
         for source, destination in task.done
@@ -459,14 +473,9 @@ def transferred(state: Any, call: Call, task: Task) -> dict[str, Any]:
     return _marked(call, rows, "successful_transfers")
 
 
-@routes("GET", V + "/task/{task}/skipped_errors", query=("marker",))
-def skipped_errors(state: Any, call: Call) -> dict[str, Any]:
-    return skipped(state, call, task_of(state, call))
-
-
-def skipped(state: Any, call: Call, task: Task) -> dict[str, Any]:
+@for_both("skipped_errors", query=("marker",))
+def skipped_errors(state: Any, call: Call, task: Task) -> dict[str, Any]:
     """The errors that a task has skipped."""
-    state.engine.age(task)
     rows = [
         {
             "DATA_TYPE": "skipped_error",
@@ -497,12 +506,8 @@ def _marked(call: Call, rows: list[dict[str, Any]], kind: str) -> dict[str, Any]
     }
 
 
-@routes("GET", V + "/task/{task}/pause_info")
-def pause_info(state: Any, call: Call) -> dict[str, Any]:
-    return pauses(state, task_of(state, call))
-
-
-def pauses(state: Any, task: Task) -> dict[str, Any]:
+@for_both("pause_info")
+def pause_info(state: Any, call: Call, task: Task) -> dict[str, Any]:
     """What pauses a task."""
     rules = []
     explicit: dict[str, str | None] = {"source": None, "destination": None}
