@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import importlib
@@ -11,14 +10,15 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from globus_sandbox import auth, control_api, rights, web
-from globus_sandbox.documents import ENTITY_TYPES, Clock, Collection, CollectionRegistry, Documents, id_of
+from globus_sandbox.documents import Clock, CollectionRegistry, Documents, collection_of
 from globus_sandbox.faults import Fault, Faults, reply_of
-from globus_sandbox.server_state import Modes, ServerState
+from globus_sandbox.settings import Settings
 from globus_sandbox.tasks import Engine
 from globus_sandbox.web import Reply
 
@@ -39,45 +39,51 @@ LOGGED_ITEMS = 1000
 LARGE = 1_000_000
 
 
+@dataclass
+class ServerState:
+    """Everything one sandbox is made of, handed to each handler."""
+
+    url: str
+    documents: Documents
+    clock: Clock
+    collections: CollectionRegistry
+    faults: Faults
+    engine: Engine
+    #: The identity whom the collections belong to.
+    owner: str
+    settings: Settings
+
+
 class Dropped(Exception):
     """The connection is to be cut, without an answer."""
+
+
+def routes_of(service: str) -> list[web.Route]:
+    modules = (importlib.import_module(f"globus_sandbox.{name}") for name in SERVICES.get(service, ()))
+    return [route for module in modules for route in module.routes.table]
 
 
 class Application:
     """What answers a request. Handlers run one at a time, with the lock of the documents held."""
 
-    def __init__(self, options: argparse.Namespace, url: str) -> None:
-        base = Path(options.base)
-        documents = Documents(base / "state.sqlite" if options.durable else None)
-        collections = CollectionRegistry(
-            [
-                Collection(name, id_of("collection " + name), Path(directory), ENTITY_TYPES[kind])
-                for name, kind, directory in (text.split(":", 2) for text in options.collection)
-            ],
-            documents,
-        )
+    def __init__(self, settings: Settings, url: str) -> None:
+        documents = Documents(Path(settings.base, "state.sqlite") if settings.durable else None)
+        started_with = [collection_of(name, Path(path), kind) for name, kind, path in settings.collections]
+        collections = CollectionRegistry(started_with, documents)
         clock = Clock(documents)
         if documents.get("setting", "progress") is None:
-            documents.set("progress", options.progress)
+            documents.set("progress", settings.progress)
         faults = Faults(documents, collections)
-        owner = auth.CLIENT if options.owner == "client" else auth.USER
         engine = Engine(documents, clock, collections, faults)
-        modes = Modes(options.data_access, options.requests_per_second, options.permissions, options.pending_tasks)
-        self.state = ServerState(url, documents, clock, collections, faults, engine, owner, modes)
-        self.open_to_others = options.bind not in ("127.0.0.1", "localhost")
+        self.state = ServerState(url, documents, clock, collections, faults, engine, settings.owner, settings)
+        self.open_to_others = settings.bind not in ("127.0.0.1", "localhost")
         self.recent: dict[str, deque[float]] = {}
         engine.may = functools.partial(rights.may, self.state)
         #: Large requests are answered one at a time: side by side, they take more memory and no less time.
         self.large = threading.Lock()
-        self.log: list[dict[str, Any]] = documents.all("request")
-        self.unknown: list[dict[str, Any]] = documents.all("unknown")
-        self.numbered = self.log[-1]["number"] if self.log else 0
-        self.tables: dict[str, list[web.Route]] = {}
-        for service, modules in SERVICES.items():
-            self.tables[service] = [
-                route for name in modules for route in importlib.import_module(f"globus_sandbox.{name}").routes.table
-            ]
-        self.control = control_api.ControlApi(self)
+        self.numbered = max((each["number"] for each in documents.all("request")), default=0)
+        self.tables = {service: routes_of(service) for service in SERVICES}
+        self.control = control_api.ControlApi(self.state)
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> Reply:
         """The answer to a request. Raises Dropped."""
@@ -109,7 +115,7 @@ class Application:
         """What is reached by https is not here, and on the list."""
         call = web.Call("https", "CONNECT", target, request_id=web.new_request_id())
         entry = self._entry(call)
-        self._not_served(call, entry, f"https connection to {target}")
+        self._not_served(entry, f"https connection to {target}")
         self._log({**entry, "status": 501})
         return Reply(None, 501)
 
@@ -132,7 +138,7 @@ class Application:
         except web.Refusal as refusal:
             reply = Reply(web.refusal_body(call, refusal), refusal.status, refusal.headers)
         except web.Unknown as unknown:
-            self._not_served(call, entry, str(unknown))
+            self._not_served(entry, str(unknown))
             message = f"the sandbox does not serve: {unknown}"
             reply = Reply(web.refusal_body(call, web.Refusal(501, "NotServed", message)), 501)
         except Exception as defect:  # in the sandbox; the traceback is in server.log
@@ -170,7 +176,7 @@ class Application:
 
     def _check_rate(self, call: web.Call) -> None:
         """Raises Refusal, 429, for a user's request beyond the number for one second."""
-        most = self.state.modes.requests_per_second
+        most = self.state.settings.requests_per_second
         if most is None or call.identity is None:
             return
         now = time.monotonic()
@@ -198,23 +204,13 @@ class Application:
         }
 
     def _log(self, entry: dict[str, Any]) -> None:
-        with self.state.documents.lock:
-            self.log.append(entry)
-            self.state.documents.put("request", str(entry["number"]), entry)
-            if len(self.log) > LOGGED:
-                self.state.documents.remove("request", str(self.log.pop(0)["number"]))
+        self.state.documents.put("request", str(entry["number"]), entry)
+        if entry["number"] > LOGGED:
+            self.state.documents.remove("request", str(entry["number"] - LOGGED))
 
-    def _not_served(self, call: web.Call, entry: dict[str, Any], what: str) -> None:
-        found = {
-            "what": what,
-            "service": call.service,
-            "method": call.method,
-            "path": call.path,
-            "number": entry["number"],
-        }
-        with self.state.documents.lock:
-            self.unknown.append(found)
-            self.state.documents.put("unknown", str(entry["number"]), found)
+    def _not_served(self, entry: dict[str, Any], what: str) -> None:
+        found = {name: entry[name] for name in ("service", "method", "path", "number")}
+        self.state.documents.put("unknown", str(entry["number"]), {"what": what, **found})
 
     def _foreign(self, headers: Mapping[str, str]) -> str | None:
         """Why a request is refused that a web browser was led to send here, or None.

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from globus_sandbox import commands
 from globus_sandbox.errors import SandboxError
-from globus_sandbox.launch import LIMITS, Sandbox, become, shell, surroundings
+from globus_sandbox.launch import Sandbox, become, shell, surroundings
+from globus_sandbox.settings import LIMITS
 
 PROGRAM = "globus-sandbox"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from globus_sandbox import auth
-from globus_sandbox.documents import ENTITY_TYPES, Collection
+from globus_sandbox.documents import Collection
 from globus_sandbox.web import Call, Refusal
 
 TRANSFER = auth.SCOPES["transfer.api.globus.org"]
@@ -47,7 +47,7 @@ def given(state: Any, identity: str) -> list[tuple[str, ...]]:
     """Every consent of an identity: those of a login, and what was consented to since."""
     paths: list[tuple[str, ...]] = [(scope,) for scopes in auth.SCOPES.values() for scope in scopes.split(" ")]
     paths.append((TIMER, TRANSFER))
-    if not state.modes.data_access:
+    if not state.settings.data_access:
         for collection in state.collections:
             if wants_consent(collection):
                 paths += [(*above, TRANSFER, data_access(collection)) for above in ((), (TIMER,), (TIMER, ACTION))]
@@ -56,12 +56,12 @@ def given(state: Any, identity: str) -> list[tuple[str, ...]]:
 
 
 def wants_consent(collection: Collection) -> bool:
-    return collection.entity_type == ENTITY_TYPES["mapped"]
+    return collection.kind == "mapped"
 
 
 def require(state: Any, call: Call, *collections: Collection, scope: str = TRANSFER) -> None:
     """Raises Refusal, ConsentRequired, where no consent was given for the data of these collections below this scope."""
-    if not state.modes.data_access:
+    if not state.settings.data_access:
         return
     held = given(state, call.identity or "")
     missing = [one for one in collections if wants_consent(one) and (scope, data_access(one)) not in held]

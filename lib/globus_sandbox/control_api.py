@@ -11,8 +11,8 @@ from globus_sandbox.web import Reply
 
 
 class ControlApi:
-    def __init__(self, application: Any) -> None:
-        self.application = application
+    def __init__(self, state: Any) -> None:
+        self.state = state
 
     def answer(self, name: str, query: dict[str, str], raw: bytes) -> Reply:
         """The answer to `METHOD PATH`, with the lock of the documents held."""
@@ -23,7 +23,7 @@ class ControlApi:
         return Reply({"error": f"no control {name}"}, 404) if answer is None else Reply(answer)
 
     def _answer(self, name: str, query: dict[str, str], body: dict[str, Any]) -> Any:
-        app, state = self.application, self.application.state
+        state = self.state
         if name == "GET health":
             return {"healthy": True, "url": state.url, "tasks": len(state.engine.all()), "now": state.clock.now()}
         if name == "GET requests":
@@ -31,18 +31,18 @@ class ControlApi:
             after = int(query.get("after", 0))
             return [
                 entry
-                for entry in app.log
+                for entry in state.documents.all("request")
                 if entry["number"] > after and all(_matches(entry[key], value, key) for key, value in wanted.items())
             ]
         if name == "GET unknown":
-            return app.unknown
+            return state.documents.all("unknown")
         if name == "GET tasks":
             return [self._task(task, int(query.get("items", 10_000))) for task in state.engine.all()]
         if name == "GET submissions":
             return state.documents.all("submission")
         if name == "GET collections":
             return [
-                {"name": c.name, "id": c.id, "path": str(c.root), "entity_type": c.entity_type}
+                {"name": c.name, "id": c.id, "path": str(c.path), "entity_type": c.entity_type}
                 for c in state.collections
             ]
         if name == "GET faults":
@@ -63,12 +63,9 @@ class ControlApi:
             return {"now": state.clock.now()}
         if name == "POST reset":
             state.engine.clear()
-            state.faults.clear()
             progress = state.documents.setting("progress", "at-once")
             state.documents.clear()
             state.documents.set("progress", progress)
-            app.log.clear()
-            app.unknown.clear()
             state.engine.wake()
             return {"reset": True}
         if name == "POST forget":
@@ -87,7 +84,7 @@ class ControlApi:
         return None
 
     def _progress(self, body: dict[str, Any]) -> Any:
-        state = self.application.state
+        state = self.state
         mode = str(body["progress"])
         if not re.fullmatch(r"at-once|held|polls:\d+|timed:\d+(\.\d+)?", mode):
             raise NotAFault(f"progress: at-once, polls:N, timed:SECONDS or held; not {mode!r}")
@@ -102,7 +99,7 @@ class ControlApi:
         return {"progress": mode}
 
     def _task(self, task: Any, most: int) -> dict[str, Any]:
-        document: dict[str, Any] = self.application.state.engine.document(task)
+        document: dict[str, Any] = self.state.engine.document(task)
         items = [
             {
                 "source_path": item.source,

@@ -54,16 +54,25 @@ def seconds_of(text: str) -> float:
 
 @dataclass(frozen=True)
 class Collection:
-    """A directory that is served as a collection."""
+    """A directory that is served as a collection; what is put there is on it."""
 
     name: str
     id: str
-    root: Path
-    entity_type: str = ENTITY_TYPES["mapped"]
+    path: Path
+    kind: str = "mapped"
+
+    @property
+    def entity_type(self) -> str:
+        return ENTITY_TYPES[self.kind]
 
     @property
     def is_guest(self) -> bool:
-        return "guest" in self.entity_type
+        return "guest" in self.kind
+
+
+def collection_of(name: str, path: Path, kind: str) -> Collection:
+    """One that a sandbox starts with: its id comes from its name."""
+    return Collection(name, id_of("collection " + name), path, kind)
 
 
 class Documents:
@@ -99,10 +108,6 @@ class Documents:
     def all(self, kind: str) -> list[Document]:
         with self.lock:
             return list(self._kinds.get(kind, {}).values())
-
-    def count(self, kind: str) -> int:
-        with self.lock:
-            return len(self._kinds.get(kind, {}))
 
     def remove(self, kind: str, key: str) -> Document | None:
         with self.lock:
@@ -146,7 +151,7 @@ class CollectionRegistry:
 
     def __iter__(self) -> Iterator[Collection]:
         made = [
-            Collection(each["name"], each["id"], Path(each["root"]), each["entity_type"])
+            Collection(each["name"], each["id"], Path(each["path"]), each["kind"])
             for each in self._documents.all("made-collection")
         ]
         every = (*self._by_id.values(), *made)
@@ -154,8 +159,8 @@ class CollectionRegistry:
 
     def add(self, one: Collection, **more: Any) -> None:
         """One more; `more` has its owner, and the mapped collection it lies on."""
-        document = {"name": one.name, "id": one.id, "root": str(one.root), "entity_type": one.entity_type}
-        self._documents.put("made-collection", one.id, {**document, **more})
+        document = {"name": one.name, "id": one.id, "path": str(one.path), "kind": one.kind, **more}
+        self._documents.put("made-collection", one.id, document)
 
     def remove(self, key: str) -> None:
         self._documents.put("deleted-collection", key, {})

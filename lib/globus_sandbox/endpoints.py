@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from globus_sandbox import auth, consents, filesystem, rights
-from globus_sandbox.documents import ENTITY_TYPES, Collection, id_of, seconds_of
+from globus_sandbox.documents import Collection, id_of, seconds_of
 from globus_sandbox.faults import TransferError
 from globus_sandbox.transfer import V, bad, collection_of, result, some_fields
 from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
@@ -47,7 +47,7 @@ def document(state: Any, collection: Collection, identity: str | None) -> dict[s
     """The endpoint document: the keys of the recording, and those that the CLI reads beside them."""
     owner = rights.owner_of(state, collection)
     owner_name = auth.known(state)[owner]["username"]
-    v5 = collection.entity_type.startswith("GCSv5")
+    v5 = not collection.kind.startswith("gcp")
     updates = state.documents.get("endpoint", collection.id) or {}
     mapped = mapped_of(state, collection)
     host = host_of(state, collection) if v5 else None
@@ -59,7 +59,7 @@ def document(state: Any, collection: Collection, identity: str | None) -> dict[s
         "display_name": collection.name,
         "organization": "Sandbox",
         "username": owner_name,
-        "description": f"{collection.root}, served by a sandbox",
+        "description": f"{collection.path}, served by a sandbox",
         "entity_type": collection.entity_type,
         "public": True,
         "is_globus_connect": not v5,
@@ -183,7 +183,7 @@ def delete(state: Any, call: Call) -> dict[str, Any]:
     """A collection goes; its directory stays."""
     collection = collection_of(state, call.params["endpoint"])
     rights.require_role(state, call, collection)
-    if collection.entity_type == ENTITY_TYPES["mapped"]:
+    if collection.kind == "mapped":
         raise Refusal(403, "PermissionDenied", "A mapped collection is deleted by its GCS Manager")
     state.collections.remove(collection.id)
     return result(call, "Deleted", "Endpoint deleted successfully")

@@ -60,7 +60,7 @@ def place(collection: Collection, path: str, side: str = "source") -> str:
     if "\0" in path or "\r\n" in path:
         raise TransferError("INVALID_PATH_NAME", path, side)
     inner = normal(path)
-    local = str(collection.root) + (inner if inner != "/" else "")
+    local = str(collection.path) + (inner if inner != "/" else "")
     try:
         os.fsencode(local)
     except UnicodeError as error:
@@ -70,7 +70,7 @@ def place(collection: Collection, path: str, side: str = "source") -> str:
 
 def held_inside(collection: Collection, local: str, path: str, side: str) -> None:
     """Raises PERMISSION_DENIED when symbolic links lead out of the collection."""
-    root = _real(str(collection.root))
+    root = _real(str(collection.path))
     real = os.path.realpath(local)
     if real != root and not real.startswith(root + "/"):
         raise TransferError("PERMISSION_DENIED", path, side, "path not allowed")
@@ -233,7 +233,7 @@ def globbed(collection: Collection, path: str) -> Iterator[str]:
     if not glob.has_magic(path):
         yield path
         return
-    root = str(collection.root)
+    root = str(collection.path)
     for found in sorted(glob.iglob(root + normal(path))):
         yield found[len(root) :]
 

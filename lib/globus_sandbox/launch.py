@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn
@@ -22,23 +22,14 @@ from typing import IO, Any, NoReturn
 from globus_sandbox import auth, browser
 from globus_sandbox import seed as seeds
 from globus_sandbox.control import Control
-from globus_sandbox.documents import ENTITY_TYPES, id_of
+from globus_sandbox.documents import ENTITY_TYPES, Collection, collection_of
 from globus_sandbox.errors import BadRequest, Unreachable
+from globus_sandbox.settings import LIMITS, Settings
 
 #: An environment the SDK does not know: a service that is not set fails instead of reaching the real Globus.
 ENVIRONMENT = "globus-sandbox"
 #: How long a server may take to answer for the first time.
 START_TIMEOUT = 20.0
-
-
-@dataclass(frozen=True)
-class Served:
-    """A collection of a sandbox. `path` is its directory: what is put there is on the collection."""
-
-    name: str
-    id: str
-    path: Path
-    kind: str
 
 
 def child_environment(laid: Mapping[str, str | None]) -> dict[str, str]:
@@ -67,10 +58,6 @@ def become(argv: Sequence[str], laid: Mapping[str, str | None]) -> NoReturn:
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode("utf-8", "surrogateescape")
-
-
-#: What `limits` may hold.
-LIMITS = ("requests-per-second", "permissions", "pending-tasks")
 
 
 class Sandbox:
@@ -106,20 +93,22 @@ class Sandbox:
             raise BadRequest("sandbox-limit", f"limit {min(unknown)!r}", f"one of {', '.join(LIMITS)}")
         self._seed = None if seed is None else seeds.read(Path(seed))
         collections = seeds.collections_of(self._seed or {}) or collections
-        served(Path(), collections)  # what cannot be leaves no directory behind
+        collections_of(Path(), collections)  # what cannot be leaves no directory behind
         self._own_base = base is None
         self.base = Path(tempfile.mkdtemp(prefix="globus-sandbox-") if base is None else base).absolute()
         self.login_mode = login
-        self._progress = progress
-        self._durable = durable
         self._keep = keep
-        self._bind = bind
-        self._data_access = data_access
-        self._limits = dict(limits or {})
+        self._settings: dict[str, Any] = {
+            "progress": progress,
+            "durable": durable,
+            "bind": bind,
+            "data_access": data_access,
+            **{name.replace("-", "_"): number for name, number in (limits or {}).items()},
+        }
         self._server: subprocess.Popen[bytes] | None = None
         self.pid = 0
         self.url = ""
-        self.collections = {one.name: one for one in served(self.base / "collections", collections)}
+        self.collections = {one.name: one for one in collections_of(self.base / "collections", collections)}
 
     def __enter__(self) -> Sandbox:
         self.start()
@@ -146,10 +135,15 @@ class Sandbox:
         return environment(self.url, self.home, self.login_mode, self.base)
 
     @property
+    def owner(self) -> str:
+        """The identity whom the collections belong to: the one that is logged in."""
+        return auth.CLIENT if self.login_mode == "client" else auth.USER
+
+    @property
     def running(self) -> bool:
         return self._server is not None and self._server.poll() is None
 
-    def collection(self, name: str) -> Served:
+    def collection(self, name: str) -> Collection:
         return self.collections[name]
 
     def furnish(self) -> None:
@@ -164,23 +158,17 @@ class Sandbox:
         before = self.base / "port"
         port = before.read_text().strip() if before.exists() else "0"  # shells that know it work again
         address.unlink(missing_ok=True)
-        argv = [sys.executable, "-I", "-X", "utf8", "-c", _SERVER, json.dumps([entry for entry in sys.path if entry])]
-        argv += ["--base", str(self.base), "--progress", self._progress, "--port", port]
-        for one in self.collections.values():
-            argv += ["--collection", f"{one.name}:{one.kind}:{one.path}"]
-        argv += ["--bind", self._bind]
-        for name, number in self._limits.items():
-            argv += [f"--{name}", str(number)]
-        if self._data_access:
-            argv.append("--data-access")
-        if self.login_mode == "client":
-            argv += ["--owner", "client"]
-        if self._durable:
-            argv.append("--durable")
-        if not self._keep:
-            argv += ["--parent", str(os.getpid())]
-        if self._own_base:
-            argv.append("--remove")
+        settings = Settings(
+            base=str(self.base),
+            collections=[[one.name, one.kind, str(one.path)] for one in self.collections.values()],
+            owner=self.owner,
+            port=int(port),
+            parent=0 if self._keep else os.getpid(),
+            remove=self._own_base,
+            **self._settings,
+        )
+        path = json.dumps([entry for entry in sys.path if entry])
+        argv = [sys.executable, "-I", "-X", "utf8", "-c", _SERVER, path, json.dumps(asdict(settings))]
         with open(self.base / "server.log", "ab") as log:
             self._server = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -191,7 +179,7 @@ class Sandbox:
             make_home(self.home, self.login_mode)
             self.furnish()
             if self._seed is not None:
-                seeds.sow(self._seed, self.control, auth.CLIENT if self.login_mode == "client" else auth.USER)
+                seeds.sow(self._seed, self.control, self.owner)
 
     def _await(self, address: Path) -> None:
         assert self._server is not None
@@ -215,12 +203,9 @@ class Sandbox:
         """End the server. Files and, when durable, the state stay until the base is removed."""
         if self._server is not None:
             self._server.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._server.wait(5.0)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
-            self._server = None
+        self.kill()
 
     def wait(self) -> None:
         """Return when the server has ended, or at the first SIGINT or SIGTERM."""
@@ -366,7 +351,7 @@ def shell(base: Path, env: Mapping[str, str | None]) -> tuple[list[str], dict[st
     return [program], laid
 
 
-def served(directory: Path, names: Iterable[str]) -> list[Served]:
+def collections_of(directory: Path, names: Iterable[str]) -> list[Collection]:
     """Collections by name, `NAME` or `NAME:KIND`. Raises BadRequest."""
     found = []
     for text in names:
@@ -378,7 +363,7 @@ def served(directory: Path, names: Iterable[str]) -> list[Served]:
                 f"collection {text!r}",
                 f"NAME or NAME:KIND, KIND one of {', '.join(ENTITY_TYPES)}",
             )
-        found.append(Served(name, id_of("collection " + name), directory / name, kind))
+        found.append(collection_of(name, directory / name, kind))
     return found
 
 
@@ -421,7 +406,7 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
 #: The server, with the module path of this process and nothing of the directory it is started in.
 _SERVER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from globus_sandbox.server import main; sys.exit(main(sys.argv[1:]))"
+    "from globus_sandbox.server import main; main(sys.argv[1])"
 )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 from globus_sandbox import consents, endpoints, filesystem, rights
-from globus_sandbox.documents import ENTITY_TYPES, Collection, id_of
+from globus_sandbox.documents import Collection, id_of
 from globus_sandbox.faults import TransferError
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
 
@@ -65,7 +66,7 @@ def credential(collection: Collection, identity: str) -> str:
 
 
 def gateway(collection: Collection) -> str:
-    return id_of(f"gateway of {collection.root}")
+    return id_of(f"gateway of {collection.path}")
 
 
 def allows_guests(state: Any, collection: Collection) -> bool:
@@ -160,7 +161,7 @@ def show(state: Any, call: Call) -> dict[str, Any]:
     if include:
         require_administrator(state, call, collection)
         mapped = state.collections.get(row.get("mapped_collection_id", "")) or collection
-        below = os.path.relpath(collection.root, mapped.root)
+        below = os.path.relpath(collection.path, mapped.path)
         row["root_path"] = "/" if below == "." else f"/{below}/"
     return result(row)
 
@@ -222,7 +223,7 @@ def create(state: Any, call: Call) -> Reply:
         found = False
     if not found:
         raise refused(f"'{base}' is not a directory of the mapped collection", 422, "unprocessable_entity")
-    one = Collection(str(body["display_name"]), str(uuid.uuid4()), type(mapped.root)(root), ENTITY_TYPES["guest"])
+    one = Collection(str(body["display_name"]), str(uuid.uuid4()), Path(root), "guest")
     state.collections.add(one, owner=call.identity, mapped_collection_id=mapped.id)
     store(state, one, body)
     return Reply(result(document(state, one, call.identity)), 201)

@@ -79,7 +79,7 @@ def access_create(state: Any, call: Call) -> Reply:
         raise bad(f"Invalid principal_type: '{kind}'")
     if kind in ("identity", "group"):
         _checked_uuid(principal, "principal")
-    if permissions not in ("r", "rw") or (kind == "anonymous" and permissions != "r" and collection.entity_type != ""):
+    if permissions not in ("r", "rw") or (kind == "anonymous" and permissions != "r"):
         raise bad(f"Invalid permissions: '{permissions}'")
     if not isinstance(path, str) or not path.startswith("/") or not path.endswith("/"):
         raise bad("path must start and end with '/'", "InvalidPath")
@@ -87,7 +87,7 @@ def access_create(state: Any, call: Call) -> Reply:
     for row in rows[1:]:
         if (row["principal_type"], row["principal"], row["path"]) == (kind, principal, path):
             raise Refusal(409, "Exists", "This principal already has a permission for this path")
-    most = state.modes.permissions
+    most = state.settings.permissions
     if len(rows) - 1 >= most:
         raise Refusal(409, "LimitExceeded", f"At most {most} permissions")
     rule = {
@@ -192,7 +192,7 @@ def role_create(state: Any, call: Call) -> Reply:
     """Only for Globus Connect Personal: the roles of others are their manager's business (documented)."""
     collection = collection_of(state, call.params["endpoint"])
     rights.require_role(state, call, collection)
-    if not collection.entity_type.startswith("GCP"):
+    if not collection.kind.startswith("gcp"):
         raise Refusal(403, "PermissionDenied", f"Roles of a {collection.entity_type} are managed by its GCS Manager")
     body = call.body
     if body.get("role") not in ROLES or body.get("principal_type") not in ("identity", "group"):

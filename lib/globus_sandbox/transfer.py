@@ -84,7 +84,7 @@ def _submit(state: Any, call: Call, kind: str) -> Any:
     task = _task(state, call, body, kind)
     if kind == "TRANSFER" and state.engine.conflicting(task):
         raise Refusal(409, "Conflict", "A transfer with identical paths has not yet completed")
-    most = state.modes.pending_tasks
+    most = state.settings.pending_tasks
     if sum(one.owner == call.identity for one in state.engine.unfinished()) >= most:
         raise Refusal(409, "ClientError.Conflict.PendingTaskLimitExceeded", f"More than {most} pending tasks")
     state.documents.put("submission", key, {**issued, "task_id": task.id})

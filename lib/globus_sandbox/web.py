@@ -122,7 +122,7 @@ class Unknown(Exception):
     """Something the sandbox does not serve: 501, and on the list."""
 
 
-#: Called with the server_state.ServerState, which is made of what handlers are, and the call.
+#: Called with the application.ServerState, which is made of what handlers are, and the call.
 Handler = Callable[[Any, Call], Any]
 
 

@@ -34,8 +34,6 @@ import support
 from command_line import run
 from forked import Forked
 from globus_sandbox import auth, faults
-from globus_sandbox.documents import CollectionRegistry, Documents
-from globus_sandbox.tasks import Engine
 from globuswrap import errors
 from globuswrap.cli.sandbox import Sandbox
 from globuswrap.transfers import journal
@@ -688,9 +686,7 @@ def strikes_request(kind: str, requests: list[tuple[str, str, str]]) -> list[dic
     found = []
     for service, method, path in requests:
         fault = {"kind": kind, **FIELDS.get(kind, {}), "service": service, "method": method, "path": path, "count": 1}
-        there = faults.Faults(Documents(), CollectionRegistry([]))
-        there.add(fault)
-        if there.for_request(service, method, path):
+        if faults.Fault.of(fault).strikes_request(service, method, path):
             found.append(fault)
     if errors.DONE in CODES.get(kind, ANY):
         return found  # one run may meet them all
@@ -706,11 +702,10 @@ def changes(request: dict[str, Any]) -> bool:
 def troubles(kind: str, known: list[tuple[str, str]], who: str) -> int:
     """How many of these operations of a collection a fault of this kind disturbs, as the sandbox itself decides it."""
     fault = faults.Fault.of({"kind": kind, **FIELDS.get(kind, {})})
-    engine = Engine.__new__(Engine)  # without its threads: it only has to say what a fault means
     asked = [operation for each, operation in known if each == who]
     if kind == "paused" and who == "task":
         return len(asked)  # a task is held, whatever it was about to do
-    return sum(engine.collection_trouble(fault, operation, "/") is not None for operation in asked)
+    return sum(fault.trouble(operation, "/") is not None for operation in asked)
 
 
 def pairs_of(kinds: Iterable[str]) -> Any:

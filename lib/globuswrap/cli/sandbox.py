@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from globus_sandbox import commands, launch
+from globus_sandbox.documents import Collection
 from globus_sandbox.errors import BadRequest, SandboxError
 from globus_sandbox.faults import KINDS
 from globuswrap.cli.options import application, command
@@ -53,7 +54,7 @@ def with_own_settings(env: dict[str, str | None]) -> dict[str, str | None]:
     return {**{name: None for name in os.environ if name.startswith("GLOBUSWRAP_")}, **env}
 
 
-def write_config(file: Path, collections: Iterable[launch.Served]) -> None:
+def write_config(file: Path, collections: Iterable[Collection]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = ["# written by the sandbox; yours to add to", "[collections]"]
     for one in collections:
