@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fnmatch
+import operator
 import os
-from operator import itemgetter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from globus_sandbox import auth, consents, filesystem, rights
 from globus_sandbox.documents import Collection, id_of, seconds_of
 from globus_sandbox.faults import TransferError
 from globus_sandbox.transfer import V, bad, collection_of, result, some_fields
-from globus_sandbox.web import Call, Refusal, Routes, Unknown, words
+from globus_sandbox.web import Call, Refusal, Routes, Unknown, like, ordered, words
 
 routes = Routes()
 
@@ -108,22 +109,14 @@ def search(state: Any, call: Call) -> dict[str, Any]:
         raise bad(f"Invalid filter_non_functional: '{broken}'")
     owner, kind = call.query.get("filter_owner_id"), call.query.get("filter_entity_type")
     used = _used(state, call.identity)
-    words = call.query.get("filter_fulltext", "").lower().split()
-    if scope == "all" and not words:
+    wanted = call.query.get("filter_fulltext", "").lower().split()
+    if scope == "all" and not wanted:
         raise bad("filter_fulltext is required with filter_scope=all")
     rows = []
     for collection in state.collections:
         one = document(state, collection, call.identity)
         mine = "administrator" in one["my_effective_roles"]
         text = f"{one['display_name']} {one['description']} {one['id']} {one['organization']}".lower()
-        if words and not all(word in text for word in words):
-            continue
-        if owner is not None and owner not in (one["owner_id"], rights.owner_of(state, collection)):
-            continue
-        if kind is not None and kind != one["entity_type"]:
-            continue
-        if broken in ("1", "true"):  # none is
-            continue
         belongs = {
             "all": True,
             "my-endpoints": mine and rights.owner_of(state, collection) == call.identity,
@@ -134,9 +127,14 @@ def search(state: Any, call: Call) -> dict[str, Any]:
             "shared-by-me": collection.is_guest and mine,
             "shared-with-me": collection.is_guest and not mine and rights.visible(state, collection, call.identity),
         }
-        if not belongs[scope]:
-            continue
-        rows.append(one)
+        if (
+            belongs[scope]
+            and all(word in text for word in wanted)
+            and owner in (None, one["owner_id"], rights.owner_of(state, collection))
+            and kind in (None, one["entity_type"])
+            and broken not in ("1", "true")  # none is
+        ):
+            rows.append(one)
     shown = rows[offset : offset + limit]
     return {
         "DATA": shown,
@@ -230,17 +228,23 @@ def refusal_of(trouble: TransferError, operation: str, collection: Collection) -
     return Refusal(status, code, message, trouble.extra)
 
 
-def checked(state: Any, call: Call, operation: str, *paths: str) -> Collection:
-    """The collection of an operation. Raises Refusal when a fault is in force for it."""
+@contextmanager
+def operation(state: Any, call: Call, name: str, *paths: str) -> Iterator[Collection]:
+    """The collection of an operation. Raises Refusal: for a fault in force, a missing right, and what goes wrong inside."""
     collection: Collection = collection_of(state, call.params["endpoint"])
     consents.require(state, call, collection)
-    for path in paths:
-        trouble = state.faults.trouble_with(collection, operation, path)
-        if trouble is not None:
-            raise refusal_of(trouble, operation, collection)
-        if not rights.may(state, collection, call.identity, path, write=operation in ("mkdir", "rename")):
-            raise refusal_of(TransferError("PERMISSION_DENIED", path), operation, collection)
-    return collection
+    try:
+        for path in paths:
+            trouble = state.faults.trouble_with(collection, name, path)
+            if trouble is not None:
+                raise trouble
+            if not rights.may(state, collection, call.identity, path, write=name in ("mkdir", "rename")):
+                raise TransferError("PERMISSION_DENIED", path)
+        yield collection
+    except TransferError as trouble:
+        raise refusal_of(trouble, name, collection) from None
+    except OSError as error:
+        raise refusal_of(filesystem.trouble_of(error, paths[0], "source"), name, collection) from None
 
 
 @routes(
@@ -251,11 +255,10 @@ def checked(state: Any, call: Call, operation: str, *paths: str) -> Collection:
 )
 def ls(state: Any, call: Call) -> dict[str, Any]:
     asked = call.query.get("path") or "/"
-    collection = checked(state, call, "ls", asked)
     limit, offset = call.integer("limit", LISTING, 0, LISTING), call.integer("offset", 0)
     tests = [_listing_test(value) for value in call.all_of("filter")]
     hidden = call.flag("show_hidden", "true")
-    try:
+    with operation(state, call, "ls", asked) as collection:
         local = filesystem.place(collection, asked)
         filesystem.held_inside(collection, local, asked, "source")
         status = os.stat(local)
@@ -266,23 +269,16 @@ def ls(state: Any, call: Call) -> dict[str, Any]:
         names = os.listdir(local)
         if len(names) > LISTING:
             raise TransferError("LIMIT_EXCEEDED", asked, message=f"more than {LISTING} entries")
-        rows = []
-        for name in names:
-            if name.startswith(".") and not hidden:
-                continue
-            row = filesystem.file_document(os.path.join(local, name), shown_name(name))
-            if not tests or any(test(row) for test in tests):
-                rows.append(row)
-    except TransferError as trouble:
-        raise refusal_of(trouble, "ls", collection) from None
-    except OSError as error:
-        raise refusal_of(filesystem.trouble_of(error, asked, "source"), "ls", collection) from None
+        rows = [
+            filesystem.file_document(os.path.join(local, name), shown_name(name))
+            for name in names
+            if hidden or not name.startswith(".")
+        ]
+    if tests:
+        rows = [row for row in rows if any(test(row) for test in tests)]
     rows.sort(key=lambda row: str(row["name"]))
-    for part in reversed(call.several("orderby")):
-        name, _, direction = part.strip().partition(" ")
-        if name not in ("group", "last_modified", "name", "permissions", "size", "type", "user"):
-            raise Unknown(f"orderby '{part}' of {call.path}")
-        rows.sort(key=itemgetter(name), reverse=direction.upper() == "DESC")
+    orders = words("group last_modified name permissions size type user")
+    rows = ordered(rows, call.several("orderby"), orders, lambda part: Unknown(f"orderby '{part}' of {call.path}"))
     inner = filesystem.normal(asked)
     shown = rows[offset : offset + limit]
     return {
@@ -322,13 +318,13 @@ def _listing_test(text: str) -> Any:
     return test
 
 
+_SIGNS = {"": operator.eq, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+
+
 def _holds(row: dict[str, Any], name: str, value: str) -> bool:
     if name == "size":
-        for sign in (">=", "<=", ">", "<"):
-            if value.startswith(sign):
-                number, size = int(value[len(sign) :]), int(row["size"])
-                return {">=": size >= number, "<=": size <= number, ">": size > number, "<": size < number}[sign]
-        return int(row["size"]) == int(value)
+        sign = value.rstrip("0123456789")
+        return bool(_SIGNS[sign](int(row["size"]), int(value[len(sign) :])))
     if name == "last_modified":
         low, _, high = value.partition(",")
         moment = seconds_of(row["last_modified"])
@@ -336,7 +332,7 @@ def _holds(row: dict[str, Any], name: str, value: str) -> bool:
     refused = value.startswith("!")
     pattern = value[1:] if refused else value
     if pattern.startswith("~"):
-        matched = fnmatch.fnmatchcase(str(row[name]), pattern[1:].replace("[", "[[]").replace("?", "[?]"))
+        matched = like(str(row[name]), pattern[1:])
     else:
         matched = str(row[name]) in pattern.removeprefix("=").split(",")
     return matched != refused
@@ -345,16 +341,9 @@ def _holds(row: dict[str, Any], name: str, value: str) -> bool:
 @routes("GET", V + "/operation/endpoint/{endpoint}/stat", query=("path", "local_user"), inert=("local_user",))
 def stat(state: Any, call: Call) -> dict[str, Any]:
     asked = call.query.get("path") or "/"
-    collection = checked(state, call, "stat", asked)
-    try:
-        local = filesystem.place(collection, asked)
-        if filesystem.normal(asked) != "/":
-            filesystem.held_inside(collection, os.path.dirname(local), asked, "source")
+    with operation(state, call, "stat", asked) as collection:
+        local = filesystem.entry(collection, asked)
         return filesystem.file_document(local, os.path.basename(filesystem.normal(asked)) or "/")
-    except TransferError as trouble:
-        raise refusal_of(trouble, "stat", collection) from None
-    except OSError as error:
-        raise refusal_of(filesystem.trouble_of(error, asked, "source"), "stat", collection) from None
 
 
 @routes(
@@ -364,26 +353,15 @@ def mkdir(state: Any, call: Call) -> dict[str, Any]:
     path = str(call.body.get("path") or "")
     if not path:
         raise bad("path is required")
-    collection = checked(state, call, "mkdir", path)
-    try:
-        local = filesystem.place(collection, path, "destination")
-        filesystem.held_inside(collection, os.path.dirname(local), path, "destination")
+    with operation(state, call, "mkdir", path) as collection:
+        local = filesystem.entry(collection, path)
         if os.path.lexists(local):
-            raise TransferError("EXISTS", path, "destination", "path exists")
+            raise TransferError("EXISTS", path, message="path exists")
         if not filesystem.writable(os.path.dirname(local)):
-            raise TransferError("PERMISSION_DENIED", path, "destination")
+            raise TransferError("PERMISSION_DENIED", path)
         os.mkdir(local)
-    except TransferError as trouble:
-        raise refusal_of(trouble, "mkdir", collection) from None
-    except OSError as error:
-        raise refusal_of(filesystem.trouble_of(error, path, "destination"), "mkdir", collection) from None
-    return {
-        "DATA_TYPE": "mkdir_result",
-        "code": "DirectoryCreated",
-        "message": "The directory was created successfully",
-        "request_id": call.request_id,
-        "resource": call.path,
-    }
+    message = "The directory was created successfully"
+    return {**result(call, "DirectoryCreated", message), "DATA_TYPE": "mkdir_result"}
 
 
 @routes(
@@ -397,18 +375,11 @@ def rename(state: Any, call: Call) -> dict[str, Any]:
     old, new = str(body.get("old_path") or ""), str(body.get("new_path") or "")
     if not old or not new:
         raise bad("old_path and new_path are required")
-    collection = checked(state, call, "rename", old, new)
-    try:
-        here, there = filesystem.place(collection, old), filesystem.place(collection, new, "destination")
-        filesystem.held_inside(collection, os.path.dirname(here), old, "source")
-        filesystem.held_inside(collection, os.path.dirname(there), new, "destination")
+    with operation(state, call, "rename", old, new) as collection:
+        here, there = filesystem.entry(collection, old), filesystem.entry(collection, new)
         if not os.path.lexists(here):
             raise TransferError("FILE_NOT_FOUND", old)
         if os.path.lexists(there):
-            raise TransferError("EXISTS", new, "destination", "path exists")
+            raise TransferError("EXISTS", new, message="path exists")
         os.rename(here, there)
-    except TransferError as trouble:
-        raise refusal_of(trouble, "rename", collection) from None
-    except OSError as error:
-        raise refusal_of(filesystem.trouble_of(error, old, "source"), "rename", collection) from None
     return result(call, "FileRenamed", "File or directory renamed successfully")

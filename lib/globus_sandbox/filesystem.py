@@ -68,6 +68,14 @@ def place(collection: Collection, path: str, side: str = "source") -> str:
     return local
 
 
+def entry(collection: Collection, path: str, side: str = "source") -> str:
+    """The local path of what need not be there; the directory that it is in does not lie outside. Raises TransferError."""
+    local = place(collection, path, side)
+    if normal(path) != "/":
+        held_inside(collection, os.path.dirname(local), path, side)
+    return local
+
+
 def held_inside(collection: Collection, local: str, path: str, side: str) -> None:
     """Raises PERMISSION_DENIED when symbolic links lead out of the collection."""
     root = _real(str(collection.path))

@@ -16,7 +16,7 @@ from typing import Any
 from globus_sandbox import auth, flow_states
 from globus_sandbox.documents import iso
 from globus_sandbox.groups import groups_of
-from globus_sandbox.web import Call, Refusal, Reply, Routes, words
+from globus_sandbox.web import Call, Refusal, Reply, Routes, ordered, words
 
 routes = Routes()
 
@@ -191,11 +191,13 @@ def _has(
 
 def _page(call: Call, name: str, rows: list[dict[str, Any]], fields: tuple[str, ...]) -> dict[str, Any]:
     """One page: sorted by `orderby`, `per_page` rows from the one that `marker` names."""
-    for part in reversed(call.several("orderby")):
-        field, _, direction = part.strip().partition(" ")
-        if field not in fields or direction.upper() not in ("", "ASC", "DESC"):
-            raise unprocessable(["query", "orderby"], f"value is not a valid order: {part}")
-        rows = sorted(rows, key=lambda row: str(row.get(field) or ""), reverse=direction.upper() == "DESC")
+    rows = ordered(
+        rows,
+        call.several("orderby"),
+        fields,
+        lambda part: unprocessable(["query", "orderby"], f"value is not a valid order: {part}"),
+        lambda row, name: str(row.get(name) or ""),
+    )
     size = call.integer("per_page", 20, 1, 100)
     start = call.integer("marker", 0)
     more = start + size < len(rows)

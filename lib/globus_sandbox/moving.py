@@ -354,10 +354,7 @@ class Mover:
             if not paths and not self.options.get("ignore_missing"):
                 raise _not_there(unit.source)
         for path in paths:
-            local = filesystem.place(self.source, path)
-            filesystem.held_inside(self.source, os.path.dirname(local) or "/", path, "source") if filesystem.normal(
-                path
-            ) != "/" else None
+            local = filesystem.entry(self.source, path)
             if not os.path.lexists(local):
                 if self.options.get("ignore_missing"):
                     continue

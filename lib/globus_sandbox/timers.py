@@ -11,7 +11,7 @@ from typing import Any
 from globus_sandbox import auth
 from globus_sandbox.documents import iso, seconds_of
 from globus_sandbox.transfer import collection_of
-from globus_sandbox.web import Call, Refusal, Reply, Routes
+from globus_sandbox.web import Call, Refusal, Reply, Routes, ordered
 
 routes = Routes()
 
@@ -121,10 +121,9 @@ def timer_of(state: Any, call: Call) -> dict[str, Any]:
 @routes("GET", "/jobs/", query=("order", "limit"))
 def listed(state: Any, call: Call) -> dict[str, Any]:
     rows = [timer for timer in state.documents.all("timer") if timer.get("owner", call.identity) == call.identity]
-    field, _, direction = call.query.get("order", "submitted_at asc").partition(" ")
-    if field not in ("submitted_at", "name", "next_run", "status") or direction not in ("", "asc", "desc"):
-        raise wrong(f"order: {field} {direction}")
-    rows.sort(key=lambda timer: str(timer[field] or ""), reverse=direction == "desc")
+    orders = ("submitted_at", "name", "next_run", "status")
+    asked = call.several("order") or ["submitted_at"]
+    rows = ordered(rows, asked, orders, lambda part: wrong(f"order: {part}"), lambda row, name: str(row[name] or ""))
     return {"jobs": [as_job(timer) for timer in rows[: call.integer("limit", 1000, 1)]]}
 
 

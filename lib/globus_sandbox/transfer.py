@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from globus_sandbox import consents, rights
 from globus_sandbox.documents import Collection, id_of, iso, seconds_of, spaced
 from globus_sandbox.task import Item, Task
-from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, words
+from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, like, ordered, words
 
 routes = Routes()
 V = "/v0.10"
@@ -337,7 +336,7 @@ def result(call: Call, code: str, message: str, **more: Any) -> dict[str, Any]:
     }
 
 
-_FILTERS = ("task_id", "type", "status", "label", "request_time", "completion_time", "username")
+_FILTERS = ("task_id", "type", "status", "label", "request_time", "completion_time")
 _ORDERS = ("request_time", "completion_time", "task_id", "type", "status", "label", "faults", "deadline")
 
 
@@ -349,11 +348,13 @@ def task_list(state: Any, call: Call) -> dict[str, Any]:
     if "task_id:" in call.query.get("filter", ""):
         state.engine.look(rows)
         rows = [task for task in rows if all(test(task) for test in tests)]
-    for part in reversed([one for one in call.query.get("orderby", "request_time DESC").split(",") if one]):
-        name, _, direction = part.strip().partition(" ")
-        if name not in _ORDERS or direction.upper() not in ("", "ASC", "DESC"):
-            raise Unknown(f"orderby '{part}' of {call.path}")
-        rows.sort(key=lambda task: _order(state, task, name), reverse=direction.upper() == "DESC")
+    rows = ordered(
+        rows,
+        call.several("orderby") or ["request_time DESC"],
+        _ORDERS,
+        lambda part: Unknown(f"orderby '{part}' of {call.path}"),
+        lambda task, name: _order(state, task, name),
+    )
     return listed(call, rows, "task_list", lambda task: shortened(state.engine.document(task)))
 
 
@@ -366,34 +367,30 @@ def _order(state: Any, task: Task, name: str) -> Any:
     return "" if value is None else value
 
 
-def _task_tests(text: str) -> list[Any]:
+def _task_tests(text: str) -> list[Callable[[Task], bool]]:
     """The tests of `filter=task_id:a,b/status:ACTIVE/label:~x*,!y/request_time:from,to`. Raises Refusal, Unknown."""
-    tests: list[Any] = []
-    for part in [one for one in text.split("/") if one]:
+    tests = []
+    for part in filter(None, text.split("/")):
         name, colon, value = part.partition(":")
         if not colon:
             raise bad(f"Invalid filter: '{part}'")
         if name not in _FILTERS:
             raise Unknown(f"filter '{name}' of task_list")
-        values = value.split(",")
-        if name == "task_id":
-            wanted = {one.lower() for one in values}
-            tests.append(lambda task, wanted=wanted: task.id in wanted)
-        elif name in ("type", "status"):
-            tests.append(lambda task, name=name, values=values: getattr(task, name) in values)
-        elif name == "label":
-            tests.append(lambda task, values=values: label_matches(task.label or "", values))
-        elif name in ("request_time", "completion_time"):
-            low, high = period(values)
-            attribute = "requested" if name == "request_time" else "completed"
-            tests.append(
-                lambda task, low=low, high=high, attribute=attribute: (
-                    getattr(task, attribute) is not None and low <= getattr(task, attribute) <= high
-                )
-            )
-        else:
-            raise Unknown(f"filter '{name}' of task_list")
+        tests.append(_task_test(name, value.split(",")))
     return tests
+
+
+def _task_test(name: str, values: list[str]) -> Callable[[Task], bool]:
+    if name == "task_id":
+        wanted = {one.lower() for one in values}
+        return lambda task: task.id in wanted
+    if name == "label":
+        return lambda task: label_matches(task.label or "", values)
+    if name in ("type", "status"):
+        return lambda task: getattr(task, name) in values
+    low, high = period(values)
+    moment = {"request_time": "requested", "completion_time": "completed"}[name]
+    return lambda task: getattr(task, moment) is not None and low <= getattr(task, moment) <= high
 
 
 def period(values: list[str]) -> tuple[float, float]:
@@ -407,23 +404,15 @@ def period(values: list[str]) -> tuple[float, float]:
 
 def label_matches(label: str, patterns: list[str]) -> bool:
     """`=exact`, `~pattern*` (case does not count), `!not`, `!~not like`; any of the wanted, none of the unwanted."""
-    wanted, refused = [], []
-    for pattern in patterns:
-        if pattern.startswith("!"):
-            refused.append(pattern[1:])
-        else:
-            wanted.append(pattern)
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+    refused = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
 
     def one(pattern: str) -> bool:
         if pattern.startswith("~"):
-            return fnmatch.fnmatchcase(label.lower(), _only_stars(pattern[1:].lower()))
+            return like(label.lower(), pattern[1:].lower())
         return label == pattern.removeprefix("=")
 
     return (not wanted or any(map(one, wanted))) and not any(map(one, refused))
-
-
-def _only_stars(pattern: str) -> str:
-    return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 @routes("GET", V + "/task/{task}/event_list", query=("limit", "offset", "filter"))

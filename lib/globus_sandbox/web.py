@@ -7,6 +7,7 @@ can fail on it.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 import uuid
@@ -168,6 +169,27 @@ class Routes:
             return handler
 
         return register
+
+
+def ordered(
+    rows: list[Any],
+    asked: Iterable[str],
+    fields: Iterable[str],
+    refusal: Callable[[str], Exception],
+    value: Callable[[Any, str], Any] = dict.__getitem__,
+) -> list[Any]:
+    """Rows by what `orderby` asks for: `NAME`, `NAME ASC` or `NAME DESC`, the first decides. Raises the refusal of any other."""
+    for part in reversed(list(asked)):
+        name, _, direction = part.strip().partition(" ")
+        if name not in fields or direction.upper() not in ("", "ASC", "DESC"):
+            raise refusal(part)
+        rows = sorted(rows, key=lambda row: value(row, name), reverse=direction.upper() == "DESC")
+    return rows
+
+
+def like(text: str, pattern: str) -> bool:
+    """Whether a pattern matches, of which only `*` is special."""
+    return fnmatch.fnmatchcase(text, pattern.replace("[", "[[]").replace("?", "[?]"))
 
 
 def find(table: Iterable[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
