@@ -360,8 +360,7 @@ def mkdir(state: Any, call: Call) -> dict[str, Any]:
         if not filesystem.writable(os.path.dirname(local)):
             raise TransferError("PERMISSION_DENIED", path)
         os.mkdir(local)
-    message = "The directory was created successfully"
-    return {**result(call, "DirectoryCreated", message), "DATA_TYPE": "mkdir_result"}
+    return result(call, "DirectoryCreated", "The directory was created successfully", DATA_TYPE="mkdir_result")
 
 
 @routes(

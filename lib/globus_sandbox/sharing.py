@@ -34,19 +34,23 @@ def shared(state: Any, call: Call) -> Collection:
 _FIXED = words("id principal principal_type path notify_email notify_message")
 
 
-def rules_of(state: Any, collection: Collection) -> list[dict[str, Any]]:
-    own = {
+def _rule(kind: str, principal: str, path: str, permissions: str, **more: Any) -> dict[str, Any]:
+    return {
         "DATA_TYPE": "access",
         "id": None,
-        "principal": rights.owner_of(state, collection),
-        "principal_type": "identity",
-        "path": "/",
-        "permissions": "rw",
-        "role_id": collection.id,
-        "role_type": "administrator",
-        "create_time": None,
-        "expiration_date": None,
+        "principal": principal,
+        "principal_type": kind,
+        "path": path,
+        "permissions": permissions,
+        **dict.fromkeys(("role_id", "role_type", "create_time", "expiration_date")),
+        **more,
     }
+
+
+def rules_of(state: Any, collection: Collection) -> list[dict[str, Any]]:
+    """The permissions on a collection: the owner's, and those that were made."""
+    owner = rights.owner_of(state, collection)
+    own = _rule("identity", owner, "/", "rw", role_id=collection.id, role_type="administrator")
     return [own, *(rule["rule"] for rule in state.documents.all("access") if rule["collection"] == collection.id)]
 
 
@@ -56,17 +60,13 @@ def access_list(state: Any, call: Call) -> dict[str, Any]:
     return {"DATA_TYPE": "access_list", "endpoint": call.params["endpoint"], "length": len(rows), "DATA": rows}
 
 
-def rule_of(state: Any, call: Call) -> dict[str, Any]:
+@routes("GET", V + "/endpoint/{endpoint}/access/{rule}")
+def access_show(state: Any, call: Call) -> dict[str, Any]:
     collection = shared(state, call)
     found = state.documents.get("access", call.params["rule"].lower())
     if found is None or found["collection"] != collection.id:
         raise Refusal(404, "AccessRuleNotFound", f"No access rule '{call.params['rule']}'")
     return dict(found["rule"])
-
-
-@routes("GET", V + "/endpoint/{endpoint}/access/{rule}")
-def access_show(state: Any, call: Call) -> dict[str, Any]:
-    return rule_of(state, call)
 
 
 @routes("POST", V + "/endpoint/{endpoint}/access", body=_RULE, inert=("id", "notify_email", "notify_message"))
@@ -90,30 +90,18 @@ def access_create(state: Any, call: Call) -> Reply:
     most = state.settings.permissions
     if len(rows) - 1 >= most:
         raise Refusal(409, "LimitExceeded", f"At most {most} permissions")
-    rule = {
-        "DATA_TYPE": "access",
-        "id": str(uuid.uuid4()),
-        "principal": principal,
-        "principal_type": kind,
-        "path": path,
-        "permissions": permissions,
-        "role_id": None,
-        "role_type": None,
-        "create_time": spaced(state.clock.now()).replace(" ", "T"),
-        "expiration_date": _expiration(body.get("expiration_date")),
-    }
-    state.documents.put("access", str(rule["id"]), {"collection": collection.id, "rule": rule})
-    return Reply(
-        {
-            "DATA_TYPE": "access_create_result",
-            "code": "Created",
-            "message": "Access rule created successfully.",
-            "resource": call.path,
-            "request_id": call.request_id,
-            "access_id": rule["id"],
-        },
-        201,
+    rule = _rule(
+        str(kind),
+        principal,
+        path,
+        permissions,
+        id=str(uuid.uuid4()),
+        create_time=spaced(state.clock.now()).replace(" ", "T"),
+        expiration_date=_expiration(body.get("expiration_date")),
     )
+    state.documents.put("access", rule["id"], {"collection": collection.id, "rule": rule})
+    message = "Access rule created successfully."
+    return Reply(result(call, "Created", message, DATA_TYPE="access_create_result", access_id=rule["id"]), 201)
 
 
 def _expiration(text: Any) -> str | None:
@@ -128,7 +116,7 @@ def _expiration(text: Any) -> str | None:
 
 @routes("PUT", V + "/endpoint/{endpoint}/access/{rule}", body=_RULE, inert=_FIXED)
 def access_update(state: Any, call: Call) -> dict[str, Any]:
-    rule = rule_of(state, call)
+    rule = access_show(state, call)
     body = call.body
     if "permissions" in body:
         if body["permissions"] not in ("r", "rw"):
@@ -136,14 +124,14 @@ def access_update(state: Any, call: Call) -> dict[str, Any]:
         rule["permissions"] = body["permissions"]
     if "expiration_date" in body:
         rule["expiration_date"] = _expiration(body["expiration_date"])
-    collection = shared(state, call)
+    collection = collection_of(state, call.params["endpoint"])
     state.documents.put("access", rule["id"], {"collection": collection.id, "rule": rule})
     return result(call, "Updated", f"Access rule '{rule['id']}' permissions updated successfully")
 
 
 @routes("DELETE", V + "/endpoint/{endpoint}/access/{rule}")
 def access_delete(state: Any, call: Call) -> dict[str, Any]:
-    rule = rule_of(state, call)
+    rule = access_show(state, call)
     state.documents.remove("access", rule["id"])
     return result(call, "Deleted", f"Access rule '{rule['id']}' deleted successfully")
 
@@ -161,22 +149,16 @@ def role_list(state: Any, call: Call) -> dict[str, Any]:
     return {"DATA_TYPE": "role_list", "length": len(rows), "DATA": [_owner_role(state, collection), *rows]}
 
 
+def _role(key: str, kind: str, principal: str, role: str) -> dict[str, Any]:
+    return {"DATA_TYPE": "role", "id": key, "principal": principal, "principal_type": kind, "role": role}
+
+
 def _owner_role(state: Any, collection: Collection) -> dict[str, Any]:
-    return {
-        "DATA_TYPE": "role",
-        "id": collection.id,
-        "principal": rights.owner_of(state, collection),
-        "principal_type": "identity",
-        "role": "administrator",
-    }
+    return _role(collection.id, "identity", rights.owner_of(state, collection), "administrator")
 
 
 @routes("GET", V + "/endpoint/{endpoint}/role/{role}")
 def role_show(state: Any, call: Call) -> dict[str, Any]:
-    return _role_of(state, call)
-
-
-def _role_of(state: Any, call: Call) -> dict[str, Any]:
     collection = collection_of(state, call.params["endpoint"])
     rights.require_role(state, call, collection, ROLES)
     if call.params["role"].lower() == collection.id:
@@ -198,13 +180,7 @@ def role_create(state: Any, call: Call) -> Reply:
     if body.get("role") not in ROLES or body.get("principal_type") not in ("identity", "group"):
         raise bad("Invalid role")
     _checked_uuid(body.get("principal"), "principal")
-    role = {
-        "DATA_TYPE": "role",
-        "id": str(uuid.uuid4()),
-        "principal": body["principal"],
-        "principal_type": body["principal_type"],
-        "role": body["role"],
-    }
+    role = _role(str(uuid.uuid4()), body["principal_type"], body["principal"], body["role"])
     for other in state.documents.all("role"):
         if other["collection"] == collection.id and {**other["role"], "id": role["id"]} == role:
             raise Refusal(409, "Exists", "This principal has this role already")
@@ -215,7 +191,7 @@ def role_create(state: Any, call: Call) -> Reply:
 @routes("DELETE", V + "/endpoint/{endpoint}/role/{role}")
 def role_delete(state: Any, call: Call) -> dict[str, Any]:
     rights.require_role(state, call, collection_of(state, call.params["endpoint"]))
-    role = _role_of(state, call)
+    role = role_show(state, call)
     if state.documents.remove("role", role["id"]) is None:
         raise Refusal(403, "PermissionDenied", "The owner's role cannot be deleted")
     return result(call, "Deleted", "Role deleted successfully")
@@ -240,7 +216,8 @@ def _owner(state: Any, document: dict[str, Any]) -> str:
     return str(document.get("owner", state.owner))
 
 
-def _bookmark_of(state: Any, call: Call) -> dict[str, Any]:
+@routes("GET", V + "/bookmark/{bookmark}")
+def bookmark_show(state: Any, call: Call) -> dict[str, Any]:
     found = state.documents.get("bookmark", call.params["bookmark"].lower())
     if found is None or _owner(state, found) != call.identity:
         raise Refusal(404, "BookmarkNotFound", f"No bookmark '{call.params['bookmark']}'")
@@ -275,19 +252,11 @@ def bookmark_create(state: Any, call: Call) -> Reply:
     return Reply(bookmark, 201)
 
 
-@routes("GET", V + "/bookmark/{bookmark}")
-def bookmark_show(state: Any, call: Call) -> dict[str, Any]:
-    return _bookmark_of(state, call)
-
-
 @routes("PUT", V + "/bookmark/{bookmark}", body=_BOOKMARK)
 def bookmark_update(state: Any, call: Call) -> dict[str, Any]:
-    bookmark = _bookmark_of(state, call)
+    bookmark: dict[str, Any] = bookmark_show(state, call)
     body = call.body
-    if (
-        body.get("endpoint_id", bookmark["endpoint_id"]) != bookmark["endpoint_id"]
-        or body.get("path", bookmark["path"]) != bookmark["path"]
-    ):
+    if any(body.get(name, bookmark[name]) != bookmark[name] for name in ("endpoint_id", "path")):
         raise bad("Only the name and pinned can be changed")
     if "name" in body:
         bookmark["name"] = _checked_name(state, call, body["name"], bookmark["id"])
@@ -299,7 +268,7 @@ def bookmark_update(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("DELETE", V + "/bookmark/{bookmark}")
 def bookmark_delete(state: Any, call: Call) -> dict[str, Any]:
-    bookmark = _bookmark_of(state, call)
+    bookmark = bookmark_show(state, call)
     state.documents.remove("bookmark", bookmark["id"])
     return result(call, "Deleted", f"Bookmark '{bookmark['id']}' deleted successfully")
 

@@ -33,9 +33,9 @@ _NO_EFFECT = words(
     "source_local_user destination_local_user local_user perf_cc perf_p perf_pp perf_udt"
 )
 _DELETE = (*_COMMON, *words("endpoint recursive ignore_missing interpret_globs local_user"))
-_ITEM = frozenset(
-    ["DATA_TYPE", "source_path", "destination_path", "recursive", "external_checksum", "checksum_algorithm"]
-)
+_PATHS = ("source_path", "destination_path")
+_LINK = frozenset(("DATA_TYPE", *_PATHS))
+_ITEM = _LINK | {"recursive", "external_checksum", "checksum_algorithm"}
 _DELETE_ITEM = frozenset(("DATA_TYPE", "path"))
 _RULE = frozenset(("DATA_TYPE", "method", "name", "type"))
 _ALGORITHMS = ("md5", "sha1", "sha256", "sha384", "sha512")
@@ -92,30 +92,19 @@ def _submit(state: Any, call: Call, kind: str) -> Any:
 
 
 def _result(call: Call, kind: str, task: Task, code: str) -> Reply:
-    what = kind.lower()
-    return Reply(
-        {
-            "DATA_TYPE": f"{what}_result",
-            "code": code,
-            "message": (
-                f"The {what} has been accepted and a task has been created and queued for execution"
-                if code == "Accepted"
-                else "A task was already created with the given submission_id"
-            ),
-            "request_id": call.request_id,
-            "resource": call.path,
-            "submission_id": task.submission_id,
-            "task_id": task.id,
-            "task_link": {
-                "DATA_TYPE": "link",
-                "href": f"{V}/task/{task.id}?format=json",
-                "rel": "related",
-                "resource": "task",
-                "title": "related task",
-            },
-        },
-        202 if code == "Accepted" else 200,
-    )
+    what, accepted = kind.lower(), code == "Accepted"
+    message = "A task was already created with the given submission_id"
+    if accepted:
+        message = f"The {what} has been accepted and a task has been created and queued for execution"
+    link = {
+        "DATA_TYPE": "link",
+        "href": f"{V}/task/{task.id}?format=json",
+        "rel": "related",
+        "resource": "task",
+        "title": "related task",
+    }
+    document = result(call, code, message, DATA_TYPE=f"{what}_result", submission_id=task.submission_id)
+    return Reply({**document, "task_id": task.id, "task_link": link}, 202 if accepted else 200)
 
 
 def _task(state: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
@@ -171,44 +160,36 @@ _BOOLEANS = words(
 )
 
 
+def _checked_item(row: Any, what: str, needed: tuple[str, ...], fields: frozenset[str]) -> dict[str, Any]:
+    """An item of a submission. Raises Refusal for one that is none, Unknown for fields not served."""
+    if not isinstance(row, dict) or row.get("DATA_TYPE") != what:
+        raise bad(f"Items must be '{what}' documents")
+    if not row.keys() <= fields:
+        raise Unknown(f"field '{min(row.keys() - fields)}' of a {what}")
+    for name in needed:
+        if not isinstance(row.get(name), str) or not row[name]:
+            raise bad(f"{name} is required")
+    return row
+
+
 def _transfer_item(row: Any) -> Item:
     if isinstance(row, dict) and row.get("DATA_TYPE") == "transfer_symlink_item":
-        return _symlink_item(row)
-    if not isinstance(row, dict) or row.get("DATA_TYPE") != "transfer_item":
-        raise bad("Items must be 'transfer_item' documents")
-    if not row.keys() <= _ITEM:
-        raise Unknown(f"field '{min(row.keys() - _ITEM)}' of a transfer item")
-    source, destination = row.get("source_path"), row.get("destination_path")
+        # a link that is transferred as a link (task_submit documentation)
+        row = _checked_item(row, "transfer_symlink_item", _PATHS, _LINK)
+        return Item(row["source_path"], row["destination_path"], link=True)
+    row = _checked_item(row, "transfer_item", _PATHS, _ITEM)
     recursive, checksum, algorithm = row.get("recursive"), row.get("external_checksum"), row.get("checksum_algorithm")
-    if not isinstance(source, str) or not isinstance(destination, str) or not source or not destination:
-        raise bad("source_path and destination_path are required")
     if recursive is not None and not isinstance(recursive, bool):
         raise bad("recursive must be a boolean")
     if checksum is not None and recursive:
         raise bad("external_checksum cannot be used with recursive")
     if algorithm is not None and str(algorithm).lower().replace("-", "") not in _ALGORITHMS:
         raise bad(f"checksum_algorithm '{algorithm}' is not supported")
-    return Item(source, destination, recursive, checksum, algorithm)
-
-
-def _symlink_item(row: dict[str, Any]) -> Item:
-    """A link that is transferred as a link (task_submit documentation, "transfer_symlink_item")."""
-    if not row.keys() <= {"DATA_TYPE", "source_path", "destination_path"}:
-        raise Unknown("a field of a transfer_symlink_item beside its two paths")
-    source, destination = row.get("source_path"), row.get("destination_path")
-    if not isinstance(source, str) or not isinstance(destination, str) or not source or not destination:
-        raise bad("source_path and destination_path are required")
-    return Item(source, destination, link=True)
+    return Item(row["source_path"], row["destination_path"], recursive, checksum, algorithm)
 
 
 def _delete_item(row: Any) -> Item:
-    if not isinstance(row, dict) or row.get("DATA_TYPE") != "delete_item":
-        raise bad("Items must be 'delete_item' documents")
-    if not row.keys() <= _DELETE_ITEM:
-        raise Unknown(f"field '{min(row.keys() - _DELETE_ITEM)}' of a delete item")
-    if not isinstance(row.get("path"), str) or not row["path"]:
-        raise bad("path is required")
-    return Item(row["path"])
+    return Item(_checked_item(row, "delete_item", ("path",), _DELETE_ITEM)["path"])
 
 
 def _deadline(text: str) -> float:
