@@ -33,7 +33,7 @@ def measured(argv: list[str], env: dict[str, str]) -> float:
 
 def lines() -> dict[str, list[str]]:
     found = {"--help": ["--help"]}
-    for name in app.available():
+    for name in app.COMMANDS:
         command = app.load(name)
         below = command.list_commands(None) if hasattr(command, "list_commands") else []
         for words in [name.split(), *([name, each] for each in below)]:

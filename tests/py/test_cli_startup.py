@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from globuswrap.cli import app
+from globuswrap.cli import app, table
 from support import REPOSITORY
 
 #: What takes long to import, or talks to somebody: none of it is needed to print help or to read a command line.
@@ -70,7 +70,7 @@ def too_much(modules: set[str]) -> set[str]:
 def commands() -> list[tuple[str, ...]]:
     """Every command and subcommand."""
     found: list[tuple[str, ...]] = []
-    for name in app.shown():
+    for name in table.shown():
         command = app.load(name)
         below = command.list_commands(None) if hasattr(command, "list_commands") else []
         found += [tuple(name.split()), *((name, each) for each in below)]
@@ -88,7 +88,7 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
         for each in ("main", "app", "help", "options", "output", "progress", "streams", "table")
     }
     shared = {"globuswrap.cli.transfer", "globuswrap.cli.history"}  # their options are those of others too
-    own = {f"globuswrap.cli.{app.COMMANDS[command[0]].module}", *shared} if command else set()
+    own = {f"globuswrap.cli.{table.module(command[0])}", *shared} if command else set()
     assert others <= known | own
 
 

@@ -11,8 +11,8 @@ from typer.core import TyperGroup
 
 from globuswrap import __version__
 from globuswrap.cli import output
-from globuswrap.cli.options import Application
-from globuswrap.cli.table import COMMANDS, GROUPS, available, shown
+from globuswrap.cli.options import CONTEXT, Commands
+from globuswrap.cli.table import COMMANDS, GROUPS, module, shown
 from globuswrap.errors import UsageProblem
 
 
@@ -24,7 +24,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         output.state.command = cmd_name
-        if cmd_name not in available():
+        if cmd_name not in COMMANDS:
             near = difflib.get_close_matches(cmd_name, shown(), 1)
             remedy = f"did you mean {near[0]}?" if near else "see: globuswrap --help"
             raise UsageProblem("unknown-command", f"there is no command named {cmd_name!r}", remedy)
@@ -41,40 +41,13 @@ class LazyGroup(TyperGroup):
                 formatter.write_dl([(name, each.line) for name, each in shown().items() if each.group == group])
 
 
-class Subcommands(TyperGroup):
-    """The commands of one module, each built when it is used."""
-
-    application: Application
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(self.application.functions)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        known = self.application.functions
-        return self.application.built(cmd_name) if cmd_name in known else None
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, self.application.line(name)) for name in self.application.functions])
-
-
 def load(name: str) -> Any:
     """The click command of one entry of the table."""
-    app: Application = importlib.import_module(f"globuswrap.cli.{COMMANDS[name].module}").app
-    if name in app.functions:
-        return app.built(name)
-
-    app.above = name
-
-    @app.callback(cls=Subcommands)
-    def nothing() -> None:
-        return None
-
-    command = typer.main.get_command(app)
-    command.name = name
-    assert isinstance(command, Subcommands)
-    command.application = app
-    return command
+    commands: Commands = importlib.import_module(f"globuswrap.cli.{module(name)}").app
+    if name in commands.functions:
+        return commands.get_command(None, name)
+    commands.name = name
+    return commands
 
 
 def group() -> Any:
@@ -84,7 +57,7 @@ def group() -> Any:
         rich_markup_mode=None,
         add_completion=False,  # see completion.py: typer's own imports every command
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        context_settings=CONTEXT,
         help="Move research data around batch jobs, cron jobs and instruments with the globus command.",
         epilog="Help for one: globuswrap help COMMAND. "
         "Exit codes: 0 done, 1 refused or failed, 2 usage, 4 login, 5 stopped, 7 held, 75 try later (docs/troubleshooting.md).",

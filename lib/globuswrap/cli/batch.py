@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
+from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from globuswrap.batches.prepare import PathList, Prepared
     from globuswrap.batches.run import BatchResult
 
-app = application()
+app = Commands()
 
 
 @command(app, cls=OrderedFilters)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import WaitOptions, application, command
+from globuswrap.cli.options import Commands, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import DONE, TRY_LATER, UsageProblem, raise_together
 from globuswrap.system import units
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from globuswrap.deletion.judge import Plan
     from globuswrap.sharing.cleanup import Collaborators
 
-app = application()
+app = Commands()
 
 
 @command(app)

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report, table
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
-app = application(no_args_is_help=True, help="Name collections and their local directories.")
+app = Commands(help="Name collections and their local directories.")
 
 
 @command(app, "add")

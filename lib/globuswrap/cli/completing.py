@@ -95,10 +95,10 @@ def candidates(words: Sequence[str]) -> list[str]:
         firsts = {name.partition(" ")[0] for name in table.shown()}
         return ["--help", "--version", "--config"] if current.startswith("-") else [*firsts, "help", "version"]
     name, *given = before[at:]
-    if given and f"{name} {given[0]}" in table.available():
+    if given and f"{name} {given[0]}" in table.COMMANDS:
         name = f"{name} {given.pop(0)}"
     seconds = [each[len(name) + 1 :] for each in table.shown() if current and each.startswith(f"{name} {current}")]
-    if name not in table.available() or (seconds and not given):
+    if name not in table.COMMANDS or (seconds and not given):
         return seconds
     from globuswrap.cli import app
 

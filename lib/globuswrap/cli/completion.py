@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 
-app = application()
+app = Commands()
 
 BASH = r"""# globuswrap completion for bash: source this file, or put it into /etc/bash_completion.d
 _globuswrap() {

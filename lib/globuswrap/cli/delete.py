@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import SubmitOptions, WaitOptions, application, command
+from globuswrap.cli.options import Commands, SubmitOptions, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import Waits, performed
 
-app = application()
+app = Commands()
 
 
 @command(app)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report, styled
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
@@ -17,7 +17,7 @@ from globuswrap.system import log, units
 if TYPE_CHECKING:
     from globuswrap.doctor.finding import Finding
 
-app = application()
+app = Commands()
 
 
 @command(app)

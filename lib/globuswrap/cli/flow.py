@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, records, units
@@ -17,7 +17,7 @@ from globuswrap.system import log, records, units
 if TYPE_CHECKING:
     from globuswrap.flows.runs import Ended
 
-app = application(no_args_is_help=True, help="Deploy, start and follow Globus flows.")
+app = Commands(help="Deploy, start and follow Globus flows.")
 
 Flow = Annotated[
     str, typer.Argument(help="Start the flow with this id, or deployed from this directory.", metavar="DIR_OR_ID")

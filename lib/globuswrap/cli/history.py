@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report, table
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:
     from globuswrap.reports.history import Moved
 
-app = application()
+app = Commands()
 
 Since = Annotated[
     str | None, typer.Option("--since", help="List only the last 1d, 1w or 1mo (default: all, kept for 90 days).")

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log
 
-app = application(no_args_is_help=True, help="Run the steps of generated job scripts and the shell toolkit.")
+app = Commands(help="Run the steps of generated job scripts and the shell toolkit.")
 
 
 class Phase(str, Enum):

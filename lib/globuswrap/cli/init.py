@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import output, progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.system import log
 
 if TYPE_CHECKING:
     from globuswrap.doctor.setup import Wanted
 
-app = application()
+app = Commands()
 
 
 @command(app)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report, table
 from globuswrap.system import units
 
-app = application()
+app = Commands()
 
 
 @command(app)

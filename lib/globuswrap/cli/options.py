@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from globuswrap.cli import help, output, progress
 from globuswrap.system import log, units
@@ -223,39 +224,38 @@ class OrderedFilters(help.Command):
         return super().parse_args(ctx, args)
 
 
-class Application(typer.Typer):
-    """A typer application that notes its commands; each is built when it is used, since that takes longer than all the rest
-    of a short command's start."""
+class Commands(TyperGroup):
+    """The commands of one module. Each is built when it is used, since that takes longer than all the rest of a short command's
+    start."""
 
-    def __init__(self, **rest: Any) -> None:
-        super().__init__(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT, **rest)
+    def __init__(self, help: str = "") -> None:
+        super().__init__(help=help, no_args_is_help=True, context_settings=CONTEXT, rich_markup_mode=None)
         self.functions: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
-        self.above = ""  # the command that these are below
 
-    def built(self, name: str) -> Any:
-        """The click command of that name."""
-        function, rest = self.functions[name]
-        rest = {"cls": help.Command, **rest}
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.functions)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.functions:
+            return None
+        function, rest = self.functions[cmd_name]
         alone = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT)
-        _register(alone, name, rest, function)
+        _register(alone, cmd_name, {"cls": help.Command, **rest}, function)
         made: Any = typer.main.get_command(alone)
-        made.name = name
-        made.examples = help.EXAMPLES.get(f"{self.above} {name}".strip(), ())
+        made.name = cmd_name
+        made.examples = help.EXAMPLES.get(f"{self.name or ''} {cmd_name}".strip(), ())
         return made
 
-    def line(self, name: str) -> str:
-        """What help says of a command among others: the first line of its function's docstring."""
-        return (self.functions[name][0].__doc__ or "").strip().partition("\n")[0]
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_line(function)) for name, (function, _) in self.functions.items()])
 
 
-def application(**rest: Any) -> Application:
-    """An application as all commands here have it."""
-    return Application(**rest)
+def _first_line(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").strip().partition("\n")[0]
 
 
-def command(
-    app: Application, name: str | None = None, **rest: Any
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def command(app: Commands, name: str | None = None, **rest: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function a command of `app`: dataclass parameters become options, --json and -v come by themselves, and the
     Report it returns is printed."""
 

@@ -11,11 +11,11 @@ import typer
 
 from globuswrap.cli import progress
 from globuswrap.cli.history import Live, Route
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.system import files, log, units
 
-app = application()
+app = Commands()
 
 
 @command(app)

@@ -19,12 +19,12 @@ from globus_sandbox import commands, launch
 from globus_sandbox.documents import Collection
 from globus_sandbox.errors import BadRequest, SandboxError
 from globus_sandbox.faults import KINDS
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import TryLater, UsageProblem
 from globuswrap.system import files, log, process
 
-app = application(no_args_is_help=True, help="Run a local Globus for the real globus command; see docs/sandbox.md.")
+app = Commands(help="Run a local Globus for the real globus command; see docs/sandbox.md.")
 
 PASSING = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 PROGRAM = "globuswrap sandbox"

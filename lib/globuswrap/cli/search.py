@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report, table
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, records, units
@@ -19,7 +19,7 @@ from globuswrap.system import log, records, units
 if TYPE_CHECKING:
     from globuswrap.search.entries import Defaults
 
-app = application(no_args_is_help=True, help="Ingest into and query Globus Search.")
+app = Commands(help="Ingest into and query Globus Search.")
 
 Index = Annotated[
     str, typer.Argument(help="Use the index with this UUID (see: globus search index list).", metavar="INDEX")

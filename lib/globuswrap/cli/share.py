@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
+from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
 from globuswrap.cli.output import Report, table
 from globuswrap.cli.transfer import planned, summary
 from globuswrap.errors import DONE, TRY_LATER, UsageProblem
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from globuswrap.sharing.actions import Mail
     from globuswrap.sharing.rules import Step, Wanted
 
-app = application(no_args_is_help=True, help="Manage permissions on shared (guest) collections.")
+app = Commands(help="Manage permissions on shared (guest) collections.")
 
 Share = Annotated[
     str,

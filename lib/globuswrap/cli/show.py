@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.system import units
 
 if TYPE_CHECKING:
     from globuswrap.reports.show import Shown
 
-app = application()
+app = Commands()
 
 #: Events that are shown; all that are known are in the JSON.
 _EVENTS = 5

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
+from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import performed
 from globuswrap.errors import DONE
 from globuswrap.system import log
 
-app = application(no_args_is_help=True, help="Stage data in or out, inside a job.")
+app = Commands(help="Stage data in or out, inside a job.")
 
 Source = Annotated[str, typer.Argument(help="Copy from NAME_OR_UUID:/path, or a local path on a known mount.")]
 Destination = Annotated[str, typer.Argument(help="Copy to NAME_OR_UUID:/path, or a local path on a known mount.")]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import output, progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report, table
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:
     from globuswrap.underway.stand import Status, Task
 
-app = application()
+app = Commands()
 
 
 @command(app)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
@@ -19,7 +19,7 @@ from globuswrap.system import log, units
 if TYPE_CHECKING:
     from globuswrap.staging.submit import Submitted
 
-app = application()
+app = Commands()
 
 
 @command(app, context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]})

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from globuswrap.cli import options, output, progress
-from globuswrap.cli.options import OrderedFilters, WaitOptions, application, command
+from globuswrap.cli.options import Commands, OrderedFilters, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 from globuswrap.transfers.options import Common
 
-app = application(no_args_is_help=True, help="Keep directories in sync, from cron or on demand.")
+app = Commands(help="Keep directories in sync, from cron or on demand.")
 
 Name = Annotated[
     str | None,

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import DONE, TRY_LATER
 from globuswrap.system import log, units
 
-app = application()
+app = Commands()
 
 
 @command(app)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 
-app = application()
+app = Commands()
 
 
 @command(app)

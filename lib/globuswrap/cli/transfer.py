@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, application, command
+from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from globuswrap.transfers.operations import Result
     from globuswrap.transfers.request import Request
 
-app = application()
+app = Commands()
 
 Waits = Annotated[bool, typer.Option("--wait", "-w", help="Wait until the task is finished.")]
 Check = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import WaitOptions, application, command
+from globuswrap.cli.options import Commands, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import outcome_line
 from globuswrap.errors import UsageProblem
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from globuswrap.transfers.outcome import Outcome
     from globuswrap.underway.wait import WaitedChain
 
-app = application()
+app = Commands()
 
 #: What counts for chains too; they have the rest from their directives.
 _OF_CHAINS = ("timeout", "poll", "retry_for")

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import application, command
+from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report
 from globuswrap.system import units
 
-app = application()
+app = Commands()
 
 
 @command(app)
