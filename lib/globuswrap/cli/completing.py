@@ -37,7 +37,7 @@ _LOOKING = 0.03
 #: Seconds that a directory of this machine may take to be listed, and how many names it may have.
 _LISTING = 0.08
 _NAMES = 200_000
-#: Of more names it is shown how they begin: nobody reads more, and a shell takes its time over them.
+#: Of more names it is shown how they go on: nobody reads more, and a shell takes its time over them.
 _SHOWN = 500
 
 
@@ -149,8 +149,8 @@ def _of_command(path: str, command: Any, given: Sequence[str], current: str) -> 
 
 def _values(path: str, name: str, current: str) -> list[str]:
     """Values by the name of the parameter; where it means something else for one command, by both."""
-    find = _FINDERS.get(f"{path} {name}") or _FINDERS.get(name)
-    return [FILES] if find is None else list(find(current))
+    find = _FINDERS.get(f"{path} {name}") or _FINDERS.get(name) or (FILES,)
+    return list(find(current) if callable(find) else find)
 
 
 def _addresses(current: str) -> Iterable[str]:
@@ -178,9 +178,7 @@ def _scripts_or_profiles(current: str) -> Iterable[str]:
 
 
 def _chains(current: str) -> Iterable[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return [name for name in os.listdir(files.state_dir() / "chains") if not name.startswith(".")]
-    return []
+    return [name for name in files.names(files.state_dir() / "chains") if not name.startswith(".")]
 
 
 @cache
@@ -204,46 +202,38 @@ def _entries() -> list[Path]:
     return [Path(path) for _, path in sorted(found, reverse=True)[:_ENTRIES]]
 
 
-def _keys(current: str) -> Iterable[str]:
-    """Names given with --key: what chains and syncs call their tasks is nobody's to type; a batch's tasks have its key."""
+def _field(record: Path, name: str) -> Iterable[str]:
+    """What a record says, if it can be read and says it."""
     import json
 
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads(record.read_bytes()).get(name)
+        if value:
+            yield str(value)
+
+
+def _keys(current: str) -> Iterable[str]:
+    """Names given with --key: what chains and syncs call their tasks is nobody's to type; a batch's tasks have its key."""
     from globuswrap.batches.lookup import user_key
 
-    for path in _entries():
-        with contextlib.suppress(OSError, ValueError):
-            name = user_key(str(json.loads(path.read_bytes()).get("name") or ""))
-            if name:
-                yield name
+    names = (user_key(name) for path in _entries() for name in _field(path, "name"))
+    return [name for name in names if name]
 
 
 def _sync_keys(current: str) -> Iterable[str]:
     """The key of each profile's last run."""
-    import json
-
     for runs in (files.state_dir() / "sync").glob("*/runs"):
-        with contextlib.suppress(OSError, ValueError):
-            last = max((name for name in os.listdir(runs) if name.isdigit()), default="")
-            key = json.loads((runs / last / "run.json").read_bytes()).get("key")
-            if key:
-                yield str(key)
+        last = max((name for name in files.names(runs) if name.isdigit()), default="")
+        yield from _field(runs / last / "run.json", "key")
 
 
 def _task_ids(current: str) -> Iterable[str]:
-    import json
-
-    for path in _entries():
-        with contextlib.suppress(OSError, ValueError):
-            yield str(json.loads(Path(f"{path}.task").read_bytes())["task_id"])
+    return [task_id for path in _entries() for task_id in _field(Path(f"{path}.task"), "task_id")]
 
 
 def _tasks(current: str) -> Iterable[str]:
     """Task ids, keys and chains."""
     return [*_task_ids(current), *_keys(current), *_sync_keys(current), *_chains(current)]
-
-
-def _fixed(*values: str) -> Callable[[str], Iterable[str]]:
-    return lambda current: values
 
 
 def _schedulers(current: str) -> Iterable[str]:
@@ -258,10 +248,9 @@ def _sandbox_faults(current: str) -> Iterable[str]:
     return FAULTS
 
 
-_FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
-    **dict.fromkeys(
-        ("source", "destination", "ls paths", "addresses", "address", "share", "base", "from_"), _addresses
-    ),
+#: Values that are always the same, or what finds them, given how the word begins.
+_FINDERS: dict[str, tuple[str, ...] | Callable[[str], Iterable[str]]] = {
+    **dict.fromkeys(("source", "destination", "addresses", "address", "share", "base", "from_"), _addresses),
     **dict.fromkeys(("collection remove name", "share list share"), _names),
     **dict.fromkeys((f"sync {verb} name" for verb in ("run", "baseline", "export")), _profiles),
     "subject": _scripts_or_profiles,
@@ -270,16 +259,16 @@ _FINDERS: dict[str, Callable[[str], Iterable[str]]] = {
     "sync run key": _sync_keys,
     "chains": _chains,
     "resume": _chains,
-    "shell": _fixed("bash", "zsh"),
-    "sync_level": _fixed("exists", "size", "mtime", "checksum"),
-    "notify": _fixed("on", "off", "succeeded", "failed", "inactive"),
+    "shell": ("bash", "zsh"),
+    "sync_level": ("exists", "size", "mtime", "checksum"),
+    "notify": ("on", "off", "succeeded", "failed", "inactive"),
     "scheduler": _schedulers,
-    "staging": _fixed("jobs", "login", "inline"),
-    "symlinks": _fixed("skip", "follow", "keep", "error"),
-    "permissions": _fixed("r", "rw"),
-    "on_collision": _fixed("error", "first", "last", "rename"),
-    "batch format_": _fixed("paths", "tab", "shell", "json"),
-    "sync export form": _fixed("cron", "systemd", "timer"),
+    "staging": ("jobs", "login", "inline"),
+    "symlinks": ("skip", "follow", "keep", "error"),
+    "permissions": ("r", "rw"),
+    "on_collision": ("error", "first", "last", "rename"),
+    "batch format_": ("paths", "tab", "shell", "json"),
+    "sync export form": ("cron", "systemd", "timer", "flow-timer"),
     "sandbox fault kind": _sandbox_faults,
 }
 
@@ -302,23 +291,12 @@ def _remote(head: str, path: str) -> list[str]:
 
 
 def _beginning(names: list[str], begun: str) -> list[str]:
-    """Of sorted names those that begin so; of too many, how they begin: as many letters more as leave few enough, and CUT."""
-    last = chr(0x10FFFF)
-    names = names[bisect.bisect_left(names, begun) : bisect.bisect_left(names, begun + last)]
+    """Of sorted names those that begin so; of too many, how they go on where they begin to differ, and CUT."""
+    names = names[bisect.bisect_left(names, begun) : bisect.bisect_left(names, begun + chr(0x10FFFF))]
     if len(names) <= _SHOWN:
         return names
-    found: list[str] = []
-    for letters in range(len(begun) + 1, 256):
-        shorter: list[str] = []
-        at = 0
-        while at < len(names) and len(shorter) <= _SHOWN:
-            shorter.append(names[at][:letters])
-            whole = len(names[at]) < letters  # longer ones that begin as it does have rows of their own
-            at = at + 1 if whole else bisect.bisect_left(names, shorter[-1] + last, at)
-        if len(shorter) > _SHOWN:
-            break
-        found = shorter
-    return [*found, CUT]
+    letters = len(os.path.commonprefix((names[0], names[-1]))) + 1  # noqa: RUF071 (of letters, as it says)
+    return [*{each[:letters] for each in names}, CUT]
 
 
 def _listing_file(directory: Address) -> Path:
