@@ -48,16 +48,17 @@ def test_one_rule_is_created_updated_or_kept(wanted: Wanted, rule: Existing, act
     assert rules.step(wanted, [rule], NOW).act == act
 
 
-def test_unlisted_rules_go_last_and_only_with_prune() -> None:
+def test_unlisted_rules_go_only_with_prune() -> None:
     rows = [there(BEN), Existing(None, ANNA, "/", "rw"), there(ALL, "/open/")]
     wanted = [Wanted(ANNA, "/p/")]
-    assert [each.act for each in rules.plan(wanted, rows, NOW, prune=False)] == ["create", "extra", "extra"]
-    assert [each.act for each in rules.plan(wanted, rows, NOW, prune=True)] == ["create", "delete", "delete"]
+    assert [each.act for each in rules.plan(wanted, rows)] == ["create"]
+    assert [each.act for each in rules.unlisted(wanted, rows, prune=False)] == ["extra", "extra"]
+    assert [each.act for each in rules.unlisted(wanted, rows, prune=True)] == ["delete", "delete"]
 
 
 def test_two_rules_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UsageProblem, match="two rules for anna"):
-        rules.plan([Wanted(ANNA, "/p/"), Wanted(ANNA, "/p/", "rw")], [], NOW, prune=False)
+        rules.plan([Wanted(ANNA, "/p/"), Wanted(ANNA, "/p/", "rw")], [])
 
 
 def test_no_administrator_is_ever_pruned() -> None:

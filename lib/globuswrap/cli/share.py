@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,8 @@ from globuswrap.errors import DONE, TRY_LATER, UsageProblem
 from globuswrap.system import log
 
 if TYPE_CHECKING:
-    from globuswrap.collections.address import Address
     from globuswrap.sharing.actions import Mail
-    from globuswrap.sharing.rules import Step, Wanted
+    from globuswrap.sharing.rules import Step
 
 app = Commands(help="Manage permissions on shared (guest) collections.")
 
@@ -33,44 +33,59 @@ People = Annotated[
         metavar="WHO...",
     ),
 ]
-Permissions = Annotated[str, typer.Option("--permissions", help="Grant read (r), or read and write (rw).")]
-Expires = Annotated[
-    str | None, typer.Option("--expires", help="Expire the permission on 2027-01-31, after +30d, or never.")
-]
-Sends = Annotated[bool, typer.Option("--mail", help="Have Globus email the people when they get the permission.")]
-Message = Annotated[str | None, typer.Option("--message", help="Set the text of that email.")]
-Provision = Annotated[
-    bool,
-    typer.Option("--provision", help="Create an identity for people who have never logged in to Globus."),
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
 
 
+@dataclass(frozen=True)
+class MailOptions:
+    """What happens besides for people who get a permission."""
+
+    mail: Annotated[bool, typer.Option("--mail", help="Have Globus email the people when they get the permission.")] = (
+        False
+    )
+    message: Annotated[str | None, typer.Option("--message", help="Set the text of that email.")] = None
+    provision: Annotated[
+        bool,
+        typer.Option("--provision", help="Create an identity for people who have never logged in to Globus."),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.message is not None and not self.mail:
+            raise UsageProblem("bad-option", "--message sets the text of the mail and needs --mail", "add --mail")
+
+    def to_send(self) -> Mail:
+        from globuswrap.sharing.actions import Mail
+
+        return Mail(self.mail, self.message)
+
+
+@dataclass(frozen=True)
+class GrantOptions(MailOptions):
+    """What people are permitted."""
+
+    permissions: Annotated[str, typer.Option("--permissions", help="Grant read (r), or read and write (rw).")] = "r"
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="Expire the permission on 2027-01-31, after +30d, or never.")
+    ] = None
+
+
 @command(app)
-def grant(
-    share: Share,
-    people: People = None,
-    permissions: Permissions = "r",
-    expires: Expires = None,
-    mail: Sends = False,
-    message: Message = None,
-    provision: Provision = False,
-    dry_run: DryRun = False,
-) -> Report:
+def grant(share: Share, granting: GrantOptions, people: People = None, dry_run: DryRun = False) -> Report:
     """Give people permission on a directory.
 
     A rule that is already right is kept; a different one is updated.
     """
-    from globuswrap.collections import resolve
+    from globuswrap.collections import principals, resolve
     from globuswrap.sharing import actions, rules
 
     where = resolve.address(share)
-    wanted = _wanted(people, rules.directory(where.path), permissions, expires, provision)
+    directory, permissions = rules.directory(where.path), rules.checked_permissions(granting.permissions)
+    ends = None if granting.expires is None else rules.expiry(granting.expires)
+    whos = principals.resolve(people or [], provision=granting.provision)
+    wanted = [rules.Wanted(who, directory, permissions, ends) for who in whos]
     if dry_run:
-        return _told(
-            [each for each in actions.plan(where.collection, wanted, prune=False) if each.wanted], {"dry_run": True}
-        )
-    return _told(actions.grant(where.collection, wanted, _mail(mail, message)))
+        return _told(actions.plan(where.collection, wanted), {"dry_run": True})
+    return _told(actions.grant(where.collection, wanted, granting.to_send()))
 
 
 @command(app)
@@ -85,7 +100,6 @@ def revoke(
     """Revoke permissions on exactly this directory. No error if there are none."""
     from globuswrap.collections import principals, resolve
     from globuswrap.sharing import actions, rules
-    from globuswrap.sharing.rules import Step
 
     where = resolve.address(share)
     if everyone == bool(people):
@@ -95,16 +109,11 @@ def revoke(
             "globuswrap share revoke SHARE:/dir/ person@example.org",
         )
     whos = None if everyone else principals.resolve(people or [])
-    path = rules.directory(where.path)
+    steps = actions.removals(where.collection, rules.directory(where.path), whos)
     if dry_run:
-        found = [
-            each
-            for each in actions.list_rules(where.collection, names=True)
-            if each.id is not None and each.path == path and (whos is None or each.who in whos)
-        ]
-        steps = [Step("delete", rules.described(each.who, each.path, each.permissions, each.expires)) for each in found]
         return _told(steps, {"dry_run": True})
-    return _told(actions.revoke(where.collection, path, whos))
+    actions.carry_out(where.collection, steps)
+    return _told(steps)
 
 
 @command(app, "list")
@@ -149,14 +158,10 @@ def deliver(
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
+    granting: GrantOptions,
     to: Annotated[
         list[str] | None, typer.Option("--to", help="Grant access to these people (see `share grant`).")
     ] = None,
-    permissions: Permissions = "r",
-    expires: Expires = None,
-    mail: Sends = False,
-    message: Message = None,
-    provision: Provision = False,
     grant_first: Annotated[
         bool, typer.Option("--grant-first", help="Grant access before the data has arrived.")
     ] = False,
@@ -169,22 +174,17 @@ def deliver(
 
     Waits for the transfer. If it does not succeed, nothing is granted and nothing at the destination is deleted.
     """
-    from globuswrap.collections import principals, resolve
-    from globuswrap.sharing import actions, rules
+    from globuswrap.sharing import actions
     from globuswrap.sharing import deliver as delivering
-    from globuswrap.sharing.deliver import Delivery
-    from globuswrap.sharing.rules import Wanted
 
-    destination = resolve.address(share)
-    whos = principals.resolve(to or [], provision=provision)
-    _checked(permissions)
-    delivery = Delivery(
-        source=resolve.address(source),
-        destination=destination,
-        whos=whos,
-        permissions=permissions,
-        expires=None if expires is None else rules.expiry(expires),
-        mail=_mail(mail, message),
+    delivery = delivering.delivery_of(
+        source,
+        share,
+        to or [],
+        permissions=granting.permissions,
+        expires=granting.expires,
+        mail=granting.to_send(),
+        provision=granting.provision,
         grant_first=grant_first,
         replace=replace,
         recursive=options.recursive,
@@ -192,11 +192,9 @@ def deliver(
         **submitting.rest(),
     )
     if submitting.dry_run:
-        directory = delivering.is_directory(delivery.source, delivery.recursive)
-        shared = delivering.shared_directory(delivery, directory)
-        wanted = [Wanted(who, shared, permissions, delivery.expires) for who in whos]
-        steps = [each for each in actions.plan(destination.collection, wanted, prune=False) if each.wanted]
-        shown = planned(delivering.request_of(delivery, directory))
+        request, directory = delivering.plan(delivery)
+        steps = actions.plan(delivery.destination.collection, delivery.rules_on(directory))
+        shown = planned(request)
         gone = delivering.leftovers(delivery).deleted if replace else []
         return Report(
             {**shown.data, "steps": [each.as_data() for each in steps], "to_delete": [each.path for each in gone]},
@@ -221,19 +219,18 @@ def deliver(
 @command(app)
 def apply(
     file: Annotated[Path, typer.Argument(help="Read the rules and roles from this TOML file.", metavar="POLICY.toml")],
+    mailing: MailOptions,
     prune: Annotated[bool, typer.Option("--prune", help="Remove rules and roles that the file does not list.")] = False,
-    mail: Sends = False,
-    message: Message = None,
-    provision: Provision = False,
     mkdir: Annotated[bool, typer.Option("--mkdir", help="Create missing directories that rules name.")] = False,
     dry_run: DryRun = False,
 ) -> Report:
     """Make the rules and roles of a guest collection match a file. The plan is shown first."""
-    from globuswrap.sharing import actions
+    from globuswrap.sharing import actions, rules
     from globuswrap.sharing import policy as policies
 
-    policy = policies.read(file, provision=provision)
-    steps = actions.plan(policy.collection, policy.rules, prune=prune, names=True)
+    policy = policies.read(file, provision=mailing.provision)
+    there = actions.list_rules(policy.collection, names=True)
+    steps = [*rules.plan(policy.rules, there), *rules.unlisted(policy.rules, there, prune=prune)]
     held = actions.roles(policy.collection, names=True) if policy.roles is not None else []
     offices = actions.plan_roles(policy.roles, held, prune=prune) if policy.roles is not None else []
     lines = [each.line for each in steps] + [f"{act:7}role {role.role} {role.who}" for act, role in offices]
@@ -246,13 +243,8 @@ def apply(
     for line in lines:
         log.say(line)
     if not dry_run:
-        steps, offices = actions.prepared(steps, offices, _mail(mail, message))
-        if mkdir:
-            for path in sorted({each.path for each in policy.rules}):
-                if actions.make_directory(policy.collection, path):
-                    log.say(f"made   {path}")
-        actions.carry_out(policy.collection, steps, _mail(mail, message))
-        actions.carry_out_roles(policy.collection, offices)
+        directories = sorted({each.path for each in policy.rules}) if mkdir else ()
+        actions.carry_out(policy.collection, steps, mailing.to_send(), offices=offices, directories=directories)
     changed = sum(each.act in ("create", "update", "delete") for each in steps)
     changed += sum(act in ("create", "delete") for act, _ in offices)
     return Report({**data, "changed": changed}, [f"{changed} {'to change' if dry_run else 'changed'}"])
@@ -273,7 +265,7 @@ def guest(
     """
     from globuswrap.collections import resolve
 
-    where: Address = resolve.address(base)
+    where = resolve.address(base)
     create = ("globus", "collection", "create", "guest", where.collection, where.path, title)
     add = ("globuswrap", "collection", "add", name or "NAME", "UUID_IT_PRINTS")
     lines = [log.shell_line(create), log.shell_line(add)]
@@ -324,35 +316,7 @@ def group(
     return Report(data, lines)
 
 
-def _wanted(
-    people: list[str] | None, path: str, permissions: str, expires: str | None, provision: bool
-) -> list[Wanted]:
-    from globuswrap.collections import principals
-    from globuswrap.sharing import rules
-    from globuswrap.sharing.rules import Wanted
-
-    _checked(permissions)
-    ends = None if expires is None else rules.expiry(expires)
-    return [Wanted(who, path, permissions, ends) for who in principals.resolve(people or [], provision=provision)]
-
-
-def _checked(permissions: str) -> None:
-    from globuswrap.sharing import rules
-
-    if permissions not in rules.PERMISSIONS:
-        raise UsageProblem("bad-option", f"--permissions {permissions} is not valid", "use r or rw")
-
-
-def _mail(send: bool, message: str | None) -> Mail:
-    from globuswrap.sharing.actions import Mail
-
-    if message is not None and not send:
-        raise UsageProblem("bad-option", "--message sets the text of the mail and needs --mail", "add --mail")
-    return Mail(send, message)
-
-
 def _told(steps: Sequence[Step], more: Mapping[str, object] | None = None) -> Report:
-    listed = list(steps)
-    changed = sum(each.act in ("create", "update", "delete") for each in listed)
-    data = {"steps": [each.as_data() for each in listed], "changed": changed, **(more or {})}
-    return Report(data, [each.line for each in listed])
+    changed = sum(each.act in ("create", "update", "delete") for each in steps)
+    data = {"steps": [each.as_data() for each in steps], "changed": changed, **(more or {})}
+    return Report(data, [each.line for each in steps])

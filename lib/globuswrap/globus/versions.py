@@ -16,9 +16,6 @@ from globuswrap.system import files, process, records
 
 MINIMUM = (3, 27)
 
-#: `endpoint permission create` and `update` take --expiration-date from here on (read in 3.32.0 and 3.33.0).
-DATED_PERMISSIONS = (3, 33)
-
 _NO_LOOKUP: dict[str, str | None] = {
     **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:9"),
     "NO_PROXY": None,

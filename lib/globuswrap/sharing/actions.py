@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from globuswrap.collections import principals
 from globuswrap.collections.principals import Who
 from globuswrap.errors import UsageProblem
-from globuswrap.globus import arguments, command, verbs, versions
+from globuswrap.globus import verbs
 from globuswrap.globus.errors import Conflict, NotFound
 from globuswrap.sharing import rules
 from globuswrap.sharing.rules import Existing, Step, Wanted
+from globuswrap.system import log
 
 
 @dataclass(frozen=True)
@@ -34,121 +35,91 @@ def list_rules(collection: str, *, names: bool = False) -> list[Existing]:
     return found
 
 
+def plan(collection: str, wanted: Sequence[Wanted]) -> list[Step]:
+    """What leads to these rules of a collection; nothing is changed."""
+    return rules.plan(wanted, list_rules(collection))
+
+
 def grant(collection: str, wanted: Sequence[Wanted], mail: Mail | None = None) -> list[Step]:
     """Make sure that these rules are there; what was done for each (create, update or keep)."""
-    steps = plan(collection, wanted, prune=False)
-    return carry_out(collection, [each for each in steps if each.wanted is not None], mail)
-
-
-def plan(collection: str, wanted: Sequence[Wanted], *, prune: bool, names: bool = False) -> list[Step]:
-    return rules.plan(wanted, list_rules(collection, names=names), datetime.now(timezone.utc), prune=prune)
+    steps = plan(collection, wanted)
+    carry_out(collection, steps, mail)
+    return steps
 
 
 def carry_out(
-    collection: str, steps: Sequence[Step], mail: Mail | None = None, done: Callable[[Step], None] | None = None
-) -> list[Step]:
-    """Do the steps of a plan, in order; `done` is called after each. Raises at the first that is refused."""
-    steps, _ = prepared(steps, (), mail)
+    collection: str,
+    steps: Sequence[Step],
+    mail: Mail | None = None,
+    *,
+    offices: Sequence[tuple[str, Role]] = (),
+    directories: Iterable[str] = (),
+) -> None:
+    """Do the steps of a plan, in order: for rules, then `offices` for roles. `directories` are made where they are missing.
+
+    What can fail before a rule or role changes is done first: everyone who is to get a mail has an address, and new people have
+    their identities. Raises at the first step that is refused.
+    """
+    mail = mail or Mail()
+    created = [each.wanted.who for each in steps if each.act == "create" and each.wanted is not None]
+    for who in created if mail.send else ():
+        if who.kind != "identity" or not who.mail:
+            cause = f"Globus shows no email address of {who}; no rule was changed"
+            raise UsageProblem("no-mail", cause, "remove --mail, and notify them yourself")
+    known = principals.provisioned([*created, *(role.who for _, role in offices)])
+    for path in directories:
+        if make_directory(collection, path):
+            log.say(f"made   {path}")
     for each in steps:
         if each.act == "create":
             assert each.wanted is not None
-            _create(collection, each.wanted, mail or Mail())
+            _create(collection, replace(each.wanted, who=known[each.wanted.who]), mail)
         elif each.act == "update":
             assert each.wanted is not None and each.existing is not None
             _update(collection, each.wanted, each.existing)
         elif each.act == "delete":
             assert each.existing is not None and each.existing.id is not None
             _delete(collection, each.existing.id)
-        if done is not None:
-            done(each)
-    return list(steps)
-
-
-def prepared(
-    steps: Sequence[Step], offices: Sequence[tuple[str, Role]], mail: Mail | None = None
-) -> tuple[list[Step], list[tuple[str, Role]]]:
-    """The steps of a plan, with everything done that can fail before a rule or role changes: new people have their
-    identities, everyone who is to get a mail has an address."""
-    created = [each.wanted for each in steps if each.act == "create" and each.wanted is not None]
-    if mail is not None and mail.send:
-        for one in created:
-            if one.who.kind != "identity" or not one.who.mail:
-                cause = f"Globus shows no email address of {one.who}; no rule was changed"
-                raise UsageProblem("no-mail", cause, "remove --mail, and notify them yourself")
-    known = principals.provisioned([*(one.who for one in created), *(role.who for _, role in offices)])
-    return (
-        [replace(each, wanted=_with_id(each.wanted, known)) for each in steps],
-        [(act, replace(role, who=known[role.who])) for act, role in offices],
-    )
-
-
-def _with_id(wanted: Wanted | None, known: Mapping[Who, Who]) -> Wanted | None:
-    return None if wanted is None else replace(wanted, who=known.get(wanted.who, wanted.who))
+    for act, role in offices:
+        if act == "create":
+            _appoint(collection, replace(role, who=known[role.who]))
+        elif act == "delete":
+            _dismiss(collection, role)
 
 
 def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
-    who = wanted.who
-    principal = {
-        "identity": ("--identity", who.id),
-        "group": ("--group", who.id),
-        "all_authenticated_users": ("--all-authenticated",),
-        "anonymous": ("--anonymous",),
-    }[who.kind]
-    address = who.mail if mail.send else ""
-    argv = (
-        *("endpoint", "permission", "create", "--permissions", wanted.permissions, *principal),
-        *arguments.option("expiration-date", wanted.expires.text if wanted.expires is not None else None),
-        *arguments.option("notify-email", address or None),
-        *arguments.option("notify-message", mail.message if address else None),
-        *("--", f"{collection}:{wanted.path}"),
-    )
-    stdin: bytes | None = None
-    if wanted.expires is not None and wanted.expires.text is not None and not _dated():
-        argv, stdin = _document("POST", f"/endpoint/{collection}/access", _rule(wanted, address, mail.message))
+    who, ends = wanted.who, wanted.expires.text if wanted.expires is not None else None
+    rule = {
+        **{"principal_type": who.kind, "principal": who.id, "path": wanted.path, "permissions": wanted.permissions},
+        **({"expiration_date": ends} if ends is not None else {}),
+        **({"notify_email": who.mail} if mail.send else {}),
+        **({"notify_message": mail.message} if mail.send and mail.message else {}),
+    }
     try:
-        verbs.send(*argv, stdin=stdin)
+        _send("POST", f"/endpoint/{collection}/access", rule)
     except Conflict:
         # There is no submission id here: a reply that was lost, or someone else, has made it meanwhile.
-        rule = next((each for each in list_rules(collection) if rules.same_place(wanted, each)), None)
-        if rule is None:
+        there = next((each for each in list_rules(collection) if rules.same_place(wanted, each)), None)
+        if there is None:
             raise
-        if rules.difference(wanted, rule, datetime.now(timezone.utc)):
-            _update(collection, wanted, rule)
+        if rules.difference(wanted, there, datetime.now(timezone.utc)):
+            _update(collection, wanted, there)
 
 
-def _dated() -> bool:
-    """Whether this `globus` takes the date of a permission as an option."""
-    return command.find().version >= versions.DATED_PERMISSIONS
-
-
-def _document(method: str, path: str, body: dict[str, Any]) -> tuple[tuple[str, ...], bytes]:
-    """Arguments and input for what no option of `globus endpoint permission` says."""
+def _send(method: str, path: str, rule: dict[str, Any]) -> None:
+    """The document of a rule. Not all that it can say is an option of each supported `globus endpoint permission`: the date since
+    3.33, taking a date away not at all."""
     argv = ("api", "transfer", method, path, "--body-file", "-", "--content-type", "json")
-    return argv, json.dumps({"DATA_TYPE": "access", **body}).encode()
-
-
-def _rule(wanted: Wanted, address: str, message: str | None) -> dict[str, Any]:
-    """The document of a rule with a date, as the options of `permission create` would make it."""
-    who = wanted.who
-    mail = {"notify_email": address, **({"notify_message": message} if message else {})} if address else {}
-    ends = wanted.expires.text if wanted.expires is not None else None
-    place = {"path": wanted.path, "permissions": wanted.permissions, "expiration_date": ends}
-    return {"principal_type": who.kind, "principal": who.id, **place, **mail}
+    verbs.send(*argv, stdin=json.dumps({"DATA_TYPE": "access", **rule}).encode())
 
 
 def _update(collection: str, wanted: Wanted, rule: Existing) -> None:
-    assert rule.id is not None
-    ends = wanted.expires
-    over = ends is None and rule.expires is not None and rule.expires <= datetime.now(timezone.utc)
-    away = over or (ends is not None and ends.at is None and rule.expires is not None)
-    if away or (ends is not None and ends.at is not None and not _dated()):
-        # `permission update` leaves a date that is not given as it is; taking it away needs a null in the document.
-        body = {"permissions": wanted.permissions, "expiration_date": None if away or ends is None else ends.text}
-        argv, stdin = _document("PUT", f"/endpoint/{collection}/access/{rule.id}", body)
-        verbs.send(*argv, stdin=stdin)
-        return
-    date = arguments.option("expiration-date", ends.text if ends is not None else None)
-    verbs.send("endpoint", "permission", "update", "--permissions", wanted.permissions, *date, collection, rule.id)
+    changed: dict[str, Any] = {"permissions": wanted.permissions}
+    if wanted.expires is not None:
+        changed["expiration_date"] = wanted.expires.text
+    elif rule.expires is not None and rule.expires <= datetime.now(timezone.utc):
+        changed["expiration_date"] = None  # one that is not given stays as it is
+    _send("PUT", f"/endpoint/{collection}/access/{rule.id}", changed)
 
 
 def _delete(collection: str, rule: str) -> None:
@@ -159,19 +130,13 @@ def _delete(collection: str, rule: str) -> None:
             raise
 
 
-def revoke(collection: str, path: str, whos: Sequence[Who] | None) -> list[Step]:
-    """Take the rules on this very path away, of these principals or (None) of all."""
-    found = [
-        each
+def removals(collection: str, path: str, whos: Sequence[Who] | None) -> list[Step]:
+    """The steps that take the rules on this very path away, of these principals or (None) of all."""
+    return [
+        Step("delete", None, each)
         for each in list_rules(collection, names=True)
         if each.id is not None and each.path == path and (whos is None or each.who in whos)
     ]
-    return carry_out(collection, [removal(each) for each in found])
-
-
-def removal(rule: Existing) -> Step:
-    """The step that takes a rule away."""
-    return Step("delete", rules.described(rule.who, rule.path, rule.permissions, rule.expires), None, rule)
 
 
 def make_directory(collection: str, path: str) -> bool:
@@ -228,18 +193,18 @@ def plan_roles(wanted: Sequence[Role], found: Sequence[Role], *, prune: bool) ->
     return steps
 
 
-def carry_out_roles(collection: str, steps: Sequence[tuple[str, Role]]) -> None:
-    for act, role in steps:
-        if act == "create":
-            kind = "--group" if role.who.kind == "group" else "--identity"
-            try:
-                verbs.send("endpoint", "role", "create", collection, kind, role.who.id, "--role", role.role)
-            except Conflict:
-                if not any((each.who, each.role) == (role.who, role.role) for each in roles(collection)):
-                    raise
-        elif act == "delete":
-            try:
-                verbs.send("endpoint", "role", "delete", collection, str(role.id))
-            except NotFound:
-                if any(each.id == role.id for each in roles(collection)):
-                    raise
+def _appoint(collection: str, role: Role) -> None:
+    kind = "--group" if role.who.kind == "group" else "--identity"
+    try:
+        verbs.send("endpoint", "role", "create", collection, kind, role.who.id, "--role", role.role)
+    except Conflict:
+        if not any((each.who, each.role) == (role.who, role.role) for each in roles(collection)):
+            raise
+
+
+def _dismiss(collection: str, role: Role) -> None:
+    try:
+        verbs.send("endpoint", "role", "delete", collection, str(role.id))
+    except NotFound:
+        if any(each.id == role.id for each in roles(collection)):
+            raise

@@ -113,7 +113,7 @@ def _rules(found: Plan, roots: Iterable[str]) -> list[Step]:
         log.say(f"no permissions to check: {problem.cause}", 2)  # not a guest collection
         return []
     return [
-        actions.removal(each)
+        Step("delete", None, each)
         for each in there
         if each.id is not None
         and any(each.path.startswith(root.rstrip("/") + "/") for root in roots)

@@ -46,8 +46,11 @@ class Delivery:
     notify: str = "off"
     deadline: str | None = None
 
+    def rules_on(self, directory: str) -> list[Wanted]:
+        return [Wanted(who, directory, self.permissions, self.expires) for who in self.whos]
 
-def share(
+
+def delivery_of(
     source: str,
     destination: str,
     to: Sequence[str],
@@ -56,6 +59,25 @@ def share(
     expires: str | None = None,
     mail: Mail | None = None,
     provision: bool = False,
+    **rest: Any,
+) -> Delivery:
+    """A delivery, by what people write. `rest`: recursive, options, replace, grant_first, label, notify, deadline."""
+    return Delivery(
+        resolve.address(source),
+        resolve.address(destination),
+        principals.resolve(to, provision=provision),
+        rules.checked_permissions(permissions),
+        None if expires is None else rules.expiry(expires),
+        mail or Mail(),
+        **rest,
+    )
+
+
+def share(
+    source: str,
+    destination: str,
+    to: Sequence[str],
+    *,
     policy: Policy | None = None,
     wait_policy: WaitPolicy | None = None,
     after: operations.Hooks | None = None,
@@ -64,21 +86,10 @@ def share(
 ) -> Delivered:
     """Transfer to a guest collection and, when the data has arrived, give people permission on it, as `share deliver` does.
 
-    `to` are people as `share grant` takes them. `rest`: recursive, options, replace, grant_first, label, notify, deadline.
-    Waits for the transfer; raises the Problem of any bad end, and nothing is granted then.
+    `to` are people as `share grant` takes them. `rest`: permissions, expires, mail, provision, recursive, options, replace,
+    grant_first, label, notify, deadline. Waits for the transfer; raises the Problem of any bad end, and nothing is granted then.
     """
-    if permissions not in rules.PERMISSIONS:
-        raise UsageProblem("bad-option", f"permissions {permissions!r} are not valid", "use r or rw")
-    delivery = Delivery(
-        resolve.address(source),
-        resolve.address(destination),
-        principals.resolve(to, provision=provision),
-        permissions,
-        None if expires is None else rules.expiry(expires),
-        mail or Mail(),
-        **rest,
-    )
-    return deliver(delivery, policy or Policy(), wait_policy or WaitPolicy(wait=True), after, watcher)
+    return deliver(delivery_of(source, destination, to, **rest), policy, wait_policy, after, watcher)
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,25 +114,29 @@ def is_directory(source: Address, recursive: bool | None) -> bool:
     return kind == "dir"
 
 
-def shared_directory(delivery: Delivery, directory: bool) -> str:
-    """The directory that the permission is for: the destination, or of a single file the one that holds it."""
-    path = delivery.destination.path
-    return rules.directory(path if directory or path.endswith("/") else posixpath.dirname(path) or "/")
+def plan(delivery: Delivery) -> tuple[Request, str]:
+    """The transfer, and the directory that is shared: the destination, or for a single file the one that holds it.
 
-
-def request_of(delivery: Delivery, directory: bool) -> Request:
-    """The transfer: what differs by checksum goes over, which is safe after a failed one too. Nothing is deleted."""
-    destination = delivery.destination
-    if not directory and destination.path.endswith("/"):
-        destination = replace(destination, path=destination.path + posixpath.basename(delivery.source.path))
-    options = delivery.options
+    What differs by checksum goes over, which is safe after a failed transfer too; nothing is deleted by it.
+    """
+    destination, options = delivery.destination, delivery.options
+    directory = is_directory(delivery.source, delivery.recursive)
+    if delivery.replace and not directory:
+        raise UsageProblem(
+            "bad-option",
+            "--replace is for directories",
+            "remove it: a delivered file always overwrites the file of the same name",
+        )
     if options.delete_destination_extra:
         raise UsageProblem(
             "bad-option", "a delivery never deletes before the data has arrived", "use --replace instead"
         )
+    if not directory and destination.path.endswith("/"):
+        destination = replace(destination, path=destination.path + posixpath.basename(delivery.source.path))
+    shared = rules.directory(destination.path if directory else posixpath.dirname(destination.path) or "/")
     if options.sync_level is None:
         options = replace(options, sync_level="checksum")
-    return requests.transfer(
+    request = requests.transfer(
         delivery.source,
         destination,
         recursive=directory,
@@ -130,6 +145,7 @@ def request_of(delivery: Delivery, directory: bool) -> Request:
         notify=delivery.notify,
         deadline=delivery.deadline,
     )
+    return request, shared
 
 
 def deliver(
@@ -143,17 +159,9 @@ def deliver(
 
     Run again it adopts what is unfinished, sends what differs, and keeps an equal permission.
     """
-    directory = is_directory(delivery.source, delivery.recursive)
-    if delivery.replace and not directory:
-        raise UsageProblem(
-            "bad-option",
-            "--replace is for directories",
-            "remove it: a delivered file always overwrites the file of the same name",
-        )
     share = delivery.destination.collection
-    shared = shared_directory(delivery, directory)
-    wanted = [Wanted(who, shared, delivery.permissions, delivery.expires) for who in delivery.whos]
-    request = request_of(delivery, directory)
+    request, shared = plan(delivery)
+    wanted = delivery.rules_on(shared)
     actions.list_rules(share)  # refused now rather than after hours of transfer
     actions.make_directory(share, shared)
     steps: Sequence[Step] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,7 @@ def _rules(table: Mapping[str, Any], where: str, known: Mapping[str, Who]) -> li
 def _expiry(value: object, where: str) -> Expiry:
     if value is None:
         return Expiry(None)
-    if isinstance(value, datetime):
-        return rules.expiry(value.isoformat())
-    if isinstance(value, date):
+    if isinstance(value, date):  # which a datetime is too
         return rules.expiry(value.isoformat())
     if isinstance(value, str):
         return rules.expiry(value)

@@ -51,6 +51,9 @@ class Wanted:
     permissions: str = "r"
     expires: Expiry | None = None
 
+    def __str__(self) -> str:
+        return _described(self.who, self.path, self.permissions, self.expires.at if self.expires is not None else None)
+
 
 @dataclass(frozen=True)
 class Existing:
@@ -62,16 +65,27 @@ class Existing:
     permissions: str
     expires: datetime | None = None
 
+    def __str__(self) -> str:
+        return _described(self.who, self.path, self.permissions, self.expires)
+
+
+def _described(who: Who, path: str, permissions: str, ends: datetime | None) -> str:
+    until = f" until {ends.astimezone(timezone.utc).isoformat(timespec='seconds')}" if ends is not None else ""
+    return f"{path} {permissions} {who}{until}"
+
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a plan: create, update, delete or keep; why, in words. `rule` is a rule, or a role as kind of rule."""
+    """One step of a plan: create, update, delete, keep, or extra (not listed, and kept); why, in words."""
 
     act: str
-    what: str
     wanted: Wanted | None = None
     existing: Existing | None = None
     reason: str = ""
+
+    @property
+    def what(self) -> str:
+        return str(self.wanted or self.existing)
 
     @property
     def line(self) -> str:
@@ -79,6 +93,13 @@ class Step:
 
     def as_data(self) -> dict[str, Any]:
         return {"act": self.act, "what": self.what, "reason": self.reason}
+
+
+def checked_permissions(text: str) -> str:
+    """The permissions as they are, if there are such. UsageProblem otherwise."""
+    if text not in PERMISSIONS:
+        raise UsageProblem("bad-option", f"permissions {text!r} are not valid", "use r or rw")
+    return text
 
 
 def directory(path: str) -> str:
@@ -101,11 +122,6 @@ def existing(row: Mapping[str, Any]) -> Existing:
         str(row["permissions"]),
         units.instant(ends) if ends else None,
     )
-
-
-def described(who: Who, path: str, permissions: str, ends: datetime | None) -> str:
-    until = f" until {ends.astimezone(timezone.utc).isoformat(timespec='seconds')}" if ends is not None else ""
-    return f"{path} {permissions} {who}{until}"
 
 
 def same_place(wanted: Wanted, rule: Existing) -> bool:
@@ -134,32 +150,27 @@ def _equal(wanted: Expiry, there: datetime | None) -> bool:
 
 def step(wanted: Wanted, there: Iterable[Existing], now: datetime) -> Step:
     """What leads to one wanted rule."""
-    ends = wanted.expires.at if wanted.expires is not None else None
-    what = described(wanted.who, wanted.path, wanted.permissions, ends)
     rule = next((each for each in there if same_place(wanted, each)), None)
     if rule is None:
-        return Step("create", what, wanted)
+        return Step("create", wanted)
     why = difference(wanted, rule, now)
-    return Step("update" if why else "keep", what, wanted, rule, why)
+    return Step("update" if why else "keep", wanted, rule, why)
 
 
-def plan(wanted: Sequence[Wanted], there: Sequence[Existing], now: datetime, *, prune: bool) -> list[Step]:
-    """What leads from the rules there are to those wanted. Unlisted ones go last, and only with `prune`.
-
-    UsageProblem if two wanted rules contradict each other.
-    """
+def plan(wanted: Iterable[Wanted], there: Sequence[Existing]) -> list[Step]:
+    """What leads to these rules. UsageProblem if two of them contradict each other."""
     seen: dict[tuple[Who, str], Wanted] = {}
     for each in wanted:
         other = seen.setdefault((each.who, each.path), each)
         if (other.permissions, other.expires) != (each.permissions, each.expires):
             raise UsageProblem("contradiction", f"two rules for {each.who} on {each.path}", "remove one of them")
-    steps = [step(each, there, now) for each in seen.values()]
-    for rule in there:
-        if rule.id is not None and not any(same_place(each, rule) for each in seen.values()):
-            what = described(rule.who, rule.path, rule.permissions, rule.expires)
-            steps.append(
-                Step("delete", what, None, rule, "not listed")
-                if prune
-                else Step("extra", what, None, rule, "not listed; --prune removes it")
-            )
-    return steps
+    now = datetime.now(timezone.utc)
+    return [step(each, there, now) for each in seen.values()]
+
+
+def unlisted(wanted: Sequence[Wanted], there: Iterable[Existing], *, prune: bool) -> list[Step]:
+    """What becomes of the rules that are not wanted: they go only with `prune`."""
+    extra = [rule for rule in there if rule.id is not None and not any(same_place(each, rule) for each in wanted)]
+    if prune:
+        return [Step("delete", None, rule, "not listed") for rule in extra]
+    return [Step("extra", None, rule, "not listed; --prune removes it") for rule in extra]
