@@ -11,7 +11,7 @@ from typing import Any
 
 from globuswrap.doctor import examine
 from globuswrap.errors import UsageProblem
-from globuswrap.reports.history import Moved, moved
+from globuswrap.reports.history import HEAD, Moved, moved, row
 from globuswrap.staging import status as chain_status
 from globuswrap.staging import submit as submitting
 from globuswrap.staging.chain.record import ChainStatus
@@ -122,17 +122,10 @@ def status(*words: str, all: bool = False, live: bool = True) -> Status:
 class History(Rows[Moved]):
     """Tasks that were requested from this machine, the oldest first."""
 
-    head = ("task", "requested", "outcome", "bytes", "rate", "route")
+    head = HEAD
 
     def row(self, each: Moved) -> tuple[str, ...]:
-        return (
-            (each.task_id or "-")[:8],
-            units.local_text(each.requested)[:16],
-            each.outcome,
-            "-" if each.bytes is None else units.human_size(each.bytes),
-            "-" if each.rate is None else f"{units.human_size(each.rate)}/s",
-            each.route,
-        )
+        return row(each)
 
 
 def history(since: str | float | None = None, route: str | None = None, *, live: bool = True) -> History:

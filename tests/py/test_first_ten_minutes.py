@@ -235,7 +235,7 @@ def plain(text: str, home: str) -> str:
             made = hashlib.sha1(f"{shape} {number}".encode()).hexdigest()
             text = text.replace(found, ("c" + made if len(found) == 9 else made)[: len(found)])
     text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2027-01-05 10:12:30", text)
-    text = re.sub(r"\b\d\d-\d\d \d\d:\d\d\b", "01-05 10:12", text)
+    text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d\b", "2027-01-05 10:12", text)
     text = re.sub(r"\b(\d+ min )?\d+ s\b", "3 s", text)
     text = re.sub(r"\d+ B/s", "8 B/s", text)
     text = re.sub(r"(?<= on )\S+$", "login1", text, flags=re.M)

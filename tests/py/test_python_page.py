@@ -59,7 +59,7 @@ def test_the_page_runs_as_a_notebook(new_sandbox: Callable[..., Sandbox], tmp_pa
     )
     assert "steps=create" in by_call["share"]["text"] and by_call["delete"]["text"].startswith("<Result ")
     head, *rows = by_call["history"]["text"].splitlines()
-    assert head.split() == ["task", "requested", "outcome", "bytes", "rate", "route"] and len(rows) >= 3
+    assert head.split() == ["task", "requested", "outcome", "bytes", "rate", "took", "route"] and len(rows) >= 3
     assert by_call["history"]["html"].count("<tr>") == len(rows) + 1
     for shown in by_call.values():
         assert all(len(line) < 240 for line in (shown["text"] or "").splitlines()) and "0x" not in (shown["text"] or "")

@@ -90,8 +90,7 @@ def search(
     from globuswrap.collections import names
     from globuswrap.globus import verbs
 
-    with progress.doing() as say:
-        say("searching")
+    with progress.doing("searching"):
         owner = str(verbs.userinfo().get("sub") or "") if mine else None
         rows = verbs.search_collections(" ".join(text), limit=limit, owner=owner)
     data = [
@@ -137,8 +136,7 @@ def bookmarks(
     from globuswrap.collections import names
     from globuswrap.globus import verbs
 
-    with progress.doing() as say:
-        say("bookmarks")
+    with progress.doing("bookmarks"):
         rows = verbs.bookmarks()
     lines, data = [], []
     for row in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import Commands, command
 from globuswrap.cli.output import Report, table
 from globuswrap.system import log, units
-
-if TYPE_CHECKING:
-    from globuswrap.reports.history import Moved
 
 app = Commands()
 
@@ -41,8 +38,7 @@ def history(
     """List what this machine transferred and deleted, with time, size, rate and result."""
     from globuswrap.reports import history as room
 
-    with progress.doing() as say:
-        say("reading the journal")
+    with progress.doing("reading the journal"):
         found = room.moved(None if since is None else units.duration(since), route, live=live)
     data = [each.as_data() for each in found]
     if as_csv:
@@ -54,22 +50,9 @@ def history(
         log.say(f"{units.counted(len(found), 'task')}, {units.human_size(total)}")
     else:
         log.say("Nothing was submitted from this machine in that time.")
-    return Report({"tasks": data}, table(list(map(_row, found)), _HEAD) if found else [])
-
-
-_HEAD = ("TASK", "REQUESTED", "OUTCOME", "BYTES", "RATE", "TOOK", "ROUTE")
-
-
-def _row(each: Moved) -> list[str]:
-    return [
-        (each.task_id or "-")[:8],
-        units.local_text(each.requested)[5:16],
-        each.outcome,
-        "-" if each.bytes is None else units.human_size(each.bytes),
-        "-" if each.rate is None else f"{units.human_size(each.rate)}/s",
-        "-" if each.seconds is None else units.human_duration(each.seconds),
-        each.route,
-    ]
+    return Report(
+        {"tasks": data}, table(list(map(room.row, found)), [each.upper() for each in room.HEAD]) if found else []
+    )
 
 
 def _cell(value: object) -> str:

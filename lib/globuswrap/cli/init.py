@@ -65,8 +65,7 @@ def init(
         progress.still()
     added = []
     for each in _asked() if asks else wanted:
-        with progress.doing() as say:
-            say(f"checking {each.name}")
+        with progress.doing(f"checking {each.name}"):
             added.append(setup.add(each))
         log.say(f"Named it {each.name}. The command for this is:\n  {added[-1].command}")
         for local in added[-1].unseen:

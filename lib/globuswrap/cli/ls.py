@@ -26,8 +26,7 @@ def ls(
     from globuswrap.collections import resolve
     from globuswrap.transfers import check
 
-    with progress.doing() as say:
-        say("asking Globus")
+    with progress.doing("asking Globus"):
         found = check.listed(resolve.address(address))
     if long:
         text = table(list(map(_row, found)), ("SIZE", "MODIFIED", "NAME")) if found else []

@@ -91,8 +91,9 @@ def still() -> None:
 
 
 @contextmanager
-def doing() -> Iterator[Callable[[str], None]]:
-    """A function to say what is being done now."""
+def doing(text: str = "") -> Iterator[Callable[[str], None]]:
+    """Say what is being done now, and give a function to say what is done next."""
+    log.set_activity(text)
     try:
         yield log.set_activity
     finally:
@@ -105,10 +106,8 @@ def shown() -> Iterator[Watcher | None]:
     if log.level() < 1:
         yield None
     elif sys.stderr.isatty() and not output.state.json:
-        try:
+        with doing():
             yield _in_the_line
-        finally:
-            log.set_activity("")
     else:
         yield _lines()
 

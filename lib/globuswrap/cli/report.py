@@ -38,8 +38,7 @@ def report(
     from globuswrap.staging import timeline
 
     seconds = units.duration(since)
-    with progress.doing() as say:
-        say("reading the journal")
+    with progress.doing("reading the journal"):
         moved = history.moved(seconds, route, live=live)
         lines = [] if route else timeline.lines(time.time() - seconds)
     found = room.figures(moved, lines)

@@ -39,8 +39,7 @@ def show(
     from globuswrap.staging import status as chain_status
     from globuswrap.underway import lookup
 
-    with progress.doing() as say:
-        say("asking Globus and the scheduler")
+    with progress.doing("asking Globus and the scheduler"):
         found = lookup.words(tasks, accepted=False)
         chains = [chain_status.describe(each) for each in found.chains]
         steps = [[step["task"] for step in each["data"]["steps"] if step["task"]] for each in chains]

@@ -43,8 +43,7 @@ def status(
 
     pause = max(0.5, units.duration(every))
     if not watch:
-        with progress.doing() as say:
-            say("asking Globus and the scheduler")
+        with progress.doing("asking Globus and the scheduler"):
             standing = stand(tasks or (), all_=all_, live=live)
         lines = _lines(standing)
         for note in _notes(standing, tasks or lines):

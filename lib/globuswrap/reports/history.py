@@ -56,6 +56,23 @@ class Moved:
         return {**asdict(self), **times, "seconds": self.seconds, "faults": dict(self.faults)}
 
 
+#: The columns of `row`.
+HEAD = ("task", "requested", "outcome", "bytes", "rate", "took", "route")
+
+
+def row(each: Moved) -> tuple[str, ...]:
+    """A task in a table for people."""
+    return (
+        (each.task_id or "-")[:8],
+        units.local_text(each.requested)[:16],
+        each.outcome,
+        "-" if each.bytes is None else units.human_size(each.bytes),
+        "-" if each.rate is None else f"{units.human_size(each.rate)}/s",
+        "-" if each.seconds is None else units.human_duration(each.seconds),
+        each.route,
+    )
+
+
 def _iso(moment: float | None) -> str | None:
     return None if moment is None else datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from globuswrap.reports.history import Moved
@@ -49,17 +49,15 @@ class Figures:
 
 def figures(moved: Iterable[Moved], lines: Sequence[Line] = ()) -> Figures:
     """The numbers of these tasks; pure. Of a task without a rate, only its bytes count."""
-    days: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    rates: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    faults: dict[str, int] = defaultdict(int)
-    outcomes: dict[str, int] = defaultdict(int)
-    count = failed = total = 0
+    days: dict[str, Counter[str]] = defaultdict(Counter)
+    rates: dict[str, Counter[int]] = defaultdict(Counter)
+    faults: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
+    failed = total = 0
     for each in moved:
-        count += 1
         outcomes[each.outcome] += 1
         failed += each.ended is not None and each.outcome not in GOOD
-        for code, times in each.faults:
-            faults[code] += times
+        faults.update(dict(each.faults))
         if each.kind != "transfer" or each.bytes is None:
             continue
         total += each.bytes
@@ -68,13 +66,37 @@ def figures(moved: Iterable[Moved], lines: Sequence[Line] = ()) -> Figures:
             rates[each.route][10 ** math.ceil(math.log10(max(1.0, each.rate)))] += 1
     plain_days = {route: dict(each) for route, each in days.items()}
     plain_rates = {route: dict(each) for route, each in rates.items()}
-    return Figures(count, failed, total, plain_days, plain_rates, dict(faults), dict(outcomes), lines)
+    tasks = sum(outcomes.values())
+    return Figures(tasks, failed, total, plain_days, plain_rates, dict(faults), dict(outcomes), lines)
 
 
 def as_data(found: Figures) -> dict[str, Any]:
     """For programs; rates are bytes per second."""
-    data = asdict(replace(found, lines=()))
-    return {**{name: data[name] for name in data if name != "lines"}, "chains": [asdict(each) for each in found.lines]}
+    data = asdict(found)
+    return {**data, "chains": data.pop("lines")}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Numbers by a label. Each row is a label, its number, and that as people read it, where it differs."""
+
+    name: str
+    head: Sequence[str]
+    rows: Sequence[tuple[str, int, str]]
+
+
+def charts(found: Figures) -> Iterator[Chart]:
+    """The charts of a report."""
+    for route, by_day in sorted(found.days.items()):
+        rows = [(day, count, units.human_size(count)) for day, count in sorted(by_day.items())]
+        yield Chart(f"Bytes per day: {route}", ("day", "bytes", "size"), rows)
+    for route, by_rate in sorted(found.rates.items()):
+        rows = [(f"up to {units.human_size(top)}/s", count, "") for top, count in sorted(by_rate.items())]
+        yield Chart(f"Rates: {route}", ("rate", "tasks"), rows)
+    for name, what, counts in (("Faults by kind", "fault", found.faults), ("Outcomes", "outcome", found.outcomes)):
+        if counts:
+            rows = [(each, count, "") for each, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
+            yield Chart(name, (what, "count"), rows)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -100,7 +122,8 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 @media (forced-colors: active) { svg rect { fill: CanvasText; } svg rect.queue-and-job { fill: none; stroke: CanvasText; } }
 @media print { details > * { display: block; } }
 """
-_WIDTH = 760
+#: The width of a drawing, and the height of one of its lines.
+_WIDTH, _LINE = 760, 20
 #: So many bars and chains are drawn; the tables have all of them.
 _DRAWN = 120
 
@@ -117,50 +140,26 @@ def page(found: Figures, title: str) -> str:
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{units.counted(found.tasks, 'task')}, {units.human_size(found.bytes)}{failed}.</p>",
     ]
-    for number, (route, by_day) in enumerate(sorted(found.days.items())):
-        rows = [(day, by_day[day]) for day in sorted(by_day)]
-        name = f"Bytes per day: {route}"
-        parts += _section(
-            f"days-{number}",
-            name,
-            _bars(rows),
-            ("day", "bytes", "size"),
-            [(day, str(count), units.human_size(count)) for day, count in rows],
-        )
-    for number, (route, by_rate) in enumerate(sorted(found.rates.items())):
-        rows = [(f"up to {units.human_size(top)}/s", by_rate[top]) for top in sorted(by_rate)]
-        parts += _section(
-            f"rates-{number}",
-            f"Rates: {route}",
-            _bars(rows),
-            ("rate", "tasks"),
-            [(rate, str(count)) for rate, count in rows],
-        )
+    for number, chart in enumerate(charts(found)):
+        cells = [(label, str(count), *([shown] if shown else [])) for label, count, shown in chart.rows]
+        parts += _section(f"chart-{number}", chart.name, _bars(chart.rows[-_DRAWN:]), chart.head, cells)
     if found.lines:
-        rows_ = [
-            (line.chain, line.state, span.name, _moment(span.begin), _moment(span.end), _length(span))
+        cells = [
+            (line.chain, line.state, span.name, units.local_text(span.begin), units.local_text(span.end), _length(span))
             for line in found.lines
             for span in line.spans
         ]
         head = ("chain", "state", "part", "from", "to", "took")
-        parts += _section("chains", "Chains", _gantt(found.lines[-_DRAWN:]), head, rows_)
-    for ident, name, counts in (("faults", "Faults by kind", found.faults), ("outcomes", "Outcomes", found.outcomes)):
-        rows = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-        if rows:
-            parts += _section(
-                ident,
-                name,
-                _bars(rows),
-                (name.partition(" ")[0].lower(), "count"),
-                [(code, str(count)) for code, count in rows],
-            )
+        parts += _section("chains", "Chains", _gantt(found.lines[-_DRAWN:]), head, cells)
     if not found.tasks:
         parts.append("<p>Nothing was submitted from this machine in that time.</p>")
     return "\n".join([*parts, "</main></body></html>", ""])
 
 
-def _section(ident: str, name: str, drawing: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A chart, and the same numbers as a table below it."""
+def _section(
+    ident: str, name: str, drawing: Sequence[str], head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> list[str]:
+    """A drawing, of which each element is one line, and the same numbers as a table below it."""
     escaped = html.escape(name)
     cells = "".join(f"<th>{html.escape(each)}</th>" for each in head)
     body = "\n".join(
@@ -168,10 +167,11 @@ def _section(ident: str, name: str, drawing: str, head: Sequence[str], rows: Seq
     )
     return [
         f'<section><h2 id="{ident}">{escaped}</h2>',
-        f'<svg role="img" aria-labelledby="{ident}-title {ident}-desc" {drawing[: drawing.index(">")]}>',
+        f'<svg role="img" aria-labelledby="{ident}-title {ident}-desc" viewBox="0 0 {_WIDTH} {_LINE * len(drawing) + 4}">',
         f'<title id="{ident}-title">{escaped}</title>',
         f'<desc id="{ident}-desc">The table below has the same numbers.</desc>',
-        drawing[drawing.index(">") + 1 :],
+        *drawing,
+        "</svg>",
         f"<details><summary>Table: {escaped}</summary><table><thead><tr>{cells}</tr></thead>",
         f"<tbody>{body}</tbody></table></details></section>",
     ]
@@ -181,49 +181,41 @@ def _number(cell: str) -> str:
     return ' class="number"' if cell.isdigit() else ""
 
 
-def _bars(rows: Sequence[tuple[str, int]]) -> str:
+def _bars(rows: Sequence[tuple[str, int, str]]) -> list[str]:
     """Horizontal bars, their labels and numbers beside them."""
-    drawn = rows[-_DRAWN:]
-    most = max((count for _, count in drawn), default=0) or 1
+    most = max((count for _, count, _ in rows), default=0) or 1
     lines = []
-    for at, (label, count) in enumerate(drawn):
-        y, width = 20 * at, 400 * count / most
-        shown = units.human_size(count) if count >= 10**6 else str(count)
+    for at, (label, count, shown) in enumerate(rows):
+        y, width = _LINE * at, 400 * count / most
         lines.append(
             f'<text x="0" y="{y + 14}">{html.escape(label[:28])}</text>'
             f'<rect x="220" y="{y + 3}" width="{max(width, 1):.1f}" height="14"/>'
-            f'<text x="{226 + width:.1f}" y="{y + 14}">{shown}</text>'
+            f'<text x="{226 + width:.1f}" y="{y + 14}">{shown or count}</text>'
         )
-    return f'viewBox="0 0 {_WIDTH} {20 * len(drawn) + 4}">' + "\n".join(lines) + "</svg>"
+    return lines
 
 
-def _gantt(lines: Sequence[Line]) -> str:
+def _gantt(lines: Sequence[Line]) -> list[str]:
     """Each chain on a line, from its own beginning."""
 
     def end(span: Span) -> float:
         return span.end if span.end is not None else time.time()
 
-    longest = (
-        max((end(span) - line.spans[0].begin for line in lines for span in line.spans if line.spans), default=0.0)
-        or 1.0
-    )
+    longest = max((end(span) - line.spans[0].begin for line in lines for span in line.spans), default=0.0) or 1.0
     drawn = []
     for at, line in enumerate(lines):
-        y = 20 * at
-        drawn.append(f'<text x="0" y="{y + 14}">{html.escape(line.chain)} {html.escape(line.state)}</text>')
+        y = _LINE * at
+        shapes = f'<text x="0" y="{y + 14}">{html.escape(line.chain)} {html.escape(line.state)}</text>'
         for span in line.spans:
             x = 220 + 520 * (span.begin - line.spans[0].begin) / longest
             width = 520 * (end(span) - span.begin) / longest
             what = f"{span.name}: {units.human_duration(end(span) - span.begin)}"
-            drawn.append(
+            shapes += (
                 f'<rect class="{span.name.replace(" ", "-")}" x="{x:.1f}" y="{y + 3}" width="{max(width, 1):.1f}" height="14">'
                 f"<title>{html.escape(what)}</title></rect>"
             )
-    return f'viewBox="0 0 {_WIDTH} {20 * len(lines) + 4}">' + "\n".join(drawn) + "</svg>"
-
-
-def _moment(seconds: float | None) -> str:
-    return units.local_text(seconds)
+        drawn.append(shapes)
+    return drawn
 
 
 def _length(span: Span) -> str:
@@ -236,19 +228,12 @@ def _length(span: Span) -> str:
 def text(found: Figures, width: int = 80) -> list[str]:
     """The same as small bars, on so many columns."""
     lines = [f"{units.counted(found.tasks, 'task')}, {units.human_size(found.bytes)}, {found.failed} did not succeed"]
-    for route, by_day in sorted(found.days.items()):
-        rows = [(day, by_day[day], units.human_size(by_day[day])) for day in sorted(by_day)]
-        lines += ["", f"Bytes per day: {route}", *_small(rows, width)]
-    for route, by_rate in sorted(found.rates.items()):
-        rows = [(f"<= {units.human_size(top)}/s", by_rate[top], str(by_rate[top])) for top in sorted(by_rate)]
-        lines += ["", f"Tasks by rate: {route}", *_small(rows, width)]
+    for chart in charts(found):
+        rows = [(label, count, shown or str(count)) for label, count, shown in chart.rows]
+        lines += ["", chart.name, *_small(rows, width)]
     for line in found.lines:
         parts = ", ".join(f"{span.name} {_length(span)}" for span in line.spans)
         lines += ["", f"Chain {line.chain} {line.state}: {parts}"]
-    for name, counts in (("Faults by kind", found.faults), ("Outcomes", found.outcomes)):
-        if counts:
-            rows = [(code, count, str(count)) for code, count in sorted(counts.items(), key=lambda each: -each[1])]
-            lines += ["", name, *_small(rows, width)]
     return lines
 
 
