@@ -29,33 +29,26 @@ if TYPE_CHECKING:
     from globuswrap.underway.stand import Status
 
 _FROM = {
-    "History": "globuswrap.api",
-    "Status": "globuswrap.underway.stand",
-    "SubmittedJob": "globuswrap.api",
-    "Hooks": "globuswrap.transfers.operations",
-    "BatchResult": "globuswrap.batches.run",
-    "Choices": "globuswrap.batches.prepare",
-    "Item": "globuswrap.transfers.request",
-    "Listing": "globuswrap.batches.listing",
-    "Options": "globuswrap.transfers.options",
-    "Outcome": "globuswrap.transfers.outcome",
-    "PathList": "globuswrap.batches.prepare",
-    "WaitPolicy": "globuswrap.transfers.wait",
-    "Policy": "globuswrap.transfers.submit",
-    "Problem": "globuswrap.errors",
-    "Result": "globuswrap.transfers.operations",
-    "Delivered": "globuswrap.sharing.deliver",
-    "RunOptions": "globuswrap.syncs.context",
-    "RunResult": "globuswrap.syncs.context",
-    "batch": "globuswrap.batches.prepare",
-    "delete": "globuswrap.transfers.operations",
-    "history": "globuswrap.api",
-    "share": "globuswrap.sharing.deliver",
-    "status": "globuswrap.api",
-    "submit": "globuswrap.api",
-    "sync": "globuswrap.syncs.run",
-    "transfer": "globuswrap.transfers.operations",
-    "wait": "globuswrap.batches.lookup",
+    name: f"globuswrap.{module}"
+    for module, names in {
+        "api": ("History", "SubmittedJob", "history", "status", "submit"),
+        "batches.lookup": ("wait",),
+        "batches.listing": ("Listing",),
+        "batches.prepare": ("Choices", "PathList", "batch"),
+        "batches.run": ("BatchResult",),
+        "errors": ("Problem",),
+        "sharing.deliver": ("Delivered", "share"),
+        "syncs.context": ("RunOptions", "RunResult"),
+        "syncs.run": ("sync",),
+        "transfers.operations": ("Hooks", "Result", "delete", "transfer"),
+        "transfers.options": ("Options",),
+        "transfers.outcome": ("Outcome",),
+        "transfers.request": ("Item",),
+        "transfers.submit": ("Policy",),
+        "transfers.wait": ("WaitPolicy",),
+        "underway.stand": ("Status",),
+    }.items()
+    for name in names
 }
 
 __all__ = [

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import posixpath
 import re
 import uuid
+from collections.abc import Sequence
+from functools import cache
 
 from globuswrap.collections import mounts, names
 from globuswrap.collections.address import Address, checked_path
@@ -29,9 +33,7 @@ def address(text: str) -> Address:
             "write NAME:/path or UUID:/path (names: globuswrap collection list)",
         )
     if head == BOOKMARK and names.lookup(head) is None:
-        from globuswrap.collections import bookmarks  # here: --help is to import nothing that asks Globus
-
-        return bookmarks.address(path)
+        return _of_bookmark(path)
     known = collection(head)
     if not path:
         raise UsageProblem("bad-address", f"{text!r} has no path", f"write {head}:/ for the top directory")
@@ -52,3 +54,30 @@ def collection(text: str) -> str:
             "a UUID has 8-4-4-4-12 hexadecimal digits: check whether one is missing",
         )
     raise UsageProblem("unknown-collection", f"no collection is named {text!r}", names.remedy_for(text))
+
+
+def _of_bookmark(text: str) -> Address:
+    """The address that `NAME`, or `NAME/path` below it, stands for; of several names that fit, the longest counts.
+
+    Raises UsageProblem for a name that is no bookmark.
+    """
+    found = [(name, place) for name, place in _bookmarks() if text == name or text.startswith(f"{name}/")]
+    if not found:
+        name = text.partition("/")[0]
+        near = difflib.get_close_matches(name, [each for each, _ in _bookmarks()], 1)
+        remedy = f"did you mean bookmark:{near[0]}?" if near else "see: globuswrap collection bookmarks"
+        raise UsageProblem("unknown-bookmark", f"you have no bookmark named {name!r}", remedy)
+    name, place = max(found, key=lambda each: len(each[0]))
+    path = checked_path(posixpath.join(place.path, text[len(name) :].lstrip("/")))
+    return Address(place.collection, path, names.name_of(place.collection) or "")
+
+
+@cache  # one listing in a process: a command has few addresses, and they are to mean the same
+def _bookmarks() -> Sequence[tuple[str, Address]]:
+    """Each bookmark's name, and where it is."""
+    from globuswrap.globus import verbs  # here: --help is to import nothing that asks Globus
+
+    return [
+        (str(row.get("name")), Address(str(row.get("endpoint_id")).lower(), str(row.get("path") or "/")))
+        for row in verbs.bookmarks()
+    ]

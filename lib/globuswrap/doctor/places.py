@@ -104,7 +104,6 @@ def look(
     probed: set[tuple[str, str]] = set()
     say("paths")
     kinds = Kinds(_asked(place) for place in wanted if place.address.collection in usable)
-    kinds.ask_ahead()
     troubled: set[str] = set()
     for place in dict.fromkeys(wanted):
         if place.address.collection not in usable:

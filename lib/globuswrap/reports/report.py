@@ -73,7 +73,8 @@ def figures(moved: Iterable[Moved], lines: Sequence[Line] = ()) -> Figures:
 def as_data(found: Figures) -> dict[str, Any]:
     """For programs; rates are bytes per second."""
     data = asdict(found)
-    return {**data, "chains": data.pop("lines")}
+    data["chains"] = data.pop("lines")
+    return data
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,6 @@ def sources(request: Request) -> None:
     name = names.name_of(request.source) or ""
     looked = [(item, Address(request.source, item.source, name)) for item in request.items]
     kinds = Kinds(address for _, address in looked)
-    kinds.ask_ahead()
     wrong: list[UsageProblem] = []
     for item, address in looked:
         try:
