@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
-from globuswrap.system import log
+from globuswrap.system import log, units
 
 if TYPE_CHECKING:
     from globuswrap.batches.listing import Listing
@@ -21,6 +22,81 @@ if TYPE_CHECKING:
     from globuswrap.batches.run import BatchResult
 
 app = Commands()
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """How a list file is read, or what is listed instead of reading one."""
+
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Read lines as paths (default), tab (SRC TAB DST), shell (quoted SRC DST) or json."
+        ),
+    ] = None
+    null: Annotated[bool, typer.Option("--null", "-0", help="Split records at NUL, as find -print0 writes them.")] = (
+        False
+    )
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", help="List the sources; send only files that match JMESPath: \"ends_with(name, '.h5')\"."
+        ),
+    ] = None
+    newer_than: Annotated[
+        str | None,
+        typer.Option("--newer-than", help="List the sources; send only files changed in the last 2d, or since a time."),
+    ] = None
+    larger_than: Annotated[
+        str | None,
+        typer.Option(
+            "--larger-than", metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
+        ),
+    ] = None
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", help="List this many levels below the source; refuse a deeper tree (default 3)."),
+    ] = None
+
+    def items(self, file: str | None) -> PathList | Listing:
+        """Which items to send. UsageProblem if there is neither a list nor what to list, or both."""
+        from globuswrap.batches.listing import Listing, since
+        from globuswrap.batches.prepare import PathList
+
+        selecting = {
+            "--filter": self.filter_,
+            "--newer-than": self.newer_than,
+            "--larger-than": self.larger_than,
+            "--depth": self.depth,
+        }
+        chosen = [name for name, value in selecting.items() if value is not None]
+        if file is not None:
+            if chosen:
+                raise UsageProblem(
+                    "bad-option",
+                    f"{chosen[0]} selects from a listing and cannot be combined with a list file",
+                    "remove the option or the list file",
+                )
+            return PathList(sys.stdin.buffer if file == "-" else Path(file), self.format_ or "paths", self.null)
+        if not chosen:
+            raise UsageProblem(
+                "no-list",
+                "nothing to transfer: no list file, no filter, and no pattern as SRC_BASE",
+                "name a list file (- for stdin), give --filter, --newer-than or --depth, or write a pattern: "
+                "'archive:/runs/*.h5'",
+            )
+        if self.format_ is not None or self.null:
+            raise UsageProblem(
+                "bad-option",
+                "--format and --null describe a list file, and there is none",
+                "name a list file, or remove these options",
+            )
+        return Listing(
+            depth=3 if self.depth is None else self.depth,
+            filter=self.filter_,
+            newer_than=None if self.newer_than is None else since(self.newer_than),
+            larger_than=None if self.larger_than is None else units.size(self.larger_than),
+        )
 
 
 @command(app, cls=OrderedFilters)
@@ -38,47 +114,18 @@ def batch(
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
+    listing: ListOptions,
     file: Annotated[
         str | None,
         typer.Argument(
             metavar="[FILE|-]", help="Read the list from FILE, or from stdin (-); without it, list the sources."
         ),
     ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Read lines as paths (default), tab (SRC TAB DST), shell (quoted SRC DST) or json.",
-        ),
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="Split records at NUL, as find -print0 writes them.")
-    ] = False,
     from_: Annotated[
         list[str] | None,
         typer.Option(
             "--from", metavar="ADDRESS", help="Add another source base for the same destination (repeatable)."
         ),
-    ] = None,
-    filter_: Annotated[
-        str | None,
-        typer.Option(
-            "--filter", help="List the sources; send only files that match JMESPath: \"ends_with(name, '.h5')\"."
-        ),
-    ] = None,
-    newer_than: Annotated[
-        str | None,
-        typer.Option("--newer-than", help="List the sources; send only files changed in the last 2d, or since a time."),
-    ] = None,
-    larger_than: Annotated[
-        str | None,
-        typer.Option(
-            "--larger-than", metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
-        ),
-    ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option("--depth", help="List this many levels below the source; refuse a deeper tree (default 3)."),
     ] = None,
     order: Annotated[
         Path | None,
@@ -126,9 +173,8 @@ def batch(
     from globuswrap.batches import prepare as batches
 
     sources = patterns.read_all([source, *(from_ or ())])
-    listed = (file, format_, filter_, newer_than, larger_than, depth)
     if isinstance(sources, patterns.Patterns):
-        if null or any(each is not None for each in listed):
+        if file is not None or listing != ListOptions():
             raise UsageProblem(
                 "bad-pattern",
                 f"{sources.each[0].shown} is a pattern, which already selects what to send",
@@ -136,7 +182,7 @@ def batch(
             )
         items: PathList | Listing | Patterns = sources
     else:
-        items = _items(file, format_, null, filter_, newer_than, larger_than, depth)
+        items = listing.items(file)
     prepared = batches.prepare(
         sources if isinstance(sources, list) else sources.sources,
         destination,
@@ -148,7 +194,7 @@ def batch(
             skip_unsendable,
             check,
             verify,
-            None if order is None else batches.PathList(order, null=null),
+            None if order is None else batches.PathList(order, null=listing.null),
         ),
         options=options.options(),
         **submitting.rest(),
@@ -165,50 +211,6 @@ def batch(
             ids,
         )
     return told(result)
-
-
-def _items(
-    file: str | None,
-    format_: str | None,
-    null: bool,
-    filter_: str | None,
-    newer_than: str | None,
-    larger_than: str | None,
-    depth: int | None,
-) -> PathList | Listing:
-    from globuswrap.batches.listing import Listing, since
-    from globuswrap.batches.prepare import PathList
-    from globuswrap.system import units
-
-    listed = {"--filter": filter_, "--newer-than": newer_than, "--larger-than": larger_than, "--depth": depth}
-    chosen = [name for name, value in listed.items() if value is not None]
-    if file is not None:
-        if chosen:
-            raise UsageProblem(
-                "bad-option",
-                f"{chosen[0]} selects from a listing and cannot be combined with a list file",
-                "remove the option or the list file",
-            )
-        where = sys.stdin.buffer if file == "-" else Path(file)
-        return PathList(where, format_ or "paths", null)
-    if not chosen:
-        raise UsageProblem(
-            "no-list",
-            "nothing to transfer: no list file, no filter, and no pattern as SRC_BASE",
-            "name a list file (- for stdin), give --filter, --newer-than or --depth, or write a pattern: 'archive:/runs/*.h5'",
-        )
-    if format_ is not None or null:
-        raise UsageProblem(
-            "bad-option",
-            "--format and --null describe a list file, and there is none",
-            "name a list file, or remove these options",
-        )
-    return Listing(
-        depth=3 if depth is None else depth,
-        filter=filter_,
-        newer_than=None if newer_than is None else since(newer_than),
-        larger_than=None if larger_than is None else units.size(larger_than),
-    )
 
 
 def planned(prepared: Prepared) -> Report:

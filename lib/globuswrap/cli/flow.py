@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +22,36 @@ app = Commands(help="Deploy, start and follow Globus flows.")
 Flow = Annotated[
     str, typer.Argument(help="Start the flow with this id, or deployed from this directory.", metavar="DIR_OR_ID")
 ]
-Timeout = Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")]
-Poll = Annotated[str, typer.Option("--poll", help="Poll at least this often.")]
-Grace = Annotated[str, typer.Option("--fault-grace", help="Tolerate an inactive run for this long (exit 7).")]
+
+
+@dataclass(frozen=True)
+class RunWaitOptions:
+    """How to wait for a run."""
+
+    timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None
+    poll: Annotated[str, typer.Option("--poll", help="Poll at least this often.")] = "60s"
+    fault_grace: Annotated[
+        str, typer.Option("--fault-grace", help="Tolerate an inactive run for this long (exit 7).")
+    ] = "5m"
+
+    def ended(self, run_id: str) -> Ended:
+        """The good end of a run; raises the problem of any other."""
+        from globuswrap import config
+        from globuswrap.flows import runs
+
+        ended = runs.wait(
+            run_id,
+            timeout=None if self.timeout is None else units.duration(self.timeout),
+            poll=units.duration(self.poll),
+            grace=units.duration(self.fault_grace),
+            retry_for=config.load().settings.retry_for,
+        )
+        problem = ended.problem()
+        if problem is not None:
+            if ended.state:
+                log.say(f"the input of state {ended.state} was: {json.dumps(ended.input, indent=1)}", 0)
+            raise problem
+        return ended
 
 
 @command(app)
@@ -54,6 +81,7 @@ def deploy(
 @command(app)
 def start(
     flow: Flow,
+    waiting: RunWaitOptions,
     input_: Annotated[
         str | None, typer.Option("--input", help="Read the input from this JSON file, or from stdin (-).")
     ] = None,
@@ -74,9 +102,6 @@ def start(
     manager: Annotated[list[str] | None, typer.Option("--manager", help="Let this person manage the run.")] = None,
     monitor: Annotated[list[str] | None, typer.Option("--monitor", help="Let this person see the run.")] = None,
     wait_: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the run has ended.")] = False,
-    timeout: Timeout = None,
-    poll: Poll = "60s",
-    fault_grace: Grace = "5m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the input; start nothing.")] = False,
 ) -> Report:
     """Start a run, after checking the input against the flow's schema."""
@@ -104,42 +129,21 @@ def start(
     data = {"run_id": done.run_id, "how": done.how, "flow_id": wanted.flow_id}
     if not wait_:
         return Report(data, [done.run_id])
-    ended = _waited(done.run_id, timeout, poll, fault_grace)
+    ended = waiting.ended(done.run_id)
     return Report({**data, **ended.as_data()}, [done.run_id])
 
 
 @command(app)
 def wait(
     run: Annotated[str, typer.Argument(help="Wait for the run with this id.", metavar="RUN_ID")],
-    timeout: Timeout = None,
-    poll: Poll = "60s",
-    fault_grace: Grace = "5m",
+    waiting: RunWaitOptions,
 ) -> Report:
     """Wait for a run, and say how it ended.
 
     Exit codes: 0 done, 1 failed, 5 canceled, 7 inactive, 75 still running.
     """
-    ended = _waited(run, timeout, poll, fault_grace)
+    ended = waiting.ended(run)
     return Report(ended.as_data(), [ended.name])
-
-
-def _waited(run_id: str, timeout: str | None, poll: str, grace: str) -> Ended:
-    from globuswrap import config
-    from globuswrap.flows import runs
-
-    ended = runs.wait(
-        run_id,
-        timeout=None if timeout is None else units.duration(timeout),
-        poll=units.duration(poll),
-        grace=units.duration(grace),
-        retry_for=config.load().settings.retry_for,
-    )
-    problem = ended.problem()
-    if problem is not None:
-        if ended.state:
-            log.say(f"the input of state {ended.state} was: {json.dumps(ended.input, indent=1)}", 0)
-        raise problem
-    return ended
 
 
 def _input(source: str | None, pairs: list[str], addresses: list[str], functions: list[str]) -> dict[str, Any]:
@@ -147,16 +151,7 @@ def _input(source: str | None, pairs: list[str], addresses: list[str], functions
     from globuswrap.collections import resolve
     from globuswrap.flows import deploy as deploying
 
-    found: dict[str, Any] = {}
-    if source is not None:
-        try:
-            text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-            document = records.parsed(text)
-        except (OSError, ValueError) as error:
-            raise UsageProblem("bad-document", f"--input {source}: {error}", "write a JSON object: {...}") from None
-        if not isinstance(document, dict):
-            raise UsageProblem("bad-document", f"--input {source} is not a JSON object", "write a JSON object: {...}")
-        found = document
+    found = records.given_object(source) if source is not None else {}
     for pair in pairs:
         name, value = _pair(pair, "--set")
         try:

@@ -117,7 +117,7 @@ def query(
         raise UsageProblem(
             "no-query", "nothing to search for: no words and no --document", "globuswrap search query INDEX WORDS"
         )
-    body = None if document is None else json.dumps(_document(document)).encode()
+    body = None if document is None else json.dumps(records.given_object(document)).encode()
     answer = ingesting.query(_index(index), text, body, limit=limit, advanced=advanced)
     more = int(answer.get("total") or 0) - int(answer.get("count") or 0)
     if more > 0:
@@ -174,16 +174,6 @@ def _lines(source: str, defaults: Defaults) -> Iterator[dict[str, Any]]:
         raise UsageProblem("bad-entry", f"{source}: {error}", "name a file of JSON lines") from None
 
 
-def _document(source: str) -> dict[str, Any]:
-    try:
-        found = records.parsed(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageProblem("bad-document", f"{source}: {error}", "write a JSON object: {...}") from None
-    if not isinstance(found, dict):
-        raise UsageProblem("bad-document", f"{source} is not a JSON object", "write a JSON object: {...}")
-    return found
-
-
 def _from_receipts(
     places: list[str], template: Path | None, defaults: Defaults, each_file: bool
 ) -> Iterator[dict[str, Any]]:
@@ -195,14 +185,16 @@ def _from_receipts(
             "no-template", "--receipts needs a template that turns a receipt into an entry", "add --template FILE"
         )
     found = [receipt for place in places for receipt in _receipts(place)]
-    yield from made.from_receipts(found, _document(str(template)), defaults, each_file=each_file, namer=names.name_of)
+    yield from made.from_receipts(
+        found, records.given_object(template), defaults, each_file=each_file, namer=names.name_of
+    )
 
 
 def _receipts(place: str) -> Iterator[Mapping[str, Any]]:
     path = Path(place)
     if path.exists():
         for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
-            yield _document(str(file))
+            yield records.given_object(file)
         return
     from globuswrap.underway import lookup
 

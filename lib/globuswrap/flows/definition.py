@@ -37,8 +37,8 @@ class Described:
 
 def read(directory: Path) -> Described:
     """The flow of a directory. UsageProblem says what is wrong, and in which file."""
-    definition = document(directory / "definition.json")
-    schema = document(directory / "schema.json")
+    definition = records.given_object(directory / "definition.json")
+    schema = records.given_object(directory / "schema.json")
     wrong = [*problems(definition), *schema_problems(schema)]
     if wrong:
         raise UsageProblem("bad-flow", f"{directory}: {wrong[0]}", "fix the definition or the schema")
@@ -74,17 +74,6 @@ def _list(settings: Mapping[str, Any], name: str, directory: Path) -> list[str]:
         raise UsageProblem(
             "bad-flow", f"{directory / 'flow.toml'}: {name} is not a list of strings", f'{name} = ["..."]'
         )
-    return found
-
-
-def document(path: Path) -> dict[str, Any]:
-    """A JSON object in a file. UsageProblem otherwise."""
-    try:
-        found = records.parsed(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageProblem("bad-document", f"{path}: {error}", "write a JSON object: {...}") from None
-    if not isinstance(found, dict):
-        raise UsageProblem("bad-document", f"{path} is not a JSON object", "write a JSON object: {...}")
     return found
 
 

@@ -22,7 +22,7 @@ from globuswrap.flows import definition
 from globuswrap.flows.definition import PEOPLE, Described
 from globuswrap.globus import accounts, verbs
 from globuswrap.globus.errors import NotFound
-from globuswrap.system import files, log
+from globuswrap.system import files, log, records
 
 #: Flows of one's own that are looked through for a keyword.
 LISTED = 1000
@@ -52,7 +52,7 @@ def place() -> str:
 def record_of(directory: Path) -> dict[str, Any]:
     """What is recorded of this account: `id`, and `keyword` since before the flow was created."""
     path = directory / "deployed.json"
-    found = definition.document(path).get(place(), {}) if path.exists() else {}
+    found = records.given_object(path).get(place(), {}) if path.exists() else {}
     if not isinstance(found, dict):
         raise UsageProblem("bad-document", f"{path}: {place()} is not an object", "fix or remove the file")
     return found
@@ -60,7 +60,7 @@ def record_of(directory: Path) -> dict[str, Any]:
 
 def _write(directory: Path, entry: dict[str, Any]) -> None:
     path = directory / "deployed.json"
-    everything = definition.document(path) if path.exists() else {}
+    everything = records.given_object(path) if path.exists() else {}
     files.write_atomic(path, json.dumps({**everything, place(): entry}, indent=1) + "\n", mode=0o644)
 
 

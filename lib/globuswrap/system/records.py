@@ -18,6 +18,7 @@ import dataclasses
 import errno
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,6 +99,17 @@ def parsed(text: bytes | str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def given_object(source: str | Path) -> dict[str, Any]:
+    """The JSON object in a file that a person wrote, or on stdin (-). UsageProblem says what is wrong with it."""
+    try:
+        found = parsed(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageProblem("bad-document", f"{source}: {error}", "write a JSON object: {...}") from None
+    if not isinstance(found, dict):
+        raise UsageProblem("bad-document", f"{source} is not a JSON object", "write a JSON object: {...}")
+    return found
 
 
 def load(path: Path) -> dict[str, Any] | None:
