@@ -6,10 +6,12 @@ directory fsynced, so that after a crash a reader sees the old or the new conten
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from globuswrap.errors import UsageProblem
@@ -108,6 +110,21 @@ def names(directory: Path) -> list[str]:
 def private(path: str, flags: int) -> int:
     """For `open(..., opener=private)`: a file that is made is its owner's alone, whatever the umask."""
     return os.open(path, flags, 0o600)
+
+
+def mark(paths: Iterable[Path]) -> None:
+    """Make empty files, durably, with their directories. One that is there is as good as new."""
+    changed = set()
+    for path in paths:
+        changed |= {path.parent} if path.parent.is_dir() else {path.parent, path.parent.parent}
+        private_directory(path.parent)
+        try:
+            os.close(private(str(path), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)
+    for directory in changed:
+        sync_directory(directory)
 
 
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o600) -> None:

@@ -197,7 +197,7 @@ def record(entry: Entry, fact: str, content: dict[str, Any]) -> Entry:
     if fact == "answered" and entry.awaited:
         return entry  # no promise of it: so the names of the facts tell which entries are settled
     if fact == "task":
-        _mark_task(str(content.get("task_id")), entry.path)
+        files.mark([_task_mark(str(content.get("task_id")), entry.path)])
     if fact == "receipt":
         places.mark(places.of_list(content, entry.claim.places), entry.path.name)
     files.write_atomic(Path(f"{entry.path}.{fact}"), json.dumps(content, indent=1) + "\n")
@@ -475,15 +475,6 @@ def _task_mark(task_id: str, entry: Path) -> Path:
     return directory() / "tasks" / name[:2] / f"{name}.{entry.name}"
 
 
-def _mark_task(task_id: str, entry: Path) -> None:
-    """Let the entry be found by this task's id, durably."""
-    mark = _task_mark(task_id, entry)
-    files.private_directory(mark.parent)
-    with contextlib.suppress(FileExistsError):
-        os.close(files.private(str(mark), os.O_CREAT | os.O_EXCL))
-    files.sync_directory(mark.parent)
-
-
 def damaged() -> list[Path]:
     """Entries that were set aside."""
     return [directory() / shard / name for shard, seen in _survey().items() for name in seen.damaged]
@@ -537,7 +528,7 @@ def _finish_pruning(removed: Set[str], limit: float) -> None:
         if _is_claim(name) or name.endswith(".damaged")
     }
     left: dict[str, list[str]] = {}
-    for name, mark in itertools.chain(_task_marks(), places.marks()):
+    for name, mark in _marks():
         if name in removed or name.partition(".")[0] not in kept:
             left.setdefault(name, []).append(mark)
     for name, marks in left.items():
@@ -554,9 +545,9 @@ def _remove_facts(name: str) -> None:
         (_shard(name) / f"{name}.{fact}").unlink(missing_ok=True)
 
 
-def _task_marks() -> Iterator[tuple[str, str]]:
-    """Each mark of a task, with the entry that it names."""
-    root = directory() / "tasks"
-    for shard in files.names(root):
-        for name in files.names(root / shard):
-            yield ".".join(name.rsplit(".", 2)[1:]), f"{root}/{shard}/{name}"
+def _marks() -> Iterator[tuple[str, str]]:
+    """Each mark of a task or a place, with the entry that it names."""
+    for root in (directory() / "tasks", places.directory()):
+        for shard in files.names(root):
+            for name in files.names(root / shard):
+                yield ".".join(name.rsplit(".", 2)[1:]), f"{root}/{shard}/{name}"

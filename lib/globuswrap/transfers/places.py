@@ -8,8 +8,6 @@ names is read, so that one too many finds nothing: of a claim that was never mad
 
 from __future__ import annotations
 
-import contextlib
-import os
 import posixpath
 import re
 from bisect import bisect_left
@@ -73,31 +71,12 @@ def inside(path: str, top: str) -> bool:
 
 
 def mark(places: Iterable[Place], entry: str) -> None:
-    """Let an entry, `<key>.<attempt>`, be found by these places, durably. A mark that is there is as good as new."""
-    changed = set()
-    for place in places:
-        made = mark_of(place, entry)
-        changed |= {made.parent} if made.parent.is_dir() else {made.parent, directory()}
-        files.private_directory(made.parent)
-        try:
-            os.close(files.private(str(made), os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(made)
-    for each in changed:
-        files.sync_directory(each)
+    """Let an entry, `<key>.<attempt>`, be found by these places, durably."""
+    files.mark(mark_of(place, entry) for place in places)
 
 
 def mark_of(place: Place, entry: str) -> Path:
     return _shard(place[0]) / f"{_coded(place[1])}.{entry}"
-
-
-def marks() -> Iterator[tuple[str, str]]:
-    """Each mark, with the entry that it names."""
-    root = directory()
-    for shard in files.names(root):
-        for name in files.names(root / shard):
-            yield name.partition(".")[2], f"{root}/{shard}/{name}"
 
 
 class Index:
