@@ -51,6 +51,10 @@ class BatchRun:
     def path(self) -> Path:
         return directory() / f"{self.key}.{self.number}"
 
+    @property
+    def title(self) -> str:
+        return self.name or self.key
+
     def has(self, fact: str) -> bool:
         return Path(f"{self.path}.{fact}").exists()
 

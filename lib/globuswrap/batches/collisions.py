@@ -5,6 +5,7 @@ Found by comparing 8-byte hashes, in shares that bound the memory; what looks al
 
 from __future__ import annotations
 
+import itertools
 import json
 import posixpath
 from array import array
@@ -147,44 +148,32 @@ def _resolved(
     loads: Sequence[Load], collector: Collector, twice: set[int], choice: str
 ) -> tuple[list[Load], CollisionReport]:
     base = collector.destination
-    kept: dict[str, str] = {}
-    wanted: dict[str, int] = {}  # how many items want it, from which `last` knows the last
-    for source, destination in _each(loads, base):
-        if hash(destination) in twice:
-            wanted[destination] = wanted.get(destination, 0) + 1
-            if choice == "last" or destination not in kept:
-                kept[destination] = source
+    kept: dict[str, tuple[int, str]] = {}  # of each destination, the number and source of the item that has it
+    for number, (source, destination) in enumerate(_each(loads, base)):
+        if hash(destination) in twice and (choice == "last" or destination not in kept):
+            kept[destination] = number, source
     free = _Free(collector) if choice == "rename" else None
-    seen: dict[str, int] = {}
     found = CollisionReport()
-    after = []
-    for load in loads:
+    numbers = itertools.count()
+
+    def lines(load: Load) -> Iterator[bytes]:
         named = _named(loads, load)
-        spool = Spool()
-        block: list[str] = []
-        for line in load.spool.lines():
+        for line, number in zip(load.spool.lines(), numbers, strict=False):
             item = json.loads(line[: -len(END)])
-            destination = base.relative_of(item["destination_path"])
-            if wanted.get(destination, 0) > 1:
-                number = seen[destination] = seen.get(destination, 0) + 1
-                if number != (wanted[destination] if choice == "last" else 1):
-                    became = None
-                    # The same source once more would only be a copy of the copy.
-                    if free is not None and named(item["source_path"]) != kept[destination]:
-                        became = free.name(destination)
-                        item["destination_path"] = base.path(became)
-                    found.add(Collision(kept[destination], named(item["source_path"]), destination, became))
-                    if became is None:
-                        continue
-                    line = (json.dumps(item) + END).encode("ascii")
-            block.append(line.decode("ascii"))
-            if len(block) >= 10_000:
-                spool.add(block)
-                block = []
-        spool.add(block)
-        if spool.count:
-            after.append(replace(load, spool=spool))
-    return after, found
+            source, destination = named(item["source_path"]), base.relative_of(item["destination_path"])
+            winner, its_source = kept.get(destination, (number, source))
+            if winner == number:
+                yield line
+                continue
+            became = None
+            if free is not None and source != its_source:  # the same one once more would only be a copy of the copy
+                became = free.name(destination)
+                item["destination_path"] = base.path(became)
+                yield (json.dumps(item) + END).encode("ascii")
+            found.add(Collision(its_source, source, destination, became))
+
+    after = [replace(load, spool=Spool.of(lines(load))) for load in loads]
+    return [load for load in after if load.spool.count], found
 
 
 class _Free:

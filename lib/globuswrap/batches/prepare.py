@@ -262,9 +262,7 @@ def _ordered(load: Load, source: PathBase, rows: Iterable[parse.Rows]) -> Load:
         )
     if unranked:
         log.say(f"{units.counted(unranked, 'item')} not in the --order file: sent last")
-    spool = Spool()
-    spool.add([line.decode("ascii") for _, line in ranked])
-    return replace(load, spool=spool)
+    return replace(load, spool=Spool.of(line for _, line in ranked))
 
 
 def _source_of(line: bytes) -> str:

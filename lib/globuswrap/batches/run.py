@@ -248,7 +248,7 @@ def settle(sent: Sent, sending: Sending, after: Hooks, *, verify: bool, notes: M
         looked = waiting.wait(open_, replace(wait_policy, timeout=0.0))
         kept = any(not found.terminal and found.exit_code != errors.TRY_LATER for found in looked.values())
         outcomes.update({task_id: found for task_id, found in looked.items() if found.terminal or sent.unsent or kept})
-    key = sent.round.name or sent.round.key
+    key = sent.round.title
     result = BatchResult(key, tuple(each.task_id for each in sent.submitted), sent.round.items, None, new)
     if not wait_policy.wait and not sent.unsent:
         sent.round.note("answered")
@@ -291,10 +291,8 @@ def recorded(begun_run: BatchRun, *, strict: bool = False) -> BatchResult | None
     if strict and receipt["outcome"] == outcome.WITH_SKIPS:
         code = errors.SKIPPED
     remedy = f"see: globus task event-list {task_ids[0]}" if task_ids else ""
-    total = Outcome(
-        begun_run.name or begun_run.key, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt
-    )
-    return BatchResult(begun_run.name or begun_run.key, task_ids, begun_run.items, total)
+    total = Outcome(begun_run.title, receipt["outcome"], code, receipt["cause"], remedy, receipt=receipt)
+    return BatchResult(begun_run.title, task_ids, begun_run.items, total)
 
 
 def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:
@@ -316,18 +314,12 @@ def over_all(sent: Sent, outcomes: Mapping[str, Outcome]) -> Outcome:
     terminal = not sent.unsent and all(each.terminal for each in known)
     if not terminal:
         remedy = f"run the same command again: it continues from here{'; ' + remedy if remedy else ''}"
-    return Outcome(sent.round.name or sent.round.key, name, code, "; ".join(causes), remedy, terminal=terminal)
+    return Outcome(sent.round.title, name, code, "; ".join(causes), remedy, terminal=terminal)
 
 
 def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, notes: Mapping[str, Any]) -> dict[str, Any]:
     """The receipt over all tasks of a batch (docs/transfers.md); sums count the tasks that have a receipt."""
-    receipts = [
-        found.receipt for each in sent.submitted if (found := outcomes.get(each.task_id)) and found.receipt is not None
-    ]
-
-    def added(name: str) -> int:
-        return sum(int(each.get(name) or 0) for each in receipts)
-
+    receipts = _receipts(sent, outcomes)
     times = [str(each["completed"]) for each in receipts if each.get("completed")]
     return {
         "schema": batch_run.RECEIPT,
@@ -342,13 +334,7 @@ def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, note
         "unsent_tasks": sent.unsent,
         "sources": list(dict.fromkeys(load.request.source for load in sent.loads)),
         "destination": sent.loads[0].request.destination,
-        **{
-            name: added(name)
-            for name in (
-                *("files", "files_transferred", "files_skipped", "directories"),
-                *("bytes_transferred", "faults", "skipped_errors"),
-            )
-        },
+        **_sums(receipts),
         "requested": min((str(each["requested"]) for each in receipts if each.get("requested")), default=None),
         "completed": max(times) if times and total.terminal else None,
         **notes,
@@ -365,6 +351,24 @@ def receipt_of(sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, note
     }
 
 
+def _receipts(sent: Sent, outcomes: Mapping[str, Outcome]) -> list[Mapping[str, Any]]:
+    known = [outcomes.get(each.task_id) for each in sent.submitted]
+    return [each.receipt for each in known if each is not None and each.receipt is not None]
+
+
+def _sums(receipts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    names = (
+        "files",
+        "files_transferred",
+        "files_skipped",
+        "directories",
+        "bytes_transferred",
+        "faults",
+        "skipped_errors",
+    )
+    return {name: sum(int(each.get(name) or 0) for each in receipts) for name in names}
+
+
 def _verified(
     sent: Sent, outcomes: Mapping[str, Outcome], total: Outcome, sending: Sending
 ) -> tuple[dict[str, Any], Outcome]:
@@ -374,7 +378,7 @@ def _verified(
     open_ = [each.entry for each in second.submitted if each.task_id not in second.outcomes]
     found = {**second.outcomes, **(waiting.wait(open_, sending.left, sending.watcher) if open_ else {})}
     ended = over_all(second, found)
-    first, then = (receipt_of(each, known, ended, {}) for each, known in ((sent, outcomes), (second, found)))
+    first, then = _sums(_receipts(sent, outcomes)), _sums(_receipts(second, found))
     copied, same = then["files_transferred"], then["files_skipped"]
     expected = first["files_transferred"] + first["files_skipped"]
     report = {

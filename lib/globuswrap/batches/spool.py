@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,15 @@ class Spool:
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile() if file is None else file  # noqa: SIM115 (open while the spool lives)
         self.count = 0
+
+    @staticmethod
+    def of(lines: Iterable[bytes]) -> Spool:
+        """A spool of lines that were in another."""
+        spool = Spool()
+        for line in lines:
+            spool._file.write(line)
+            spool.count += 1
+        return spool
 
     def add(self, lines: list[str]) -> None:
         """Add items, each a line of JSON in ASCII that ends in END."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from globuswrap.deletion.announcements import Announcement
-from globuswrap.errors import DONE, FinishedWithSkips, Problem, combined
+from globuswrap.errors import DONE, FinishedWithSkips, Problem, Refused, combined
 from globuswrap.syncs.planning import Planned
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import RunIssue, State
@@ -99,12 +99,12 @@ class RunContext:
         if self.lease is not None:
             self.lease.renew()
 
-    def add_issue(self, code: int, name: str, cause: str, remedy: str) -> None:
+    def add_issue(self, name: str, cause: str, remedy: str, code: int = Refused.exit_code) -> None:
         """Add an issue to the result."""
         self.result.issues.append(RunIssue(code, name, cause, remedy))
 
     def add_problem(self, problem: Problem) -> None:
-        self.add_issue(problem.exit_code, problem.name, problem.cause, problem.remedy)
+        self.add_issue(problem.name, problem.cause, problem.remedy, problem.exit_code)
 
 
 def skips(wait_policy: WaitPolicy) -> int:

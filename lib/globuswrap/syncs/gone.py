@@ -6,6 +6,7 @@ a rule may leave it out, or its name may differ only by case. What cannot be loo
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import unicodedata
@@ -64,7 +65,7 @@ class Source:
         self.follow = follow
         self.lost = {path for path in lost if proof is None or not os.path.isfile(self._full(joined_to(path, proof)))}
         self.confirmed = confirmed
-        self._cached: dict[bytes, dict[str, list[bytes]]] = {}
+        self._directories = functools.lru_cache(CACHED)(self._listed)
 
     def look(self, directory: bytes, names: set[bytes]) -> Looked:
         """Look for `names`, which the last scan did not find in `directory` (as the manifest writes it)."""
@@ -144,17 +145,14 @@ class Source:
             ]
         return found
 
-    def _directories(self, path: bytes) -> dict[str, list[bytes]]:
-        if path not in self._cached:
-            if len(self._cached) >= CACHED:
-                self._cached.clear()
-            found: dict[str, list[bytes]] = {}
-            with os.scandir(self._full(path)) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=self.follow):
-                        found.setdefault(folded(os.fsencode(entry.name)), []).append(os.fsencode(entry.name))
-            self._cached[path] = found
-        return self._cached[path]
+    def _listed(self, path: bytes) -> dict[str, list[bytes]]:
+        """The directories in a directory, by their names as a file system sees them that ignores case."""
+        found: dict[str, list[bytes]] = {}
+        with os.scandir(self._full(path)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=self.follow):
+                    found.setdefault(folded(os.fsencode(entry.name)), []).append(os.fsencode(entry.name))
+        return found
 
 
 def joined_to(path: bytes, name: bytes) -> bytes:

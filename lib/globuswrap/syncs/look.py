@@ -90,7 +90,6 @@ def _tell_unreadable(context: RunContext, seen: ScanReport) -> None:
     path, reason = next(iter(seen.unknown.items()))
     links = context.profile.symlinks == "error" and reason == "is a symbolic link"
     context.add_issue(
-        Refused.exit_code,
         "symbolic-links" if links else "source-partly-unreadable",
         f"{len(seen.unknown)} paths cannot be sent, such as {os.fsdecode(path)!r}: {reason}; the rest is",
         "choose what to do with links: symlinks = skip, follow or keep"
@@ -106,7 +105,6 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
     )
     if planned.unsendable and not context.profile.skip_unsendable:
         context.add_issue(
-            Refused.exit_code,
             "unsendable-names",
             f"{len(planned.unsendable)} names that Globus cannot handle, such as {planned.unsendable[0]}; the rest is sent",
             "rename them, or set skip-unsendable = true",
@@ -114,7 +112,6 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
     if planned.too_large:
         limit = units.human_size(context.profile.max_bytes_per_day or 0)
         context.add_issue(
-            Refused.exit_code,
             "larger-than-a-day",
             f"{units.counted(len(planned.too_large), 'file')} never sent, since larger than max-bytes-per-day ({limit}), such as "
             f"{planned.too_large[0]!r}",
@@ -123,7 +120,6 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
     if planned.blocked:
         path = planned.blocked[0]
         context.add_issue(
-            Refused.exit_code,
             "kind-changed",
             f"{len(planned.blocked)} files wait, such as {path!r}: a file became a directory or a directory a file, and the "
             "old one is at the destination",
@@ -137,7 +133,6 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
     if planned.kept:
         path, reason = planned.kept[0]
         context.add_issue(
-            Refused.exit_code,
             "kept-at-destination",
             f"{units.counted(len(planned.kept), 'file')} that are gone at the source stay at the destination, such as "
             f"{context.profile.destination.joined(path).shown!r}: {reason}",
@@ -150,7 +145,6 @@ def _tell_plan(context: RunContext, planned: planning.Planned, gone: int) -> Non
             f"(of a profile in the configuration): globuswrap sync run {context.profile.name} --max-delete {gone}"
         )
         context.add_issue(
-            Refused.exit_code,
             "nothing-deleted",
             f"nothing was deleted: {planned.deletions_refused}",
             confirmation if planned.unconfirmed else "let this user read the whole source",

@@ -103,9 +103,8 @@ def settle(context: RunContext, current: Run, wait_policy: WaitPolicy) -> None:
     stand = [(task, found[str(entries[task.number].task_id)]) for task in current.tasks if task.number in entries]
     for _, known in stand:
         if not known.terminal and known.exit_code != TryLater.exit_code:
-            context.add_issue(
-                known.exit_code, f"task-{known.name}", f"task {known.task_id}: {known.cause}", known.remedy
-            )
+            cause = f"task {known.task_id}: {known.cause}"
+            context.add_issue(f"task-{known.name}", cause, known.remedy, known.exit_code)
     commit(context, current, [(task, known) for task, known in stand if known.terminal])
     if all(task.ended for task in current.tasks):
         finish(context, current, found)
@@ -139,7 +138,7 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
             continue
         if known.name == "succeeded-with-skips":
             cause = f"task {known.task_id}: {known.cause}; they are sent again"
-            context.add_issue(skips(context.options.wait_policy), "files-skipped", cause, known.remedy)
+            context.add_issue("files-skipped", cause, known.remedy, skips(context.options.wait_policy))
         if not task.whole:
             kind = (task.kind, task.sync_level)
             delta = manifest.without(manifest.delta_blocks(current.directory / task.delta), skipped)
@@ -160,14 +159,13 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
 def _tell_failed(context: RunContext, known: Outcome, skips_unreadable: bool) -> None:
     if skips_unreadable:
         context.add_issue(
-            Refused.exit_code,
             "skips-unreadable",
             f"task {known.task_id} skipped files, and the list of them cannot be read: all its files are sent again",
             f"globus task show {known.task_id} --skipped-errors",
         )
     else:
         cause = f"task {known.task_id} {known.name}: {known.cause}"
-        context.add_issue(known.exit_code, f"task-{known.name}", cause, known.remedy)
+        context.add_issue(f"task-{known.name}", cause, known.remedy, known.exit_code)
 
 
 def _renewing(context: RunContext, blocks: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
