@@ -174,7 +174,7 @@ def problem_classes(trees: dict[Path, ast.Module]) -> set[str]:
 
 
 #: What else carries a code, and which of its arguments it is.
-CARRIERS = {"RunIssue": 1, "add_issue": 1, "warning": 0, "failure": 0}
+CARRIERS = {"RunIssue": 1, "add_issue": 0, "warning": 0, "failure": 0}
 #: Names of their own: a signal; a chain's own end, which is kept as a record.
 OTHERS = {
     "interrupted": "errors.py",

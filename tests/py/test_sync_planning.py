@@ -174,3 +174,22 @@ def test_at_the_top_of_a_collection_a_tilde_is_the_home_directory(plan: Plan) ->
     draft, planned = plan.plan()
     assert planned.unsendable == ["~/~"]
     assert ("/zz/~", "/to/zz/~") in pairs(plan.documents(draft))
+
+
+@pytest.mark.parametrize("order", [None, "oldest"])
+@pytest.mark.parametrize("stuck", ["!\udcff", "kind"])
+def test_what_cannot_go_takes_nothing_from_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str | None, stuck: str
+) -> None:
+    """Oldest and largest, it would keep all others from ever being sent."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    plan = Plan(tmp_path, max_bytes=10, order=order)
+    place = plan.root / stuck
+    place.write_text("1" * 50)
+    os.utime(place, (1e8, 1e8))
+    if stuck == "kind":  # a directory at the destination
+        with manifest.Writer(plan.state.manifest, manifest.MANIFEST) as writer:
+            writer.write(b"/kind\x001 1 x\x00")
+    _, planned = plan.plan()
+    assert (len(planned.unsendable), len(planned.blocked)) == ((1, 0) if stuck != "kind" else (0, 1))
+    assert planned.sent >= 2

@@ -12,7 +12,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from json.encoder import encode_basestring_ascii as quoted
@@ -225,8 +225,19 @@ class _Planner:
         """Find out which files go first, if not all of them fit and the profile has an order."""
         limits = [limit for limit in (self.left, self.today) if limit is not None]
         if self.profile.order is not None and limits and self.found.coming:
-            newest = self.profile.order == "newest"
-            self.first = _First(self.found.delta, min(limits), self.profile.max_bytes_per_day, newest)
+            self.first = _First(self._waiting(), min(limits), self.profile.order == "newest")
+
+    def _waiting(self) -> Iterator[tuple[int, int]]:
+        """Time of modification and size of each file that goes sooner or later. What cannot go must not take others' place."""
+        most = self.profile.max_bytes_per_day
+        for directory, rows in delta_blocks(self.found.delta):
+            for row in rows:
+                if row[:1] != b"+" or len(row) == 1 or (most is not None and _size(row) > most):
+                    continue
+                path = signed_path(directory, row)
+                home = self.at_top and (path == b"~" or path.startswith(b"~/"))
+                if sendable(path) is not None and not home and not at_or_below(path, self.in_the_way):
+                    yield int(row[1:].split(b" ", 1)[0]), _size(row)
 
     def take(self, directory: bytes, rows: list[bytes]) -> None:
         """Sort the new and changed files of one directory: into a task, or to wait."""
@@ -279,11 +290,11 @@ class _Planner:
         if self.in_the_way and joined(directory, name) in self.in_the_way:
             self.result.blocked.append(os.fsdecode(joined(directory, name)))
             return None
-        if not self._fits(modified, _size(row), directory, name):
-            return None
         text = sendable(name)
         if text is None or (self.at_top and name == b"~" and directory == b"/"):
             self.result.unsendable.append(repr(joined(directory, name))[2:-1])
+            return None
+        if not self._fits(modified, _size(row), directory, name):
             return None
         text = quoted(text)[1:]
         kind = "transfer_symlink_item" if link else "transfer_item"
@@ -359,21 +370,16 @@ class _Planner:
 
 
 class _First:
-    """Which files go first when not all of them fit: those up to a time of modification, and some of that very time. One that is
-    larger than the limit goes alone when its turn comes. Holds two numbers for each file, but for those larger than `most`."""
+    """Which files (time of modification, size) go first when not all of them fit: those up to a time, and some of that very time.
+    One that is larger than the limit goes alone when its turn comes. Holds two numbers for each file."""
 
-    def __init__(self, delta: Path, limit: int, most: int | None, newest: bool) -> None:
+    def __init__(self, files: Iterable[tuple[int, int]], limit: int, newest: bool) -> None:
         self._sign = -1 if newest else 1
         self._last: int | None = None
         self._some = limit
         self._alone = False
-        files = sorted(
-            (self._sign * int(row[1:].split(b" ", 1)[0]), _size(row))
-            for _, rows in delta_blocks(delta)
-            for row in rows
-            if row[:1] == b"+" and len(row) > 1 and (most is None or _size(row) <= most)
-        )
-        for modified, group in itertools.groupby(files, key=lambda each: each[0]):
+        ordered = sorted((self._sign * modified, size) for modified, size in files)
+        for modified, group in itertools.groupby(ordered, key=lambda each: each[0]):
             sizes = [size for _, size in group]
             if sum(sizes) > self._some:
                 self._last = modified
