@@ -11,20 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from globuswrap.errors import Refused
-from globuswrap.syncs import scan
-from globuswrap.syncs.manifest import (
-    DELTA,
-    Block,
-    Delta,
-    Writer,
-    aligned,
-    at_or_below,
-    blocks,
-    delta_text,
-    file_name,
-    joined,
-    open_manifest,
-)
+from globuswrap.syncs import manifest, scan
 from globuswrap.syncs.profile import Profile
 from globuswrap.system import log
 
@@ -73,7 +60,7 @@ class ScanReport:
 
     def is_unknown(self, path: bytes) -> bool:
         """Whether that path, or a directory it is in, could not be read."""
-        return bool(self.unknown) and at_or_below(path, self.unknown)
+        return bool(self.unknown) and manifest.at_or_below(path, self.unknown)
 
 
 @dataclass(frozen=True)
@@ -92,20 +79,20 @@ def find(profile: Profile, known: Path, delta: Path, renew: Callable[[], None]) 
     """Scan the source, and write into `delta` what differs from the manifest `known`. `renew` says that this still works."""
     coming = gone = empty = 0
     seen = ScanReport()
-    with Writer(delta, DELTA, level=1) as writer:
+    with manifest.Writer(delta, manifest.DELTA, level=1) as writer:
         for directory, rows in scanned(profile, known, seen):
             renew()
             new = sum(1 for row in rows if row[:1] == b"+")
             coming += new
             gone += sum(1 for row in rows if row[:1] == b"-" and len(row) > 1) if new != len(rows) else 0
             empty += rows.count(b"-")
-            writer.write(delta_text(directory, rows))
+            writer.write(manifest.delta_text(directory, rows))
     return Differences(delta, seen, coming, gone, empty)
 
 
-def scanned(profile: Profile, known: Path, seen: ScanReport) -> Iterator[Delta]:
+def scanned(profile: Profile, known: Path, seen: ScanReport) -> Iterator[manifest.Delta]:
     """What `compare` says of the source as it is now, and of the manifest `known`."""
-    return compare(_counted(scan.scan(profile.root, profile.scanning)), open_manifest(known), seen)
+    return compare(_counted(scan.scan(profile.root, profile.scanning)), manifest.open_manifest(known), seen)
 
 
 def _counted(frames: Iterable[scan.Frame]) -> Iterator[scan.Frame]:
@@ -118,13 +105,13 @@ def _counted(frames: Iterable[scan.Frame]) -> Iterator[scan.Frame]:
     log.set_activity("")
 
 
-def compare(frames: Iterable[scan.Frame], old: Iterator[Block], seen: ScanReport) -> Iterator[Delta]:
+def compare(frames: Iterable[scan.Frame], old: Iterator[manifest.Block], seen: ScanReport) -> Iterator[manifest.Delta]:
     """(directory, signed records), as a delta has them, for every directory with a difference, in the manifest's order.
 
     `+` is a new or changed file, `-` one that is there no more. What is at or below a path that could not be read never comes
     as `-`: it is not known to have vanished. Raises ManifestDamaged if the manifest cannot be read.
     """
-    for directory, known, now in aligned(old, blocks(seen.texts(frames))):
+    for directory, known, now in manifest.aligned(old, manifest.blocks(seen.texts(frames))):
         if now:
             seen.any_file = True
         if known == now:
@@ -143,7 +130,9 @@ def _differences(directory: bytes, known: bytes, now: bytes, seen: ScanReport) -
     if not known:
         return [b"+" + row for row in now.split(b"\0")]
     before, after = set(known.split(b"\0")), set(now.split(b"\0") if now else ())
-    gone = {file_name(row): b"-" + row for row in before - after}
-    come = {file_name(row): b"+" + row for row in after - before}
-    signed = {name: row for name, row in gone.items() if name in come or not seen.is_unknown(joined(directory, name))}
+    gone = {manifest.file_name(row): b"-" + row for row in before - after}
+    come = {manifest.file_name(row): b"+" + row for row in after - before}
+    signed = {
+        name: row for name, row in gone.items() if name in come or not seen.is_unknown(manifest.joined(directory, name))
+    }
     return [row for _, row in sorted({**signed, **come}.items())]

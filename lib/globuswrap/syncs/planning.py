@@ -21,20 +21,8 @@ from typing import IO, Any
 
 from globuswrap.batches.spool import END
 from globuswrap.deletion import announcements
-from globuswrap.syncs import quota
+from globuswrap.syncs import manifest, quota
 from globuswrap.syncs.compare import Differences
-from globuswrap.syncs.manifest import (
-    DELTA,
-    Delta,
-    Writer,
-    at_or_below,
-    delta_blocks,
-    delta_text,
-    file_name,
-    joined,
-    order,
-    signed_path,
-)
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import Run, State, Task
 from globuswrap.system import files, units
@@ -103,7 +91,7 @@ class _Begun:
     """A task to which items are being added."""
 
     task: Task
-    writer: Writer
+    writer: manifest.Writer
     body: IO[str]
     sum: hashlib._Hash
 
@@ -134,7 +122,7 @@ class Tasks:
             self.close()
             self._begun = self._begin()
         begun = self._begun
-        begun.writer.write(delta_text(directory, rows))
+        begun.writer.write(manifest.delta_text(directory, rows))
         text = "".join(f"{item}{END}" for item in items)
         begun.body.write(text)
         begun.sum.update(text.encode("ascii"))
@@ -144,7 +132,7 @@ class Tasks:
     def _begin(self) -> _Begun:
         task = Task(self.next_number, self._kind, 0, sync_level=self._sync_level)
         self._run.tasks.append(task)
-        writer = Writer(self._run.directory / task.delta, DELTA, level=1)
+        writer = manifest.Writer(self._run.directory / task.delta, manifest.DELTA, level=1)
         body = open(self._run.directory / task.body, "w", encoding="ascii", opener=files.private)  # noqa: SIM115 (closed by close)
         return _Begun(task, writer, body, hashlib.sha256())
 
@@ -189,7 +177,7 @@ def plan(profile: Profile, state: State, run: Run, found: Differences, renew: Ca
     """
     planner = _Planner(profile, state, run, found)
     planner.choose()
-    for directory, rows in delta_blocks(found.delta):
+    for directory, rows in manifest.delta_blocks(found.delta):
         renew()
         planner.take(directory, [row for row in rows if row[:1] == b"+"])
     planner.plain.close()
@@ -230,13 +218,13 @@ class _Planner:
     def _waiting(self) -> Iterator[tuple[int, int]]:
         """Time of modification and size of each file that goes sooner or later. What cannot go must not take others' place."""
         most = self.profile.max_bytes_per_day
-        for directory, rows in delta_blocks(self.found.delta):
+        for directory, rows in manifest.delta_blocks(self.found.delta):
             for row in rows:
                 if row[:1] != b"+" or len(row) == 1 or (most is not None and _size(row) > most):
                     continue
-                path = signed_path(directory, row)
+                path = manifest.signed_path(directory, row)
                 home = self.at_top and (path == b"~" or path.startswith(b"~/"))
-                if sendable(path) is not None and not home and not at_or_below(path, self.in_the_way):
+                if sendable(path) is not None and not home and not manifest.at_or_below(path, self.in_the_way):
                     yield int(row[1:].split(b" ", 1)[0]), _size(row)
 
     def take(self, directory: bytes, rows: list[bytes]) -> None:
@@ -245,10 +233,10 @@ class _Planner:
             return
         top = "" if directory == b"/" else sendable(directory)
         if top is None or (self.at_top and (directory + b"/").startswith(b"/~/")):
-            self.result.unsendable += [repr(signed_path(directory, row))[2:-1] for row in rows]
+            self.result.unsendable += [repr(manifest.signed_path(directory, row))[2:-1] for row in rows]
             return
-        if self.in_the_way and at_or_below(directory[1:], self.in_the_way):
-            self.result.blocked += [os.fsdecode(signed_path(directory, row)) for row in rows]
+        if self.in_the_way and manifest.at_or_below(directory[1:], self.in_the_way):
+            self.result.blocked += [os.fsdecode(manifest.signed_path(directory, row)) for row in rows]
             return
         try:
             fd = os.open(self.root + (b"" if directory == b"/" else directory), os.O_RDONLY | os.O_DIRECTORY)
@@ -261,8 +249,8 @@ class _Planner:
         finally:
             os.close(fd)
         if named:
-            self._add(self.checked, directory, [each for each in chosen if file_name(each[0]) in named])
-            chosen = [each for each in chosen if file_name(each[0]) not in named]
+            self._add(self.checked, directory, [each for each in chosen if manifest.file_name(each[0]) in named])
+            chosen = [each for each in chosen if manifest.file_name(each[0]) not in named]
         self._add(self.plain, directory, chosen)
 
     def _add(self, tasks: Tasks, directory: bytes, chosen: list[tuple[bytes, str]]) -> None:
@@ -275,7 +263,9 @@ class _Planner:
             self.result.sent += len(rows)
             self.result.size += size
             for row in rows[: max(0, SHOWN - len(self.result.shown))]:
-                what = ("send", signed_path(directory, row)) if len(row) > 1 else ("make", directory[1:] + b"/")
+                what = (
+                    ("send", manifest.signed_path(directory, row)) if len(row) > 1 else ("make", directory[1:] + b"/")
+                )
                 self.result.show(*what)
 
     def _item(self, fd: int, directory: bytes, row: bytes, places: tuple[str, str]) -> str | None:
@@ -287,12 +277,12 @@ class _Planner:
         modified = int(written)
         if modified > self.lately and not self._rests(fd, name, modified, length):
             return None
-        if self.in_the_way and joined(directory, name) in self.in_the_way:
-            self.result.blocked.append(os.fsdecode(joined(directory, name)))
+        if self.in_the_way and manifest.joined(directory, name) in self.in_the_way:
+            self.result.blocked.append(os.fsdecode(manifest.joined(directory, name)))
             return None
         text = sendable(name)
         if text is None or (self.at_top and name == b"~" and directory == b"/"):
-            self.result.unsendable.append(repr(joined(directory, name))[2:-1])
+            self.result.unsendable.append(repr(manifest.joined(directory, name))[2:-1])
             return None
         if not self._fits(modified, _size(row), directory, name):
             return None
@@ -303,7 +293,7 @@ class _Planner:
     def _fits(self, modified: int, size: int, directory: bytes, name: bytes) -> bool:
         """Whether a file goes within the limits of this run and of the day."""
         if self.today is not None and size > (self.profile.max_bytes_per_day or 0):
-            self.result.too_large.append(os.fsdecode(joined(directory, name)))
+            self.result.too_large.append(os.fsdecode(manifest.joined(directory, name)))
             return False
         over_run = self.left is not None and size > self.left and self.left != self.profile.max_bytes
         over_day = self.today is not None and size > self.today
@@ -343,7 +333,7 @@ class _Planner:
         """Paths that are a file here and a directory at the destination, or the reverse. What is at or below them cannot go
         before the old one is deleted there."""
         found: set[bytes] = set()
-        for directory, rows in delta_blocks(delta):
+        for directory, rows in manifest.delta_blocks(delta):
             gone = [row for row in rows if row[:1] == b"-"]
             if not gone:
                 continue
@@ -357,9 +347,9 @@ class _Planner:
                     found.add(path)
                     break
             for row in gone:
-                mode = self._mode(signed_path(directory, row)) if len(row) > 1 else None
+                mode = self._mode(manifest.signed_path(directory, row)) if len(row) > 1 else None
                 if mode is not None and stat.S_ISDIR(mode):
-                    found.add(signed_path(directory, row))
+                    found.add(manifest.signed_path(directory, row))
         return found
 
     def _mode(self, path: bytes) -> int | None:
@@ -414,17 +404,17 @@ class _Names:
     """The names in several deltas, asked for directory by directory in listing order."""
 
     def __init__(self, deltas: list[Path]) -> None:
-        streams = map(delta_blocks, deltas)
-        self._blocks: Iterator[Delta] = heapq.merge(*streams, key=lambda block: order(block[0]))
-        self._next: Delta | None = next(self._blocks, None)
+        streams = map(manifest.delta_blocks, deltas)
+        self._blocks: Iterator[manifest.Delta] = heapq.merge(*streams, key=lambda block: manifest.order(block[0]))
+        self._next: manifest.Delta | None = next(self._blocks, None)
         self._at: bytes | None = None
         self._names: set[bytes] = set()
 
     def at(self, directory: bytes) -> set[bytes]:
         if directory != self._at:
             self._at, self._names = directory, set()
-            while self._next is not None and order(self._next[0]) <= order(directory):
+            while self._next is not None and manifest.order(self._next[0]) <= manifest.order(directory):
                 if self._next[0] == directory:
-                    self._names.update(file_name(row) for row in self._next[1] if row[:1] == b"+")
+                    self._names.update(manifest.file_name(row) for row in self._next[1] if row[:1] == b"+")
                 self._next = next(self._blocks, None)
         return self._names
