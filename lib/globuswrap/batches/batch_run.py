@@ -78,14 +78,21 @@ class BatchRun:
 
     @property
     def receipt(self) -> dict[str, Any] | None:
-        return _load(self.receipt_path, RECEIPT)
+        try:
+            found = records.load(self.receipt_path)
+            if found is not None:
+                records.of_schema(found, RECEIPT, self.receipt_path)
+            return found
+        except records.Damaged:
+            return None
 
     def piece_name(self, index: int, kind: str = "") -> str:
         """The `--key` of one of its tasks; `kind` tells a verification from the transfer."""
         return f"batch:{self.name or self.key[:16]}:{self.number}:{kind}{index}"
 
-    def entry(self, index: int, kind: str = "") -> Entry | None:
-        return tasks.entry(self.piece_name(index, kind))
+    def entries(self, kind: str = "") -> list[Entry | None]:
+        """What is known of each of its tasks, or of their verifications."""
+        return [tasks.entry(self.piece_name(index, kind)) for index in range(1, self.pieces + 1)]
 
 
 def directory() -> Path:
@@ -155,11 +162,9 @@ def note_receipt(begun_run: BatchRun, receipt: dict[str, Any]) -> None:
 def note_reported(begun_run: BatchRun) -> None:
     """A caller has been told. The run first, then its tasks: killed in between, nothing is begun anew by mistake."""
     begun_run.note("reported")
-    for kind in ("", "verify-"):
-        for index in range(1, begun_run.pieces + 1):
-            entry = begun_run.entry(index, kind)
-            if entry is not None and entry.finished and not entry.reported:
-                journal.record(entry, "reported", {"host": begun_run.host})
+    for entry in (*begun_run.entries(), *begun_run.entries("verify-")):
+        if entry is not None and entry.finished and not entry.reported:
+            journal.record(entry, "reported", {"host": begun_run.host})
 
 
 def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
@@ -177,14 +182,13 @@ def prune(key: str, older_than: float = journal.KEEP_FINISHED) -> None:
 
 
 def _anything_sent(begun_run: BatchRun) -> bool:
-    entries = (begun_run.entry(index) for index in range(1, begun_run.pieces + 1))
-    return any(entry is not None and (entry.task_id or not entry.refused) for entry in entries)
+    return any(entry is not None and (entry.task_id or not entry.refused) for entry in begun_run.entries())
 
 
 def _is_settled(begun_run: BatchRun, once: bool, wait_policy: WaitPolicy) -> bool:
     """Is the run over for its callers: each task waited for by itself, and reported; or what they were promised kept, and
     each task ended? That is asked of Globus. With `once` its outcome is to be repeated, so it is reported first."""
-    entries = [begun_run.entry(index) for index in range(1, begun_run.pieces + 1)]
+    entries = begun_run.entries()
     known = [entry for entry in entries if entry is not None]
     if len(known) == len(entries) and all(entry.finished and entry.reported for entry in known):
         return True
@@ -213,13 +217,3 @@ def _numbers(key: str) -> list[int]:
 def _names(key: str) -> list[str]:
     """The names of the files of a key, without it: a number, and of a fact what it is."""
     return [name[len(key) + 1 :] for name in files.names(directory()) if name.startswith(f"{key}.")]
-
-
-def _load(path: Path, schema: str) -> dict[str, Any] | None:
-    try:
-        found = records.load(path)
-        if found is not None:
-            records.of_schema(found, schema, path)
-        return found
-    except records.Damaged:
-        return None

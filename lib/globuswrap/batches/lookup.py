@@ -55,8 +55,7 @@ def named(word: str) -> Named | None:
         return None
     found: list[Entry | None] = [] if entry is None else [entry]
     if batch is not None:
-        found += [batch.entry(index) for index in range(1, batch.pieces + 1)]
-        found += [each for index in range(1, batch.pieces + 1) if (each := batch.entry(index, "verify-")) is not None]
+        found += [*batch.entries(), *(each for each in batch.entries("verify-") if each is not None)]
     return Named.of(found)
 
 

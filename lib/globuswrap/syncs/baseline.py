@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from globuswrap.errors import TryLater
 from globuswrap.syncs import deleting, manifest, planning
 from globuswrap.syncs.compare import ScanReport, scanned
-from globuswrap.syncs.manifest import at_or_below
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import State
 from globuswrap.system import locks
@@ -48,25 +47,28 @@ def baseline(
         if not dry_run:
             deleting.hold_source(profile, state)
         top = os.fsencode(path.strip("/"))
+        limit = None if until is None else int(until * 1e9)
+        seen = ScanReport()
+        first: list[str] = []
 
-        def inside(directory: bytes, row: bytes) -> bool:
-            return not top or at_or_below(manifest.signed_path(directory, row), {top})
+        def wanted(directory: bytes, row: bytes) -> bool:
+            if top and not manifest.at_or_below(manifest.signed_path(directory, row), {top}):
+                return False
+            later = limit is not None and len(row) > 1 and int(row[1:].split(b" ", 1)[0]) > limit
+            return forget or (row[:1] == b"+" and not later)
 
-        def taken(deltas: Iterable[manifest.Delta]) -> Iterable[manifest.Delta]:
-            for directory, rows in deltas:
+        def taken() -> Iterator[manifest.Delta]:
+            for directory, rows in _everything(state.manifest) if forget else scanned(profile, state.manifest, seen):
                 lease.renew()
-                mine = [row for row in rows if inside(directory, row)]
+                mine = [row for row in rows if wanted(directory, row)]
                 of_files = (row for row in mine if len(row) > 1)
                 paths = itertools.islice(of_files, planning.SHOWN - len(first))
                 first.extend(os.fsdecode(manifest.signed_path(directory, row)) for row in paths)
                 yield directory, mine
 
-        seen = ScanReport()
-        first: list[str] = []
-        blocks = _everything(state.manifest) if forget else _arrived(scanned(profile, state.manifest, seen), until)
         with tempfile.TemporaryDirectory(prefix="globuswrap-sync-") as rehearsal:
             result = Path(rehearsal) / "manifest.gz" if dry_run else state.manifest
-            changed = manifest.merge(state.manifest, taken(blocks), result)
+            changed = manifest.merge(state.manifest, taken(), result)
         if not dry_run:
             if not forget:
                 state.set_mounts(state.mounts() | seen.mounts)
@@ -74,18 +76,6 @@ def baseline(
         return Recorded(changed, first, seen)
 
 
-def _everything(path: Path) -> Iterable[manifest.Delta]:
+def _everything(path: Path) -> Iterator[manifest.Delta]:
     for directory, rows in manifest.open_manifest(path):
         yield directory, [b"-", *(b"-" + row for row in rows.split(b"\0") if rows)]
-
-
-def _arrived(blocks: Iterable[manifest.Delta], until: float | None) -> Iterable[manifest.Delta]:
-    limit = None if until is None else int(until * 1e9)
-    for directory, rows in blocks:
-        taken = [
-            row
-            for row in rows
-            if row[:1] == b"+" and (limit is None or len(row) == 1 or int(row[1:].split(b" ", 1)[0]) <= limit)
-        ]
-        if taken:
-            yield directory, taken

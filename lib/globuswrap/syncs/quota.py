@@ -54,9 +54,8 @@ def _counted(task: Task, entry: Entry | None, since: float) -> int:
     receipt = entry.receipt if entry is not None else None
     if entry is None or receipt is None:
         return task.bytes
-    try:
-        ended = units.instant(receipt.get("completed")).timestamp()
-    except ValueError:
+    ended = units.seconds_of(receipt.get("completed"))
+    if ended is None:
         ended = entry.submitted  # it is gone, or was given up: how far it came is not known
     sent = receipt.get("bytes_transferred")
     return (task.bytes if sent is None else int(sent)) if ended > since else 0

@@ -19,6 +19,7 @@ from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import Run, Task, submissions_of
 from globuswrap.system import records, units
 from globuswrap.transfers import operations
+from globuswrap.transfers import outcome as outcomes
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import submit as submitting
 from globuswrap.transfers.journal import Entry
@@ -129,14 +130,14 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
     before = len(context.result.issues)
     deltas: dict[tuple[Any, ...], list[Iterable[manifest.Delta]]] = {}
     for task, known in ended:
-        good = known.name in ("succeeded", "succeeded-with-skips")
+        good = known.name in outcomes.GOOD
         skipped = _skipped(context.profile, task, known) if good else None
         context.state.note(f"task {known.task_id}: {known.name}{': ' + known.cause if known.cause else ''}")
         if skipped is None:
             _tell_failed(context, known, good)
             _set_aside(context, current, task)
             continue
-        if known.name == "succeeded-with-skips":
+        if known.name == outcomes.WITH_SKIPS:
             cause = f"task {known.task_id}: {known.cause}; they are sent again"
             context.add_issue("files-skipped", cause, known.remedy, skips(context.options.wait_policy))
         if not task.whole:
@@ -176,7 +177,7 @@ def _renewing(context: RunContext, blocks: Iterable[manifest.Delta]) -> Iterable
 
 def _skipped(profile: Profile, task: Task, ended: Outcome) -> set[bytes] | None:
     """The paths that a good task skipped, below the root; None if that cannot be known."""
-    if ended.name == "succeeded":
+    if ended.name == outcomes.SUCCEEDED:
         return set()
     receipt = ended.receipt or {}
     listed = receipt.get("skipped")
@@ -208,7 +209,7 @@ def _set_aside(context: RunContext, current: Run, task: Task) -> None:
 
 def finish(context: RunContext, current: Run, found: dict[str, Outcome]) -> None:
     """All tasks have ended: the run is over, and what it sent again is no longer in doubt."""
-    failed = [task for task in current.tasks if task.ended not in ("succeeded", "succeeded-with-skips")]
+    failed = [task for task in current.tasks if task.ended not in outcomes.GOOD]
     if not any(task.kind == "transfer" for task in failed):
         for name in current.unsure:
             (context.state.unsure / name).unlink(missing_ok=True)
