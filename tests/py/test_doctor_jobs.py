@@ -26,20 +26,20 @@ from slurm.node import SlurmNode, missing_programs
 
 def test_the_session_has_to_last_beyond_the_end_of_the_job() -> None:
     soon = time.time() + 3600
-    assert jobs.Forecast().until is None
-    assert jobs.Forecast(soon, 7200).until == soon + 7200 + jobs.AFTERWARDS
-    assert abs((jobs.Forecast(None, 60).until or 0) - (time.time() + 60 + jobs.AFTERWARDS)) < 5
+    assert jobs.session_end(None, None) is None
+    assert jobs.session_end(soon, 7200) == soon + 7200 + jobs.AFTERWARDS
+    assert abs((jobs.session_end(None, 60) or 0) - (time.time() + 60 + jobs.AFTERWARDS)) < 5
 
 
 def test_a_session_that_a_fresh_login_could_not_make_last_either() -> None:
     session = Session("me", time.time() - 3600)
-    assert login.lasts(session, "archive", 120, None).code == 0
-    assert login.lasts(session, "archive", 30, None).code == LOGIN
-    longer = login.lasts(session, "archive", 120, time.time() + 86400)
+    assert login.lasts(session, "archive", 7200, None).code == 0
+    assert login.lasts(session, "archive", 1800, None).code == LOGIN
+    longer = login.lasts(session, "archive", 7200, time.time() + 86400)
     assert longer.code == LOGIN
     assert "shortly before" in longer.why
-    assert "shortly before" not in login.lasts(session, "archive", 90, time.time() + 3600).why
-    assert login.lasts(Session("service", None), "archive", 1, time.time() + 86400).code == 0
+    assert "shortly before" not in login.lasts(session, "archive", 5400, time.time() + 3600).why
+    assert login.lasts(Session("service", None), "archive", 60, time.time() + 86400).code == 0
 
 
 def test_what_has_to_be_mended_first_gives_the_code() -> None:

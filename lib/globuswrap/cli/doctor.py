@@ -92,8 +92,8 @@ def doctor(
 
 
 def _only(subject: str | None, expiring: str | None, credentials: str | None) -> Report:
-    from globuswrap.doctor import credentials as secrets
     from globuswrap.doctor import expiring as ends
+    from globuswrap.doctor import login
 
     if subject is not None or (expiring is not None and credentials is not None):
         raise UsageProblem(
@@ -102,7 +102,7 @@ def _only(subject: str | None, expiring: str | None, credentials: str | None) ->
             "use one of them alone",
         )
     with progress.doing() as say:
-        found = ends.look(units.duration(expiring), say) if expiring else list(secrets.look(str(credentials), say))
+        found = ends.look(units.duration(expiring), say) if expiring else list(login.secret(str(credentials), say))
     return told(found)
 
 

@@ -21,8 +21,12 @@ class Address:
         return f"{self.collection}:{self.path}"
 
     @property
+    def collection_shown(self) -> str:
+        return self.name or self.collection
+
+    @property
     def shown(self) -> str:
-        return f"{self.name or self.collection}:{self.path}"
+        return f"{self.collection_shown}:{self.path}"
 
     def joined(self, *parts: str) -> Address:
         """The address of something below this one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
         if plan is not None and all(each.code == 0 for each in answers):
             foreseen, said = jobs.forecast(plan, text, say)
             found += said
-            until = until if until is not None else foreseen.until
+            until = until if until is not None else foreseen
     said, session = login.look(say)
     found += said
     if session is not None:
@@ -114,16 +113,12 @@ def before_submit(plan: Plan, content: bytes, say: Say = _quiet) -> None:
 
     Warnings are said; raises the problem of the worst failure, after saying the others.
     """
-
-    def looked() -> Iterable[Finding]:
-        foreseen, said = jobs.forecast(plan, content.decode("utf-8", "surrogateescape"), say)
-        yield from said
-        said, session = login.look(say)
-        yield from said
-        if session is not None:
-            yield from places.look(places.of_plan(plan), session, foreseen.until, say, write=False, mounts=False)
-
-    stop(list(looked()), "globuswrap submit --no-check")
+    until, found = jobs.forecast(plan, content.decode("utf-8", "surrogateescape"), say)
+    said, session = login.look(say)
+    found += said
+    if session is not None:
+        found += places.look(places.of_plan(plan), session, until, say, write=False, mounts=False)
+    stop(found, "globuswrap submit --no-check")
 
 
 def stop(findings: list[Finding], anyway: str) -> None:

@@ -78,15 +78,15 @@ def _needed(entries: Sequence[Entry]) -> tuple[list[Place], list[Finding]]:
 
 def _session(place: Place, session: Session, window: float) -> Iterator[Finding]:
     try:
-        minutes = verbs.collection(place.address.collection, 0.0).get("authentication_timeout_mins")
+        limit = login.limit_of(verbs.collection(place.address.collection, 0.0))
     except Problem as problem:
-        yield of_problem(problem, where=f"{place.said}: {place.address.name or place.address.collection}")
+        yield of_problem(problem, where=f"{place.said}: {place.address.collection_shown}")
         return
-    if not isinstance(minutes, (int, float)) or minutes <= 0 or session.authenticated is None:
-        return
-    until = time.time() + min(window, minutes * 60 * _SHARE)
-    if session.authenticated + minutes * 60 < until:
-        yield login.lasts(session, place.address.name or place.address.collection, float(minutes), until)
+    if limit is not None:
+        until = time.time() + min(window, limit * _SHARE)
+        found = login.lasts(session, place.address.collection_shown, limit, until)
+        if found.level != OK:
+            yield found
 
 
 def _tasks(entries: Sequence[Entry]) -> Iterator[Finding]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from globuswrap import schedulers
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.errors import REFUSED, TRY_LATER, Problem, UsageProblem
+from globuswrap.globus import verbs
 from globuswrap.schedulers.base import Scheduler, StageJob, last_line, option_words
 from globuswrap.staging import scripts
 from globuswrap.staging.plan import Plan
@@ -23,22 +24,6 @@ from globuswrap.system.pacing import Pace
 #: What stage-out may take after the job: the session has to last that much longer.
 AFTERWARDS = 3600.0
 _PROBE_LIMIT = 300.0
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """When the job is expected to start (seconds since the epoch; None: the scheduler does not say), and its walltime in
-    seconds (None: not said)."""
-
-    start: float | None = None
-    walltime: float | None = None
-
-    @property
-    def until(self) -> float | None:
-        """How long a login session has to last; None if nothing is known."""
-        if self.start is None and self.walltime is None:
-            return None
-        return max(self.start or 0.0, time.time()) + (self.walltime or 0.0) + AFTERWARDS
 
 
 def here() -> Scheduler | None:
@@ -66,22 +51,30 @@ def look(scheduler: Scheduler, say: Say) -> Iterator[Finding]:
         yield failure("scheduler-unreachable", cause, why, remedy, TRY_LATER)
 
 
-def forecast(plan: Plan, text: str, say: Say) -> tuple[Forecast, list[Finding]]:
-    """When the job of a plan may run, as far as the scheduler says before it is queued."""
+def session_end(start: float | None, walltime: float | None) -> float | None:
+    """Until when a login session has to last for a job that is expected to start then (seconds since the epoch) and runs so
+    long (seconds); None if neither is known."""
+    if start is None and walltime is None:
+        return None
+    return max(start or 0.0, time.time()) + (walltime or 0.0) + AFTERWARDS
+
+
+def forecast(plan: Plan, text: str, say: Say) -> tuple[float | None, list[Finding]]:
+    """Until when a login session has to last for the job of a plan, as far as the scheduler says before it is queued."""
     scheduler = schedulers.batch_system(plan.scheduler)
     if scheduler is None:
-        return Forecast(), []
+        return None, []
     walltime = scheduler.walltime([*option_words(text, scheduler.prefix), *plan.arguments])
     say(f"{scheduler.title}: when the job could start")
     try:
         start = scheduler.expected_start(plan.script, plan.arguments, plan.cwd)
     except Problem as problem:
-        return Forecast(None, walltime), [of_problem(problem, "the chain would stop at its first step")]
+        return session_end(None, walltime), [of_problem(problem, "the chain would stop at its first step")]
     if start is None:
-        return Forecast(None, walltime), []
+        return session_end(None, walltime), []
     expected = f"at {time.strftime('%F %H:%M', time.localtime(start))}"
     length = "" if walltime is None else f", for at most {units.human_duration(walltime)}"
-    return Forecast(start, walltime), [ok("start", f"{scheduler.title} would start it {expected}{length}")]
+    return session_end(start, walltime), [ok("start", f"{scheduler.title} would start it {expected}{length}")]
 
 
 # --- a job that looks from a compute node -----------------------------------------------------------------------------
@@ -152,10 +145,6 @@ def _reported(document: dict[str, str]) -> Iterator[Finding]:
 
 def report_from_node(answer: Path) -> None:
     """In the probe job: write what Globus says to this node."""
-    import socket
-
-    from globuswrap.globus import verbs
-
     document = {"host": socket.gethostname()}
     try:
         document["who"] = str(verbs.userinfo(retry_for=0.0, timeout=60).get("preferred_username") or "")

@@ -1,10 +1,12 @@
-"""Check the `globus` command, the account it uses, and the age of the login session."""
+"""Check the `globus` command, the account it uses, the age of the login session, and the secret of a service account."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.errors import LOGIN, Problem
@@ -68,10 +70,15 @@ def _clock(session: Session) -> Iterator[Finding]:
         yield warning("clock-behind", what, why, "synchronize the clock of this host (check: chronyc tracking)")
 
 
-def lasts(session: Session, collection: str, minutes: float, until: float | None) -> Finding:
-    """Whether a session is young enough for a collection that requires a login at most `minutes` old (the endpoint document's
-    authentication_timeout_mins), until a time in seconds since the epoch (None: now)."""
-    limit = minutes * 60
+def limit_of(collection: Mapping[str, Any]) -> float | None:
+    """How old a login may be for a collection, in seconds, by its document; None: as old as it is."""
+    minutes = collection.get("authentication_timeout_mins")
+    return minutes * 60.0 if isinstance(minutes, (int, float)) and minutes > 0 else None
+
+
+def lasts(session: Session, collection: str, limit: float, until: float | None) -> Finding:
+    """Whether a session is young enough for a collection that requires a login at most `limit` seconds old, until a time in
+    seconds since the epoch (None: now)."""
     allowed = units.human_duration(limit)
     if session.authenticated is None:
         return ok("session", f"{collection} requires a login at most {allowed} old; a service account has none")
@@ -89,3 +96,26 @@ def lasts(session: Session, collection: str, minutes: float, until: float | None
 def moment(seconds: float) -> str:
     """A time as people here write it."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def secret(path: str, say: Say) -> Iterator[Finding]:
+    """Whether Globus gives a new token for the secret in a credentials file, before anything is switched to it. The CLI keeps
+    tokens of a service account for days, whatever becomes of the secret they were got with: so it is given an empty home
+    directory, and has to get a new one."""
+    try:
+        given = accounts.read(path)
+        say("a new token")
+        with tempfile.TemporaryDirectory(prefix="globuswrap-") as home:
+            # Of the environment, which counts before the file, nothing is to come in.
+            env = {**given, "HOME": home, "GLOBUS_PROFILE": None}
+            me = command.call("api", "auth", "GET", "/v2/oauth2/userinfo", env=env)
+    except Problem as problem:
+        yield of_problem(problem, "whatever is switched to this file stops working", path)
+        return
+    who = (me or {}).get("preferred_username") or given[accounts.ID]
+    yield ok("secret", f"{path}: Globus gives a new token to {who} for this secret")
+    now = accounts.client_id()
+    if now and now != given[accounts.ID]:
+        what = f"{path} is of another service account than {accounts.origin()}"
+        why = "permissions, roles and unfinished submissions belong to the other one"
+        yield warning("another-account", what, why, "write the secret of the same client into the file")

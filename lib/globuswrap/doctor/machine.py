@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from globuswrap import config
+from globuswrap.collections import names
 from globuswrap.doctor.finding import Finding, failure, of_problem, ok, warning
 from globuswrap.errors import REFUSED, USAGE, Problem
 from globuswrap.system import files, log, machine, units
@@ -31,8 +32,6 @@ def look() -> Iterator[Finding]:
 
 
 def _configuration() -> Iterator[Finding]:
-    from globuswrap.collections import names
-
     try:
         read = config.load().files
         known = names.known()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from globuswrap.collections import names, resolve
+from globuswrap.collections import mounts, names, resolve
 from globuswrap.collections.address import Address
 from globuswrap.collections.kinds import Kinds, parent_of
 from globuswrap.doctor import login
@@ -27,6 +27,10 @@ from globuswrap.staging.plan import STAGE_IN, Plan
 from globuswrap.syncs.profile import Profile
 from globuswrap.system import files, log
 from globuswrap.system.together import map_concurrently
+from globuswrap.transfers import operations
+from globuswrap.transfers import request as requests
+from globuswrap.transfers.options import Options
+from globuswrap.transfers.wait import WaitPolicy
 
 SOURCE = "source"  # has to be there
 DESTINATION = "destination"  # has to be writable
@@ -131,7 +135,7 @@ def _of_whole_collection(finding: Finding) -> bool:
 
 def collection(place: Place, session: Session, until: float | None) -> Iterator[Finding]:
     """Whether the collection of a place is there, not paused, and takes this login, until a time (None: now)."""
-    name = place.address.name or place.address.collection
+    name = place.address.collection_shown
     try:
         document = verbs.collection(place.address.collection, 0.0)
         rules = _pause_rules(place.address.collection)
@@ -146,9 +150,9 @@ def collection(place: Place, session: Session, until: float | None) -> Iterator[
         yield of_problem(problem, where=f"{place.said}: {name}")
         return
     yield from judged(name, document, rules)
-    minutes = document.get("authentication_timeout_mins")
-    if isinstance(minutes, (int, float)) and minutes > 0:
-        yield login.lasts(session, name, float(minutes), until)
+    limit = login.limit_of(document)
+    if limit is not None:
+        yield login.lasts(session, name, limit, until)
 
 
 def _pause_rules(collection_id: str) -> list[Mapping[str, Any]]:
@@ -162,29 +166,20 @@ def _pause_rules(collection_id: str) -> list[Mapping[str, Any]]:
         return []  # an older service, or no right to see them: tasks will tell
 
 
-def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+def judged(name: str, document: Mapping[str, Any], rules: Iterable[Mapping[str, Any]]) -> list[Finding]:
     """What Transfer's own documents say about a collection. Pure."""
-    bad = False
+    found = []
     for rule in rules:
-        paused = [each for each in ("pause_task_transfer_read", "pause_task_transfer_write") if rule.get(each)]
-        if paused:
-            bad = True
-            message = " ".join(str(rule.get("message") or "no reason is given").split())
-            yield _paused(name, message)
+        if rule.get("pause_task_transfer_read") or rule.get("pause_task_transfer_write"):
+            found.append(_paused(name, " ".join(str(rule.get("message") or "no reason is given").split())))
     if document.get("gcp_paused"):
-        bad = True
-        yield _paused(name, "its Globus Connect Personal is paused")
+        found.append(_paused(name, "its Globus Connect Personal is paused"))
     elif document.get("gcp_connected") is False:
-        bad = True
-        yield _disconnected(name)
+        found.append(_disconnected(name))
     if document.get("non_functional"):
-        bad = True
-        why = "a transfer to or from it is refused"
-        yield failure(
-            "collection-broken", f"{name} is marked as nonfunctional", why, "ask the manager of the collection", REFUSED
-        )
-    if not bad:
-        yield ok("collection", f"{name} exists and is not paused")
+        what, why = f"{name} is marked as nonfunctional", "a transfer to or from it is refused"
+        found.append(failure("collection-broken", what, why, "ask the manager of the collection", REFUSED))
+    return found or [ok("collection", f"{name} exists and is not paused")]
 
 
 def _paused(name: str, message: str) -> Finding:
@@ -201,9 +196,9 @@ def _disconnected(name: str) -> Finding:
 
 def _unusable(problem: Problem, place: Place) -> Finding:
     """A finding from a refused stat or mkdir, by the service's code."""
-    code = str(globus_errors.body_of(problem.detail).get("code") or "")
-    name = place.address.name or place.address.collection
-    message = " ".join(str(globus_errors.body_of(problem.detail).get("message") or problem.cause).split())
+    body = globus_errors.body_of(problem.detail)
+    code, name = str(body.get("code") or ""), place.address.collection_shown
+    message = " ".join(str(body.get("message") or problem.cause).split())
     if code in ("OperationPaused", "GCPaused") or code.endswith(("PausedByAdmin", "GCPaused")):
         return _paused(name, message)
     if code.endswith("GCDisconnected"):
@@ -220,21 +215,22 @@ def _unusable(problem: Problem, place: Place) -> Finding:
     return of_problem(problem, where=f"{place.said}: {place.address.shown}")
 
 
+def _only_answers(place: Place) -> bool:
+    """Whether no more is asked of a place than that its collection answers."""
+    return place.role == ANY or (not place.whole and place.role == SOURCE)
+
+
 def _asked(place: Place) -> Address:
     """The address that tells most about a place."""
     address = place.address
-    if place.role == ANY or (not place.whole and place.role == SOURCE):
-        return Address(address.collection, address.path if place.said == address.name else "/~/", address.name)
-    return address
+    return replace(address, path="/~/") if _only_answers(place) and place.said != address.name else address
 
 
 def _path(place: Place, kinds: Kinds, probed: set[tuple[str, str]], *, write: bool) -> Iterator[Finding]:
-    address = place.address
-    if place.role == ANY or (not place.whole and place.role == SOURCE):
-        kinds.of(_asked(place))
-        yield ok("path", f"{place.said}: {address.name or address.collection} answers")
+    address, kind = place.address, kinds.of(_asked(place))
+    if _only_answers(place):
+        yield ok("path", f"{place.said}: {address.collection_shown} answers")
         return
-    kind = kinds.of(address)
     if place.role == SOURCE:
         if kind is None:
             why = "the transfer would retry until its deadline, and the job would wait with it"
@@ -310,8 +306,6 @@ def _not_writable(problem: Problem, place: Place, directory: Address) -> Finding
 
 def _seen_here(probe: Address) -> list[Finding]:
     """Whether what was made on the collection is seen in the local directory that is said to be the same."""
-    from globuswrap.collections import mounts
-
     try:
         local = mounts.to_local(probe)
     except Problem:
@@ -324,16 +318,11 @@ def _seen_here(probe: Address) -> list[Finding]:
 
 def _differs(local: str, address: Address) -> Finding:
     why = "local paths would mean other files at Globus"
-    remedy = f"correct `mounted` of {address.name or address.collection}: globuswrap collection list"
+    remedy = f"correct `mounted` of {address.collection_shown}: globuswrap collection list"
     return failure("mapping-differs", f"{local} here is not {address.shown}", why, remedy, USAGE)
 
 
 def _removed(probe: Address) -> Finding | None:
-    from globuswrap.transfers import operations
-    from globuswrap.transfers import request as requests
-    from globuswrap.transfers.options import Options
-    from globuswrap.transfers.wait import WaitPolicy
-
     try:
         request = requests.delete([probe], recursive=True, options=Options(ignore_missing=True), label=requests.PROBES)
         ended = operations.perform(request, wait=WaitPolicy(timeout=_REMOVAL, fault_grace=_REMOVAL / 2))
@@ -359,24 +348,18 @@ def _note(probe: Address) -> Path:
 
 def removed_probes() -> Iterator[Finding]:
     """Remove what earlier runs that were killed have left behind."""
-    if not _notes().is_dir():
-        return
     for note in sorted(_notes().glob(f"{PROBE}*.json")):
         try:
             known = json.loads(note.read_text("utf-8"))
             probe = Address(str(known["collection"]), str(known["path"]))
         except (OSError, ValueError, KeyError, TypeError):
-            note.unlink(missing_ok=True)
-            continue
-        if not posixpath.basename(probe.path).startswith(PROBE):
-            note.unlink(missing_ok=True)
-            continue
-        left = _removed(probe)
+            probe = None
+        left = None
+        if probe is not None and posixpath.basename(probe.path).startswith(PROBE):
+            left = _removed(probe)
+            yield left or ok("probe", f"{probe.shown}, left by an earlier run, was removed")
         if left is None:
             note.unlink(missing_ok=True)
-            yield ok("probe", f"{probe.shown}, left by an earlier run, was removed")
-        else:
-            yield left
 
 
 # --- local directories ------------------------------------------------------------------------------------------------

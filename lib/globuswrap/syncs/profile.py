@@ -350,7 +350,7 @@ def add(name: str, source: str, destination: str, given: Mapping[str, Any], *, d
     if "local-root" not in said:
         with contextlib.suppress(UsageProblem):
             said["local-root"] = mounts.to_local(ends["source"])
-    values = {**{key: f"{each.name or each.collection}:{each.path}" for key, each in ends.items()}, **said}
+    values = {**{key: each.shown for key, each in ends.items()}, **said}
     profile = load(name, values)
     lines = [f"[sync.{json.dumps(name) if set(name) & set('.@') else name}]"]
     lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
