@@ -9,15 +9,13 @@ from collections.abc import Iterator
 from globuswrap.doctor.finding import Finding, of_problem, warning
 from globuswrap.errors import Problem
 from globuswrap.staging import steps
-from globuswrap.staging.chain import progress, record
+from globuswrap.staging.chain import progress, record, tend
 from globuswrap.staging.chain.record import Chain
 from globuswrap.system import files, locks, log, units
 from globuswrap.transfers import journal
 
-#: An intent older than this is not sent again (the journal's rule), so it is reported.
-FORGOTTEN = 7 * 86400.0
-#: A submission that has not recorded its job by then was cut off.
-_CUT_OFF = 600.0
+#: A chain that failed longer ago is not reported any more.
+_RECENT = 7 * 86400.0
 
 
 def look() -> Iterator[Finding]:
@@ -32,7 +30,7 @@ def _journal() -> Iterator[Finding]:
     try:
         for entry in journal.unsettled():
             age = now - entry.claim.created
-            if entry.finished or age < FORGOTTEN:
+            if entry.finished or age < journal.RESEND_WITHIN:
                 continue
             what = f"{entry.claim.kind} of {entry.claim.items} items, {units.human_duration(age)} old, is not finished"
             if entry.task_id is not None:
@@ -77,14 +75,14 @@ def _chain(chain: Chain) -> Iterator[Finding]:
     script = os.path.basename(chain.plan.script)
     if chain.ended_at is not None:
         ending = chain.ending
-        recent = time.time() - chain.ended_at < FORGOTTEN
+        recent = time.time() - chain.ended_at < _RECENT
         if ending is not None and recent and chain.exit_code != 0 and ending.name != "chain-canceled":
             what = f"chain {chain.id} ({script}) failed: {ending.cause}"
             remedy = ending.remedy or f"globuswrap submit --resume {chain.id}"
             yield warning("chain-failed", what, "its input or its results have not arrived", remedy)
         return
     since = time.time() - max(chain.plan.created, chain.resumed_at)
-    if chain.info is None and since > _CUT_OFF:
+    if chain.info is None and since > tend.CUT_OFF_AFTER:
         what = f"the submission of chain {chain.id} ({script}) was interrupted {units.human_duration(since)} ago"
         yield warning("chain-cut-off", what, "a held job may wait forever", f"globuswrap submit --resume {chain.id}")
     for step, note in chain.notes("").items():

@@ -3,7 +3,6 @@ says its command."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import posixpath
@@ -17,7 +16,7 @@ from globuswrap.collections import names, resolve
 from globuswrap.collections.address import normalised
 from globuswrap.errors import Problem, UsageProblem
 from globuswrap.globus import verbs
-from globuswrap.system import log
+from globuswrap.system import log, machine
 from globuswrap.system.together import map_concurrently
 
 #: The beginning of the name of a directory that is made here, looked for on a collection, and removed.
@@ -91,12 +90,8 @@ def guessed(collection: str) -> dict[str, str | None]:
 def own_directories() -> list[str]:
     """Local directories that may be on a collection: the user's own, and every mount that they can write to."""
     named = [os.environ[name] for name in _OWN if os.environ.get(name, "").startswith("/")]
-    mounted: list[str] = []
-    with contextlib.suppress(OSError), open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            device, point, *_ = line.split(" ")
-            if device.startswith("/") or ":" in device:  # a disk or a server, not something of the kernel
-                mounted.append(re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), point))
+    # Those of a disk or a server, not something of the kernel.
+    mounted = [point for point, _, device in machine.mounts() if device.startswith("/") or ":" in device]
     usable = (os.path.realpath(each) for each in [*named, *mounted])
     return [each for each in dict.fromkeys(usable) if each != "/" and os.path.isdir(each) and os.access(each, os.W_OK)]
 
@@ -134,11 +129,7 @@ def _is_there(collection: str, path: str, name: str) -> bool:
 
 def choices(text: str) -> list[dict[str, Any]]:
     """Collections to choose from, `id` and `display_name`: what a search finds, or without a text those used lately."""
-    rows = (
-        verbs.search_collections(text, limit=10)
-        if text
-        else verbs.search_collections("", limit=10, scope="recently-used")
-    )
+    rows = verbs.search_collections(text, limit=10, scope=None if text else "recently-used")
     return [{"id": str(row.get("id")), "display_name": str(row.get("display_name") or row.get("id"))} for row in rows]
 
 

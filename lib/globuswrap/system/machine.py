@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from globuswrap.system import process
@@ -55,24 +56,27 @@ def _stat(directory: str) -> list[str]:
     return [] if fields[:1] in ([], ["Z"], ["X"]) else fields
 
 
-def file_system(path: str, mounts: str | None = None) -> str:
-    """The type of the file system that holds a path (`nfs4`, `lustre`, ...): of the longest mount point in
-    /proc/self/mountinfo (proc(5)), or in `mounts`; empty if unknown."""
-    if mounts is None:
+def mounts(text: str | None = None) -> Iterator[tuple[str, str, str]]:
+    """Mount point, type and device of each mount in /proc/self/mountinfo (proc(5)), or in `text`; none if that is unknown."""
+    if text is None:
         try:
-            mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+            text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
         except OSError:
-            return ""
+            return
+    for line in text.splitlines():
+        left, separator, right = line.partition(" - ")
+        if separator:
+            kind, device, *_ = right.split(" ")
+            yield re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), left.split(" ")[4]), kind, device
+
+
+def file_system(path: str, text: str | None = None) -> str:
+    """The type of the file system that holds a path (`nfs4`, `lustre`, ...): of the longest mount point; empty if unknown."""
     real = os.path.realpath(path)
     best, kind = "", ""
-    for line in mounts.splitlines():
-        left, separator, right = line.partition(" - ")
-        fields = left.split(" ")
-        if not separator or len(fields) < 5:
-            continue
-        point = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), fields[4])
+    for point, of_point, _ in mounts(text):
         if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-            best, kind = point, right.split(" ")[0]
+            best, kind = point, of_point
     return kind
 
 

@@ -16,8 +16,8 @@ from globuswrap.system import log, units
 from globuswrap.system.pacing import Pace
 from globuswrap.transfers.wait import WaitPolicy
 
-#: A submission that was killed is undone after this time.
-_CUT_OFF_AFTER = 600.0
+#: A submission that has not recorded its jobs by then was killed, and is undone.
+CUT_OFF_AFTER = 600.0
 _LISTED_FOR = 7 * 86400.0
 
 
@@ -89,7 +89,7 @@ def tend(chain: Chain) -> ChainStatus:
 
 def _tend_cut_off(chain: Chain, status: ChainStatus) -> ChainStatus:
     """Undo a submission that was killed a while ago."""
-    if time.time() - max(chain.plan.created, chain.resumed_at) < _CUT_OFF_AFTER:
+    if time.time() - max(chain.plan.created, chain.resumed_at) < CUT_OFF_AFTER:
         return status
     with contextlib.suppress(TryLater), jobs.submitting(chain):
         if not chain.submitted:
