@@ -80,7 +80,7 @@ def doctor(
         write=probe,
         node=probe_node,
         node_wait=units.duration(probe_wait),
-        staging=StagingRequest(scheduler, partition=stage_partition),
+        staging=StagingRequest(scheduler, stage_partition=stage_partition),
         arguments=tuple(scheduler_arguments or ()),
     )
     with progress.doing() as say:

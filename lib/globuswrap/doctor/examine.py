@@ -76,7 +76,7 @@ def examine(questions: Questions, say: Say = _quiet) -> list[Finding]:
         if write:
             found += places.removed_probes()
         if questions.node and scheduler is not None:
-            found += jobs.probe(scheduler, questions.staging.partition, questions.node_wait, say)
+            found += jobs.probe(scheduler, questions.staging.stage_partition, questions.node_wait, say)
     if questions.subject is None and not stateless:
         found += leftovers.look()
     return found

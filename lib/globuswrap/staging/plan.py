@@ -114,25 +114,16 @@ def checked(plan: Plan, name: str, array: bool | None = None) -> Plan:
             "add `#GLOBUS stage-in SOURCE DESTINATION` after the first line (see docs/job-scripts.md)",
         )
     for step in plan.steps:
+        where = f"{log.printable(name)}:{step.line}"
         if step.uses("a") and plan.staging.mode != INLINE:
-            raise UsageProblem(
-                "element-needs-inline",
-                f"{log.printable(name)}:{step.line}: %a stages once per array task, "
-                f"which {plan.staging.mode} staging does not do",
-                "submit with --staging inline, or write %A",
-            )
+            cause = f"{where}: %a stages once per array task, which {plan.staging.mode} staging does not do"
+            raise UsageProblem("element-needs-inline", cause, "submit with --staging inline, or write %A")
         if step.uses("a", "A") and array is False:
-            raise UsageProblem(
-                "not-an-array",
-                f"{log.printable(name)}:{step.line}: %a or %A, but the job is not an array",
-                "make it an array, or write %j",
-            )
+            cause = f"{where}: %a or %A, but the job is not an array"
+            raise UsageProblem("not-an-array", cause, "make it an array, or write %j")
         if step.uses("j") and array and plan.staging.mode != INLINE:
-            raise UsageProblem(
-                "element-needs-inline",
-                f"{log.printable(name)}:{step.line}: %j differs in every array task, but data is staged once per array",
-                "write %A, or submit with --staging inline",
-            )
+            cause = f"{where}: %j differs in every array task, but data is staged once per array"
+            raise UsageProblem("element-needs-inline", cause, "write %A, or submit with --staging inline")
     return plan
 
 

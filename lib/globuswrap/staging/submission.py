@@ -24,13 +24,13 @@ from globuswrap.system import log, machine, units
 
 @dataclass(frozen=True)
 class StagingRequest:
-    """What the command line says; None: not said."""
+    """What the command line says, by the names of the settings; None: not said."""
 
     scheduler: str = "auto"
     staging: str | None = None
-    partition: str | None = None
-    account: str | None = None
-    time: str | None = None
+    stage_partition: str | None = None
+    stage_account: str | None = None
+    stage_time: str | None = None
     poll: str | None = None
     fault_grace: str | None = None
 
@@ -83,10 +83,7 @@ def plan_of(
 
 
 #: Keys of [staging]; those of `#GLOBUS set` say `staging` for `mode`.
-KEYS = (
-    *("mode", "stage-partition", "stage-queue", "stage-account", "stage-time", "poll", "fault-grace", "stop-before"),
-    *("on-early-release", "staging"),
-)
+KEYS = ("mode", *directives.SETTINGS)
 
 
 def staging_of(wanted: StagingRequest, said: Mapping[str, str], scheduler: Scheduler | None) -> Staging:
@@ -96,38 +93,34 @@ def staging_of(wanted: StagingRequest, said: Mapping[str, str], scheduler: Sched
     if unknown:
         known = f"use one of: {', '.join(KEYS)}"
         raise UsageProblem("unknown-config-key", f"[staging]: unknown key: {min(unknown)}", known)
+    options = {name.replace("_", "-"): value for name, value in vars(wanted).items()}
 
-    def first(option: str | None, *names: str) -> str | None:
-        if option is not None:
-            return option
-        for source in (said, table):
-            for name in names:
-                if source.get(name) is not None:
-                    return str(source[name])
-        return None
+    def first(*names: str) -> str | None:
+        values = (source.get(name) for source in (options, said, table) for name in names)
+        return next((str(value) for value in values if value is not None), None)
 
-    queue = Scheduler.queue_keys if scheduler is None else scheduler.queue_keys
-    mode = first(wanted.staging, "staging", "mode") or JOBS
+    def seconds(name: str) -> float | None:
+        value = first(name)
+        return None if value is None else units.duration(value)
+
+    mode = first("staging", "mode") or JOBS
     if mode not in STAGINGS:
         raise UsageProblem("bad-staging", f"{mode!r} is not a staging mode", f"one of: {', '.join(STAGINGS)}")
-    seconds = units.duration(first(wanted.time, "stage-time") or "10m")
-    if seconds < 60:
-        raise UsageProblem("bad-stage-time", f"a stage time of {seconds:g} s is too short", "give at least 1m")
-    poll = first(wanted.poll, "poll")
-    grace = first(wanted.fault_grace, "fault-grace")
-    margin = first(None, "stop-before")
-    early = first(None, "on-early-release") or plans.CANCEL
+    time_limit = units.duration(first("stage-time") or "10m")
+    if time_limit < 60:
+        raise UsageProblem("bad-stage-time", f"a stage time of {time_limit:g} s is too short", "give at least 1m")
+    early = first("on-early-release") or plans.CANCEL
     if early not in plans.ON_EARLY_RELEASE:
         choices = " or ".join(f"on-early-release={each}" for each in plans.ON_EARLY_RELEASE)
         raise UsageProblem("bad-early-release", f"on-early-release={early} is not valid", f"use {choices}")
     return Staging(
         mode,
-        first(wanted.partition, *queue),
-        first(wanted.account, "stage-account"),
-        seconds,
-        None if poll is None else units.duration(poll),
-        None if grace is None else units.duration(grace),
-        None if margin is None else units.duration(margin),
+        first(*(Scheduler if scheduler is None else scheduler).queue_keys),
+        first("stage-account"),
+        time_limit,
+        seconds("poll"),
+        seconds("fault-grace"),
+        seconds("stop-before"),
         early,
     )
 
