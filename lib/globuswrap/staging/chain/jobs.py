@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from globuswrap.system import locks, log
 
 
 @dataclass(frozen=True)
-class Follower:
-    """A job that starts after the compute job. `name` is that of its record and its script, `prefix` begins its own."""
+class Kind:
+    """A kind of job of the chain's own. `name` is that of its script, and of its record; `prefix` begins the job's name; `after`
+    is the outcome of the compute job that it follows."""
 
     name: str
     prefix: str
     what: str
+    after: str | None = None
 
     @property
     def script(self) -> str:
@@ -35,13 +37,12 @@ class Follower:
         return f"{self.name}.sh"
 
 
+STAGE = Kind("stage", "gw-in-", "staging")
 FOLLOWERS = {
-    base.AFTER_SUCCESS: Follower("after-success", "gw-ok-", "after the job succeeded"),
-    base.AFTER_FAILURE: Follower("after-failure", "gw-no-", "after the job failed"),
-    base.AFTER_EITHER: Follower("after-either", "gw-af-", "after the job"),
+    base.AFTER_SUCCESS: Kind("after-success", "gw-ok-", "after the job succeeded", base.AFTER_SUCCESS),
+    base.AFTER_FAILURE: Kind("after-failure", "gw-no-", "after the job failed", base.AFTER_FAILURE),
+    base.AFTER_EITHER: Kind("after-either", "gw-af-", "after the job", base.AFTER_EITHER),
 }
-_STAGE = "stage.sh"
-_STAGE_PREFIX = "gw-in-"
 
 #: Where the elements of an array note how they ended.
 ELEMENTS = "array"
@@ -69,18 +70,18 @@ def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
         return {f"inline/{name}": scripts.inline(plan, copy, text, system)}
     if system is None:
         return {}
-    texts = (
-        {f"{ELEMENTS}/{name}": scripts.element(plan, directory / ELEMENTS, copy, text, system)} if plan.array else {}
-    )
-    followers = {outcome: FOLLOWERS[outcome] for outcome in system.dependencies}
+    texts = {}
+    if plan.array:
+        texts[f"{ELEMENTS}/{name}"] = scripts.element(plan, directory / ELEMENTS, copy, text, system)
+    followers = [FOLLOWERS[outcome] for outcome in system.dependencies]
     if stage_system(plan) is None:
         witness = "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"
-        return texts | {each.script: witness for each in followers.values()}
+        return texts | {each.script: witness for each in followers}
+    texts["settings"] = scripts.settings(plan)
     seconds = max(30, int(plan.staging.time - min(60.0, plan.staging.time / 4)))
-    job = ["--for", str(seconds), plan.id]
-    texts |= {"settings": scripts.settings(plan), _STAGE: scripts.stage(plan, directory, "staging", job, system)}
-    for outcome, each in followers.items():
-        texts[each.script] = scripts.stage(plan, directory, each.what, ["--after", outcome, *job], system)
+    for each in (STAGE, *followers):
+        after = [] if each.after is None else ["--after", each.after]
+        texts[each.script] = scripts.stage(plan, directory, each.what, [*after, "--for", str(seconds), plan.id], system)
     return texts
 
 
@@ -103,26 +104,22 @@ def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
     listed = [scheduler.compute_command(payload(plan, directory), plan.arguments, hold=hold)]
     if hold:
         info = JobInfo("JOB", "", plan.user, plan.cwd)
-        listed += [scheduler.stage_command(_follower(plan, directory, info, each)) for each in scheduler.outcomes(info)]
+        kinds = [FOLLOWERS[outcome] for outcome in scheduler.outcomes(info)]
         if stage_system(plan) is not None and plan.of(STAGE_IN):
-            listed.append(scheduler.stage_command(_stage_job(plan, directory, info, 0.0)))
+            kinds.append(STAGE)
+        listed += [scheduler.stage_command(_job(plan, directory, info, each)) for each in kinds]
     return listed
 
 
-def _follower(plan: Plan, directory: Path, info: JobInfo, outcome: str) -> StageJob:
-    each = FOLLOWERS[outcome]
-    job = _job(plan, info, directory / each.script, each.prefix)
-    return replace(job, after=(info.id, outcome), witness=stage_system(plan) is None)
-
-
-def _stage_job(plan: Plan, directory: Path, info: JobInfo, delay: float) -> StageJob:
-    return replace(_job(plan, info, directory / _STAGE, _STAGE_PREFIX), delay=delay)
-
-
-def _job(plan: Plan, info: JobInfo, script: Path, prefix: str) -> StageJob:
+def _job(plan: Plan, directory: Path, info: JobInfo, kind: Kind, delay: float = 0.0) -> StageJob:
     staging = plan.staging
-    account = staging.account if staging.account is not None else info.account
-    return StageJob(script, f"{prefix}{plan.id}", staging.time, staging.partition, account)
+    return StageJob(
+        *(directory / kind.script, f"{kind.prefix}{plan.id}", staging.time, staging.partition),
+        account=staging.account if staging.account is not None else info.account,
+        after=None if kind.after is None else (info.id, kind.after),
+        delay=delay,
+        witness=stage_system(plan) is None,
+    )
 
 
 # --- what the scheduler says ------------------------------------------------------------------------------------------
@@ -237,11 +234,10 @@ def submit_followers(chain: Chain, info: JobInfo) -> None:
     scheduler = schedulers.batch_system(chain.plan.scheduler)
     if scheduler is None or chain.plan.staging.mode == INLINE:
         return
-    for outcome in scheduler.outcomes(info):
-        name = f"job.{FOLLOWERS[outcome].name}"
-        if chain.fact(name) is None:
-            command = scheduler.stage_command(_follower(chain.plan, chain.directory, info, outcome))
-            chain.add(name, id=scheduler.submit(command, chain.plan.cwd))
+    for each in (FOLLOWERS[outcome] for outcome in scheduler.outcomes(info)):
+        if chain.fact(f"job.{each.name}") is None:
+            command = scheduler.stage_command(_job(chain.plan, chain.directory, info, each))
+            chain.add(f"job.{each.name}", id=scheduler.submit(command, chain.plan.cwd))
 
 
 def submit_stage(chain: Chain, delay: float) -> str | None:
@@ -264,7 +260,7 @@ def submit_stage(chain: Chain, delay: float) -> str | None:
     if chain.compute is None:
         raise chain.cut_off
     info = info_of(chain, chain.compute)
-    command = scheduler.stage_command(_stage_job(chain.plan, chain.directory, info, delay))
+    command = scheduler.stage_command(_job(chain.plan, chain.directory, info, STAGE, delay))
     job_id = scheduler.submit(command, chain.plan.cwd)
     chain.add(f"job.stage.{number}", id=job_id)
     if chain.ending is not None:  # the chain was ended meanwhile by someone who did not see this job
@@ -281,16 +277,14 @@ def adopt(chain: Chain) -> None:
         if job_id is not None:
             chain.add("job.compute", id=job_id)
     recorded = set(chain.jobs.values())
+    names = {each.script: each.name for each in FOLLOWERS.values()}
     claims = [claim.removeprefix("claim.") for claim in chain.facts("claim.stage.")]
+    if claims:
+        names[STAGE.script] = claims[-1]
     for job_id, script in there:
-        name = os.path.basename(script)
-        if job_id in recorded:
-            continue
-        for each in FOLLOWERS.values():
-            if name == each.script:
-                chain.add(f"job.{each.name}", id=job_id)
-        if name == _STAGE and claims:
-            chain.add(f"job.{claims[-1]}", id=job_id)
+        name = names.get(os.path.basename(script))
+        if name is not None and job_id not in recorded:
+            chain.add(f"job.{name}", id=job_id)
 
 
 def _ran_inline(chain: Chain) -> dict[str, Any] | None:
