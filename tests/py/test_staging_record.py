@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from globuswrap.errors import UsageProblem
-from globuswrap.staging.chain import record
+from globuswrap.schedulers.slurm import Slurm
+from globuswrap.staging.chain import jobs, record
 from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.plan import Plan, Staging, Step
 
@@ -84,6 +85,15 @@ def test_a_new_generation_has_what_was_carried(chain: Chain) -> None:
     assert second.fact("step.stage-in.1") == fact
     assert chain.begin_generation({}).fact("step.stage-in.1") == fact  # the loser of a race gets the winner's
     assert not list(chain.directory.glob(".tmp-*"))
+
+
+def test_the_tenth_stage_job_is_adopted_as_the_tenth(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain.add("job.compute", id="1")
+    for number in range(1, 11):
+        chain.add(f"claim.stage.{number}")
+    monkeypatch.setattr(Slurm, "find", lambda self, directory: {"99": f"{directory}/stage.sh"})
+    jobs.adopt(chain)
+    assert chain.jobs == {"compute": "1", "stage.10": "99"}
 
 
 def test_notes_change(chain: Chain) -> None:

@@ -245,8 +245,7 @@ def submit_stage(chain: Chain, delay: float) -> str | None:
     scheduler = stage_system(chain.plan)
     if scheduler is None:
         return None
-    numbers = [int(name.rpartition(".")[2]) for name in chain.facts("claim.stage.")]
-    number = max(numbers, default=0) + 1
+    number = _last_claim(chain) + 1
     if number > 1:
         last = chain.jobs.get(f"stage.{number - 1}")
         if last is not None and last != own_job(chain) and state(chain, last).alive:
@@ -268,6 +267,11 @@ def submit_stage(chain: Chain, delay: float) -> str | None:
     return job_id
 
 
+def _last_claim(chain: Chain) -> int:
+    """The number of the latest stage job that somebody has begun to submit; 0: none."""
+    return max((int(name.rpartition(".")[2]) for name in chain.facts("claim.stage.")), default=0)
+
+
 def adopt(chain: Chain) -> None:
     """Record jobs that a killed submission had submitted and not written down."""
     there = scheduler_of(chain).find(chain.directory).items()
@@ -278,9 +282,8 @@ def adopt(chain: Chain) -> None:
             chain.add("job.compute", id=job_id)
     recorded = set(chain.jobs.values())
     names = {each.script: each.name for each in FOLLOWERS.values()}
-    claims = [claim.removeprefix("claim.") for claim in chain.facts("claim.stage.")]
-    if claims:
-        names[STAGE.script] = claims[-1]
+    if claimed := _last_claim(chain):
+        names[STAGE.script] = f"stage.{claimed}"
     for job_id, script in there:
         name = names.get(os.path.basename(script))
         if name is not None and job_id not in recorded:
