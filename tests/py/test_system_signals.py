@@ -69,7 +69,7 @@ def test_one_that_python_drops_ends_a_loop_that_starts_no_program(tmp_path: Path
             raise AssertionError("the watcher goes on")
 
     with pytest.raises(Interrupted):
-        follow(Watcher(Plan(str(tmp_path), ("true",)), Ledger(tmp_path / "ledger")), Still())
+        follow(Watcher(Plan(str(tmp_path), ("true",)), Ledger(tmp_path / "ledger", "DIR")), Still())
 
 
 def test_what_is_ignored_stays_ignored() -> None:

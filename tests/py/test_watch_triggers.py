@@ -271,7 +271,7 @@ def test_a_failing_command_is_tried_again_and_then_set_aside_with_its_reason(pla
 def test_a_retry_starts_over_where_setting_aside_was_interrupted(tmp_path: Path) -> None:
     """Between the record that says so and the removal of its attempts; also when a watcher starts at that moment, which removes
     what such an end left behind."""
-    ledger = Ledger(tmp_path / "ledger")
+    ledger = Ledger(tmp_path / "ledger", "DIR")
     trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
     assert ledger.add(trigger)
     ledger.set_aside(trigger, "its command failed with 1, after 5 attempts", 5, 1)
@@ -420,7 +420,7 @@ def test_what_a_dead_host_had_begun_blocks_nothing_else_and_is_named_with_what_t
 
 def test_what_another_host_took_first_is_not_waited_for(place: Place, tmp_path: Path) -> None:
     (place.inbox / "one").write_text("x")
-    watcher = Watcher(Plan(str(place.inbox), ("true",), settle=0.0, in_flight=1), Ledger(tmp_path / "ledger"))
+    watcher = Watcher(Plan(str(place.inbox), ("true",), settle=0.0, in_flight=1), Ledger(tmp_path / "ledger", "DIR"))
     watcher.scan()
     watcher.ripen()
     (key,) = watcher.pending
@@ -472,7 +472,7 @@ def step_by_step(script: str) -> str:
 def test_of_many_who_start_one_attempt_one_runs_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A watcher that was killed after the fork, and the next one: both have started attempt 1."""
     monkeypatch.setattr(ledgers, "WRAPPER", step_by_step(ledgers.WRAPPER))
-    ledger = Ledger(tmp_path / "ledger")
+    ledger = Ledger(tmp_path / "ledger", "DIR")
     trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
     assert ledger.add(trigger) and not ledger.add(trigger)
     note = ("sh", "-c", 'sleep 0.1; printf "x\\n" >>"$0"', str(tmp_path / "noted"))
@@ -522,7 +522,7 @@ def left_waiting(place: Place) -> Path:
 
 def ledger_of(place: Place) -> Ledger:
     place.drain("--settle", "0", "--pattern", "none", command=place.note)
-    return Ledger(record_of("json").parent)
+    return Ledger(record_of("json").parent, "DIR")
 
 
 @pytest.mark.parametrize(
@@ -591,7 +591,7 @@ def test_what_a_dead_watcher_left_is_run_by_the_one_that_runs(place: Place) -> N
     (place.inbox / "first").write_text("x")
     running = place.start("--settle", "0", "--every", "0.1", command=place.note)
     said(running, "done")
-    ledger = Ledger(record_of("json").parent)
+    ledger = Ledger(record_of("json").parent, "DIR")
     # A watcher on another host saw this one first, wrote it down, and died before it ran anything.
     (place.inbox / ".new").write_text("x")
     seen = scanner.look(str(place.inbox / ".new"))
@@ -636,7 +636,7 @@ def test_a_file_that_is_gone_is_not_given_up_while_another_watcher_runs_its_comm
 ) -> None:
     """The command may have moved it."""
     (place.inbox / "file").write_text("x")
-    watcher = Watcher(Plan(str(place.inbox), ("true",), settle=0.0), Ledger(tmp_path / "ledger"))
+    watcher = Watcher(Plan(str(place.inbox), ("true",), settle=0.0), Ledger(tmp_path / "ledger", "DIR"))
     watcher.scan()
     watcher.ripen()
     (key,) = watcher.pending
@@ -654,7 +654,7 @@ def test_a_file_that_is_gone_is_not_given_up_while_another_watcher_runs_its_comm
 
 def test_what_another_watcher_has_settled_is_neither_added_nor_taken(tmp_path: Path) -> None:
     """It ended between a listing of this watcher and what it concludes from it."""
-    ledger = Ledger(tmp_path / "ledger")
+    ledger = Ledger(tmp_path / "ledger", "DIR")
     trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
     assert ledger.add(trigger)
     ledger.path(trigger.key, "trigger").rename(ledger.path(trigger.key, "done"))
@@ -665,7 +665,7 @@ def test_what_another_watcher_has_settled_is_neither_added_nor_taken(tmp_path: P
 
 def test_a_lost_reply_of_the_file_server_is_no_other_watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over NFS a link or symbolic link that was made can be reported as one that was there."""
-    ledger = Ledger(tmp_path / "ledger")
+    ledger = Ledger(tmp_path / "ledger", "DIR")
     trigger = Trigger("a" * 32, "/data/file", 1, 1, "20261120T110557Z")
 
     def lossy(make: Callable[..., None]) -> Callable[..., None]:
@@ -678,7 +678,7 @@ def test_a_lost_reply_of_the_file_server_is_no_other_watcher(tmp_path: Path, mon
     monkeypatch.setattr(os, "link", lossy(os.link))
     monkeypatch.setattr(os, "symlink", lossy(os.symlink))
     assert ledger.add(trigger) and ledger.take(trigger.key, 1)
-    assert not Ledger(tmp_path / "ledger").add(trigger)
+    assert not Ledger(tmp_path / "ledger", "DIR").add(trigger)
 
 
 def test_a_directory_that_is_away_is_not_an_empty_one(place: Place) -> None:

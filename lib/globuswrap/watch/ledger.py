@@ -105,48 +105,50 @@ class Attempt:
 
 
 class Ledger:
-    """One ledger. OSError where the state directory cannot be written."""
+    """The ledger of a watched directory, or one with a name for it. OSError where the state directory cannot be written."""
 
-    def __init__(self, root: Path, repair: tuple[str, ...] = ("globuswrap", "watch", "repair", "DIR")) -> None:
+    def __init__(self, root: Path, top: str, name: str | None = None) -> None:
         self.root = files.private_directory(root)
-        self.repair = repair
+        self.top = top
+        self.name = name
         self.where = f"{machine.boot()}:{socket.gethostname()}"
 
     def repair_line(self, *options: str) -> str:
         """The command line that repairs this ledger."""
-        return log.shell_line((*self.repair, *options))
+        name = () if self.name is None else ("--name", self.name)
+        return log.shell_line(("globuswrap", "watch", "repair", self.top, *name, *options))
 
     def path(self, key: str, suffix: str) -> Path:
         return self.root / key[:2] / f"{key}.{suffix}"
 
     # what it is for
 
-    def bind(self, directory: str, command: tuple[str, ...]) -> None:
+    def bind(self, command: tuple[str, ...]) -> None:
         """Note what the ledger is for. UsageProblem if it was for another directory, or for another command."""
-        known = self.command(directory)
+        known = self.command()
         if known == command:
             return
         if known:
             raise UsageProblem(
                 "ledger-taken",
-                f"{directory} is watched for another command: {log.shell_line(known)}",
+                f"{self.top} is watched for another command: {log.shell_line(known)}",
                 "to run both commands, give this one a ledger of its own: --name NAME;"
                 f" to replace the old command: {self.repair_line('--new-command')}",
             )
-        self._note(directory, command)
+        self._note(command)
 
-    def release(self, directory: str) -> None:
+    def release(self) -> None:
         """Let the next run bring another command."""
-        self._note(directory, ())
+        self._note(())
 
-    def _note(self, directory: str, command: tuple[str, ...]) -> None:
-        mine = {"schema": SCHEMA, "directory": directory, "command": list(command)}
-        files.write_atomic(self.root / "ledger.json", json.dumps(mine, indent=1) + "\n")
+    def _note(self, command: tuple[str, ...]) -> None:
+        mine = {"schema": SCHEMA, "directory": self.top, "command": list(command)}
+        files.write_atomic(self.root / "ledger.json", records.dump(mine))
 
-    def command(self, directory: str) -> tuple[str, ...]:
+    def command(self) -> tuple[str, ...]:
         """The command that this ledger is for, if one is noted. UsageProblem if it is for another directory."""
         known = _load(self.root / "ledger.json")
-        if known is not None and known.get("directory") != directory:
+        if known is not None and known.get("directory") != self.top:
             raise UsageProblem(
                 "ledger-taken",
                 f"the ledger {self.root.name} belongs to {known.get('directory')}",
@@ -347,22 +349,16 @@ class Ledger:
             os.unlink(self.path(key, suffix))
 
 
-def watched(directory: str) -> str:
-    """The directory as a ledger has it. UsageProblem if it is none."""
+def of(directory: str, name: str | None) -> Ledger:
+    """The ledger of a directory, or the one of this name for it. UsageProblem if it is none."""
     top = os.path.abspath(os.path.expanduser(directory))
     if not os.path.isdir(top):
         raise UsageProblem("no-directory", f"{top} is not a directory", "name the directory to watch")
-    return top
-
-
-def of(top: str, name: str | None) -> Ledger:
-    """The ledger of a watched directory, or the one of this name for it."""
     if name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise UsageProblem("bad-name", f"{name!r} is not a valid ledger name", "use only letters, digits and _ . -")
     base = re.sub(r"[^A-Za-z0-9_]+", "-", os.path.basename(top)).strip("-") or "top"
     own = f"{base[:40]}-{hashlib.sha256(os.fsencode(os.path.realpath(top))).hexdigest()[:12]}"
-    words = ("globuswrap", "watch", "repair", top)
-    return Ledger(files.state_dir() / "watch" / (name or own), words if name is None else (*words, "--name", name))
+    return Ledger(files.state_dir() / "watch" / (name or own), top, name)
 
 
 def started_elsewhere(ledger: Ledger, begun: Iterable[tuple[str, float, str]]) -> list[TryLater]:

@@ -58,17 +58,16 @@ def repair(
 
     UsageProblem if this host is to be taken over: whether its own commands run, it sees itself.
     """
-    top = ledgers.watched(directory)
-    ledger = ledgers.of(top, name)
-    command, found = ledger.command(top), entries(ledger)
+    ledger = ledgers.of(directory, name)
+    command, found = ledger.command(), entries(ledger)
     data: dict[str, Any] = {"ledger": ledger.root.name}
     if repairs == Repairs():
         data |= {"command": list(command), "triggers": [asdict(each) for each in found]}
-        return data, list(_explained(ledger, top, command, found))
+        return data, list(_explained(ledger, command, found))
     would = "would be " if dry_run else ""
     data["dry_run"] = dry_run
     lines = []
-    for done, acts in _chosen(ledger, top, found, repairs):
+    for done, acts in _chosen(ledger, found, repairs):
         data[done] = paths = sorted({path for path, _ in acts})
         lines += [f"{units.counted(len(paths), 'file')} {would}{_DONE[done]}", *_shown(paths)]
         for _, act in () if dry_run else acts:
@@ -77,7 +76,7 @@ def repair(
         data["new_command"] = True
         lines.append(f"the command {would or 'is '}released: the next run of the watcher may use another")
         if not dry_run:
-            ledger.release(top)
+            ledger.release()
     return data, lines
 
 
@@ -92,7 +91,7 @@ _DONE = {
 _Acts = list[tuple[str, Callable[[], None]]]
 
 
-def _chosen(ledger: Ledger, top: str, found: Sequence[Entry], repairs: Repairs) -> Iterator[tuple[str, _Acts]]:
+def _chosen(ledger: Ledger, found: Sequence[Entry], repairs: Repairs) -> Iterator[tuple[str, _Acts]]:
     host = repairs.take_over
     if host is not None:
         if host == socket.gethostname():
@@ -106,7 +105,7 @@ def _chosen(ledger: Ledger, top: str, found: Sequence[Entry], repairs: Repairs) 
     if repairs.retry:
         yield "retried", [(each.path, partial(ledger.retry, each.key)) for each in found if each.state == "aside"]
     if repairs.skip_present:
-        yield "skipped", [(each.path, partial(ledger.skip, each)) for each in _present(top, found)]
+        yield "skipped", [(each.path, partial(ledger.skip, each)) for each in _present(ledger.top, found)]
     if repairs.forget is not None:
         limit = time.time() - repairs.forget
         gone = [each for each in found if each.state == "done" and not os.path.lexists(each.path)]
@@ -166,9 +165,11 @@ def _tried(ledger: Ledger, entry: Entry) -> Entry:
     return replace(entry, state=state, host=host, since=attempt.begun, reason=f"started on {host}")
 
 
-def _explained(ledger: Ledger, top: str, command: tuple[str, ...], found: Sequence[Entry]) -> Iterator[str]:
+def _explained(ledger: Ledger, command: tuple[str, ...], found: Sequence[Entry]) -> Iterator[str]:
     """State by state: how many files, which, and the command for what a person can do about them."""
-    yield f"{log.printable(top)} is watched with the ledger {ledger.root.name}" + ("" if found else ", which is empty")
+    yield f"{log.printable(ledger.top)} is watched with the ledger {ledger.root.name}" + (
+        "" if found else ", which is empty"
+    )
     if command:
         yield f"for the command: {log.shell_line(command)}"
     of = {state: [each for each in found if each.state == state] for state in (*_MEANING, "elsewhere", "damaged")}

@@ -35,9 +35,6 @@ class Tally:
     aside: int = 0
     adopted: int = 0
 
-    def as_data(self) -> dict[str, int]:
-        return dict(vars(self))
-
 
 @dataclass(frozen=True)
 class Candidate:

@@ -30,16 +30,16 @@ def run(plan: Plan, *, name: str | None, drain: bool, dry_run: bool) -> Outcome:
     Raises what a person has to decide on, with what the run came to as its `data`: a damaged record, and, unless files were
     set aside, what another host started and did not end.
     """
-    plan = replace(plan, directory=ledgers.watched(plan.directory))
     ledger = ledgers.of(plan.directory, name)
+    plan = replace(plan, directory=ledger.top)
     if dry_run:
         return _preview(Watcher(plan, ledger))
-    ledger.bind(plan.directory, plan.command)
+    ledger.bind(plan.command)
     watcher = Watcher(plan, ledger)
     tally = follow(watcher, notices.chosen(plan, drain=drain), drain=drain)
     waiting = len(watcher.pending) + len(watcher.candidates)
     elsewhere = watcher.elsewhere()
-    data = {**tally.as_data(), "waiting": waiting, "elsewhere": [each.data for each in elsewhere]}
+    data = {**vars(tally), "waiting": waiting, "elsewhere": [each.data for each in elsewhere]}
     problem: Problem | None = watcher.unreadable(watcher.damaged) if watcher.damaged else None
     if problem is None and elsewhere and not tally.aside:
         problem = elsewhere[0]
