@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from globuswrap.errors import Problem
-from globuswrap.schedulers.base import JobState
+from globuswrap.schedulers.base import HELD, JobState
 from globuswrap.staging.chain import jobs as chain_jobs
 from globuswrap.staging.chain import progress, record
 from globuswrap.staging.chain.record import Chain
@@ -66,18 +66,12 @@ def _states(chain: Chain) -> tuple[dict[str, JobState], str]:
 
 
 def _step(chain: Chain, step: Step) -> dict[str, Any]:
-    fact = chain.fact(f"step.{step.name}")
-    task = chain.fact(f"task.{step.name}")
-    note = chain.noted(step.name) if fact is None else {}
-    if fact is not None:
-        state, why, since = str(fact["state"]), str(fact.get("cause") or ""), fact.get("at")
-    elif note:
-        state, why, since = str(note.get("state")), str(note.get("cause") or ""), note.get("at")
-    elif chain.ended:
-        state, why, since = "not done", "", None
-    else:
-        state, since = "waiting", None
-        why = "" if step.kind == STAGE_IN else "for the job" if chain.outcome is None else ""
+    settled, task = chain.fact(f"step.{step.name}"), chain.fact(f"task.{step.name}")
+    known = settled or chain.noted(step.name)
+    state, why = str(known.get("state")), str(known.get("cause") or "")
+    if not known:
+        state = "not done" if chain.ended else "waiting"
+        why = "for the job" if not chain.ended and step.kind != STAGE_IN and chain.outcome is None else ""
     return {
         "name": step.name,
         "what": f"{step.source} -> {step.destination}" if step.destination else step.source,
@@ -85,27 +79,24 @@ def _step(chain: Chain, step: Step) -> dict[str, Any]:
         "task": task["id"] if task else None,
         "job": None,
         "why": why,
-        "remedy": str((fact or note).get("remedy") or ""),
-        "since": since,
+        "remedy": str(known.get("remedy") or ""),
+        "since": known.get("at"),
     }
 
 
 def _job(chain: Chain, states: Mapping[str, JobState]) -> dict[str, Any]:
     compute, outcome = chain.compute, chain.outcome
     now = states.get(compute or "")
-    since: Any = None
+    state, why, since = "not submitted" if compute is None else "submitted", "", None
     if outcome is not None:
-        state = "done" if outcome.success else "failed"
-        why, since = outcome.raw_state, outcome.at
+        state, why, since = "done" if outcome.success else "failed", outcome.raw_state, outcome.at
     elif chain.ended:
-        state, why = "unknown" if chain.releasing else "not run", ""
+        state = "unknown" if chain.releasing else "not run"
     elif now is not None:
         state, why = now.phase, ", ".join(part for part in (now.raw_state, now.reason) if part)
-        if now.phase == "held" and not chain.releasing:
+        if now.phase == HELD and not chain.releasing:
             why = "until its data has arrived"
         since = (chain.fact("released") or chain.fact("job.compute") or {}).get("at")
-    else:
-        state, why = ("not submitted", "") if compute is None else ("submitted", "")
     return {
         "name": "job",
         "what": os.path.basename(chain.plan.script),
