@@ -8,6 +8,7 @@ introspection, userinfo errors, identities, consents.
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from typing import Any
 
@@ -40,6 +41,14 @@ SCOPES = {
     ),
 }
 FLOWS_CLIENT = "eec9b274-0c81-4334-bdc2-54e90e689b9a"
+
+
+#: How flows and indices name those who have a role: an identity, or a group.
+PRINCIPAL = re.compile(r"urn:globus:(auth:identity|groups:id):[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def urn(identity: str) -> str:
+    return f"urn:globus:auth:identity:{identity}"
 
 
 def invalid_grant() -> Refusal:

@@ -90,14 +90,8 @@ def _go(state: Any, record: Document, following: str | None) -> None:
     at = record["execution"]
     at["at"], at["entered"], at["action"] = following, None, None
     if following is None:
-        _end(
-            state,
-            record,
-            "SUCCEEDED",
-            "FlowSucceeded",
-            "The Flow Instance completed successfully",
-            {"output": at["context"]},
-        )
+        completed = "The Flow Instance completed successfully"
+        _end(state, record, "SUCCEEDED", "FlowSucceeded", completed, {"output": at["context"]})
 
 
 def _failed(state: Any, record: Document, here: Document, failed: Failed) -> bool:
@@ -105,42 +99,36 @@ def _failed(state: Any, record: Document, here: Document, failed: Failed) -> boo
     said = {"state_name": at["at"], "error": failed.error, "cause": failed.cause}
     for catch in here.get("Catch") or ():
         if set(catch.get("ErrorEquals") or ()) & {"States.ALL", failed.error}:
-            at["context"] = (
-                put(at["context"], catch.get("ResultPath"), said) if catch.get("ResultPath") else at["context"]
-            )
+            if catch.get("ResultPath"):
+                at["context"] = put(at["context"], catch["ResultPath"], said)
             _go(state, record, catch["Next"])
             return True
-    _log(
-        state,
-        record,
-        "StateFailed",
-        f"State {at['at']} failed: {failed.cause}",
-        str(at["at"]),
-        error=failed.error,
-        cause=failed.cause,
-    )
-    _end(state, record, "FAILED", "FlowFailed", f"State {at['at']} failed: {failed.cause}", {"details": said})
+    described = f"State {at['at']} failed: {failed.cause}"
+    _log(state, record, "StateFailed", described, str(at["at"]), error=failed.error, cause=failed.cause)
+    _end(state, record, "FAILED", "FlowFailed", described, {"details": said})
     at["at"] = None
     return False
 
 
 def _end(state: Any, record: Document, status: str, code: str, description: str, more: Document) -> None:
-    now = iso(state.clock.now())
-    details = {"code": code, "description": description, **more}
     record["run"] = {
         **record["run"],
         "status": status,
         "display_status": status,
-        "completion_time": now,
-        "details": details,
+        "completion_time": iso(state.clock.now()),
+        "details": {"code": code, "description": description, **more},
     }
-    record["log"].append({"time": now, "code": code, "description": description, "details": dict(more)})
+    record["log"].append(entry(state, code, description, dict(more)))
+
+
+def entry(state: Any, code: str, description: str, details: Document) -> Document:
+    """What the log of a run has for one event."""
+    return {"time": iso(state.clock.now()), "code": code, "description": description, "details": details}
 
 
 def _log(state: Any, record: Document, code: str, description: str, name: str, **more: Any) -> None:
     kind = record["execution"]["definition"]["States"][name].get("Type")
-    details = {"state_name": name, "state_type": kind, **more}
-    record["log"].append({"time": iso(state.clock.now()), "code": code, "description": description, "details": details})
+    record["log"].append(entry(state, code, description, {"state_name": name, "state_type": kind, **more}))
 
 
 # the kinds: (done, output, the next state if it is not `Next`)
@@ -149,8 +137,7 @@ Outcome = tuple[bool, Any, str | None]
 
 
 def _pass(state: Any, record: Document, here: Document) -> Outcome:
-    given = record["execution"]["input"]
-    return True, here.get("Result", given), None
+    return True, here.get("Result", record["execution"]["input"]), None
 
 
 def _wait(state: Any, record: Document, here: Document) -> Outcome:
@@ -334,11 +321,9 @@ def put(context: Document, path: str, value: Any) -> Document:
 def _parameters(here: Document, context: Document) -> Any:
     if "Parameters" in here:
         return _evaluated(here["Parameters"], context)
-    return (
-        get(context, here["InputPath"])
-        if here.get("InputPath")
-        else {name: value for name, value in context.items() if name != "_context"}
-    )
+    if here.get("InputPath"):
+        return get(context, here["InputPath"])
+    return {name: value for name, value in context.items() if name != "_context"}
 
 
 def _evaluated(value: Any, context: Document) -> Any:

@@ -9,13 +9,13 @@ list_runs, cancel_run, and errors.
 
 from __future__ import annotations
 
-import re
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from globus_sandbox import auth, flow_states
 from globus_sandbox.documents import iso
-from globus_sandbox.groups import groups_of
+from globus_sandbox.groups import urns_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes, ordered, words
 
 routes = Routes()
@@ -25,13 +25,6 @@ _FIELDS = ("title", "definition", "input_schema", "subtitle", "description", *_L
 _MORE = ("subscription_id", "authentication_policy_id", "flow_owner")
 #: What each list of principals may hold besides identities and groups (flows documentation, "Roles").
 _EVERYONE = {"flow_viewers": ("public",), "flow_starters": ("all_authenticated_users",)}
-_URN = re.compile(r"urn:globus:(auth:identity|groups:id):[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-
-
-def urn(identity: str) -> str:
-    return f"urn:globus:auth:identity:{identity}"
-
-
 #: States that go on to another one, or end the flow.
 _MOVING = ("Action", "Pass", "Wait", "ExpressionEval")
 
@@ -42,31 +35,44 @@ def unprocessable(where: list[Any], message: str, more: dict[str, str] | None = 
 
 
 #: What each role on a flow may do; the owner may do everything (flows documentation, "Roles").
-_VIEWERS = ("flow_viewers", "flow_starters", "flow_administrators")
-_STARTERS = ("flow_starters", "flow_administrators")
-_ADMINISTRATORS = ("flow_administrators",)
+_ADMINISTRATORS = ("flow_owner", "flow_administrators")
+_STARTERS = (*_ADMINISTRATORS, "flow_starters")
+_VIEWERS = (*_STARTERS, "flow_viewers")
 
 
-def _named(state: Any, identity: str | None) -> set[str]:
-    groups = {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, identity or "")}
-    return {urn(identity or ""), "public", "all_authenticated_users", *groups}
+def _may(state: Any, call: Call, document: dict[str, Any], roles: Iterable[str]) -> bool:
+    """Whether the caller has one of these roles; whoever put a document without an owner, the sandbox's owner has it."""
+    holders = {name: document.get(name) or () for name in roles}
+    for name in holders:
+        if name.endswith("_owner"):
+            holders[name] = [document.get(name, auth.urn(state.owner))]
+    held = urns_of(state, call.identity)
+    return any(one in held for holder in holders.values() for one in holder)
 
 
-def _may(state: Any, call: Call, document: dict[str, Any], owner: str, roles: tuple[str, ...]) -> bool:
-    held = _named(state, call.identity)
-    return document.get(owner, urn(state.owner)) in held or any(
-        one in held for name in roles for one in document.get(name) or ()
-    )
-
-
-def flow_of(state: Any, call: Call, key: str, roles: tuple[str, ...]) -> dict[str, Any]:
-    """A flow in which the caller has one of these roles. Raises Refusal (404; that it is 403 without a role is assumed)."""
-    found = state.documents.get("flow", key.lower())
+def _checked(
+    state: Any, call: Call, what: str, found: dict[str, Any] | None, key: str, roles: tuple[str, ...]
+) -> dict[str, Any]:
+    """What was found, if the caller has one of these roles. Raises Refusal (404; that it is 403 without a role is assumed)."""
     if found is None:
-        raise Refusal(404, "NOT_FOUND", f"No Flow exists with id value {key}")
-    if not _may(state, call, found, "flow_owner", roles):
-        raise Refusal(403, "FORBIDDEN", "You do not have permission to perform this action on the Flow")
-    return dict(found)
+        raise Refusal(404, "NOT_FOUND", f"No {what} exists with id value {key}")
+    if not _may(state, call, found, roles):
+        raise Refusal(403, "FORBIDDEN", f"You do not have permission to perform this action on the {what}")
+    return found
+
+
+def flow_of(state: Any, call: Call, roles: tuple[str, ...]) -> dict[str, Any]:
+    """The flow of a path. Raises Refusal."""
+    key = call.params["flow"]
+    return dict(_checked(state, call, "Flow", state.documents.get("flow", key.lower()), key, roles))
+
+
+def check_principals(body: dict[str, Any], names: Iterable[str]) -> None:
+    """Raises Refusal for who is neither an identity nor a group, nor everybody where that may be."""
+    for name in names:
+        for at, principal in enumerate(body.get(name) or ()):
+            if principal not in _EVERYONE.get(name, ()) and not auth.PRINCIPAL.fullmatch(str(principal)):
+                raise unprocessable([name, at], f'Unrecognized principal string: "{principal}".')
 
 
 def checked(body: dict[str, Any]) -> dict[str, Any]:
@@ -76,10 +82,7 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
             raise unprocessable([name], "str type expected")
     if "title" in body and not 1 <= len(body["title"]) <= 128:
         raise unprocessable(["title"], "ensure this value has at least 1 and at most 128 characters")
-    for name in ("flow_viewers", "flow_starters", "flow_administrators", "run_managers", "run_monitors"):
-        for at, principal in enumerate(body.get(name) or ()):
-            if principal not in _EVERYONE.get(name, ()) and not _URN.fullmatch(str(principal)):
-                raise unprocessable([name, at], f'Unrecognized principal string: "{principal}".')
+    check_principals(body, (name for name in _LISTS if name != "keywords"))
     if "definition" in body:
         check_definition(body["definition"])
     if not isinstance(body.get("input_schema", {}), dict):
@@ -132,18 +135,18 @@ def create(state: Any, call: Call) -> Reply:
         "subtitle": given.get("subtitle", ""),
         "description": given.get("description", ""),
         "keywords": list(given.get("keywords") or ()),
-        "principal_urn": urn(key),
+        "principal_urn": auth.urn(key),
         "globus_auth_username": f"{key}@clients.auth.globus.org",
         "created_at": iso(now),
         "updated_at": iso(now),
         "user_role": "flow_owner",
-        "created_by": urn(call.identity or ""),
+        "created_by": auth.urn(call.identity or ""),
         "visible_to": [],
         "runnable_by": [],
         "administered_by": [],
         "action_url": f"{state.url}/flows/flows/{key}",
         "flow_url": f"{state.url}/flows/flows/{key}",
-        "flow_owner": urn(call.identity or ""),
+        "flow_owner": auth.urn(call.identity or ""),
         **{name: list(given.get(name) or ()) for name in _LISTS if name != "keywords"},
         **{name: given[name] for name in ("subscription_id", "authentication_policy_id") if given.get(name)},
     }
@@ -158,35 +161,22 @@ def create(state: Any, call: Call) -> Reply:
 )
 def listed(state: Any, call: Call) -> dict[str, Any]:
     asked = call.query.get("filter_fulltext", "").lower().split()
-    roles = _asked_roles(call, words("flow_viewer flow_starter flow_administrator run_manager run_monitor"))
+    roles = _asked_roles(call, words("flow_owner flow_viewer flow_starter flow_administrator run_manager run_monitor"))
     rows = []
     for flow in state.documents.all("flow"):
         text = f"{flow['title']} {flow['subtitle']} {flow['description']}".lower()
-        if all(word in text for word in asked) and _has(state, call, flow, "flow_owner", roles, _VIEWERS):
+        if all(word in text for word in asked) and _may(state, call, flow, roles or _VIEWERS):
             rows.append(flow)
     return _page(call, "flows", rows, ("id", "title", "created_at", "updated_at", "flow_owner", "scope_string"))
 
 
-def _asked_roles(call: Call, lists: tuple[str, ...]) -> list[str]:
+def _asked_roles(call: Call, known: tuple[str, ...]) -> list[str]:
     """The fields for the roles of filter_roles, or of the older filter_role; that of the owner has its name."""
-    found = []
-    for name in (*call.several("filter_roles"), *call.several("filter_role")):
-        if name not in lists and name not in ("flow_owner", "run_owner"):
+    found = (*call.several("filter_roles"), *call.several("filter_role"))
+    for name in found:
+        if name not in known:
             raise unprocessable(["query", "filter_roles"], f"value is not a valid enumeration member: {name}")
-        found.append(f"{name}s" if name in lists else name)
-    return found
-
-
-def _has(
-    state: Any, call: Call, document: dict[str, Any], owner: str, roles: list[str], visible: tuple[str, ...]
-) -> bool:
-    """Whether a row is listed: the caller has one of the roles asked for, or any when none is."""
-    if not roles:
-        return _may(state, call, document, owner, visible)
-    held = _named(state, call.identity)
-    belongs = document.get(owner, urn(state.owner))  # whoever put a document without one, the sandbox's owner has it
-    rows = {name: [belongs] if name == owner else document.get(name) or () for name in roles}
-    return any(one in held for row in rows.values() for one in row)
+    return [name if name.endswith("_owner") else f"{name}s" for name in found]
 
 
 def _page(call: Call, name: str, rows: list[dict[str, Any]], fields: tuple[str, ...]) -> dict[str, Any]:
@@ -198,15 +188,14 @@ def _page(call: Call, name: str, rows: list[dict[str, Any]], fields: tuple[str, 
         lambda part: unprocessable(["query", "orderby"], f"value is not a valid order: {part}"),
         lambda row, name: str(row.get(name) or ""),
     )
-    size = call.integer("per_page", 20, 1, 100)
+    return {"marker": None, **_part(call, name, rows, call.integer("per_page", 20, 1, 100))}
+
+
+def _part(call: Call, name: str, rows: list[dict[str, Any]], size: int) -> dict[str, Any]:
+    """`size` rows from the one that `marker` names, and the marker of the next one if there is one."""
     start = call.integer("marker", 0)
-    more = start + size < len(rows)
-    return {
-        name: rows[start : start + size],
-        "limit": size,
-        "has_next_page": more,
-        "marker": str(start + size) if more else None,
-    }
+    more = {"marker": str(start + size)} if start + size < len(rows) else {}
+    return {name: rows[start : start + size], "limit": size, "has_next_page": bool(more), **more}
 
 
 @routes("POST", "/flows/validate", body=("definition", "input_schema"))
@@ -224,13 +213,13 @@ def _scopes(definition: dict[str, Any]) -> set[str]:
 
 @routes("GET", "/flows/{flow}")
 def show(state: Any, call: Call) -> dict[str, Any]:
-    return flow_of(state, call, call.params["flow"], _VIEWERS)
+    return flow_of(state, call, _VIEWERS)
 
 
 @routes("PUT", "/flows/{flow}", body=(*_FIELDS, *_MORE))
 def update(state: Any, call: Call) -> dict[str, Any]:
     flow = {
-        **flow_of(state, call, call.params["flow"], _ADMINISTRATORS),
+        **flow_of(state, call, _ADMINISTRATORS),
         **checked(call.body),
         "updated_at": iso(state.clock.now()),
     }
@@ -240,7 +229,7 @@ def update(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("DELETE", "/flows/{flow}")
 def delete(state: Any, call: Call) -> dict[str, Any]:
-    flow = flow_of(state, call, call.params["flow"], ())
+    flow = flow_of(state, call, ("flow_owner",))
     state.documents.remove("flow", flow["id"])
     gone = ("action_url", "flow_url", "run_managers", "run_monitors")
     return {name: value for name, value in flow.items() if name not in gone} | {
@@ -259,7 +248,7 @@ def delete(state: Any, call: Call) -> dict[str, Any]:
     inert=("activity_notification_policy",),  # nobody is mailed
 )
 def start(state: Any, call: Call) -> Reply:
-    flow = flow_of(state, call, call.params["flow"], _STARTERS)
+    flow = flow_of(state, call, _STARTERS)
     if call.server != flow["id"]:  # recorded: missing_scope_error
         message = f"This action requires the following scope: {flow['globus_auth_scope']}"
         raise Refusal(403, "MISSING_SCOPE", message, {"body": {"error": {"code": "MISSING_SCOPE", "detail": message}}})
@@ -280,13 +269,9 @@ def start(state: Any, call: Call) -> Reply:
         "completion_time": None,
         "status": "ACTIVE",
         "display_status": "ACTIVE",
-        "details": {
-            "code": "FlowStarting",
-            "description": "The Flow is starting execution",
-            "details": {"input": given},
-        },
-        "created_by": urn(call.identity or ""),
-        "run_owner": urn(call.identity or ""),
+        "details": _starting(given),
+        "created_by": auth.urn(call.identity or ""),
+        "run_owner": auth.urn(call.identity or ""),
         "run_managers": list(body.get("run_managers") or ()),
         "run_monitors": list(body.get("run_monitors") or ()),
         "manage_by": list(body.get("run_managers") or ()),
@@ -295,27 +280,21 @@ def start(state: Any, call: Call) -> Reply:
         "label": body.get("label"),
         "tags": list(body.get("tags") or ()),
     }
-    log = [
-        {
-            "time": iso(now),
-            "code": "FlowStarted",
-            "description": "The Flow Instance started execution",
-            "details": {"input": given},
-        }
-    ]
-    state.documents.put(
-        "run",
-        key,
-        {
-            "run": run,
-            "states": list(script.get("states") or ()),
-            "script": script,
-            "log": log,
-            "input": given,
-            "execution": None if script.get("states") else flow_states.begin(state, run, flow["definition"], given),
-        },
-    )
+    started = flow_states.entry(state, "FlowStarted", "The Flow Instance started execution", {"input": given})
+    record = {
+        "run": run,
+        "states": list(script.get("states") or ()),
+        "script": script,
+        "log": [started],
+        "input": given,
+        "execution": None if script.get("states") else flow_states.begin(state, run, flow["definition"], given),
+    }
+    state.documents.put("run", key, record)
     return Reply(changed(run), 201)
+
+
+def _starting(given: dict[str, Any]) -> dict[str, Any]:
+    return {"code": "FlowStarting", "description": "The Flow is starting execution", "details": {"input": given}}
 
 
 def changed(run: dict[str, Any]) -> dict[str, Any]:
@@ -339,7 +318,7 @@ def check_input(schema: dict[str, Any], given: dict[str, Any]) -> None:
         raise unprocessable(["body", *error.absolute_path], str(error.message))
 
 
-_MANAGERS = ("run_managers", "flow_run_managers")
+_MANAGERS = ("run_owner", "run_managers", "flow_run_managers")
 _MONITORS = (*_MANAGERS, "run_monitors", "flow_run_monitors")
 
 
@@ -353,64 +332,60 @@ def run_of(state: Any, call: Call, roles: tuple[str, ...] = _MONITORS) -> dict[s
     """The record of a run in which the caller has one of these roles. Raises Refusal."""
     key = call.params["run"]
     found = state.documents.get("run", key.lower())
-    if found is None:
-        raise Refusal(404, "NOT_FOUND", f"No Run exists with id value {key}")
-    if not _may(state, call, _with_flow(state, found["run"]), "run_owner", roles):
-        raise Refusal(403, "FORBIDDEN", "You do not have permission to perform this action on the Run")
+    _checked(state, call, "Run", found and _with_flow(state, found["run"]), key, roles)
     return {"input": {}, **found}
 
 
 def looked_at(state: Any, call: Call) -> dict[str, Any]:
-    """The run after one more step of its script."""
+    """The run, as far on as it comes now."""
     record = run_of(state, call)
-    run = dict(record["run"])
-    if record.get("execution") and run["status"] == "ACTIVE":
+    if record.get("execution") and record["run"]["status"] == "ACTIVE":
         record = flow_states.advance(state, record)
-        run = dict(record["run"])
-        state.documents.put("run", run["run_id"], record)
-    elif record["states"] and run["status"] in ("ACTIVE", "INACTIVE"):
-        status = str(record["states"][0])
-        run.update(status=status, display_status=status)
-        script, ended = record["script"], status in ("SUCCEEDED", "FAILED")
-        if ended:
-            run["completion_time"] = iso(state.clock.now())
-        code = (
-            script.get("code")
-            if len(record["states"]) == 1 and script.get("code")
-            else _CODES.get(status, "FlowRunning")
-        )
-        described = (
-            script.get("description") if len(record["states"]) == 1 and script.get("description") else _WORDS[status]
-        )
-        run["details"] = {"code": code, "description": described}
-        if ended:
-            run["details"]["output"] = {"input": record["input"], **dict(script.get("output") or {})}
-        if script.get("details") or status == "FAILED":
-            run["details"]["details"] = dict(script.get("details") or {})
-        if status == "INACTIVE":
-            run["details"]["required_scope"] = script.get("required_scope") or auth.scope_of(run["flow_id"])
-        entry: dict[str, Any] = {"time": iso(state.clock.now()), "code": code, "description": described, "details": {}}
-        record = {**record, "run": run, "states": record["states"][1:], "log": [*record["log"], entry]}
-        state.documents.put("run", run["run_id"], record)
-    return run
+    elif record["states"] and record["run"]["status"] in ("ACTIVE", "INACTIVE"):
+        record = _scripted(state, record)
+    else:
+        return dict(record["run"])
+    state.documents.put("run", record["run"]["run_id"], record)
+    return dict(record["run"])
 
 
-_CODES = {"SUCCEEDED": "FlowSucceeded", "FAILED": "FlowFailed", "INACTIVE": "FlowInactive", "ACTIVE": "FlowRunning"}
-_WORDS = {
-    "SUCCEEDED": "The Flow run reached a successful completion state",
-    "FAILED": "The Flow run failed",
-    "INACTIVE": "The Flow run needs attention",
-    "ACTIVE": "The Flow run is in progress",
+#: Code and description of a run in each status, unless its script has others for the last one.
+_SAID = {
+    "SUCCEEDED": ("FlowSucceeded", "The Flow run reached a successful completion state"),
+    "FAILED": ("FlowFailed", "The Flow run failed"),
+    "INACTIVE": ("FlowInactive", "The Flow run needs attention"),
+    "ACTIVE": ("FlowRunning", "The Flow run is in progress"),
 }
+
+
+def _scripted(state: Any, record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run after one more status of its script."""
+    status, *left = record["states"]
+    script, ended = record["script"], status in ("SUCCEEDED", "FAILED")
+    code, described = _SAID[status]
+    if not left:
+        code, described = script.get("code") or code, script.get("description") or described
+    details: dict[str, Any] = {"code": code, "description": described}
+    if ended:
+        details["output"] = {"input": record["input"], **dict(script.get("output") or {})}
+    if script.get("details") or status == "FAILED":
+        details["details"] = dict(script.get("details") or {})
+    if status == "INACTIVE":
+        details["required_scope"] = script.get("required_scope") or auth.scope_of(record["run"]["flow_id"])
+    run = {**record["run"], "status": status, "display_status": status, "details": details}
+    if ended:
+        run["completion_time"] = iso(state.clock.now())
+    log = [*record["log"], flow_states.entry(state, code, described, {})]
+    return {**record, "run": run, "states": left, "log": log}
 
 
 @routes("GET", "/runs", query=("filter_flow_id", "filter_roles", "filter_role", "marker", "orderby", "per_page"))
 def runs(state: Any, call: Call) -> dict[str, Any]:
     wanted = call.several("filter_flow_id")
-    roles = _asked_roles(call, words("run_manager run_monitor flow_run_manager flow_run_monitor"))
+    roles = _asked_roles(call, words("run_owner run_manager run_monitor flow_run_manager flow_run_monitor"))
     rows = [each["run"] for each in reversed(state.documents.all("run"))]
     rows = [run for run in rows if not wanted or run["flow_id"] in wanted]
-    rows = [run for run in rows if _has(state, call, _with_flow(state, run), "run_owner", roles, _MONITORS)]
+    rows = [run for run in rows if _may(state, call, _with_flow(state, run), roles or _MONITORS)]
     return _page(call, "runs", rows, ("id", "run_owner", "start_time", "completion_time", "label", "status"))
 
 
@@ -420,16 +395,9 @@ def run_show(state: Any, call: Call) -> dict[str, Any]:
     if not call.flag("include_flow_description"):
         return run
     flow = state.documents.get("flow", run["flow_id"]) or {}
-    names: tuple[str, ...] = (
-        "created_at",
-        "created_by",
-        "description",
-        "flow_owner",
-        "globus_auth_scope",
-        "id",
-        "keywords",
+    names = words(
+        "created_at created_by description flow_owner globus_auth_scope id keywords subtitle title updated_at"
     )
-    names += ("subtitle", "title", "updated_at")
     return {**run, "flow_description": {name: flow.get(name) for name in names}}
 
 
@@ -447,10 +415,7 @@ def run_log(state: Any, call: Call) -> dict[str, Any]:
     entries = list(run_of(state, call)["log"])
     if call.flag("reverse_order"):
         entries.reverse()
-    size, start = call.integer("limit", 10, 1, 100), call.integer("marker", 0)
-    more = start + size < len(entries)
-    answer = {"limit": size, "has_next_page": more, "entries": entries[start : start + size]}
-    return {**answer, "marker": str(start + size)} if more else answer
+    return _part(call, "entries", entries, call.integer("limit", 10, 1, 100))
 
 
 @routes("POST", "/runs/{run}/cancel", body=())
@@ -459,12 +424,7 @@ def run_cancel(state: Any, call: Call) -> dict[str, Any]:
     run = dict(record["run"])
     if run["status"] in ("ACTIVE", "INACTIVE"):
         run.update(status="FAILED", display_status="FAILED", completion_time=iso(state.clock.now()))
-        run["details"] = {
-            "time": iso(state.clock.now()),
-            "code": "FlowCanceled",
-            "description": "The Flow Instance was canceled by the user",
-            "details": {},
-        }
+        run["details"] = flow_states.entry(state, "FlowCanceled", "The Flow Instance was canceled by the user", {})
         state.documents.put("run", run["run_id"], {**record, "run": run, "states": []})
     return changed(run)
 
@@ -475,10 +435,7 @@ def run_update(state: Any, call: Call) -> dict[str, Any]:
     body = dict(call.body.items())
     if len(body.get("label") or "") > 64:
         raise unprocessable(["label"], "ensure this value has at most 64 characters")
-    for name in ("run_managers", "run_monitors"):
-        for at, principal in enumerate(body.get(name) or ()):
-            if not _URN.fullmatch(str(principal)):
-                raise unprocessable([name, at], f'Unrecognized principal string: "{principal}".')
+    check_principals(body, ("run_managers", "run_monitors"))
     run = {**record["run"], **body}
     run.update(manage_by=run.get("run_managers", []), monitor_by=run.get("run_monitors", []))
     state.documents.put("run", run["run_id"], {**record, "run": run})
@@ -492,11 +449,7 @@ def run_resume(state: Any, call: Call) -> dict[str, Any]:
     if run["status"] != "INACTIVE":
         raise Refusal(409, "STATE_CONFLICT", "Run is not INACTIVE")
     run.update(status="ACTIVE", display_status="ACTIVE")
-    run["details"] = {
-        "code": "FlowStarting",
-        "description": "The Flow is starting execution",
-        "details": {"input": record["input"]},
-    }
+    run["details"] = _starting(record["input"])
     states = record["states"] or ["SUCCEEDED"]
     state.documents.put("run", run["run_id"], {**record, "run": run, "states": states})
     return changed(run)

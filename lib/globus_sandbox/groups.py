@@ -52,6 +52,12 @@ def groups_of(state: Any, identity: str) -> list[dict[str, Any]]:
     return [group for group in all_groups(state) if _role(group, identity) is not None]
 
 
+def urns_of(state: Any, identity: str | None) -> set[str]:
+    """What a list of principals may hold that means this identity."""
+    groups = {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, identity or "")}
+    return {auth.urn(identity or ""), "public", "all_authenticated_users", *groups}
+
+
 def _role(group: dict[str, Any], identity: str | None) -> str | None:
     for one in group["memberships"]:
         if one["identity_id"] == identity and one["status"] == "active":

@@ -14,8 +14,9 @@ import uuid
 from collections import Counter
 from typing import Any
 
+from globus_sandbox import auth
 from globus_sandbox.documents import iso, spaced
-from globus_sandbox.groups import groups_of
+from globus_sandbox.groups import urns_of
 from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, is_true
 
 routes = Routes()
@@ -31,14 +32,9 @@ def not_found(what: str) -> Refusal:
     return Refusal(404, "NotFound.Generic", what)
 
 
-def _urns(state: Any, identity: str | None) -> set[str]:
-    groups = {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, identity or "")}
-    return {f"urn:globus:auth:identity:{identity}", *groups}
-
-
 def roles_on(state: Any, index: dict[str, Any], identity: str | None) -> list[str]:
     """The caller's roles on an index, the strongest first."""
-    mine = _urns(state, identity)
+    mine = urns_of(state, identity)
     held = {role["role_name"] for role in index["roles"] if role["principal"] in mine}
     return [name for name in ROLES if name in held]
 
@@ -67,7 +63,7 @@ def index_of(state: Any, call: Call, operation: str = "", roles: tuple[str, ...]
 
 def _whole(state: Any, index: dict[str, Any]) -> dict[str, Any]:
     """An index as `create` makes it, whoever put it: it is open, and the owner of the sandbox has it."""
-    owner = f"urn:globus:auth:identity:{state.owner}"
+    owner = auth.urn(state.owner)
     own = {"id": "owner", "principal": owner, "principal_type": "identity", "role_name": "owner"}
     return {"status": "open", "is_trial": False, "roles": [own], **index}
 
@@ -99,7 +95,6 @@ def _role(state: Any, index: str, principal: str, name: str) -> dict[str, Any]:
 @routes("POST", "/v1/index", body=("display_name", "description"))
 def create(state: Any, call: Call) -> dict[str, Any]:
     body = call.body
-    owner = f"urn:globus:auth:identity:{call.identity}"
     owned = [each for each in _indices(state) if "owner" in roles_on(state, each, call.identity)]
     if sum(bool(each["is_trial"]) for each in owned) >= TRIALS:
         cause = (
@@ -124,7 +119,7 @@ def create(state: Any, call: Call) -> dict[str, Any]:
         "num_subjects": 0,
         "size_in_mb": 0,
         "status": "open",
-        "roles": [_role(state, key, owner, "owner")],
+        "roles": [_role(state, key, auth.urn(call.identity or ""), "owner")],
     }
     state.documents.put("index", key, index)
     return shown(state, index)
@@ -195,7 +190,7 @@ def role_list(state: Any, call: Call) -> dict[str, Any]:
 def role_create(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "role_create", ("owner", "admin"))
     body = call.body
-    if body.get("role_name") not in ROLES or not _is_principal(str(body.get("principal"))):
+    if body.get("role_name") not in ROLES or not auth.PRINCIPAL.fullmatch(str(body.get("principal"))):
         raise Refusal(400, "BadRequest.ValidationError", "role_name: owner, admin or writer; principal: a URN")
     role = _role(state, index["id"], str(body["principal"]), str(body["role_name"]))
     state.documents.put("index", index["id"], {**index, "roles": [*index["roles"], role]})
@@ -211,10 +206,6 @@ def role_delete(state: Any, call: Call) -> dict[str, Any]:
     kept = [role for role in index["roles"] if role is not gone[0]]
     state.documents.put("index", index["id"], {**index, "roles": kept})
     return {"deleted": gone[0], "success": True}
-
-
-def _is_principal(text: str) -> bool:
-    return text.startswith(("urn:globus:auth:identity:", "urn:globus:groups:id:"))
 
 
 # tasks
@@ -235,7 +226,7 @@ def checked_entry(entry: Any, at: int) -> dict[str, Any]:
     if not isinstance(seen, list) or not seen:
         raise Refusal(400, "BadRequest.ValidationError", f"entry {at}: visible_to is required")
     for principal in seen:
-        if principal not in ("public", "all_authenticated_users") and not _is_principal(str(principal)):
+        if principal not in ("public", "all_authenticated_users") and not auth.PRINCIPAL.fullmatch(str(principal)):
             raise Refusal(400, "BadRequest.ValidationError", f"entry {at}: visible_to: '{principal}'")
     return entry
 
@@ -466,7 +457,7 @@ def found(state: Any, call: Call, body: Any, limit: int, offset: int) -> dict[st
         index_of(state, call, "query with bypass_visible_to", ("owner", "admin"))
     refuse_advanced(body.get("advanced"))
     filters, asked = checked_filters(body.get("filters")), str(body.get("q") or "*")
-    mine = {"public", "all_authenticated_users", *_urns(state, call.identity)}
+    mine = urns_of(state, call.identity)
     seen = [
         entry
         for entry in entries_of(state, index["id"])
