@@ -17,7 +17,7 @@ from typing import Any
 from globus_sandbox import auth
 from globus_sandbox.documents import iso, spaced
 from globus_sandbox.groups import urns_of
-from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, is_true
+from globus_sandbox.web import Call, Refusal, Reply, Routes, Unknown, is_true, words
 
 routes = Routes()
 
@@ -30,6 +30,21 @@ ROLES = ("owner", "admin", "writer")
 
 def not_found(what: str) -> Refusal:
     return Refusal(404, "NotFound.Generic", what)
+
+
+def invalid(message: str) -> Refusal:
+    return Refusal(400, "BadRequest.ValidationError", message)
+
+
+def typed(kind: str, version: str = "2017-09-01", **fields: Any) -> dict[str, Any]:
+    return {"@datatype": kind, "@version": version, **fields}
+
+
+def unknown_fields(document: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Raises Unknown for the first field that is none of those known."""
+    unknown = document.keys() - {"@datatype", "@version", *known}
+    if unknown:
+        raise Unknown(f"field '{min(unknown)}' of {what}")
 
 
 def roles_on(state: Any, index: dict[str, Any], identity: str | None) -> list[str]:
@@ -52,12 +67,8 @@ def index_of(state: Any, call: Call, operation: str = "", roles: tuple[str, ...]
             "Ensure you are making a call authenticated with a valid Search token and that you have been granted the "
             "required roles for this operation"
         )
-        raise Refusal(
-            403,
-            "Forbidden.Generic",
-            f"{operation} request denied by service",
-            {"error_data": {"cause": cause, "recommended_resolution": advice}},
-        )
+        data = {"error_data": {"cause": cause, "recommended_resolution": advice}}
+        raise Refusal(403, "Forbidden.Generic", f"{operation} request denied by service", data)
     return found
 
 
@@ -79,12 +90,10 @@ def shown(state: Any, index: dict[str, Any]) -> dict[str, Any]:
 
 
 def _role(state: Any, index: str, principal: str, name: str) -> dict[str, Any]:
+    key = base64.urlsafe_b64encode(uuid.uuid4().bytes[:6]).decode()
     return {
         "creation_date": spaced(state.clock.now())[:19],
-        "id": base64.b64encode(uuid.uuid4().bytes[:6])
-        .decode()
-        .replace("/", "_")
-        .replace("+", "_"),  # a leading - would be an option
+        "id": key.replace("-", "_"),  # a leading - would be an option
         "index_id": index,
         "principal": principal,
         "principal_type": "group" if ":groups:" in principal else "identity",
@@ -105,22 +114,19 @@ def create(state: Any, call: Call) -> dict[str, Any]:
         data = {"error_data": {"cause": cause, "constraint": constraint}}
         raise Refusal(409, "Conflict.LimitExceeded", "Role limit exceeded", data)
     key = str(uuid.uuid4())
-    index = {
-        "@datatype": "GSearchIndex",
-        "@version": "2017-09-01",
-        "creation_date": spaced(state.clock.now())[:19],
-        "display_name": body.get("display_name", ""),
-        "description": body.get("description", ""),
-        "id": key,
-        "is_trial": True,
-        "subscription_id": None,
-        "max_size_in_mb": 1,
-        "num_entries": 0,
-        "num_subjects": 0,
-        "size_in_mb": 0,
-        "status": "open",
-        "roles": [_role(state, key, auth.urn(call.identity or ""), "owner")],
-    }
+    index = typed(
+        "GSearchIndex",
+        creation_date=spaced(state.clock.now())[:19],
+        display_name=body.get("display_name", ""),
+        description=body.get("description", ""),
+        id=key,
+        is_trial=True,
+        subscription_id=None,
+        max_size_in_mb=1,
+        size_in_mb=0,
+        status="open",
+        roles=[_role(state, key, auth.urn(call.identity or ""), "owner")],
+    )
     state.documents.put("index", key, index)
     return shown(state, index)
 
@@ -137,32 +143,34 @@ def show(state: Any, call: Call) -> dict[str, Any]:
 @routes("PATCH", "/v1/index/{index}", body=("display_name", "description"))
 def update(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "index_update", ("owner", "admin"))
-    index.update(dict(call.body.items()))
-    state.documents.put("index", index["id"], index)
-    return shown(state, index)
+    return shown(state, _changed(state, index, **dict(call.body.items())))
+
+
+def _changed(state: Any, index: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    changed = {**index, **changes}
+    state.documents.put("index", index["id"], changed)
+    return changed
+
+
+def _require_status(index: dict[str, Any], wanted: str) -> None:
+    if index["status"] != wanted:
+        message = f"Index status ({index['status']}) did not match required status for this operation: {wanted}"
+        raise Refusal(409, "Conflict.IncompatibleIndexStatus", message)
 
 
 @routes("DELETE", "/v1/index/{index}")
 def delete(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "index_delete", ("owner",))
-    _require_open(index)
-    state.documents.put("index", index["id"], {**index, "status": "delete_pending"})
+    _require_status(index, "open")
+    _changed(state, index, status="delete_pending")
     return {"index_id": index["id"], "acknowledged": True}
-
-
-def _require_open(index: dict[str, Any]) -> None:
-    if index["status"] != "open":
-        message = f"Index status ({index['status']}) did not match required status for this operation: open"
-        raise Refusal(409, "Conflict.IncompatibleIndexStatus", message)
 
 
 @routes("POST", "/v1/index/{index}/reopen", body=())
 def reopen(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "index_reopen", ("owner",))
-    if index["status"] != "delete_pending":
-        message = f"Index status ({index['status']}) did not match required status for this operation: delete_pending"
-        raise Refusal(409, "Conflict.IncompatibleIndexStatus", message)
-    state.documents.put("index", index["id"], {**index, "status": "open"})
+    _require_status(index, "delete_pending")
+    _changed(state, index, status="open")
     return {"index_id": index["id"], "acknowledged": True}
 
 
@@ -191,9 +199,9 @@ def role_create(state: Any, call: Call) -> dict[str, Any]:
     index = index_of(state, call, "role_create", ("owner", "admin"))
     body = call.body
     if body.get("role_name") not in ROLES or not auth.PRINCIPAL.fullmatch(str(body.get("principal"))):
-        raise Refusal(400, "BadRequest.ValidationError", "role_name: owner, admin or writer; principal: a URN")
+        raise invalid("role_name: owner, admin or writer; principal: a URN")
     role = _role(state, index["id"], str(body["principal"]), str(body["role_name"]))
-    state.documents.put("index", index["id"], {**index, "roles": [*index["roles"], role]})
+    _changed(state, index, roles=[*index["roles"], role])
     return role
 
 
@@ -203,8 +211,7 @@ def role_delete(state: Any, call: Call) -> dict[str, Any]:
     gone = [role for role in index["roles"] if role["id"] == call.params["role"]]
     if not gone:
         raise not_found(f"No role {call.params['role']}")
-    kept = [role for role in index["roles"] if role is not gone[0]]
-    state.documents.put("index", index["id"], {**index, "roles": kept})
+    _changed(state, index, roles=[role for role in index["roles"] if role is not gone[0]])
     return {"deleted": gone[0], "success": True}
 
 
@@ -213,21 +220,17 @@ def role_delete(state: Any, call: Call) -> dict[str, Any]:
 
 def checked_entry(entry: Any, at: int) -> dict[str, Any]:
     """One GMetaEntry. Raises Refusal as the service does: at once, not in the task."""
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get("subject"), str)
-        or not isinstance(entry.get("content"), dict)
-    ):
-        raise Refusal(400, "BadRequest.ValidationError", f"entry {at}: subject and content are required")
-    unknown = set(entry) - {"subject", "content", "visible_to", "id", "@datatype", "@version"}
-    if unknown:
-        raise Unknown(f"field '{min(unknown)}' of a GMetaEntry")
+    if not isinstance(entry, dict):
+        raise invalid(f"entry {at}: not an object")
+    if not isinstance(entry.get("subject"), str) or not isinstance(entry.get("content"), dict):
+        raise invalid(f"entry {at}: subject and content are required")
+    unknown_fields(entry, ("subject", "content", "visible_to", "id"), "a GMetaEntry")
     seen = entry.get("visible_to")
     if not isinstance(seen, list) or not seen:
-        raise Refusal(400, "BadRequest.ValidationError", f"entry {at}: visible_to is required")
+        raise invalid(f"entry {at}: visible_to is required")
     for principal in seen:
         if principal not in ("public", "all_authenticated_users") and not auth.PRINCIPAL.fullmatch(str(principal)):
-            raise Refusal(400, "BadRequest.ValidationError", f"entry {at}: visible_to: '{principal}'")
+            raise invalid(f"entry {at}: visible_to: '{principal}'")
     return entry
 
 
@@ -257,14 +260,14 @@ def _queued(state: Any, index: dict[str, Any], kind: str, **work: Any) -> str:
 )
 def ingest(state: Any, call: Call) -> Reply:
     index = index_of(state, call, "ingest", ROLES)
-    _require_open(index)
+    _require_status(index, "open")
     body = call.body
     data = body.get("ingest_data") or {}
     if len(json.dumps(body)) > LIMIT:
         raise Refusal(413, "RequestEntityTooLarge", "The document is larger than 10 MB")
     rows = data.get("gmeta") if body.get("ingest_type") == "GMetaList" else [data]
     if not isinstance(rows, list) or not rows:
-        raise Refusal(400, "BadRequest.ValidationError", "no entries")
+        raise invalid("no entries")
     entries = [checked_entry(row, at) for at, row in enumerate(rows)]
     key = _queued(state, index, "INGEST", entries=entries)
     return Reply({"acknowledged": True, "success": True, "num_documents_ingested": 0, "task_id": key}, 202)
@@ -356,14 +359,12 @@ def checked_filters(filters: Any) -> list[dict[str, Any]]:
     rows = list(filters or ())
     for one in rows:
         if not isinstance(one, dict) or "type" not in one:
-            raise Refusal(400, "BadRequest.ValidationError", "a filter needs a type")
+            raise invalid("a filter needs a type")
         if one["type"] not in _FILTER_TYPES:
             raise Unknown(f"filter of type '{one['type']}'")
         inner = [one["filter"]] if "filter" in one else one.get("filters", ())
         checked_filters(inner)
-        known = {"type", "@datatype", "@version", "field_name", "values", "value", "filter", "filters", "post_filter"}
-        if set(one) - known:
-            raise Unknown(f"field '{min(set(one) - known)}' of a filter")
+        unknown_fields(one, words("type field_name values value filter filters post_filter"), "a filter")
         if one.get("post_filter"):
             raise Unknown("post_filter of a filter")
     return rows
@@ -404,47 +405,35 @@ def _between(value: Any, window: dict[str, Any]) -> bool:
         return False
 
 
-def matches(entry: dict[str, Any], words: str, filters: list[dict[str, Any]]) -> bool:
+def matches(entry: dict[str, Any], asked: str, filters: list[dict[str, Any]]) -> bool:
     text = f"{entry['subject']} {json.dumps(entry['content'], ensure_ascii=False)}".lower()
-    if words.strip() not in ("", "*") and not all(word.lower() in text for word in words.split()):
-        return False
-    return all(passes(entry, one) for one in filters)
+    found = asked.strip() in ("", "*") or all(word in text for word in asked.lower().split())
+    return found and all(passes(entry, one) for one in filters)
 
 
 def _facet(rows: list[dict[str, Any]], facet: dict[str, Any]) -> dict[str, Any]:
     """One facet (documented: Search, "GFacet"). Raises Unknown for those that are not served."""
     kind, name = facet.get("type"), str(facet.get("field_name", ""))
     values = [value for entry in rows for value in _values(entry, name)]
-    head = {"@datatype": "GFacetResult", "@version": "2017-09-01", "name": facet.get("name", name)}
-    unknown = set(facet) - {"@datatype", "@version", "type", "field_name", "name", "size", "histogram_range"}
-    if unknown:
-        raise Unknown(f"field '{min(unknown)}' of a facet")
+    head = typed("GFacetResult", name=facet.get("name", name))
+    unknown_fields(facet, words("type field_name name size histogram_range"), "a facet")
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
     if kind == "terms":
         counted = sorted(Counter(map(str, values)).items(), key=lambda one: (-one[1], one[0]))[: facet.get("size", 10)]
-        rows_ = [{"@datatype": "GBucket", "@version": "2017-09-01", "value": v, "count": n} for v, n in counted]
-        return {**head, "buckets": rows_}
+        return {**head, "buckets": [typed("GBucket", value=value, count=count) for value, count in counted]}
     if kind in ("sum", "avg"):
-        numbers = [float(value) for value in values if isinstance(value, int | float)]
-        total = sum(numbers)
-        return {**head, "value": total if kind == "sum" else (total / len(numbers) if numbers else None)}
+        if kind == "sum":
+            return {**head, "value": sum(numbers)}
+        return {**head, "value": sum(numbers) / len(numbers) if numbers else None}
     if kind == "numeric_histogram":
         within = facet.get("histogram_range") or {}
         low, high, size = float(within.get("low", 0)), float(within.get("high", 0)), int(facet.get("size", 10))
         if not low < high:
-            raise Refusal(400, "BadRequest.ValidationError", "histogram_range: low must be below high")
+            raise invalid("histogram_range: low must be below high")
         step = (high - low) / size
-        inside = [
-            int((value - low) / step) for value in values if isinstance(value, int | float) and low <= value < high
-        ]
-        buckets = [
-            {
-                "@datatype": "GBucket",
-                "@version": "2017-09-01",
-                "value": {"from": low + at * step, "to": low + (at + 1) * step},
-                "count": inside.count(at),
-            }
-            for at in range(size)
-        ]
+        inside = Counter(int((number - low) / step) for number in numbers if low <= number < high)
+        windows = [{"from": low + at * step, "to": low + (at + 1) * step} for at in range(size)]
+        buckets = [typed("GBucket", value=window, count=inside[at]) for at, window in enumerate(windows)]
         return {**head, "buckets": buckets}
     raise Unknown(f"facet of type '{kind}'")
 
@@ -465,34 +454,33 @@ def found(state: Any, call: Call, body: Any, limit: int, offset: int) -> dict[st
     ]
     for rule in reversed(body.get("sort") or ()):
         name, descends = str(rule.get("field_name")), rule.get("order") == "desc"
-        seen.sort(key=lambda entry: str((_values(entry, name) or [""])[0]), reverse=descends)
+        seen.sort(key=lambda entry: str(next(iter(_values(entry, name)), "")), reverse=descends)
     hits: dict[str, list[dict[str, Any]]] = {}
     for entry in seen:
         hits.setdefault(entry["subject"], []).append(entry)
     rows = [
-        {
-            "@datatype": "GMetaResult",
-            "@version": "2019-08-27",
-            "entries": [
+        typed(
+            "GMetaResult",
+            "2019-08-27",
+            entries=[
                 {"content": each["content"], "entry_id": each.get("id"), "matched_principal_sets": []}
                 for each in entries
             ],
-            "subject": subject,
-        }
+            subject=subject,
+        )
         for subject, entries in hits.items()
     ]
     window = rows[offset : offset + limit]
     facets = [_facet(seen, facet) for facet in body.get("facets") or ()]
-    return {
-        "@datatype": "GSearchResult",
-        "@version": "2017-09-01",
-        "count": len(window),
-        "gmeta": window,
-        "has_next_page": offset + limit < len(rows),
-        "offset": offset,
-        "total": len(rows),
-        **({"facet_results": facets} if facets else {}),
-    }
+    result = typed(
+        "GSearchResult",
+        count=len(window),
+        gmeta=window,
+        has_next_page=offset + limit < len(rows),
+        offset=offset,
+        total=len(rows),
+    )
+    return {**result, "facet_results": facets} if facets else result
 
 
 @routes("GET", "/v1/index/{index}/search", query=("q", "limit", "offset", "advanced", "bypass_visible_to"))
@@ -504,18 +492,7 @@ def search(state: Any, call: Call) -> dict[str, Any]:
 @routes(
     "POST",
     "/v1/index/{index}/search",
-    body=(
-        "q",
-        "limit",
-        "offset",
-        "advanced",
-        "bypass_visible_to",
-        "filters",
-        "facets",
-        "sort",
-        "@datatype",
-        "@version",
-    ),
+    body=words("q limit offset advanced bypass_visible_to filters facets sort @datatype @version"),
     inert=("@datatype", "@version"),
 )
 def post_search(state: Any, call: Call) -> dict[str, Any]:
