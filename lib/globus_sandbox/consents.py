@@ -51,7 +51,7 @@ def given(state: Any, identity: str) -> list[tuple[str, ...]]:
         for collection in state.collections:
             if wants_consent(collection):
                 paths += [(*above, TRANSFER, data_access(collection)) for above in ((), (TIMER,), (TIMER, ACTION))]
-    paths += [tuple(each["path"]) for each in state.documents.all("consent") if each["identity"] == identity]
+    paths += [tuple(each["path"]) for each in state.documents.all("consent", identity=identity)]
     return list(dict.fromkeys(paths))
 
 

@@ -105,9 +105,11 @@ class Documents:
         with self.lock:
             return self._kinds.get(kind, {}).get(key)
 
-    def all(self, kind: str) -> list[Document]:
+    def all(self, kind: str, **wanted: Any) -> list[Document]:
+        """Those of a kind that have these values."""
         with self.lock:
-            return list(self._kinds.get(kind, {}).values())
+            every = list(self._kinds.get(kind, {}).values())
+        return [each for each in every if all(each[name] == value for name, value in wanted.items())]
 
     def remove(self, kind: str, key: str) -> Document | None:
         with self.lock:

@@ -54,35 +54,19 @@ _MATCHING = ("service", "method", "path")
 #: Struck until cleared unless a count is given; every other kind strikes once.
 _LASTING = {*COLLECTION_KINDS, "inactive", "pause-task", "file", "logged-out"}
 
-#: What each event code says in words. Codes: a list published by a Globus developer (developer-discuss, 2020-04-23).
-WORDS = {
-    "AMBIGUOUS_PATH": "ambiguous path",
+#: What event codes say, where it is not the name alone. Codes: a list by a Globus developer (developer-discuss, 2020-04-23).
+_IN_WORDS = {
     "AUTH": "authentication failed",
-    "CANCELED": "canceled",
-    "CONNECTION_BROKEN": "connection broken",
-    "CONNECTION_RESET": "connection reset",
-    "CONNECT_FAILED": "connect failed",
-    "ENDPOINT_ERROR": "endpoint error",
-    "ENDPOINT_TOO_BUSY": "endpoint too busy",
-    "EXPIRED": "expired",
-    "EXTERNAL_CHECKSUM_MISMATCH": "external checksum mismatch",
-    "FILE_NOT_FOUND": "file not found",
-    "FILE_SIZE_CHANGED": "file size changed",
     "GC_NOT_CONNECTED": "Globus Connect not connected",
     "GC_PAUSED": "Globus Connect paused",
-    "INVALID_PATH_NAME": "invalid path name",
-    "IS_A_DIRECTORY": "is a directory",
-    "NOT_A_DIRECTORY": "not a directory",
-    "NO_CREDENTIALS": "no credentials",
     "NO_SPACE_LEFT": "no space left on device",
-    "PAUSED": "paused",
-    "PERMISSION_DENIED": "permission denied",
-    "QUOTA_EXCEEDED": "quota exceeded",
-    "SUCCEEDED": "succeeded",
-    "TIMEOUT": "timeout",
     "UNKNOWN": "unknown error",
     "VERIFY_CHECKSUM": "checksum verification failed",
 }
+
+
+def in_words(code: str) -> str:
+    return _IN_WORDS.get(code, code.lower().replace("_", " "))
 
 
 @dataclass(eq=False)
@@ -100,7 +84,7 @@ class TransferError(Exception):
     fatal: bool = False
 
     def __post_init__(self) -> None:
-        self.message = self.message or WORDS.get(self.code, self.code.lower().replace("_", " "))
+        self.message = self.message or in_words(self.code)
 
 
 class NotAFault(ValueError):
@@ -135,6 +119,11 @@ class Fault:
         if kind == "status" and not isinstance(given.get("status"), int):
             raise NotAFault("status: needs a status, e.g. 503")
         return cls(kind, key, count, skip, struck, given)
+
+    @property
+    def message(self) -> str:
+        """What a pause says."""
+        return str(self.with_.get("message", "Paused by the collection's administrator"))
 
     def strikes_request(self, service: str, method: str, path: str) -> bool:
         if self.kind == "logged-out" and not path.endswith("/token/validate"):

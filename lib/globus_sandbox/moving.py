@@ -33,7 +33,7 @@ class Director(Protocol):
 
     def now(self) -> float: ...
     def error(self, task: Task, trouble: TransferError) -> None: ...
-    def event(self, task: Task, code: str, description: str, details: str) -> None: ...
+    def event(self, task: Task, code: str, details: str = "") -> None: ...
     def progressed(self, task: Task) -> None: ...
 
 
@@ -76,9 +76,9 @@ class Mover:
         task.subtasks_retrying = 0
         self._extras()
         if task.skips and not any(event["code"] == "SKIPPED_ERRORS" for event in task.events):
-            engine.event(task, "SKIPPED_ERRORS", "skipped errors", json.dumps({"skipped": len(task.skips)}))
+            engine.event(task, "SKIPPED_ERRORS", json.dumps({"skipped": len(task.skips)}))
         if task.type == "TRANSFER":
-            engine.event(task, "PROGRESS", "progress", json.dumps({"bytes_transferred": task.bytes_transferred}))
+            engine.event(task, "PROGRESS", json.dumps({"bytes_transferred": task.bytes_transferred}))
         return "SUCCEEDED"
 
     def _reach(self) -> None:
@@ -329,12 +329,7 @@ class Mover:
         if not self.options.get("delete_destination_extra"):
             return
         if task.skips:
-            self.engine.event(
-                task,
-                "DELETE_DESTINATION_EXTRA_SKIPPED",
-                "delete destination extra skipped",
-                "source errors were skipped",
-            )
+            self.engine.event(task, "DELETE_DESTINATION_EXTRA_SKIPPED", "source errors were skipped")
             return
         for local, target in task.seen_directories:
             if not os.path.isdir(target):

@@ -33,14 +33,8 @@ def roles_of(state: Any, collection: Collection, identity: str | None) -> list[s
     if owner_of(state, collection) == identity:
         return ["administrator"]
     mine = principals(state, identity)
-    return sorted(
-        {
-            each["role"]["role"]
-            for each in state.documents.all("role")
-            if each["collection"] == collection.id
-            and (each["role"]["principal_type"], each["role"]["principal"]) in mine
-        }
-    )
+    every = (each["role"] for each in state.documents.all("role", collection=collection.id))
+    return sorted({each["role"] for each in every if (each["principal_type"], each["principal"]) in mine})
 
 
 def has_role(state: Any, collection: Collection, identity: str | None, roles: tuple[str, ...]) -> bool:
@@ -63,9 +57,9 @@ def may(state: Any, collection: Collection, identity: str | None, path: str, *, 
         return True
     mine = principals(state, identity)
     below = path.rstrip("/") + "/"
-    for each in state.documents.all("access"):
+    for each in state.documents.all("access", collection=collection.id):
         rule = each["rule"]
-        if each["collection"] != collection.id or (rule["principal_type"], _named(rule)) not in mine:
+        if (rule["principal_type"], _named(rule)) not in mine:
             continue
         if not below.startswith(rule["path"]) and (write or not rule["path"].startswith(below)):
             continue  # the directories above what is shared can be listed, to get there

@@ -84,7 +84,7 @@ def _indices(state: Any) -> list[dict[str, Any]]:
 
 
 def shown(state: Any, index: dict[str, Any]) -> dict[str, Any]:
-    rows = entries_of(state, index["id"])
+    rows = state.documents.all("entry", index=index["id"])
     counted = {"num_entries": len(rows), "num_subjects": len({each["subject"] for each in rows})}
     return {**{name: value for name, value in index.items() if name != "roles"}, **counted}
 
@@ -129,10 +129,6 @@ def create(state: Any, call: Call) -> dict[str, Any]:
     )
     state.documents.put("index", key, index)
     return shown(state, index)
-
-
-def entries_of(state: Any, index: str) -> list[dict[str, Any]]:
-    return [each for each in state.documents.all("entry") if each["index"] == index]
 
 
 @routes("GET", "/v1/index/{index}")
@@ -304,7 +300,7 @@ def _carry_out(state: Any, record: dict[str, Any]) -> None:
     for entry in record.get("entries", ()):
         key = json.dumps([index, entry["subject"], entry.get("id")])
         state.documents.put("entry", key, {"index": index, **entry})
-    for entry in entries_of(state, index):
+    for entry in state.documents.all("entry", index=index):
         query = record.get("query")
         if entry["subject"] in record.get("subjects", ()) or (query and matches(entry, query["q"], query["filters"])):
             state.documents.remove("entry", json.dumps([index, entry["subject"], entry.get("id")]))
@@ -449,7 +445,7 @@ def found(state: Any, call: Call, body: Any, limit: int, offset: int) -> dict[st
     mine = urns_of(state, call.identity)
     seen = [
         entry
-        for entry in entries_of(state, index["id"])
+        for entry in state.documents.all("entry", index=index["id"])
         if (bypass or mine & set(entry["visible_to"])) and matches(entry, asked, filters)
     ]
     for rule in reversed(body.get("sort") or ()):

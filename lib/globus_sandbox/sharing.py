@@ -51,7 +51,7 @@ def rules_of(state: Any, collection: Collection) -> list[dict[str, Any]]:
     """The permissions on a collection: the owner's, and those that were made."""
     owner = rights.owner_of(state, collection)
     own = _rule("identity", owner, "/", "rw", role_id=collection.id, role_type="administrator")
-    return [own, *(rule["rule"] for rule in state.documents.all("access") if rule["collection"] == collection.id)]
+    return [own, *(each["rule"] for each in state.documents.all("access", collection=collection.id))]
 
 
 @routes("GET", V + "/endpoint/{endpoint}/access_list")
@@ -145,7 +145,7 @@ ROLES = ("administrator", "access_manager", "activity_manager", "activity_monito
 def role_list(state: Any, call: Call) -> dict[str, Any]:
     collection = collection_of(state, call.params["endpoint"])
     rights.require_role(state, call, collection, ROLES)
-    rows = [role["role"] for role in state.documents.all("role") if role["collection"] == collection.id]
+    rows = [each["role"] for each in state.documents.all("role", collection=collection.id)]
     return {"DATA_TYPE": "role_list", "length": len(rows), "DATA": [_owner_role(state, collection), *rows]}
 
 
@@ -181,8 +181,8 @@ def role_create(state: Any, call: Call) -> Reply:
         raise bad("Invalid role")
     _checked_uuid(body.get("principal"), "principal")
     role = _role(str(uuid.uuid4()), body["principal_type"], body["principal"], body["role"])
-    for other in state.documents.all("role"):
-        if other["collection"] == collection.id and {**other["role"], "id": role["id"]} == role:
+    for other in state.documents.all("role", collection=collection.id):
+        if {**other["role"], "id": role["id"]} == role:
             raise Refusal(409, "Exists", "This principal has this role already")
     state.documents.put("role", role["id"], {"collection": collection.id, "role": role})
     return Reply(role, 201)

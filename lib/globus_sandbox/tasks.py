@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from globus_sandbox.documents import Clock, CollectionRegistry, Documents, iso
-from globus_sandbox.faults import WORDS, Faults, TransferError
+from globus_sandbox.faults import Faults, TransferError, in_words
 from globus_sandbox.moving import Mover, Stopped
 from globus_sandbox.task import BACKOFF, COUNTS, KEPT, Item, Task
 from globus_sandbox.web import words
@@ -63,7 +63,7 @@ class Engine:
             task.deadline = task.requested + DAY
         self._tasks[task.id] = task
         self._documents.put("items", task.id, {"items": task.items})
-        self._event(task, "STARTED", "started", False, _details(task))
+        self.event(task, "STARTED", json.dumps({"type": task.type.lower(), "items": len(task.items)}))
         self.keep(task)
         self.wake()
 
@@ -279,33 +279,30 @@ class Engine:
 
     def _hold_or_release(self, task: Task, now: float) -> None:
         """Pauses and INACTIVE come from faults in force, and go with them."""
-        pause = inactive = None
-        for fault in self.faults.for_task(task.id, task.label, task.source, task.destination):
-            if fault.kind in ("paused", "pause-task"):
-                pause = fault
-            elif fault.kind == "inactive":
-                inactive = fault
-        if pause is not None and task.paused is None:
-            task.paused = str(pause.with_.get("message", "Paused by the collection's administrator"))
+        faults = self.faults.for_task(task.id, task.label, task.source, task.destination)
+        pauses = [fault for fault in faults if fault.kind in ("paused", "pause-task")]
+        inactive = any(fault.kind == "inactive" for fault in faults)
+        if pauses and task.paused is None:
+            task.paused = pauses[-1].message
             task.deadline = now + 90 * DAY
             task.place = "paused"
             task.stop = True
-            self._event(task, "PAUSED", "paused", False, task.paused)
+            self.event(task, "PAUSED", task.paused)
             self.keep(task)
-        elif pause is None and task.paused is not None:
+        elif not pauses and task.paused is not None:
             task.paused = None
             task.deadline = now + DAY
             task.place = "queued"
-            self._event(task, "UNPAUSED", "unpaused", False, "")
+            self.event(task, "UNPAUSED")
             self.keep(task)
-        if inactive is not None and task.status == "ACTIVE":
+        if inactive and task.status == "ACTIVE":
             task.status = "INACTIVE"
             task.trouble, task.trouble_at = "NO_CREDENTIALS", now
             task.place = "paused"
             task.stop = True
-            self._event(task, "NO_CREDENTIALS", WORDS["NO_CREDENTIALS"], True, "Credentials have expired")
+            self.event(task, "NO_CREDENTIALS", "Credentials have expired", is_error=True)
             self.keep(task)
-        elif inactive is None and task.status == "INACTIVE":
+        elif not inactive and task.status == "INACTIVE":
             task.status = "ACTIVE"
             task.trouble = None
             task.place = "paused" if task.paused is not None else "queued"
@@ -321,8 +318,7 @@ class Engine:
             pass
         except Exception as error:  # a defect here must not look like a task that hangs
             traceback.print_exc()
-            with self._wake:
-                self._event(task, "INTERNAL_ERROR", "internal error", True, repr(error))
+            self.event(task, "INTERNAL_ERROR", repr(error), is_error=True)
             ended = "INTERNAL_ERROR"
         with self._wake:
             task.running = False
@@ -361,11 +357,11 @@ class Engine:
         elif code is not None:
             task.subtasks_failed = left
         if code is not None:
-            task.fatal = {"code": code, "description": WORDS.get(code, code.lower())}
+            task.fatal = {"code": code, "description": in_words(code)}
         details = ""
         if code == "CANCELED":  # recorded: the task owner's cancel
             details = f"Canceled by the {'administrator' if task.canceled_by else 'task owner'}"
-        self._event(task, code or status, WORDS.get(code or status, ""), code is not None, details)
+        self.event(task, code or status, details, is_error=code is not None)
         task.todo = None
         self.keep(task)
         task.settled = True
@@ -387,22 +383,23 @@ class Engine:
 
     def _display_name(self, collection_id: str | None) -> str | None:
         found = self.collections.get(collection_id or "")
-        return None if found is None else found.name
+        return found.name if found else None
 
-    def _event(self, task: Task, code: str, description: str, is_error: bool, details: str) -> None:
-        task.events.append(
-            {
-                "DATA_TYPE": "event",
-                "code": code,
-                "description": description,
-                "details": details,
-                "is_error": is_error,
-                "parent_task_id": None,
-                "time": iso(self._clock.now()),
-            }
-        )
-        if len(task.events) > EVENTS_KEPT:
-            del task.events[1:1000]
+    def event(self, task: Task, code: str, details: str = "", *, description: str = "", is_error: bool = False) -> None:
+        with self._documents.lock:
+            task.events.append(
+                {
+                    "DATA_TYPE": "event",
+                    "code": code,
+                    "description": description or in_words(code),
+                    "details": details,
+                    "is_error": is_error,
+                    "parent_task_id": None,
+                    "time": iso(self._clock.now()),
+                }
+            )
+            if len(task.events) > EVENTS_KEPT:
+                del task.events[1:1000]
 
     def error(self, task: Task, trouble: TransferError) -> None:
         """A fault of a task: counted, shown, and an event."""
@@ -410,19 +407,12 @@ class Engine:
             task.faults += 1
             task.trouble, task.trouble_at = trouble.code, self._clock.now()
             endpoint = task.source if trouble.side == "source" else (task.destination or task.source)
-            self._event(
-                task,
-                trouble.code,
-                trouble.message,
-                True,
+            details = (
                 f"Error ({'list' if trouble.side == 'source' else 'transfer'})\n"
                 f"Endpoint: {self._display_name(endpoint)} ({endpoint})\n"
-                f"File: {trouble.path}\nMessage: {trouble.message}\n",
+                f"File: {trouble.path}\nMessage: {trouble.message}\n"
             )
-
-    def event(self, task: Task, code: str, description: str, details: str) -> None:
-        with self._documents.lock:
-            self._event(task, code, description, False, details)
+            self.event(task, trouble.code, details, description=trouble.message, is_error=True)
 
     def now(self) -> float:
         return self._clock.now()
@@ -463,10 +453,4 @@ class Engine:
 
 def _short(nice: str | None) -> str | None:
     """nice_status_short_description (seen in public: "OK", "checksum verification failed")."""
-    if nice in (None, "OK", "Queued"):
-        return nice
-    return WORDS.get(str(nice), str(nice).replace("_", " ").lower())
-
-
-def _details(task: Task) -> str:
-    return json.dumps({"type": task.type.lower(), "items": len(task.items)})
+    return nice if nice in (None, "OK", "Queued") else in_words(nice)

@@ -484,7 +484,7 @@ def pause_info(state: Any, call: Call, task: Task) -> dict[str, Any]:
     for fault in state.faults.for_task(task.id, task.label, task.source, task.destination):
         collection = state.faults.collection_of(fault)
         if fault.kind == "pause-task":
-            explicit["source"] = str(fault.with_.get("message", "Paused by the collection's administrator"))
+            explicit["source"] = fault.message
         elif fault.kind == "paused" and collection is not None:
             rules.append(pause_rule(state, fault, collection))
     return {
@@ -517,7 +517,7 @@ def pause_rule(state: Any, fault: Any, collection: Collection) -> dict[str, Any]
     return {
         "DATA_TYPE": "pause_rule_limited",
         "id": fault.id,
-        "message": fault.with_.get("message", "Paused by the collection's administrator"),
+        "message": fault.message,
         "start_time": None,
         "endpoint_id": collection.id,
         "endpoint_display_name": collection.name,
