@@ -16,7 +16,6 @@ import posixpath
 import pwd
 import shutil
 import stat as stat_module
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -105,17 +104,17 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
+_KINDS = {
+    stat_module.S_IFDIR: "dir",
+    stat_module.S_IFREG: "file",
+    stat_module.S_IFCHR: "chr",
+    stat_module.S_IFBLK: "blk",
+    stat_module.S_IFIFO: "pipe",
+}
+
+
 def kind_of(mode: int) -> str:
-    if stat_module.S_ISDIR(mode):
-        return "dir"
-    if stat_module.S_ISREG(mode):
-        return "file"
-    return {
-        stat_module.S_IFCHR: "chr",
-        stat_module.S_IFBLK: "blk",
-        stat_module.S_IFIFO: "pipe",
-        stat_module.S_IFSOCK: "other",
-    }.get(stat_module.S_IFMT(mode), "other")
+    return _KINDS.get(stat_module.S_IFMT(mode), "other")
 
 
 def file_document(local: str, name: str) -> dict[str, Any]:
@@ -219,31 +218,19 @@ def _copy_large(source: str, destination: str, size: int, *, verify: bool, spoil
         raise TransferError("VERIFY_CHECKSUM", destination, "destination")
 
 
-def remove_tree(local: str) -> int:
-    """Delete a path and all below it, following no link; how many entries went. Raises OSError."""
-    if not os.path.isdir(local) or os.path.islink(local):
+def remove_tree(local: str) -> None:
+    """Delete a path and all below it, following no link. Raises OSError."""
+    if os.path.isdir(local) and not os.path.islink(local):
+        shutil.rmtree(local)
+    else:
         os.unlink(local)
-        return 1
-    gone = 0
-    with os.scandir(local) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                gone += remove_tree(entry.path)
-            else:
-                os.unlink(entry.path)
-                gone += 1
-    os.rmdir(local)
-    return gone + 1
 
 
-def globbed(collection: Collection, path: str) -> Iterator[str]:
+def globbed(collection: Collection, path: str) -> list[str]:
     """The collection paths that a delete item with globs stands for; the path itself when it has none."""
     if not glob.has_magic(path):
-        yield path
-        return
-    root = str(collection.path)
-    for found in sorted(glob.iglob(root + normal(path))):
-        yield found[len(root) :]
+        return [path]
+    return ["/" + found for found in sorted(glob.iglob(normal(path)[1:], root_dir=collection.path))]
 
 
 def kept_by_filters(rules: list[dict[str, Any]], name: str, kind: str) -> bool:

@@ -51,7 +51,6 @@ class Mover:
         self.destination = destination
         self.faults = engine.faults.for_task(task.id, task.label, task.source, task.destination)
         self.made: set[str] = set()
-        self.count = 0
         self.spoil = False
         #: Sources that are not there: they count as pending, what failed otherwise as retrying (recorded).
         self.missing: set[str] = set()
@@ -183,10 +182,7 @@ class Mover:
                 raise TransferError("FILE_NOT_FOUND", unit.source)
             self.task.symlinks += 1
             return (Unit("link", unit.source, unit.destination, unit.item),)
-        try:
-            status = os.stat(local)
-        except OSError as error:
-            raise filesystem.trouble_of(error, unit.source, "source") from None
+        status = os.stat(local)
         filesystem.held_inside(self.source, local, unit.source, "source")
         is_directory = stat_module.S_ISDIR(status.st_mode)
         wanted = unit.item.recursive
@@ -249,7 +245,7 @@ class Mover:
         self._make(os.path.dirname(target), unit.destination)
         level = options.get("sync_level")
         try:
-            there = os.stat(target) if level is not None or unit.kind == "file" else None
+            there = os.stat(target)
         except OSError:
             there = None
         if there is not None and stat_module.S_ISDIR(there.st_mode):
@@ -273,18 +269,14 @@ class Mover:
         task.bytes_transferred += status.st_size
         task.files_transferred += 1
         task.done.append((unit.source, unit.destination))
-        self.count += 1
-        if self.count % 256 == 1:
+        if task.files_transferred % 256 == 1:
             self.engine.progressed(task)
         return ()
 
     def _check_external(self, unit: Unit, local: str) -> None:
         if unit.item.checksum is None:
             return
-        try:
-            found = filesystem.digest(local, unit.item.algorithm or "md5")
-        except ValueError:
-            raise TransferError("EXTERNAL_CHECKSUM_MISMATCH", unit.source) from None
+        found = filesystem.digest(local, unit.item.algorithm or "md5")
         if found.lower() != unit.item.checksum.lower():
             raise TransferError("EXTERNAL_CHECKSUM_MISMATCH", unit.source)
 
@@ -345,7 +337,7 @@ class Mover:
         task = self.task
         paths = [unit.source]
         if self.options.get("interpret_globs"):
-            paths = list(filesystem.globbed(self.source, unit.source))
+            paths = filesystem.globbed(self.source, unit.source)
             if not paths and not self.options.get("ignore_missing"):
                 raise _not_there(unit.source)
         for path in paths:
