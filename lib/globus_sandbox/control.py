@@ -97,22 +97,28 @@ class Control:
         return answer
 
     def _ask(self, method: str, name: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/_sandbox/{name}", data=data, method=method)
-        request.add_header("Content-Type", "application/json")
         try:
-            with self._opener.open(request, timeout=self._timeout) as answer:
-                return json.load(answer)
+            return self.send(f"/_sandbox/{name}", body, method=method)
         except urllib.error.HTTPError as error:
             with error:
                 detail = error.read().decode("utf-8", "replace")
             raise _problem(error.code, detail) from None
+
+    def send(self, path: str, body: dict[str, Any] | None = None, *, method: str | None = None, token: str = "") -> Any:
+        """The answer to a request to any service. Raises urllib.error.HTTPError, and Unreachable without an answer."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)
+        request.add_header("Content-Type", "application/json")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError:
+            raise
         except OSError as error:
-            raise Unreachable(
-                "sandbox-unreachable",
-                f"no sandbox answers at {self.url}: {error}",
-                "globus-sandbox up",
-            ) from None
+            cause = f"no sandbox answers at {self.url}: {error}"
+            raise Unreachable("sandbox-unreachable", cause, "globus-sandbox up") from None
 
 
 def _problem(status: int, detail: str) -> SandboxError:

@@ -6,6 +6,7 @@ Recorded in globus_sdk.testing: get_my_groups, get_group, create_group, delete_g
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from globus_sandbox import auth
@@ -25,10 +26,13 @@ _POLICIES = {
 }
 
 
-def membership(state: Any, group: str, identity: str, role: str) -> dict[str, Any]:
-    known = auth.known(state).get(identity)
-    username = known["username"] if known else identity
+def member(group: str, identity: str, username: str, role: str) -> dict[str, Any]:
     return {"group_id": group, "identity_id": identity, "username": username, "role": role, "status": "active"}
+
+
+def membership(state: Any, group: str, identity: str, role: str) -> dict[str, Any]:
+    known = auth.known(state).get(identity) or {"username": identity}
+    return member(group, identity, known["username"], role)
 
 
 def all_groups(state: Any) -> list[dict[str, Any]]:
@@ -65,13 +69,13 @@ def _role(group: dict[str, Any], identity: str | None) -> str | None:
     return None
 
 
-def _shown(group: dict[str, Any], identity: str | None, include: str = "") -> dict[str, Any]:
+def _shown(group: dict[str, Any], identity: str | None, include: Iterable[str] = ()) -> dict[str, Any]:
     """A group as one member sees it; `include` adds parts to it (the CLI asks for my_memberships and memberships)."""
     hidden = ("memberships", "subscription_admin_verified_id", "terms_and_conditions")
     document = {name: value for name, value in group.items() if name not in hidden}
     document["policies"] = {name: group["policies"][name] for name in ("group_visibility", "group_members_visibility")}
     document["my_memberships"] = [one for one in group["memberships"] if one["identity_id"] == identity]
-    for part in filter(None, include.split(",")):
+    for part in include:
         if part == "memberships":
             document["memberships"] = group["memberships"]
         elif part not in ("my_memberships", "policies"):
@@ -80,34 +84,37 @@ def _shown(group: dict[str, Any], identity: str | None, include: str = "") -> di
 
 
 def _group(state: Any, call: Call, *roles: str) -> dict[str, Any]:
-    """The group of a path. Raises Refusal: not in one of these roles, or (without any) neither a member nor asked to be."""
+    """The group of a path. Raises Refusal, also when the caller has none of the roles, if there are any."""
     for group in all_groups(state):
         if group["id"] == call.params["group"].lower():
-            role = _role(group, call.identity)
-            known = any(one["identity_id"] == call.identity for one in group["memberships"])
-            if role not in roles if roles else not known:
-                raise Refusal(403, "FORBIDDEN", "You are not allowed to perform this action on this group")
+            if roles and _role(group, call.identity) not in roles:
+                raise _not_allowed()
             return group
     raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")
 
 
+def _not_allowed() -> Refusal:
+    return Refusal(403, "FORBIDDEN", "You are not allowed to perform this action on this group")
+
+
 @routes("GET", "/v2/groups/my_groups", query=("statuses",))
 def my_groups(state: Any, call: Call) -> list[dict[str, Any]]:
-    wanted = call.query.get("statuses", "active").split(",")
+    wanted = call.several("statuses") or ["active"]
     left_out = ("description", "subscription_info", "subscription_id")
-    rows = []
-    for group in all_groups(state):
-        mine = [one for one in group["memberships"] if one["identity_id"] == call.identity]
-        if any(one["status"] in wanted for one in mine):
-            rows.append({name: value for name, value in _shown(group, call.identity).items() if name not in left_out})
-    return rows
+    rows = [_shown(group, call.identity) for group in all_groups(state)]
+    return [
+        {name: value for name, value in row.items() if name not in left_out}
+        for row in rows
+        if any(one["status"] in wanted for one in row["my_memberships"])
+    ]
 
 
 @routes("GET", "/v2/groups/{group}", query=("include",))
 def show(state: Any, call: Call) -> dict[str, Any]:
-    include = call.query.get("include", "")
     group = _group(state, call)
-    document = _shown(group, call.identity, include)
+    if all(one["identity_id"] != call.identity for one in group["memberships"]):  # neither a member nor asked to be
+        raise _not_allowed()
+    document = _shown(group, call.identity, call.several("include"))
     names = ("subscription_admin_verified_id", "terms_and_conditions")  # `globus group update` reads them
     return {**document, **{name: group.get(name) for name in names}}
 
@@ -194,10 +201,7 @@ def membership_actions(state: Any, call: Call) -> dict[str, Any]:
 
     The codes of what does not work are recorded: globus-cli, tests/files/api_fixtures/groups.yaml.
     """
-    found = [group for group in all_groups(state) if group["id"] == call.params["group"].lower()]
-    if not found:
-        raise Refusal(404, "GROUP_NOT_FOUND", f"No group {call.params['group']}")
-    group = found[0]
+    group = _group(state, call)
     rows = {one["identity_id"]: one for one in group["memberships"]}
     answer: dict[str, Any] = {}
     for action, members in call.body.items():
@@ -207,18 +211,18 @@ def membership_actions(state: Any, call: Call) -> dict[str, Any]:
             identity = str(one["identity_id"]).lower()
             own = identity == call.identity
             if not (own if not allowed or action == "leave" else _role(group, call.identity) in allowed):
-                raise Refusal(403, "FORBIDDEN", "You are not allowed to perform this action on this group")
+                raise _not_allowed()
             before = rows.get(identity)
             if before is None and action in ("remove", "approve", "reject", "accept", "decline", "leave"):
-                problem = ("NO_MEMBERSHIP", "Identity has no membership in group.")
+                code, detail = "NO_MEMBERSHIP", "Identity has no membership in group."
             elif before is not None and before["status"] == "active" and action in _ENTERING:
-                problem = ("ALREADY_ACTIVE", "The identity is already an active member of the group.")
+                code, detail = "ALREADY_ACTIVE", "The identity is already an active member of the group."
             else:
                 role = str(one.get("role") or (before or {"role": "member"})["role"])
                 rows[identity] = {**membership(state, group["id"], identity, role), "status": status}
                 answer[action].append(rows[identity])
                 continue
-            refused = {"code": problem[0], "detail": problem[1], "identity_id": identity}
+            refused = {"code": code, "detail": detail, "identity_id": identity}
             answer.setdefault("errors", {}).setdefault(action, []).append(refused)
     gone = ("removed", "rejected", "declined", "left")
     kept = [one for one in rows.values() if one["status"] not in gone]

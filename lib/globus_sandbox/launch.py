@@ -392,8 +392,7 @@ def environment(url: str, home: Path, login: str, base: Path) -> dict[str, str |
     )
     for service in ("AUTH", "TRANSFER", "TIMER", "FLOWS", "SEARCH", "GROUPS"):
         laid[f"GLOBUS_SDK_SERVICE_URL_{service}"] = f"{url}/{service.lower()}/"
-    for proxy in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
-        laid[proxy] = None
+    laid.update(dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy")))
     # what is asked for by https ends here too: the managers of its endpoints answer, and all else is 501 and listed
     laid["HTTPS_PROXY"] = laid["https_proxy"] = url
     laid["GLOBUS_SDK_VERIFY_SSL"] = str(Path(__file__).with_name("authority.pem"))
@@ -440,32 +439,30 @@ def write_token_store(file: Path, scopes: Mapping[str, str] | None = None) -> No
         "auth_user_data": {"sub": auth.USER},
         "scope_contract_versions": dict.fromkeys(servers, 3),
     }
-    descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
-    os.close(descriptor)
+    file.touch(mode=0o600)
     store = sqlite3.connect(file, isolation_level=None)
     try:
-        store.execute("PRAGMA synchronous=OFF")
-        store.execute("BEGIN")
-        for table, name, value in (
-            ("config_storage", "config_name", "config_data_json"),
-            ("token_storage", "resource_server", "token_data_json"),
-        ):
-            store.execute(
-                f"CREATE TABLE IF NOT EXISTS {table}(namespace VARCHAR NOT NULL, {name} VARCHAR NOT NULL, "
-                f"{value} VARCHAR NOT NULL, PRIMARY KEY (namespace, {name}))"
-            )
-        store.execute(
-            "CREATE TABLE IF NOT EXISTS sdk_storage_adapter_internal("
-            "attribute VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (attribute))"
-        )
-        store.execute(
-            "REPLACE INTO sdk_storage_adapter_internal VALUES "
-            "('globus-sdk.version', '4.0.0'), ('globus-sdk.database_schema_version', '1')"
-        )
-        rows: list[tuple[str, str, Any]] = [("token_storage", key, data) for key, data in tokens.items()]
-        rows += [("config_storage", key, data) for key, data in config.items()]
-        for table, key, data in rows:
-            store.execute(f"REPLACE INTO {table} VALUES (?, ?, ?)", (namespace, key, json.dumps(data)))
+        store.executescript(_STORE)
+        rows = [(namespace, key, json.dumps(data)) for key, data in tokens.items()]
+        store.executemany("REPLACE INTO token_storage VALUES (?, ?, ?)", rows)
+        rows = [(namespace, key, json.dumps(data)) for key, data in config.items()]
+        store.executemany("REPLACE INTO config_storage VALUES (?, ?, ?)", rows)
         store.execute("COMMIT")
     finally:
         store.close()
+
+
+_STORE = """
+PRAGMA synchronous=OFF;
+BEGIN;
+CREATE TABLE IF NOT EXISTS config_storage(
+    namespace VARCHAR NOT NULL, config_name VARCHAR NOT NULL, config_data_json VARCHAR NOT NULL,
+    PRIMARY KEY (namespace, config_name));
+CREATE TABLE IF NOT EXISTS token_storage(
+    namespace VARCHAR NOT NULL, resource_server VARCHAR NOT NULL, token_data_json VARCHAR NOT NULL,
+    PRIMARY KEY (namespace, resource_server));
+CREATE TABLE IF NOT EXISTS sdk_storage_adapter_internal(
+    attribute VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (attribute));
+REPLACE INTO sdk_storage_adapter_internal VALUES
+    ('globus-sdk.version', '4.0.0'), ('globus-sdk.database_schema_version', '1');
+"""

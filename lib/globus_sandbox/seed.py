@@ -28,12 +28,10 @@ from __future__ import annotations
 import json
 import sys
 import urllib.error
-import urllib.request
-import uuid
 from pathlib import Path
 from typing import Any
 
-from globus_sandbox import auth
+from globus_sandbox import auth, groups
 from globus_sandbox.control import Control
 from globus_sandbox.documents import id_of
 from globus_sandbox.errors import BadRequest
@@ -66,8 +64,8 @@ def read(file: Path) -> dict[str, Any]:
         known = {field.rstrip("*") for field in TABLES[name]}
         needed = {field.rstrip("*") for field in TABLES[name] if field.endswith("*")}
         for row in rows:
-            if row.keys() - known or needed - row.keys():
-                wrong = sorted((row.keys() - known) | (needed - row.keys()))
+            wrong = sorted((row.keys() - known) | (needed - row.keys()))
+            if wrong:
                 raise _bad(file, f"[[{name}]] {wrong[0]!r}: unknown, or missing")
     return found
 
@@ -88,18 +86,17 @@ def sow(seed: dict[str, Any], control: Control, owner: str) -> None:
         document = {**auth.identity_document(key, row["username"]), "name": row.get("name")}
         control.put("identity", key, document)
         people[row["username"]] = key
-    groups = {}
+    made = {}
     for row in seed.get("group", ()):
-        key = groups[row["name"]] = str(row.get("id") or id_of("group " + row["name"]))
+        key = made[row["name"]] = str(row.get("id") or id_of("group " + row["name"]))
         members = {owner: "admin", **{_of(people, name): role for name, role in row.get("members", {}).items()}}
-        names = {each: name for name, each in people.items()}
-        control.put("group", key, _group(key, row["name"], members, names))
+        control.put("group", key, _group(key, row["name"], members, people))
     collections = {each["name"]: each["id"] for each in control.collections()}
     for row in seed.get("permission", ()):
         if "identity" in row:
             kind, principal = "identity", _of(people, row["identity"])
         elif "group" in row:
-            kind, principal = "group", _of(groups, row["group"])
+            kind, principal = "group", _of(made, row["group"])
         else:
             kind, principal = "all_authenticated_users", ""
         rule = {
@@ -120,14 +117,10 @@ def _of(known: dict[str, str], name: str) -> str:
     return known[name]
 
 
-def _group(key: str, name: str, members: dict[str, str], names: dict[str, str]) -> dict[str, Any]:
-    from globus_sandbox.groups import empty
-
-    rows = [
-        {"group_id": key, "identity_id": one, "username": names.get(one, one), "role": role, "status": "active"}
-        for one, role in members.items()
-    ]
-    return {**empty(), "id": key, "name": name, "description": "", "memberships": rows}
+def _group(key: str, name: str, members: dict[str, str], people: dict[str, str]) -> dict[str, Any]:
+    names = {one: username for username, one in people.items()}
+    rows = [groups.member(key, one, names.get(one, one), role) for one, role in members.items()]
+    return {**groups.empty(), "id": key, "name": name, "description": "", "memberships": rows}
 
 
 def _submit(control: Control, owner: str, row: dict[str, Any], collections: dict[str, str]) -> None:
@@ -149,17 +142,10 @@ def _submit(control: Control, owner: str, row: dict[str, Any], collections: dict
 
 def _ask(control: Control, owner: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
     """A request to Transfer as the owner, so that a seed is checked as what a client sends."""
-    request = urllib.request.Request(
-        f"{control.url}/transfer/v0.10{path}", data=None if body is None else json.dumps(body).encode()
-    )
-    request.add_header("Content-Type", "application/json")
-    token = f"sandbox:access:transfer.api.globus.org:{owner}:{uuid.uuid4().hex[:12]}"
-    request.add_header("Authorization", f"Bearer {token}")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    token = auth.token("access", "transfer.api.globus.org", owner)
     try:
-        with opener.open(request, timeout=30) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+        found: dict[str, Any] = control.send(f"/transfer/v0.10{path}", body, token=token)
+        return found
     except urllib.error.HTTPError as error:
         with error:
             message = json.load(error).get("message", "")
