@@ -44,18 +44,13 @@ class ListOptions:
         ),
     ] = None
     newer_than: Annotated[
-        str | None,
-        typer.Option("--newer-than", help="List the sources; send only files changed in the last 2d, or since a time."),
+        str | None, typer.Option(help="List the sources; send only files changed in the last 2d, or since a time.")
     ] = None
     larger_than: Annotated[
-        str | None,
-        typer.Option(
-            "--larger-than", metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
-        ),
+        str | None, typer.Option(metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M.")
     ] = None
     depth: Annotated[
-        int | None,
-        typer.Option("--depth", help="List this many levels below the source; refuse a deeper tree (default 3)."),
+        int | None, typer.Option(help="List this many levels below the source; refuse a deeper tree (default 3).")
     ] = None
 
     def items(self, file: str | None) -> PathList | Listing:
@@ -130,14 +125,11 @@ def batch(
     order: Annotated[
         Path | None,
         typer.Option(
-            "--order",
-            metavar="FILE",
-            help="Send items in the order of the paths in FILE, others last; for archives on tape.",
+            metavar="FILE", help="Send items in the order of the paths in FILE, others last; for archives on tape."
         ),
     ] = None,
     on_collision: Annotated[
-        str,
-        typer.Option("--on-collision", help="Handle items with the same destination: error, first, last or rename."),
+        str, typer.Option(help="Handle items with the same destination: error, first, last or rename.")
     ] = "error",
     skip_unsendable: Annotated[
         bool,
@@ -149,8 +141,8 @@ def batch(
     verify: Annotated[
         bool, typer.Option("--verify", help="Wait, then compare everything by checksum; fail if a file differed.")
     ] = False,
-    chunk: Annotated[int, typer.Option("--chunk", help="Put this many items in one task.")] = 100_000,
-    in_flight: Annotated[int, typer.Option("--in-flight", help="Run at most this many tasks at a time.")] = 5,
+    chunk: Annotated[int, typer.Option(help="Put this many items in one task.")] = 100_000,
+    in_flight: Annotated[int, typer.Option(help="Run at most this many tasks at a time.")] = 5,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all tasks are finished.")] = False,
 ) -> Report:
     """Transfer many items: any names, any number, checked before the first is sent.

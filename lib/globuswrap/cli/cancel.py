@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import Commands, command
+from globuswrap.cli.options import Commands, DryRun, command
 from globuswrap.cli.output import Report
 from globuswrap.system import log
 
@@ -22,7 +22,7 @@ def cancel(
             metavar="TASK_OR_KEY_OR_CHAIN...",
         ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be canceled; cancel nothing.")] = False,
+    dry_run: DryRun = False,
 ) -> Report:
     """Cancel unfinished tasks, and the jobs and tasks of chains.
 

@@ -30,7 +30,7 @@ def cleanup(
         list[str] | None,
         typer.Argument(help="Consider only these paths, below --under (default: all of it).", metavar="ADDRESS..."),
     ] = None,
-    under: Annotated[str, typer.Option("--under", help="Delete nothing outside this directory (required).")] = "",
+    under: Annotated[str, typer.Option(help="Delete nothing outside this directory (required).")] = "",
     receipts: Annotated[
         list[Path] | None,
         typer.Option(
@@ -47,24 +47,21 @@ def cleanup(
         ),
     ] = False,
     since: Annotated[
-        str | None,
-        typer.Option("--since", help="Count downloads since this long ago, with --fetched (default: 90d)."),
+        str | None, typer.Option(help="Count downloads since this long ago, with --fetched (default: 90d).")
     ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by",
-            metavar="WHO",
-            help="Require a download by WHO or anyone, with --fetched (default: all with permission).",
+            metavar="WHO", help="Require a download by WHO or anyone, with --fetched (default: all with permission)."
         ),
     ] = None,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", help="Delete only what was delivered at least this long ago.")
+        str | None, typer.Option(help="Delete only what was delivered at least this long ago.")
     ] = None,
     keep_rules: Annotated[
         bool, typer.Option("--keep-rules", help="Keep permissions on directories that become empty.")
     ] = False,
-    label: Annotated[str | None, typer.Option("--label", help="Label the deletion task with this text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label the deletion task with this text.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only show what would be deleted.")] = False,
 ) -> Report:
     """Delete files that receipts prove delivered and that have not changed since.

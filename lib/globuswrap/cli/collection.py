@@ -21,9 +21,7 @@ def add(
     collection: Annotated[str, typer.Argument(help="Name the collection with this UUID.", metavar="UUID")],
     mount: Annotated[
         list[str] | None,
-        typer.Option(
-            "--mount", metavar="LOCAL_DIR=PATH", help="Map a local directory to it: LOCAL_DIR=/collection/path."
-        ),
+        typer.Option(metavar="LOCAL_DIR=PATH", help="Map a local directory to it: LOCAL_DIR=/collection/path."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Ask Globus whether the collection exists (default).")
@@ -84,7 +82,7 @@ def list_() -> Report:
 def search(
     text: Annotated[list[str], typer.Argument(help="Search names, descriptions, owners and keywords for these words.")],
     mine: Annotated[bool, typer.Option("--mine", help="Show only collections that you own.")] = False,
-    limit: Annotated[int, typer.Option("--limit", help="Show at most this many collections.")] = 25,
+    limit: Annotated[int, typer.Option(help="Show at most this many collections.")] = 25,
 ) -> Report:
     """Search Globus for collections, and show your names for those that have one."""
     from globuswrap.collections import names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import Commands, command
+from globuswrap.cli.options import Commands, StagePartition, command
 from globuswrap.cli.output import Report, styled
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
@@ -32,20 +32,13 @@ def doctor(
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(
-            "--until", help="Require a login that lasts for +36h or until a time (default: the job's expected end)."
-        ),
+        typer.Option(help="Require a login that lasts for +36h or until a time (default: the job's expected end)."),
     ] = None,
     expiring: Annotated[
-        str | None,
-        typer.Option(
-            "--expiring",
-            help="Report only what unfinished work will lose within this time (7d); for cron.",
-        ),
+        str | None, typer.Option(help="Report only what unfinished work will lose within this time (7d); for cron.")
     ] = None,
     credentials: Annotated[
-        str | None,
-        typer.Option("--credentials", help="Check only that Globus accepts the secret in this file, with a new token."),
+        str | None, typer.Option(help="Check only that Globus accepts the secret in this file, with a new token.")
     ] = None,
     probe: Annotated[
         bool,
@@ -54,12 +47,9 @@ def doctor(
     probe_node: Annotated[
         bool, typer.Option("--probe-node", help="Submit a short job that checks whether nodes reach Globus.")
     ] = False,
-    probe_wait: Annotated[str, typer.Option("--probe-wait", help="Wait this long for that job.")] = "5m",
-    scheduler: Annotated[str, typer.Option("--scheduler", help="Use this batch system, as in submit.")] = "auto",
-    stage_partition: Annotated[
-        str | None,
-        typer.Option("--stage-partition", "--stage-queue", help="Submit stage jobs to this partition or queue."),
-    ] = None,
+    probe_wait: Annotated[str, typer.Option(help="Wait this long for that job.")] = "5m",
+    scheduler: Annotated[str, typer.Option(help="Use this batch system, as in submit.")] = "auto",
+    stage_partition: StagePartition = None,
 ) -> Report:
     """Find problems before you submit, and print the command that fixes each one.
 

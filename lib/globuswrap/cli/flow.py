@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli.options import Commands, command
+from globuswrap.cli.options import Commands, DryRun, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, records, units
@@ -28,11 +28,9 @@ Flow = Annotated[
 class RunWaitOptions:
     """How to wait for a run."""
 
-    timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None
-    poll: Annotated[str, typer.Option("--poll", help="Poll at least this often.")] = "60s"
-    fault_grace: Annotated[
-        str, typer.Option("--fault-grace", help="Tolerate an inactive run for this long (exit 7).")
-    ] = "5m"
+    timeout: Annotated[str | None, typer.Option(help="Give up waiting after this time (exit 75).")] = None
+    poll: Annotated[str, typer.Option(help="Poll at least this often.")] = "60s"
+    fault_grace: Annotated[str, typer.Option(help="Tolerate an inactive run for this long (exit 7).")] = "5m"
 
     def ended(self, run_id: str) -> Ended:
         """The good end of a run; raises the problem of any other."""
@@ -62,7 +60,7 @@ def deploy(
             help="Deploy this directory: definition.json, schema.json and, optionally, flow.toml.", metavar="DIR"
         ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
+    dry_run: DryRun = False,
 ) -> Report:
     """Create the flow, or update it where it differs from its directory.
 
@@ -89,18 +87,15 @@ def start(
         list[str] | None,
         typer.Option("--set", help="Set NAME=VALUE or A.B=VALUE; a VALUE that is not valid JSON is text."),
     ] = None,
-    address: Annotated[
-        list[str] | None, typer.Option("--address", help="Set NAME to {id, path}: NAME=COLLECTION:/path.")
-    ] = None,
+    address: Annotated[list[str] | None, typer.Option(help="Set NAME to {id, path}: NAME=COLLECTION:/path.")] = None,
     function: Annotated[
-        list[str] | None,
-        typer.Option("--function", help="Set NAME to the id of a function in [functions]: NAME=FUNCTION."),
+        list[str] | None, typer.Option(help="Set NAME to the id of a function in [functions]: NAME=FUNCTION.")
     ] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Name this run: a rerun with the same key finds it.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Label the run with this text.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag the run with this word.")] = None,
-    manager: Annotated[list[str] | None, typer.Option("--manager", help="Let this person manage the run.")] = None,
-    monitor: Annotated[list[str] | None, typer.Option("--monitor", help="Let this person see the run.")] = None,
+    key: Annotated[str | None, typer.Option(help="Name this run: a rerun with the same key finds it.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label the run with this text.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag the run with this word.")] = None,
+    manager: Annotated[list[str] | None, typer.Option(help="Let this person manage the run.")] = None,
+    monitor: Annotated[list[str] | None, typer.Option(help="Let this person see the run.")] = None,
     wait_: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the run has ended.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the input; start nothing.")] = False,
 ) -> Report:

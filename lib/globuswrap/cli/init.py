@@ -23,16 +23,12 @@ app = Commands()
 def init(
     collection: Annotated[
         list[str] | None,
-        typer.Option(
-            "--collection", help="Name this collection; without it, you are asked at a terminal.", metavar="NAME=UUID"
-        ),
+        typer.Option(help="Name this collection; without it, you are asked at a terminal.", metavar="NAME=UUID"),
     ] = None,
     mount: Annotated[
         list[str] | None,
         typer.Option(
-            "--mount",
-            help="Map a local directory to that collection; PATH is detected if omitted.",
-            metavar="NAME=DIR[=PATH]",
+            help="Map a local directory to that collection; PATH is detected if omitted.", metavar="NAME=DIR[=PATH]"
         ),
     ] = None,
 ) -> Report:

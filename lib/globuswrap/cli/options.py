@@ -1,6 +1,7 @@
 """Options that several commands share, as dataclasses, and the decorator that turns such a parameter into options.
 
-A command names `waiting: WaitOptions` once and takes every option in it; a new option appears everywhere at once.
+A command names `waiting: WaitOptions` once and takes every option in it; a new option appears everywhere at once. An option is
+called as its parameter is. One that is on or off has its name beside it: typer adds --no-NAME to those that have none.
 """
 
 from __future__ import annotations
@@ -53,7 +54,14 @@ class OutputOptions:
         log.set_level(0 if self.quiet else settings.verbosity + self.verbose)
 
 
-# Options that profiles of `sync` have too, under the same names.
+# Options that several commands have under the same names.
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
+StagePartition = Annotated[
+    str | None,
+    typer.Option("--stage-partition", "--stage-queue", help="Submit stage jobs to this partition or queue."),
+]
+Source = Annotated[str, typer.Argument(help="Copy from NAME_OR_UUID:/path, or a local path on a known mount.")]
+Destination = Annotated[str, typer.Argument(help="Copy to NAME_OR_UUID:/path, or a local path on a known mount.")]
 Label = Annotated[
     str | None, typer.Option("--label", help="Label each task with this text; ` gw-<digest>` is appended.")
 ]
@@ -63,6 +71,8 @@ Notify = Annotated[
         "--notify", help="Send email: on, off, or a comma list of succeeded, failed, inactive (default: off)."
     ),
 ]
+Key = Annotated[str | None, typer.Option(help="Name this request, so that a rerun under the same name finds it.")]
+Once = Annotated[bool, typer.Option("--once", help="Return the recorded result if this request has already completed.")]
 Deadline = Annotated[
     str | None,
     typer.Option(
@@ -84,17 +94,16 @@ class TransferOptions(Options):
         ),
     ] = None
     include: Annotated[
-        list[str] | None,
-        typer.Option("--include", help="Include files that match this pattern; the order with --exclude matters."),
+        list[str] | None, typer.Option(help="Include files that match this pattern; the order with --exclude matters.")
     ] = None
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="Exclude files that match this pattern; the first match wins.")
+        list[str] | None, typer.Option(help="Exclude files that match this pattern; the first match wins.")
     ] = None
 
-    def options(self, filters: tuple[tuple[str, str], ...] | None = None) -> Options:
-        """As the transfers room takes them. `filters` in the order they were given (see OrderedFilters)."""
+    def options(self) -> Options:
+        """As the transfers room takes them."""
         chosen = {each.name: getattr(self, each.name) for each in declared()}
-        return Options(**chosen, filters=filters if filters is not None else _ordered(self))
+        return Options(**chosen, filters=OrderedFilters.seen)
 
 
 @dataclass(frozen=True)
@@ -104,13 +113,8 @@ class SubmitOptions:
     label: Label = None
     notify: Notify = None
     deadline: Deadline = None
-    key: Annotated[
-        str | None, typer.Option("--key", help="Name this request, so that a rerun under the same name finds it.")
-    ] = None
-    once: Annotated[
-        bool,
-        typer.Option("--once", help="Return the recorded result if this request has already completed."),
-    ] = False
+    key: Key = None
+    once: Once = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; submit nothing.")] = False
 
     def __post_init__(self) -> None:
@@ -139,32 +143,28 @@ class SubmitOptions:
 class WaitOptions:
     """How to wait, and what to do then."""
 
-    timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None
-    poll: Annotated[str | None, typer.Option("--poll", help="Poll at least this often (default 60s).")] = None
+    timeout: Annotated[str | None, typer.Option(help="Give up waiting after this time (exit 75).")] = None
+    poll: Annotated[str | None, typer.Option(help="Poll at least this often (default 60s).")] = None
     fault_grace: Annotated[
-        str | None,
-        typer.Option("--fault-grace", help="Tolerate a permanent fault or a pause for this long (default 5m)."),
+        str | None, typer.Option(help="Tolerate a permanent fault or a pause for this long (default 5m).")
     ] = None
-    max_faults: Annotated[
-        int | None, typer.Option("--max-faults", help="Cancel the task after more faults than this.")
-    ] = None
-    permanent: Annotated[
-        str | None, typer.Option("--permanent", help="Treat these error codes as permanent (comma-separated).")
-    ] = None
+    max_faults: Annotated[int | None, typer.Option(help="Cancel the task after more faults than this.")] = None
+    permanent: Annotated[str | None, typer.Option(help="Treat these error codes as permanent (comma-separated).")] = (
+        None
+    )
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep a task with a permanent fault instead of canceling it.")
     ] = False
     retry_for: Annotated[
-        str | None,
-        typer.Option("--retry-for", help="Retry for this long when Globus cannot be reached (default 10m)."),
+        str | None, typer.Option(help="Retry for this long when Globus cannot be reached (default 10m).")
     ] = None
     strict: Annotated[bool, typer.Option("--strict", help="Treat skipped files as a failure (exit 6).")] = False
-    receipt: Annotated[Path | None, typer.Option("--receipt", help="Write the receipt (JSON) to this file too.")] = None
+    receipt: Annotated[Path | None, typer.Option(help="Write the receipt (JSON) to this file too.")] = None
     receipt_files: Annotated[bool, typer.Option("--receipt-files", help="List the copied files in the receipt.")] = (
         False
     )
-    then: Annotated[str | None, typer.Option("--then", help="Run this shell command on success.")] = None
-    on_failure: Annotated[str | None, typer.Option("--on-failure", help="Run this shell command on failure.")] = None
+    then: Annotated[str | None, typer.Option(help="Run this shell command on success.")] = None
+    on_failure: Annotated[str | None, typer.Option(help="Run this shell command on failure.")] = None
 
     def wait_policy(self, wait: bool = True) -> WaitPolicy:
         """As the transfers room takes them. `wait`: is --wait given, where there is such an option?"""
@@ -197,30 +197,16 @@ def _seconds(text: str | None) -> float | None:
     return None if text is None else units.duration(text)
 
 
-def _ordered(chosen: TransferOptions) -> tuple[tuple[str, str], ...]:
-    """Filters in the order of the command line, which decides: the first match wins."""
-    recorded = OrderedFilters.seen
-    if sorted(pattern for _, pattern in recorded) == sorted([*(chosen.include or ()), *(chosen.exclude or ())]):
-        return recorded
-    return (
-        *(("include", each) for each in chosen.include or ()),
-        *(("exclude", each) for each in chosen.exclude or ()),
-    )
-
-
 class OrderedFilters(help.Command):
-    """A command that remembers the order of --include and --exclude, which the parser keeps apart."""
+    """A command that remembers the order of --include and --exclude, which decides: the first match wins. The parser keeps their
+    values apart, and says in which order they came."""
 
     seen: typing.ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        found = []
-        words = args[: args.index("--")] if "--" in args else args
-        for at, word in enumerate(words):
-            name, equals, value = word.partition("=")
-            if name in ("--include", "--exclude") and (equals or at + 1 < len(words)):
-                found.append((name[2:], value if equals else words[at + 1]))
-        OrderedFilters.seen = tuple(found)
+        values, _, order = self.make_parser(ctx).parse_args([*args])
+        patterns = {name: iter(values.get(name) or ()) for name in ("include", "exclude")}
+        OrderedFilters.seen = tuple((each.name, next(patterns[each.name])) for each in order if each.name in patterns)
         return super().parse_args(ctx, args)
 
 

@@ -20,7 +20,7 @@ app = Commands()
 
 @command(app)
 def report(
-    since: Annotated[str, typer.Option("--since", help="Report on the last 1d, 1w or 1mo.")] = "1mo",
+    since: Annotated[str, typer.Option(help="Report on the last 1d, 1w or 1mo.")] = "1mo",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write one HTML page to this file instead.", metavar="FILE.html"),

@@ -87,35 +87,28 @@ class StartOptions:
     collection: Annotated[
         list[str] | None,
         typer.Option(
-            "--collection",
             metavar="NAME[:KIND]",
             help="Create a collection of a KIND: mapped (default), guest, gcp, gcp-guest; repeatable.",
         ),
     ] = None
-    login: Annotated[
-        str, typer.Option("--login", help="Log in as user, client (credentials in the environment) or none.")
-    ] = "user"
-    progress: Annotated[
-        str, typer.Option("--progress", help="Set when tasks end: at-once, polls:N, timed:SECONDS, held.")
-    ] = "at-once"
+    login: Annotated[str, typer.Option(help="Log in as user, client (credentials in the environment) or none.")] = (
+        "user"
+    )
+    progress: Annotated[str, typer.Option(help="Set when tasks end: at-once, polls:N, timed:SECONDS, held.")] = (
+        "at-once"
+    )
     durable: Annotated[bool, typer.Option("--durable", help="Keep the state on disk.")] = False
     seed: Annotated[
         Path | None,
-        typer.Option(
-            "--seed", help="Start with the identities, groups and collections of this TOML file.", metavar="FILE"
-        ),
+        typer.Option(help="Start with the identities, groups and collections of this TOML file.", metavar="FILE"),
     ] = None
-    bind: Annotated[str, typer.Option("--bind", help="Listen on this address.", metavar="ADDRESS")] = "127.0.0.1"
+    bind: Annotated[str, typer.Option(help="Listen on this address.", metavar="ADDRESS")] = "127.0.0.1"
     data_access: Annotated[
         bool, typer.Option("--data-access", help="Require a data_access consent for mapped collections.")
     ] = False
     limit: Annotated[
         list[str] | None,
-        typer.Option(
-            "--limit",
-            help="Set requests-per-second, permissions or pending-tasks; repeatable.",
-            metavar="NAME=N",
-        ),
+        typer.Option(help="Set requests-per-second, permissions or pending-tasks; repeatable.", metavar="NAME=N"),
     ] = None
 
     def sandbox(self, base: Path | None, *, keep: bool = False) -> Sandbox:
@@ -139,8 +132,7 @@ class Which:
     """Which running sandbox is meant."""
 
     base: Annotated[
-        Path | None,
-        typer.Option("--base", help="Use the sandbox in this directory (default: this shell's, or that of `up`)."),
+        Path | None, typer.Option(help="Use the sandbox in this directory (default: this shell's, or that of `up`).")
     ] = None
 
     def directory(self) -> Path:
@@ -156,9 +148,7 @@ def run(
     starting: StartOptions,
     base: Annotated[
         Path | None,
-        typer.Option(
-            "--base", help="Keep the sandbox in this directory (default: a temporary one, removed afterwards)."
-        ),
+        typer.Option(help="Keep the sandbox in this directory (default: a temporary one, removed afterwards)."),
     ] = None,
 ) -> None:
     """Run one command in a fresh sandbox.
@@ -246,7 +236,7 @@ def fault(
 def progress(
     which: Which,
     mode: Annotated[str, typer.Argument(help="Set the mode: at-once, polls:N, timed:SECONDS or held.")],
-    task: Annotated[str | None, typer.Option("--task", help="Change only this task.")] = None,
+    task: Annotated[str | None, typer.Option(help="Change only this task.")] = None,
 ) -> Report:
     """Set when tasks end."""
     return report(lambda: commands.progress(which.directory(), mode, task))
@@ -267,15 +257,12 @@ def clock(
 def show_log(
     which: Which,
     service: Annotated[
-        str | None,
-        typer.Option("--service", help="Show requests to auth, transfer, timer, flows, search, groups or gcs."),
+        str | None, typer.Option(help="Show requests to auth, transfer, timer, flows, search, groups or gcs.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", help="Show requests with this method: GET, POST, PUT or DELETE.")
+        str | None, typer.Option(help="Show requests with this method: GET, POST, PUT or DELETE.")
     ] = None,
-    path: Annotated[
-        str | None, typer.Option("--path", help="Show requests for paths that match, e.g. '/task/*'.")
-    ] = None,
+    path: Annotated[str | None, typer.Option(help="Show requests for paths that match, e.g. '/task/*'.")] = None,
     unknown: Annotated[
         bool, typer.Option("--unknown", help="Show requests that the sandbox does not serve; exit 1 if there are any.")
     ] = False,

@@ -36,31 +36,27 @@ def ingest(
         ),
     ] = None,
     receipts: Annotated[
-        list[str] | None,
-        typer.Option("--receipts", help="Make entries from receipts: files, directories, or task ids and keys."),
+        list[str] | None, typer.Option(help="Make entries from receipts: files, directories, or task ids and keys.")
     ] = None,
     template: Annotated[
-        Path | None,
-        typer.Option("--template", help="Make each entry from this JSON template, with {fields} of the receipt."),
+        Path | None, typer.Option(help="Make each entry from this JSON template, with {fields} of the receipt.")
     ] = None,
     each_file: Annotated[
         bool, typer.Option("--each-file", help="Make an entry for each file that a receipt lists.")
     ] = False,
     visible_to: Annotated[
         list[str] | None,
-        typer.Option(
-            "--visible-to", help="Set who sees entries that name nobody: public, all-users, a person, group:NAME."
-        ),
+        typer.Option(help="Set who sees entries that name nobody: public, all-users, a person, group:NAME."),
     ] = None,
     subject: Annotated[
-        str | None, typer.Option("--subject", help="Read lines as content only, with the subject in this field.")
+        str | None, typer.Option(help="Read lines as content only, with the subject in this field.")
     ] = None,
     entry_id: Annotated[str | None, typer.Option("--id", help="Set the id of entries that have none.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the entries are in the index (default).")
     ] = True,
-    timeout: Annotated[str | None, typer.Option("--timeout", help="Give up waiting after this time (exit 75).")] = None,
-    poll: Annotated[str, typer.Option("--poll", help="Poll at least this often.")] = "10s",
+    timeout: Annotated[str | None, typer.Option(help="Give up waiting after this time (exit 75).")] = None,
+    poll: Annotated[str, typer.Option(help="Poll at least this often.")] = "10s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the entries as JSON lines; send nothing.")] = False,
 ) -> Report:
     """Put entries into an index, and wait until they are indexed.
@@ -102,9 +98,9 @@ def query(
     index: Index,
     text: Annotated[str | None, typer.Argument(help="Search for these words.", metavar="TEXT")] = None,
     document: Annotated[
-        str | None, typer.Option("--document", help="Send this request document (a JSON file, or - for stdin).")
+        str | None, typer.Option(help="Send this request document (a JSON file, or - for stdin).")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Show at most this many results.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Show at most this many results.", min=1)] = None,
     advanced: Annotated[bool, typer.Option("--advanced", help="Read TEXT in the advanced query syntax.")] = False,
 ) -> Report:
     """Query an index: print the subjects, and the facets of a --document as tables.

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
+from globuswrap.cli.options import (
+    Commands,
+    DryRun,
+    OrderedFilters,
+    Source,
+    SubmitOptions,
+    TransferOptions,
+    WaitOptions,
+    command,
+)
 from globuswrap.cli.output import Report, table
 from globuswrap.cli.transfer import planned, summary
 from globuswrap.errors import DONE, TRY_LATER, UsageProblem
@@ -33,7 +42,6 @@ People = Annotated[
         metavar="WHO...",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class MailOptions:
     mail: Annotated[bool, typer.Option("--mail", help="Have Globus email the people when they get the permission.")] = (
         False
     )
-    message: Annotated[str | None, typer.Option("--message", help="Set the text of that email.")] = None
+    message: Annotated[str | None, typer.Option(help="Set the text of that email.")] = None
     provision: Annotated[
         bool,
         typer.Option("--provision", help="Create an identity for people who have never logged in to Globus."),
@@ -63,10 +71,10 @@ class MailOptions:
 class GrantOptions(MailOptions):
     """What people are permitted."""
 
-    permissions: Annotated[str, typer.Option("--permissions", help="Grant read (r), or read and write (rw).")] = "r"
-    expires: Annotated[
-        str | None, typer.Option("--expires", help="Expire the permission on 2027-01-31, after +30d, or never.")
-    ] = None
+    permissions: Annotated[str, typer.Option(help="Grant read (r), or read and write (rw).")] = "r"
+    expires: Annotated[str | None, typer.Option(help="Expire the permission on 2027-01-31, after +30d, or never.")] = (
+        None
+    )
 
 
 @command(app)
@@ -153,15 +161,13 @@ def list_(
 
 @command(app, cls=OrderedFilters)
 def deliver(
-    source: Annotated[str, typer.Argument(help="Copy from NAME_OR_UUID:/path, or a local path on a known mount.")],
+    source: Source,
     share: Annotated[str, typer.Argument(help="Copy to this path on a guest collection.", metavar="SHARE:/PATH")],
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
     granting: GrantOptions,
-    to: Annotated[
-        list[str] | None, typer.Option("--to", help="Grant access to these people (see `share grant`).")
-    ] = None,
+    to: Annotated[list[str] | None, typer.Option(help="Grant access to these people (see `share grant`).")] = None,
     grant_first: Annotated[
         bool, typer.Option("--grant-first", help="Grant access before the data has arrived.")
     ] = False,
@@ -257,7 +263,7 @@ def guest(
         typer.Argument(help="Share this directory of a mapped collection.", metavar="NAME_OR_UUID:/PATH"),
     ],
     title: Annotated[str, typer.Argument(help="Set the display name of the guest collection.")],
-    name: Annotated[str | None, typer.Option("--name", help="Use this name for it in globuswrap.")] = None,
+    name: Annotated[str | None, typer.Option(help="Use this name for it in globuswrap.")] = None,
 ) -> Report:
     """Print the commands that create a separate guest collection for a project.
 
@@ -276,14 +282,10 @@ def guest(
 def group(
     name: Annotated[str, typer.Argument(help="Use this group that you are in: its name or UUID.", metavar="GROUP")],
     create: Annotated[bool, typer.Option("--create", help="Create the group if you are in none of this name.")] = False,
-    description: Annotated[str | None, typer.Option("--description", help="Describe the new group.")] = None,
-    add: Annotated[list[str] | None, typer.Option("--add", metavar="WHO", help="Add this person (repeatable).")] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option("--remove", metavar="WHO", help="Remove this person (repeatable).")
-    ] = None,
-    role: Annotated[
-        str, typer.Option("--role", help="Add people with this role: member, manager or admin.")
-    ] = "member",
+    description: Annotated[str | None, typer.Option(help="Describe the new group.")] = None,
+    add: Annotated[list[str] | None, typer.Option(metavar="WHO", help="Add this person (repeatable).")] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="WHO", help="Remove this person (repeatable).")] = None,
+    role: Annotated[str, typer.Option(help="Add people with this role: member, manager or admin.")] = "member",
     dry_run: DryRun = False,
 ) -> Report:
     """Show the members of a group; create the group, add or remove people.

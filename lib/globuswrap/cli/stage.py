@@ -6,16 +6,22 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
+from globuswrap.cli.options import (
+    Commands,
+    Destination,
+    OrderedFilters,
+    Source,
+    SubmitOptions,
+    TransferOptions,
+    WaitOptions,
+    command,
+)
 from globuswrap.cli.output import Report
 from globuswrap.cli.transfer import performed
 from globuswrap.errors import DONE
 from globuswrap.system import log
 
 app = Commands(help="Stage data in or out, inside a job.")
-
-Source = Annotated[str, typer.Argument(help="Copy from NAME_OR_UUID:/path, or a local path on a known mount.")]
-Destination = Annotated[str, typer.Argument(help="Copy to NAME_OR_UUID:/path, or a local path on a known mount.")]
 
 
 @command(app, "in", cls=OrderedFilters)

@@ -33,7 +33,7 @@ def status(
     all_: Annotated[bool, typer.Option("--all", "-a", help="Show finished ones too (see also: history).")] = False,
     live: Annotated[bool, typer.Option("--live/--no-live", help="Ask Globus about unfinished tasks (default).")] = True,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until nothing is under way.")] = False,
-    every: Annotated[str, typer.Option("--every", help="Refresh this often, with --watch.")] = "5s",
+    every: Annotated[str, typer.Option(help="Refresh this often, with --watch.")] = "5s",
 ) -> Report:
     """Show what is under way: chains and tasks with their state, age, bytes, and why they wait.
 

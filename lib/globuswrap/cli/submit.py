@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import Commands, command
+from globuswrap.cli.options import Commands, Key, Once, StagePartition, command
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
@@ -29,43 +29,24 @@ def submit(
         list[str] | None, typer.Argument(help="Pass these arguments to sbatch or qsub.", metavar="[-- ARGUMENTS...]")
     ] = None,
     scheduler: Annotated[
-        str, typer.Option("--scheduler", help="Use this batch system, or local for this machine (auto: detect).")
+        str, typer.Option(help="Use this batch system, or local for this machine (auto: detect).")
     ] = "auto",
     staging: Annotated[
         str | None,
-        typer.Option(
-            "--staging",
-            help="Stage data in jobs (default), from a login node (login) or in the job itself (inline).",
-        ),
+        typer.Option(help="Stage data in jobs (default), from a login node (login) or in the job itself (inline)."),
     ] = None,
-    stage_partition: Annotated[
-        str | None,
-        typer.Option("--stage-partition", "--stage-queue", help="Submit stage jobs to this partition or queue."),
-    ] = None,
+    stage_partition: StagePartition = None,
     stage_account: Annotated[
-        str | None, typer.Option("--stage-account", help="Charge stage jobs to this account (default: the job's).")
+        str | None, typer.Option(help="Charge stage jobs to this account (default: the job's).")
     ] = None,
-    stage_time: Annotated[
-        str | None, typer.Option("--stage-time", help="Limit each stage job to this time (default 10m).")
-    ] = None,
-    poll: Annotated[str | None, typer.Option("--poll", help="Poll each task at least this often.")] = None,
+    stage_time: Annotated[str | None, typer.Option(help="Limit each stage job to this time (default 10m).")] = None,
+    poll: Annotated[str | None, typer.Option(help="Poll each task at least this often.")] = None,
     fault_grace: Annotated[
-        str | None,
-        typer.Option("--fault-grace", help="Tolerate a permanent fault or a pause for this long (default 5m)."),
+        str | None, typer.Option(help="Tolerate a permanent fault or a pause for this long (default 5m).")
     ] = None,
-    resume: Annotated[
-        str | None, typer.Option("--resume", help="Continue this chain where it stopped.", metavar="CHAIN")
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--key", help="Name this submission: a rerun with the same key adopts it.", metavar="KEY"),
-    ] = None,
-    once: Annotated[
-        bool,
-        typer.Option(
-            "--once", help="Return the recorded result if the submission with this --key has already completed."
-        ),
-    ] = False,
+    resume: Annotated[str | None, typer.Option(help="Continue this chain where it stopped.", metavar="CHAIN")] = None,
+    key: Key = None,
+    once: Once = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what would happen, with -v every script and command too; submit nothing."),

@@ -29,53 +29,38 @@ class ProfileRules(Common):
     """What a profile says beside its two ends, as options."""
 
     local_root: Annotated[
-        str | None,
-        typer.Option("--local-root", help="Find changes in this local directory, where the source is mounted."),
+        str | None, typer.Option(help="Find changes in this local directory, where the source is mounted.")
     ] = None
     include: Annotated[
-        list[str] | None,
-        typer.Option("--include", help="Include names that match this pattern; the order with --exclude matters."),
+        list[str] | None, typer.Option(help="Include names that match this pattern; the order with --exclude matters.")
     ] = None
     exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", help="Exclude names that match this pattern; NAME/ matches directories."),
+        list[str] | None, typer.Option(help="Exclude names that match this pattern; NAME/ matches directories.")
     ] = None
     symlinks: Annotated[
-        str | None, typer.Option("--symlinks", help="Handle symbolic links: skip (default), follow, keep or error.")
+        str | None, typer.Option(help="Handle symbolic links: skip (default), follow, keep or error.")
     ] = None
-    schedule: Annotated[
-        str | None, typer.Option("--schedule", help="Run on this schedule: '*/15 * * * *', @daily, 15m.")
-    ] = None
+    schedule: Annotated[str | None, typer.Option(help="Run on this schedule: '*/15 * * * *', @daily, 15m.")] = None
     settle: Annotated[
-        str | None,
-        typer.Option("--settle", help="Leave files that changed within this time for the next run (default: 10s)."),
+        str | None, typer.Option(help="Leave files that changed within this time for the next run (default: 10s).")
     ] = None
     max_bytes: Annotated[
-        str | None, typer.Option("--max-bytes", help="Send at most this much in one run, and the rest in the next.")
+        str | None, typer.Option(help="Send at most this much in one run, and the rest in the next.")
     ] = None
     max_bytes_per_day: Annotated[
         str | None,
-        typer.Option(
-            "--max-bytes-per-day",
-            help="Send at most this much to the destination collection in 24 hours, over all profiles.",
-        ),
+        typer.Option(help="Send at most this much to the destination collection in 24 hours, over all profiles."),
     ] = None
-    order: Annotated[
-        str | None, typer.Option("--order", help="Send the oldest or the newest files first under a limit.")
-    ] = None
+    order: Annotated[str | None, typer.Option(help="Send the oldest or the newest files first under a limit.")] = None
     delete: Annotated[
         bool | None,
         typer.Option("--delete/--no-delete", help="Delete files at the destination that are gone from the source."),
     ] = None
     max_delete: Annotated[
-        str | None,
-        typer.Option(
-            "--max-delete", help="Delete nothing if more files are gone than this number or share (default: 25%)."
-        ),
+        str | None, typer.Option(help="Delete nothing if more files are gone than this number or share (default: 25%).")
     ] = None
     check_file: Annotated[
-        str | None,
-        typer.Option("--check-file", help="Require this file at the source; without it nothing is sent or deleted."),
+        str | None, typer.Option(help="Require this file at the source; without it nothing is sent or deleted.")
     ] = None
     skip_unsendable: Annotated[
         bool | None,
@@ -98,10 +83,8 @@ class ProfileRules(Common):
 class ProfileOptions(ProfileRules):
     """What a profile says, as options; what is given here wins over the configuration."""
 
-    source: Annotated[str | None, typer.Option("--source", help="Sync from this directory: NAME_OR_UUID:/path.")] = None
-    destination: Annotated[
-        str | None, typer.Option("--destination", help="Sync to this directory: NAME_OR_UUID:/path.")
-    ] = None
+    source: Annotated[str | None, typer.Option(help="Sync from this directory: NAME_OR_UUID:/path.")] = None
+    destination: Annotated[str | None, typer.Option(help="Sync to this directory: NAME_OR_UUID:/path.")] = None
 
 
 @command(app, cls=OrderedFilters)
@@ -112,7 +95,7 @@ def add(
     ],
     destination: Annotated[str, typer.Argument(help="Sync to this directory.", metavar="DST")],
     profile: ProfileRules,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; change nothing.")] = False,
+    dry_run: options.DryRun = False,
 ) -> Report:
     """Write a profile to your configuration.
 
@@ -140,23 +123,12 @@ def run(
         bool, typer.Option("--allow-empty", help="Accept a source that no longer has any files.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the tasks of this run are finished.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be sent and deleted; change nothing.")
-    ] = False,
+    dry_run: options.DryRun = False,
     start_delay: Annotated[
-        str,
-        typer.Option(
-            "--start-delay", help="Wait a random time up to this first, so that many hosts do not start at once."
-        ),
+        str, typer.Option(help="Wait a random time up to this first, so that many hosts do not start at once.")
     ] = "0",
-    key: Annotated[
-        str | None,
-        typer.Option("--key", help="Name this run, so that a rerun under the same name finds it."),
-    ] = None,
-    once: Annotated[
-        bool,
-        typer.Option("--once", help="Return the recorded result if the run with this --key has already completed."),
-    ] = False,
+    key: options.Key = None,
+    once: options.Once = False,
 ) -> Report:
     """Send what is new: submit and return; the next run checks how these tasks ended.
 
@@ -236,15 +208,11 @@ def baseline(
     name: Name = None,
     until: Annotated[
         str | None,
-        typer.Option(
-            "--until", help="Record only files last modified by then: 2026-11-20T18:00, or -2h for two hours ago."
-        ),
+        typer.Option(help="Record only files last modified by then: 2026-11-20T18:00, or -2h for two hours ago."),
     ] = None,
-    path: Annotated[
-        str, typer.Option("--path", help="Record only files at or below this path, relative to the source.")
-    ] = "",
+    path: Annotated[str, typer.Option(help="Record only files at or below this path, relative to the source.")] = "",
     forget: Annotated[bool, typer.Option("--forget", help="Record the files as not transferred instead.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded; change nothing.")] = False,
+    dry_run: options.DryRun = False,
 ) -> Report:
     """Record the present files as already transferred, without sending them."""
     from globuswrap.syncs import baseline as baselines
@@ -311,8 +279,7 @@ def export(
         str, typer.Option("--as", help="Export for cron, systemd, timer (a Globus timer) or flow-timer.")
     ] = "cron",
     flow: Annotated[
-        str | None,
-        typer.Option("--flow", help="Start this flow with --as flow-timer: its directory or ID.", metavar="DIR_OR_ID"),
+        str | None, typer.Option(help="Start this flow with --as flow-timer: its directory or ID.", metavar="DIR_OR_ID")
     ] = None,
     diff: Annotated[
         bool, typer.Option("--diff", help="Show how the existing Globus timer differs; exit 1 if it does.")

@@ -21,7 +21,7 @@ def tend(
         list[str] | None, typer.Argument(help="Advance these chains (default: all).", metavar="CHAIN...")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until all chains have ended.")] = False,
-    every: Annotated[str, typer.Option("--every", help="Wait this long between passes, with --follow.")] = "60s",
+    every: Annotated[str, typer.Option(help="Wait this long between passes, with --follow.")] = "60s",
 ) -> Report:
     """Advance all chains once and exit, or with --follow until all have ended.
 

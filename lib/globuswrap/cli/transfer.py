@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
+from globuswrap.cli.options import (
+    Commands,
+    Destination,
+    OrderedFilters,
+    SubmitOptions,
+    TransferOptions,
+    WaitOptions,
+    command,
+)
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log
@@ -34,17 +42,14 @@ def transfer(
         str,
         typer.Argument(help="Copy from NAME_OR_UUID:/path, a local path on a known mount, or a quoted pattern."),
     ],
-    destination: Annotated[str, typer.Argument(help="Copy to NAME_OR_UUID:/path, or a local path on a known mount.")],
+    destination: Destination,
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Waits = False,
-    external_checksum: Annotated[
-        str | None, typer.Option("--external-checksum", help="Verify the file against this checksum.")
-    ] = None,
+    external_checksum: Annotated[str | None, typer.Option(help="Verify the file against this checksum.")] = None,
     checksum_algorithm: Annotated[
-        str | None,
-        typer.Option("--checksum-algorithm", help="Compute the checksum with this algorithm (default: MD5)."),
+        str | None, typer.Option(help="Compute the checksum with this algorithm (default: MD5).")
     ] = None,
     check: Check = None,
 ) -> Report:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from globuswrap.cli.options import Commands, command
+from globuswrap.cli.options import Commands, DryRun, command
 from globuswrap.cli.output import Report
 from globuswrap.system import units
 
@@ -23,36 +23,23 @@ def watch(
             metavar="COMMAND...",
         ),
     ] = None,
-    pattern: Annotated[
-        list[str] | None,
-        typer.Option("--pattern", help="Process matching complete files (default: all)."),
-    ] = None,
+    pattern: Annotated[list[str] | None, typer.Option(help="Process matching complete files (default: all).")] = None,
     marker: Annotated[
-        list[str] | None,
-        typer.Option("--marker", help="Process matching files at once: markers of complete data."),
+        list[str] | None, typer.Option(help="Process matching files at once: markers of complete data.")
     ] = None,
-    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Ignore matching files.")] = None,
-    settle: Annotated[
-        str | None, typer.Option("--settle", help="Wait until a file is unchanged this long (default 10s).")
-    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Ignore matching files.")] = None,
+    settle: Annotated[str | None, typer.Option(help="Wait until a file is unchanged this long (default 10s).")] = None,
     recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Include subdirectories.")] = True,
     once_per_path: Annotated[
         bool, typer.Option("--once-per-path", help="Ignore later changes to a processed file.")
     ] = False,
-    in_flight: Annotated[int, typer.Option("--in-flight", min=1, help="Run at most N commands at once.")] = 4,
-    attempts: Annotated[
-        int, typer.Option("--attempts", min=1, metavar="N", help="Set aside a file after N failures.")
-    ] = 5,
-    retry_after: Annotated[str, typer.Option("--retry-after", help="Wait to retry, doubling each time.")] = "30s",
-    lost: Annotated[
-        str, typer.Option("--lost", metavar="ACTION", help="Treat cut-off runs: again, or aside.")
-    ] = "again",
-    observe: Annotated[
-        str,
-        typer.Option("--observe", metavar="HOW", help="Use events, or poll (auto: poll on NFS)."),
-    ] = "auto",
-    every: Annotated[str, typer.Option("--every", help="Poll this often, if events do not tell.")] = "10s",
-    name: Annotated[str | None, typer.Option("--name", help="Name the ledger, for a second command on DIR.")] = None,
+    in_flight: Annotated[int, typer.Option(min=1, help="Run at most N commands at once.")] = 4,
+    attempts: Annotated[int, typer.Option(min=1, metavar="N", help="Set aside a file after N failures.")] = 5,
+    retry_after: Annotated[str, typer.Option(help="Wait to retry, doubling each time.")] = "30s",
+    lost: Annotated[str, typer.Option(metavar="ACTION", help="Treat cut-off runs: again, or aside.")] = "again",
+    observe: Annotated[str, typer.Option(metavar="HOW", help="Use events, or poll (auto: poll on NFS).")] = "auto",
+    every: Annotated[str, typer.Option(help="Poll this often, if events do not tell.")] = "10s",
+    name: Annotated[str | None, typer.Option(help="Name the ledger, for a second command on DIR.")] = None,
     drain: Annotated[
         bool, typer.Option("--drain", help="Exit when the present files are processed, for cron.")
     ] = False,
@@ -92,25 +79,21 @@ def watch(
 @command(app, "watch repair")
 def watch_repair(
     directory: Annotated[str, typer.Argument(help="Repair the ledger of this directory.", metavar="DIR")],
-    name: Annotated[
-        str | None, typer.Option("--name", help="Use the ledger of this name, as the watcher does.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Use the ledger of this name, as the watcher does.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Retry the files that were set aside.")] = False,
     take_over: Annotated[
-        str | None,
-        typer.Option("--take-over", metavar="HOST", help="Retry what this host started, which is gone for good."),
+        str | None, typer.Option(metavar="HOST", help="Retry what this host started, which is gone for good.")
     ] = None,
     skip_present: Annotated[
         bool, typer.Option("--skip-present", help="Mark the present files as done; nothing runs for them.")
     ] = False,
     forget: Annotated[
-        str | None,
-        typer.Option("--forget", metavar="DURATION", help="Remove records older than this whose files are gone."),
+        str | None, typer.Option(metavar="DURATION", help="Remove records older than this whose files are gone.")
     ] = None,
     new_command: Annotated[
         bool, typer.Option("--new-command", help="Let the next run of the watcher use another command.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
+    dry_run: DryRun = False,
 ) -> Report:
     """Show what a watcher did with each file, and repair it.
 
