@@ -75,10 +75,7 @@ def submit(
     plan, content = plan_of(Path(script), StagingRequest(scheduler, staging, poll=poll), arguments, os.environ)
     looked = (lambda: examine.before_submit(plan, content)) if check else lambda: None
     done = submitting.submit(plan, content, key, once, looked)
-    now = settled(done)
-    if now.problem is not None and failed(done, now):
-        raise now.problem
-    return SubmittedJob(done.chain.id, done.how, chain_status.describe(done.chain.id)["data"])
+    return SubmittedJob(done.chain.id, done.how, described(done)["data"])
 
 
 def checked_key(key: str | None, once: bool) -> None:
@@ -92,13 +89,20 @@ def checked_key(key: str | None, once: bool) -> None:
         )
 
 
-def settled(submitted: Submitted) -> ChainStatus:
-    """How the chain stands when its caller is told, which is noted: on this machine, it is followed to its end."""
+def described(submitted: Submitted) -> Mapping[str, Any]:
+    """Tell how the chain stands, which is noted: on this machine, it is followed to its end.
+
+    Raises the Problem of one that is reported as a failure.
+    """
     status = submitted.status
     if submitted.chain.plan.on_this_machine and not status.ended:
         status = follow(submitted.chain)
     submitting.told(submitted)
-    return status
+    stands = chain_status.describe(submitted.chain.id)
+    if status.problem is not None and failed(submitted, status):
+        status.problem.data = stands["data"]
+        raise status.problem
+    return stands
 
 
 def failed(submitted: Submitted, status: ChainStatus) -> bool:

@@ -51,17 +51,16 @@ def status(
         return Report(standing.as_data(), lines)
     last: object = None
     progress.still()
+    screen = sys.stdout.isatty() and not output.state.json
     while True:
         standing = stand(tasks or (), all_=all_, live=live)
         report = Report(standing.as_data(), _lines(standing))
+        again = f"{standing.under_way} under way; again in {units.human_duration(pause)}, Ctrl-C to quit"
+        if screen:
+            _redraw([*report.text, *standing.notes(), "", again] if standing.under_way else [])
         if not standing.under_way:
-            if sys.stdout.isatty() and not output.state.json:
-                _redraw([])
             return report
-        if sys.stdout.isatty() and not output.state.json:
-            again = f"{standing.under_way} under way; again in {units.human_duration(pause)}, Ctrl-C to quit"
-            _redraw([*report.text, *standing.notes(), "", again])
-        elif standing.news != last and not output.state.json:
+        if not screen and standing.news != last and not output.state.json:
             output.show(report)  # in a log: what has changed
         last = standing.news
         time.sleep(pause)

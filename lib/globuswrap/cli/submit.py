@@ -102,22 +102,16 @@ def submit(
 
 def _told(submitted: Submitted) -> Report:
     """The chain's id on the first line; the rest is talk. On this machine, the chain is followed to its end."""
-    from globuswrap.api import failed, settled
-    from globuswrap.staging import status as chain_status
+    from globuswrap.api import described
 
-    chain = submitted.chain
-    status = settled(submitted)
-    if status.problem is not None and failed(submitted, status):
-        status.problem.data = chain_status.describe(chain.id)["data"]
-        raise status.problem
-    described = chain_status.describe(chain.id)
-    for line in described["text"]:
+    chain, stands = submitted.chain, described(submitted)
+    for line in stands["text"]:
         log.say(line)
-    if not status.ended:
+    if stands["data"]["exit_code"] is None:
         log.say(f"follow it with: globuswrap status {chain.id}")
         if chain.plan.staging.mode == "login":
             log.say("nothing runs on nodes: `globuswrap tend` advances it, from cron or with --follow")
-    return Report(described["data"], [chain.id])
+    return Report(stands["data"], [chain.id])
 
 
 def _warn_of_changes(chain: Any) -> None:

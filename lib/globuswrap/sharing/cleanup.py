@@ -62,25 +62,23 @@ def clean_up(
     roots = carry_out.checked_roots(under, paths)
     before = time.time() - older_than if older_than else None
 
+    fetches = None if fetched is None else _fetches(under.collection, fetched, before)
+
     def known() -> evidence.Evidence:
         places = None if receipts is None else lambda: _receipts(receipts)
         return evidence.gather(under.collection, places, completed_before=before)
 
-    fetches = None if fetched is None else _fetches(under.collection, fetched, before)
+    def judged(known: evidence.Evidence, paths: Iterable[str], view: evidence.View) -> list[Verdict]:
+        if fetches is None:
+            return carry_out.judged(known, paths, view)
+        return fetching.judged(known, fetches, paths, view)
 
-    def again(left: Sequence[str], view: evidence.View | None = None) -> list[Verdict]:
-        view = view or evidence.View()
-        return (
-            carry_out.judged(known(), left, view) if fetches is None else fetching.judged(known(), fetches, left, view)
-        )
-
-    if fetches is None:
-        found = carry_out.plan(known(), roots, evidence.View())
-    else:
-        view = evidence.View()
-        verdicts = again(carry_out.files_below(under.collection, roots, view), view)
-        found = Plan(under.collection, verdicts, known().delivered)
-    results = carry_out.carry_out(found, again, sending) if sending is not None and found.deleted else []
+    now, view = known(), evidence.View()
+    verdicts = judged(now, carry_out.files_below(under.collection, roots, view), view)
+    found = Plan(under.collection, verdicts, now.delivered, now.silent if fetches is None else 0)
+    results = []
+    if sending is not None and found.deleted:
+        results = carry_out.carry_out(found, lambda left: judged(known(), left, evidence.View()), sending)
     revoked = [] if keep_rules else _rules(found, roots)
     if sending is not None:
         actions.carry_out(under.collection, revoked)
