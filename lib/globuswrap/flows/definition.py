@@ -10,13 +10,13 @@ from typing import Any
 from globuswrap.errors import UsageProblem
 from globuswrap.system import records, toml
 
-#: Keys of flow.toml that name people -> options of `globus flows create`, and fields of a flow.
+#: Keys of flow.toml that name people -> fields of a flow.
 PEOPLE = {
-    "starters": ("starter", "flow_starters"),
-    "viewers": ("viewer", "flow_viewers"),
-    "administrators": ("administrator", "flow_administrators"),
-    "run-managers": ("run-manager", "run_managers"),
-    "run-monitors": ("run-monitor", "run_monitors"),
+    "starters": "flow_starters",
+    "viewers": "flow_viewers",
+    "administrators": "flow_administrators",
+    "run-managers": "run_managers",
+    "run-monitors": "run_monitors",
 }
 TEXTS = ("title", "subtitle", "description")
 

@@ -99,8 +99,7 @@ def wanted_of(described: Described) -> dict[str, Any]:
     texts = [text for listed in described.people.values() for text in listed if text not in _PUBLIC]
     known = {text: who.urn for text, who in zip(texts, principals.resolve(texts) if texts else [], strict=True)}
     people = {
-        field: [known.get(text) or _PUBLIC[text] for text in described.people[name]]
-        for name, (_, field) in PEOPLE.items()
+        field: [known.get(text) or _PUBLIC[text] for text in described.people[name]] for name, field in PEOPLE.items()
     }
     return {
         "title": described.title,
@@ -161,18 +160,15 @@ def deploy(directory: Path) -> Deployed:
     if planned.act == "created":
         record = {"keyword": f"gw-{uuid.uuid4().hex[:12]}"}
         _write(directory, record)
-        made = _send(
-            directory,
-            ("create", "--", wanted["title"]),
-            {**wanted, "keywords": [*wanted["keywords"], record["keyword"]]},
-        )
+        said = {name: value for name, value in wanted.items() if value not in ("", [])}
+        made = _send("POST", "/flows", {**said, "keywords": [*wanted["keywords"], record["keyword"]]})
         mine = _carrying(record["keyword"])
         for extra in mine[1:]:  # a reply was lost, and the CLI asked twice
             log.say(f"flow {extra} was created twice; this copy was deleted")
             verbs.send("flows", "delete", extra)
         planned = Deployed(mine[0] if mine else made, "created")
     elif planned.act == "updated":
-        _send(directory, ("update", "--", planned.flow_id), {name: wanted[name] for name in planned.changed})
+        _send("PUT", f"/flows/{planned.flow_id}", {name: wanted[name] for name in planned.changed})
     if record.get("id") != planned.flow_id:
         _write(directory, {**record, "id": planned.flow_id})
     return planned
@@ -184,24 +180,8 @@ def _carrying(keyword: str) -> list[str]:
     return [str(row["id"]) for row in sorted(mine, key=lambda row: str(row.get("created_at")))]
 
 
-def _send(directory: Path, what: tuple[str, ...], fields: dict[str, Any]) -> str:
-    """Create or update with these fields. The documents go by file: they may be longer than a command line."""
-    create = what[0] == "create"
-    options: list[str] = []
-    for name, value in fields.items():
-        if name == "definition":
-            options += [] if create else ["--definition", str(directory / "definition.json")]
-        elif name == "input_schema":
-            options += ["--input-schema", str(directory / "schema.json")]
-        elif name == "keywords":
-            options += (
-                [part for word in value for part in ("--keyword", word)] if create else ["--keywords", ",".join(value)]
-            )
-        elif name in ("subtitle", "description") or (name == "title" and not create):
-            options += [f"--{name}", value] if value or not create else []
-        elif name != "title":
-            single = next(option for option, field in PEOPLE.values() if field == name)
-            listed = [part for each in value for part in (f"--{single}", each)]
-            options += listed if create else [f"--{single}s", ",".join(value)]
-    rest = (str(directory / "definition.json"),) if create else ()
-    return str(verbs.send("flows", what[0], *options, *what[1:], *rest)["id"])
+def _send(method: str, path: str, fields: Mapping[str, Any]) -> str:
+    """The id of the flow that is created or updated with these fields. They go as a document: they may be longer than a command
+    line."""
+    argv = ("api", "flows", method, path, "--body-file", "-", "--content-type", "json")
+    return str(verbs.send(*argv, stdin=json.dumps(fields).encode())["id"])
