@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globuswrap.cli import progress
-from globuswrap.cli.options import Commands, OrderedFilters, SubmitOptions, TransferOptions, WaitOptions, command
+from globuswrap.cli.options import (
+    Commands,
+    OrderedFilters,
+    SubmitOptions,
+    TransferOptions,
+    WaitOptions,
+    command,
+    option,
+)
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
@@ -28,30 +36,20 @@ app = Commands()
 class ListOptions:
     """How a list file is read, or what is listed instead of reading one."""
 
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format", help="Read lines as paths (default), tab (SRC TAB DST), shell (quoted SRC DST) or json."
-        ),
-    ] = None
-    null: Annotated[bool, typer.Option("--null", "-0", help="Split records at NUL, as find -print0 writes them.")] = (
-        False
+    format_: str | None = option(
+        None, "--format", help="Read lines as paths (default), tab (SRC TAB DST), shell (quoted SRC DST) or json."
     )
-    filter_: Annotated[
-        str | None,
-        typer.Option(
-            "--filter", help="List the sources; send only files that match JMESPath: \"ends_with(name, '.h5')\"."
-        ),
-    ] = None
-    newer_than: Annotated[
-        str | None, typer.Option(help="List the sources; send only files changed in the last 2d, or since a time.")
-    ] = None
-    larger_than: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M.")
-    ] = None
-    depth: Annotated[
-        int | None, typer.Option(help="List this many levels below the source; refuse a deeper tree (default 3).")
-    ] = None
+    null: bool = option(False, "--null", "-0", help="Split records at NUL, as find -print0 writes them.")
+    filter_: str | None = option(
+        None, "--filter", help="List the sources; send only files that match JMESPath: \"ends_with(name, '.h5')\"."
+    )
+    newer_than: str | None = option(
+        None, help="List the sources; send only files changed in the last 2d, or since a time."
+    )
+    larger_than: str | None = option(
+        None, metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
+    )
+    depth: int | None = option(None, help="List this many levels below the source; refuse a deeper tree (default 3).")
 
     def items(self, file: str | None) -> PathList | Listing:
         """Which items to send. UsageProblem if there is neither a list nor what to list, or both."""
@@ -110,40 +108,28 @@ def batch(
     submitting: SubmitOptions,
     waiting: WaitOptions,
     listing: ListOptions,
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[FILE|-]", help="Read the list from FILE, or from stdin (-); without it, list the sources."
-        ),
-    ] = None,
-    from_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from", metavar="ADDRESS", help="Add another source base for the same destination (repeatable)."
-        ),
-    ] = None,
-    order: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Send items in the order of the paths in FILE, others last; for archives on tape."
-        ),
-    ] = None,
-    on_collision: Annotated[
-        str, typer.Option(help="Handle items with the same destination: error, first, last or rename.")
-    ] = "error",
-    skip_unsendable: Annotated[
-        bool,
-        typer.Option(
-            "--skip-unsendable", help="Skip files whose names Globus cannot handle (default: refuse the list)."
-        ),
-    ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Check first that every source exists (exit 2).")] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Wait, then compare everything by checksum; fail if a file differed.")
-    ] = False,
-    chunk: Annotated[int, typer.Option(help="Put this many items in one task.")] = 100_000,
-    in_flight: Annotated[int, typer.Option(help="Run at most this many tasks at a time.")] = 5,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all tasks are finished.")] = False,
+    file: str | None = typer.Argument(
+        None, metavar="[FILE|-]", help="Read the list from FILE, or from stdin (-); without it, list the sources."
+    ),
+    from_: list[str] | None = typer.Option(
+        None, "--from", metavar="ADDRESS", help="Add another source base for the same destination (repeatable)."
+    ),
+    order: Path | None = typer.Option(
+        None, metavar="FILE", help="Send items in the order of the paths in FILE, others last; for archives on tape."
+    ),
+    on_collision: str = typer.Option(
+        "error", help="Handle items with the same destination: error, first, last or rename."
+    ),
+    skip_unsendable: bool = typer.Option(
+        False, "--skip-unsendable", help="Skip files whose names Globus cannot handle (default: refuse the list)."
+    ),
+    check: bool = typer.Option(False, "--check", help="Check first that every source exists (exit 2)."),
+    verify: bool = typer.Option(
+        False, "--verify", help="Wait, then compare everything by checksum; fail if a file differed."
+    ),
+    chunk: int = typer.Option(100_000, help="Put this many items in one task."),
+    in_flight: int = typer.Option(5, help="Run at most this many tasks at a time."),
+    wait: bool = typer.Option(False, "--wait", "-w", help="Wait until all tasks are finished."),
 ) -> Report:
     """Transfer many items: any names, any number, checked before the first is sent.
 

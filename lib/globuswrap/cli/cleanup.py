@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -26,43 +26,27 @@ app = Commands()
 @command(app)
 def cleanup(
     waiting: WaitOptions,
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(help="Consider only these paths, below --under (default: all of it).", metavar="ADDRESS..."),
-    ] = None,
-    under: Annotated[str, typer.Option(help="Delete nothing outside this directory (required).")] = "",
-    receipts: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--from",
-            metavar="RECEIPTS",
-            help="Trust the receipts in these files or directories (default: the journal's).",
-        ),
-    ] = None,
-    fetched: Annotated[
-        bool,
-        typer.Option(
-            "--fetched",
-            help="Delete what collaborators have downloaded, according to the collection's activity.",
-        ),
-    ] = False,
-    since: Annotated[
-        str | None, typer.Option(help="Count downloads since this long ago, with --fetched (default: 90d).")
-    ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WHO", help="Require a download by WHO or anyone, with --fetched (default: all with permission)."
-        ),
-    ] = None,
-    older_than: Annotated[
-        str | None, typer.Option(help="Delete only what was delivered at least this long ago.")
-    ] = None,
-    keep_rules: Annotated[
-        bool, typer.Option("--keep-rules", help="Keep permissions on directories that become empty.")
-    ] = False,
-    label: Annotated[str | None, typer.Option(help="Label the deletion task with this text.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only show what would be deleted.")] = False,
+    paths: list[str] | None = typer.Argument(
+        None, help="Consider only these paths, below --under (default: all of it).", metavar="ADDRESS..."
+    ),
+    under: str = typer.Option("", help="Delete nothing outside this directory (required)."),
+    receipts: list[Path] | None = typer.Option(
+        None,
+        "--from",
+        metavar="RECEIPTS",
+        help="Trust the receipts in these files or directories (default: the journal's).",
+    ),
+    fetched: bool = typer.Option(
+        False, "--fetched", help="Delete what collaborators have downloaded, according to the collection's activity."
+    ),
+    since: str | None = typer.Option(None, help="Count downloads since this long ago, with --fetched (default: 90d)."),
+    by: list[str] | None = typer.Option(
+        None, metavar="WHO", help="Require a download by WHO or anyone, with --fetched (default: all with permission)."
+    ),
+    older_than: str | None = typer.Option(None, help="Delete only what was delivered at least this long ago."),
+    keep_rules: bool = typer.Option(False, "--keep-rules", help="Keep permissions on directories that become empty."),
+    label: str | None = typer.Option(None, help="Label the deletion task with this text."),
+    yes: bool = typer.Option(False, "--yes", help="Delete; without it, only show what would be deleted."),
 ) -> Report:
     """Delete files that receipts prove delivered and that have not changed since.
 

@@ -19,13 +19,10 @@ app = Commands(help="Name collections and their local directories.")
 def add(
     name: Annotated[str, typer.Argument(help="Use this name: letters, digits, _ . @ -")],
     collection: Annotated[str, typer.Argument(help="Name the collection with this UUID.", metavar="UUID")],
-    mount: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LOCAL_DIR=PATH", help="Map a local directory to it: LOCAL_DIR=/collection/path."),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Ask Globus whether the collection exists (default).")
-    ] = True,
+    mount: list[str] | None = typer.Option(
+        None, metavar="LOCAL_DIR=PATH", help="Map a local directory to it: LOCAL_DIR=/collection/path."
+    ),
+    check: bool = typer.Option(True, "--check/--no-check", help="Ask Globus whether the collection exists (default)."),
 ) -> Report:
     """Name a collection."""
     from globuswrap.collections import names, resolve
@@ -81,8 +78,8 @@ def list_() -> Report:
 @command(app, "search")
 def search(
     text: Annotated[list[str], typer.Argument(help="Search names, descriptions, owners and keywords for these words.")],
-    mine: Annotated[bool, typer.Option("--mine", help="Show only collections that you own.")] = False,
-    limit: Annotated[int, typer.Option(help="Show at most this many collections.")] = 25,
+    mine: bool = typer.Option(False, "--mine", help="Show only collections that you own."),
+    limit: int = typer.Option(25, help="Show at most this many collections."),
 ) -> Report:
     """Search Globus for collections, and show your names for those that have one."""
     from globuswrap.collections import names
@@ -123,9 +120,7 @@ def search(
 
 @command(app, "bookmarks")
 def bookmarks(
-    add_: Annotated[
-        bool, typer.Option("--add", help="Name each collection after its bookmark, if that is a valid name.")
-    ] = False,
+    add_: bool = typer.Option(False, "--add", help="Name each collection after its bookmark, if that is a valid name."),
 ) -> Report:
     """List your Globus bookmarks as addresses, or with --add name their collections.
 
@@ -153,7 +148,7 @@ def bookmarks(
 @command(app, "resolve")
 def resolve_(
     address: Annotated[str, typer.Argument(help="Resolve this address or local path.")],
-    local: Annotated[bool, typer.Option("--local", help="Print the local path instead.")] = False,
+    local: bool = typer.Option(False, "--local", help="Print the local path instead."),
 ) -> Report:
     """Print the collection address of a local path, or with --local the reverse."""
     from globuswrap.collections import mounts, resolve

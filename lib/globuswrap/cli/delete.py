@@ -21,15 +21,9 @@ def delete(
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Waits = False,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Delete directories and everything in them.")
-    ] = False,
-    ignore_missing: Annotated[
-        bool, typer.Option("--ignore-missing", "-f", help="Ignore paths that do not exist.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Check first that the paths exist (default).")
-    ] = True,
+    recursive: bool = typer.Option(False, "--recursive", "-r", help="Delete directories and everything in them."),
+    ignore_missing: bool = typer.Option(False, "--ignore-missing", "-f", help="Ignore paths that do not exist."),
+    check: bool = typer.Option(True, "--check/--no-check", help="Check first that the paths exist (default)."),
 ) -> Report:
     """Delete paths of one collection as one Globus task, exactly once. Globs are not expanded.
 

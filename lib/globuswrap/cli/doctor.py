@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +15,7 @@ from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
 
 if TYPE_CHECKING:
+    from globuswrap.doctor.examine import Questions
     from globuswrap.doctor.finding import Finding
 
 app = Commands()
@@ -22,33 +23,29 @@ app = Commands()
 
 @command(app)
 def doctor(
-    subject: Annotated[
-        str | None,
-        typer.Argument(help="Check what this job script or sync profile needs.", metavar="[JOB_SCRIPT|PROFILE]"),
-    ] = None,
-    scheduler_arguments: Annotated[
-        list[str] | None,
-        typer.Argument(help="Check with these arguments for sbatch or qsub.", metavar="[-- ARGUMENTS...]"),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(help="Require a login that lasts for +36h or until a time (default: the job's expected end)."),
-    ] = None,
-    expiring: Annotated[
-        str | None, typer.Option(help="Report only what unfinished work will lose within this time (7d); for cron.")
-    ] = None,
-    credentials: Annotated[
-        str | None, typer.Option(help="Check only that Globus accepts the secret in this file, with a new token.")
-    ] = None,
-    probe: Annotated[
-        bool,
-        typer.Option("--probe/--no-probe", help="Create and remove a directory at each destination (default)."),
-    ] = True,
-    probe_node: Annotated[
-        bool, typer.Option("--probe-node", help="Submit a short job that checks whether nodes reach Globus.")
-    ] = False,
-    probe_wait: Annotated[str, typer.Option(help="Wait this long for that job.")] = "5m",
-    scheduler: Annotated[str, typer.Option(help="Use this batch system, as in submit.")] = "auto",
+    subject: str | None = typer.Argument(
+        None, help="Check what this job script or sync profile needs.", metavar="[JOB_SCRIPT|PROFILE]"
+    ),
+    scheduler_arguments: list[str] | None = typer.Argument(
+        None, help="Check with these arguments for sbatch or qsub.", metavar="[-- ARGUMENTS...]"
+    ),
+    until: str | None = typer.Option(
+        None, help="Require a login that lasts for +36h or until a time (default: the job's expected end)."
+    ),
+    expiring: str | None = typer.Option(
+        None, help="Report only what unfinished work will lose within this time (7d); for cron."
+    ),
+    credentials: str | None = typer.Option(
+        None, help="Check only that Globus accepts the secret in this file, with a new token."
+    ),
+    probe: bool = typer.Option(
+        True, "--probe/--no-probe", help="Create and remove a directory at each destination (default)."
+    ),
+    probe_node: bool = typer.Option(
+        False, "--probe-node", help="Submit a short job that checks whether nodes reach Globus."
+    ),
+    probe_wait: str = typer.Option("5m", help="Wait this long for that job."),
+    scheduler: str = typer.Option("auto", help="Use this batch system, as in submit."),
     stage_partition: StagePartition = None,
 ) -> Report:
     """Find problems before you submit, and print the command that fixes each one.
@@ -73,6 +70,13 @@ def doctor(
         staging=StagingRequest(scheduler, stage_partition=stage_partition),
         arguments=tuple(scheduler_arguments or ()),
     )
+    return examined(questions)
+
+
+def examined(questions: Questions) -> Report:
+    """What an examination found, or that nothing was."""
+    from globuswrap.doctor import examine
+
     with progress.doing() as say:
         found = examine.examine(questions, say)
     report = told(found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globuswrap.cli.options import Commands, DryRun, command
+from globuswrap.cli.options import Commands, DryRun, command, option
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, records, units
@@ -28,9 +28,9 @@ Flow = Annotated[
 class RunWaitOptions:
     """How to wait for a run."""
 
-    timeout: Annotated[str | None, typer.Option(help="Give up waiting after this time (exit 75).")] = None
-    poll: Annotated[str, typer.Option(help="Poll at least this often.")] = "60s"
-    fault_grace: Annotated[str, typer.Option(help="Tolerate an inactive run for this long (exit 7).")] = "5m"
+    timeout: str | None = option(None, help="Give up waiting after this time (exit 75).")
+    poll: str = option("60s", help="Poll at least this often.")
+    fault_grace: str = option("5m", help="Tolerate an inactive run for this long (exit 7).")
 
     def ended(self, run_id: str) -> Ended:
         """The good end of a run; raises the problem of any other."""
@@ -80,24 +80,21 @@ def deploy(
 def start(
     flow: Flow,
     waiting: RunWaitOptions,
-    input_: Annotated[
-        str | None, typer.Option("--input", help="Read the input from this JSON file, or from stdin (-).")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Set NAME=VALUE or A.B=VALUE; a VALUE that is not valid JSON is text."),
-    ] = None,
-    address: Annotated[list[str] | None, typer.Option(help="Set NAME to {id, path}: NAME=COLLECTION:/path.")] = None,
-    function: Annotated[
-        list[str] | None, typer.Option(help="Set NAME to the id of a function in [functions]: NAME=FUNCTION.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Name this run: a rerun with the same key finds it.")] = None,
-    label: Annotated[str | None, typer.Option(help="Label the run with this text.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Tag the run with this word.")] = None,
-    manager: Annotated[list[str] | None, typer.Option(help="Let this person manage the run.")] = None,
-    monitor: Annotated[list[str] | None, typer.Option(help="Let this person see the run.")] = None,
-    wait_: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the run has ended.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the input; start nothing.")] = False,
+    input_: str | None = typer.Option(None, "--input", help="Read the input from this JSON file, or from stdin (-)."),
+    set_: list[str] | None = typer.Option(
+        None, "--set", help="Set NAME=VALUE or A.B=VALUE; a VALUE that is not valid JSON is text."
+    ),
+    address: list[str] | None = typer.Option(None, help="Set NAME to {id, path}: NAME=COLLECTION:/path."),
+    function: list[str] | None = typer.Option(
+        None, help="Set NAME to the id of a function in [functions]: NAME=FUNCTION."
+    ),
+    key: str | None = typer.Option(None, help="Name this run: a rerun with the same key finds it."),
+    label: str | None = typer.Option(None, help="Label the run with this text."),
+    tag: list[str] | None = typer.Option(None, help="Tag the run with this word."),
+    manager: list[str] | None = typer.Option(None, help="Let this person manage the run."),
+    monitor: list[str] | None = typer.Option(None, help="Let this person see the run."),
+    wait_: bool = typer.Option(False, "--wait", "-w", help="Wait until the run has ended."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check the input; start nothing."),
 ) -> Report:
     """Start a run, after checking the input against the flow's schema."""
     from globuswrap.collections import principals

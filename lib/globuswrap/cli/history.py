@@ -32,7 +32,7 @@ Live = Annotated[
 def history(
     since: Since = None,
     route: Route = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_csv: bool = typer.Option(False, "--csv", help="Print comma-separated values."),
     live: Live = True,
 ) -> Report:
     """List what this machine transferred and deleted, with time, size, rate and result."""

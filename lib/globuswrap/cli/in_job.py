@@ -30,8 +30,8 @@ Code = Annotated[int, typer.Option("--code", help="How the user's script ended."
 @command(app)
 def advance(
     chain: str,
-    seconds: Annotated[float, typer.Option("--for", help="At most so many seconds.")] = 540.0,
-    after: Annotated[str | None, typer.Option(help="The dependency that started this job.")] = None,
+    seconds: float = typer.Option(540.0, "--for", help="At most so many seconds."),
+    after: str | None = typer.Option(None, help="The dependency that started this job."),
 ) -> Report:
     """Advance a chain in one of its own jobs."""
     from globuswrap.staging.chain import record, tend
@@ -79,7 +79,7 @@ def probe(answer: Path) -> Report:
 
 @command(app)
 def seconds_left(
-    elapsed: Annotated[float, typer.Option(help="How long the job has run, in seconds.")] = 0.0,
+    elapsed: float = typer.Option(0.0, help="How long the job has run, in seconds."),
 ) -> Report:
     """Print the time that this job has left, in whole seconds."""
     from globuswrap import schedulers

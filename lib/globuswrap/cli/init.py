@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -21,23 +21,19 @@ app = Commands()
 
 @command(app)
 def init(
-    collection: Annotated[
-        list[str] | None,
-        typer.Option(help="Name this collection; without it, you are asked at a terminal.", metavar="NAME=UUID"),
-    ] = None,
-    mount: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Map a local directory to that collection; PATH is detected if omitted.", metavar="NAME=DIR[=PATH]"
-        ),
-    ] = None,
+    collection: list[str] | None = typer.Option(
+        None, help="Name this collection; without it, you are asked at a terminal.", metavar="NAME=UUID"
+    ),
+    mount: list[str] | None = typer.Option(
+        None, help="Map a local directory to that collection; PATH is detected if omitted.", metavar="NAME=DIR[=PATH]"
+    ),
 ) -> Report:
     """Set up globuswrap: check the login and the scheduler, name collections, verify mounts.
 
     At the end it runs doctor. It prints the commands that do the same by hand.
     """
     from globuswrap.cli import doctor
-    from globuswrap.doctor import jobs, login, setup
+    from globuswrap.doctor import examine, jobs, login, setup
     from globuswrap.errors import Problem
 
     with progress.doing() as say:
@@ -66,7 +62,7 @@ def init(
         log.say(f"Named it {each.name}. The command for this is:\n  {added[-1].command}")
         for local in added[-1].unseen:
             log.say(f"{local} is not on {each.name}: skipped")
-    verdict = doctor.doctor()
+    verdict = doctor.examined(examine.Questions())
     data = {"added": [{"name": each.name, "id": each.id, "mounted": dict(each.mounted)} for each in added]}
     return Report({**data, **verdict.data}, verdict.text, verdict.exit_code)
 

@@ -20,7 +20,7 @@ def ls(
     address: Annotated[
         str, typer.Argument(help="List NAME_OR_UUID:/path, or a local path on a known mount.", metavar="ADDRESS")
     ],
-    long: Annotated[bool, typer.Option("--long", "-l", help="Show sizes and times too.")] = False,
+    long: bool = typer.Option(False, "--long", "-l", help="Show sizes and times too."),
 ) -> Report:
     """List a directory of a collection, hidden files too, or show one file."""
     from globuswrap.collections import resolve

@@ -27,6 +27,12 @@ if TYPE_CHECKING:  # --help is made from this module alone: rooms are imported b
     from globuswrap.transfers.submit import Policy
     from globuswrap.transfers.wait import WaitPolicy
 
+
+def option(default: Any, *flags: str, **rest: Any) -> Any:
+    """A field of a group of options, with what `typer.Option` takes."""
+    return dataclasses.field(default=default, metadata={"option": typer.Option(*flags, **rest)})
+
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -34,17 +40,15 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 class OutputOptions:
     """How a command talks."""
 
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
-    verbose: Annotated[
-        int,
-        typer.Option(
-            *("--verbose", "-v"),
-            count=True,
-            show_default=False,
-            help="Show each globus command as it runs; with -vv, its output too.",
-        ),
-    ] = 0
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only problems on stderr.")] = False
+    json: bool = option(False, "--json", help="Print one JSON document on stdout.")
+    verbose: int = option(
+        0,
+        *("--verbose", "-v"),
+        count=True,
+        show_default=False,
+        help="Show each globus command as it runs; with -vv, its output too.",
+    )
+    quiet: bool = option(False, "--quiet", "-q", help="Print only problems on stderr.")
 
     def apply(self) -> None:
         from globuswrap import config
@@ -85,20 +89,16 @@ Deadline = Annotated[
 class TransferOptions(Options):
     """Options of `globus transfer`, under its names: those declared in transfers/options.py, and what chooses files."""
 
-    recursive: Annotated[
-        bool | None,
-        typer.Option(
-            "--recursive/--no-recursive",
-            "-r",
-            help="Transfer a directory, or with --no-recursive a file (default: Globus detects which).",
-        ),
-    ] = None
-    include: Annotated[
-        list[str] | None, typer.Option(help="Include files that match this pattern; the order with --exclude matters.")
-    ] = None
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Exclude files that match this pattern; the first match wins.")
-    ] = None
+    recursive: bool | None = option(
+        None,
+        "--recursive/--no-recursive",
+        "-r",
+        help="Transfer a directory, or with --no-recursive a file (default: Globus detects which).",
+    )
+    include: list[str] | None = option(
+        None, help="Include files that match this pattern; the order with --exclude matters."
+    )
+    exclude: list[str] | None = option(None, help="Exclude files that match this pattern; the first match wins.")
 
     def options(self) -> Options:
         """As the transfers room takes them."""
@@ -115,7 +115,7 @@ class SubmitOptions:
     deadline: Deadline = None
     key: Key = None
     once: Once = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; submit nothing.")] = False
+    dry_run: bool = option(False, "--dry-run", help="Show what would be sent; submit nothing.")
 
     def __post_init__(self) -> None:
         if self.key is not None:
@@ -143,28 +143,18 @@ class SubmitOptions:
 class WaitOptions:
     """How to wait, and what to do then."""
 
-    timeout: Annotated[str | None, typer.Option(help="Give up waiting after this time (exit 75).")] = None
-    poll: Annotated[str | None, typer.Option(help="Poll at least this often (default 60s).")] = None
-    fault_grace: Annotated[
-        str | None, typer.Option(help="Tolerate a permanent fault or a pause for this long (default 5m).")
-    ] = None
-    max_faults: Annotated[int | None, typer.Option(help="Cancel the task after more faults than this.")] = None
-    permanent: Annotated[str | None, typer.Option(help="Treat these error codes as permanent (comma-separated).")] = (
-        None
-    )
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep a task with a permanent fault instead of canceling it.")
-    ] = False
-    retry_for: Annotated[
-        str | None, typer.Option(help="Retry for this long when Globus cannot be reached (default 10m).")
-    ] = None
-    strict: Annotated[bool, typer.Option("--strict", help="Treat skipped files as a failure (exit 6).")] = False
-    receipt: Annotated[Path | None, typer.Option(help="Write the receipt (JSON) to this file too.")] = None
-    receipt_files: Annotated[bool, typer.Option("--receipt-files", help="List the copied files in the receipt.")] = (
-        False
-    )
-    then: Annotated[str | None, typer.Option(help="Run this shell command on success.")] = None
-    on_failure: Annotated[str | None, typer.Option(help="Run this shell command on failure.")] = None
+    timeout: str | None = option(None, help="Give up waiting after this time (exit 75).")
+    poll: str | None = option(None, help="Poll at least this often (default 60s).")
+    fault_grace: str | None = option(None, help="Tolerate a permanent fault or a pause for this long (default 5m).")
+    max_faults: int | None = option(None, help="Cancel the task after more faults than this.")
+    permanent: str | None = option(None, help="Treat these error codes as permanent (comma-separated).")
+    keep: bool = option(False, "--keep", help="Keep a task with a permanent fault instead of canceling it.")
+    retry_for: str | None = option(None, help="Retry for this long when Globus cannot be reached (default 10m).")
+    strict: bool = option(False, "--strict", help="Treat skipped files as a failure (exit 6).")
+    receipt: Path | None = option(None, help="Write the receipt (JSON) to this file too.")
+    receipt_files: bool = option(False, "--receipt-files", help="List the copied files in the receipt.")
+    then: str | None = option(None, help="Run this shell command on success.")
+    on_failure: str | None = option(None, help="Run this shell command on failure.")
 
     def wait_policy(self, wait: bool = True) -> WaitPolicy:
         """As the transfers room takes them. `wait`: is --wait given, where there is such an option?"""
@@ -254,15 +244,15 @@ def command(app: Commands, name: str | None = None, **rest: Any) -> Callable[[Ca
 
 @functools.cache
 def _fields(hint: Any) -> tuple[inspect.Parameter, ...]:
-    """The fields of a dataclass that are options: those annotated as such, and those declared in transfers/options.py."""
+    """The fields of a dataclass that are options: by `option`, by their type, or as transfers/options.py declares them."""
     types = typing.get_type_hints(hint, include_extras=True)
-    known = {each.name: each for each in declared(hint)}
-    for name, each in known.items():
-        types[name] = Annotated[types[name], typer.Option(*each.flags, help=each.help)]
+    known = {each.name: typer.Option(*each.flags, help=each.help) for each in declared(hint)}
+    known |= {each.name: each.metadata["option"] for each in dataclasses.fields(hint) if "option" in each.metadata}
+    types |= {name: Annotated[types[name], said] for name, said in known.items()}
     return tuple(
         inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=types[each.name])
         for each in dataclasses.fields(hint)
-        if each.name in known or typing.get_origin(types[each.name]) is Annotated
+        if typing.get_origin(types[each.name]) is Annotated
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -20,11 +19,10 @@ app = Commands()
 
 @command(app)
 def report(
-    since: Annotated[str, typer.Option(help="Report on the last 1d, 1w or 1mo.")] = "1mo",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write one HTML page to this file instead.", metavar="FILE.html"),
-    ] = None,
+    since: str = typer.Option("1mo", help="Report on the last 1d, 1w or 1mo."),
+    output: Path | None = typer.Option(
+        None, "--output", "-o", help="Write one HTML page to this file instead.", metavar="FILE.html"
+    ),
     route: Route = None,
     live: Live = True,
 ) -> Report:

@@ -19,7 +19,7 @@ from globus_sandbox import commands, launch
 from globus_sandbox.documents import Collection
 from globus_sandbox.errors import BadRequest, SandboxError
 from globus_sandbox.faults import KINDS
-from globuswrap.cli.options import Commands, command
+from globuswrap.cli.options import Commands, command, option
 from globuswrap.cli.output import Report
 from globuswrap.errors import TryLater, UsageProblem
 from globuswrap.system import files, log, process
@@ -84,32 +84,22 @@ def report(answer: Callable[[], commands.Answer]) -> Report:
 class StartOptions:
     """What a sandbox is started with."""
 
-    collection: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:KIND]",
-            help="Create a collection of a KIND: mapped (default), guest, gcp, gcp-guest; repeatable.",
-        ),
-    ] = None
-    login: Annotated[str, typer.Option(help="Log in as user, client (credentials in the environment) or none.")] = (
-        "user"
+    collection: list[str] | None = option(
+        None,
+        metavar="NAME[:KIND]",
+        help="Create a collection of a KIND: mapped (default), guest, gcp, gcp-guest; repeatable.",
     )
-    progress: Annotated[str, typer.Option(help="Set when tasks end: at-once, polls:N, timed:SECONDS, held.")] = (
-        "at-once"
+    login: str = option("user", help="Log in as user, client (credentials in the environment) or none.")
+    progress: str = option("at-once", help="Set when tasks end: at-once, polls:N, timed:SECONDS, held.")
+    durable: bool = option(False, "--durable", help="Keep the state on disk.")
+    seed: Path | None = option(
+        None, help="Start with the identities, groups and collections of this TOML file.", metavar="FILE"
     )
-    durable: Annotated[bool, typer.Option("--durable", help="Keep the state on disk.")] = False
-    seed: Annotated[
-        Path | None,
-        typer.Option(help="Start with the identities, groups and collections of this TOML file.", metavar="FILE"),
-    ] = None
-    bind: Annotated[str, typer.Option(help="Listen on this address.", metavar="ADDRESS")] = "127.0.0.1"
-    data_access: Annotated[
-        bool, typer.Option("--data-access", help="Require a data_access consent for mapped collections.")
-    ] = False
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(help="Set requests-per-second, permissions or pending-tasks; repeatable.", metavar="NAME=N"),
-    ] = None
+    bind: str = option("127.0.0.1", help="Listen on this address.", metavar="ADDRESS")
+    data_access: bool = option(False, "--data-access", help="Require a data_access consent for mapped collections.")
+    limit: list[str] | None = option(
+        None, help="Set requests-per-second, permissions or pending-tasks; repeatable.", metavar="NAME=N"
+    )
 
     def sandbox(self, base: Path | None, *, keep: bool = False) -> Sandbox:
         names = self.collection or ["archive", "scratch", "results"]
@@ -131,9 +121,7 @@ class StartOptions:
 class Which:
     """Which running sandbox is meant."""
 
-    base: Annotated[
-        Path | None, typer.Option(help="Use the sandbox in this directory (default: this shell's, or that of `up`).")
-    ] = None
+    base: Path | None = option(None, help="Use the sandbox in this directory (default: this shell's, or that of `up`).")
 
     def directory(self) -> Path:
         if self.base is not None:
@@ -146,10 +134,9 @@ class Which:
 def run(
     argv: Annotated[list[str], typer.Argument(help="Run this command.", metavar="-- COMMAND...")],
     starting: StartOptions,
-    base: Annotated[
-        Path | None,
-        typer.Option(help="Keep the sandbox in this directory (default: a temporary one, removed afterwards)."),
-    ] = None,
+    base: Path | None = typer.Option(
+        None, help="Keep the sandbox in this directory (default: a temporary one, removed afterwards)."
+    ),
 ) -> None:
     """Run one command in a fresh sandbox.
 
@@ -188,9 +175,7 @@ def up(starting: StartOptions, which: Which) -> Report:
 @command(app, "env")
 def env_(
     which: Which,
-    unset: Annotated[
-        bool, typer.Option("--unset", help="Undo it in a shell that used a sandbox, even after `down`.")
-    ] = False,
+    unset: bool = typer.Option(False, "--unset", help="Undo it in a shell that used a sandbox, even after `down`."),
 ) -> Report:
     """Print the settings that make a shell use the running sandbox.
 
@@ -202,7 +187,7 @@ def env_(
 @command(app, "down")
 def down(
     which: Which,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep its directory and the files in it.")] = False,
+    keep: bool = typer.Option(False, "--keep", help="Keep its directory and the files in it."),
 ) -> Report:
     """Stop the running sandbox and remove its directory."""
     return report(lambda: commands.down(which.directory(), log.say, PROGRAM, keep=keep))
@@ -217,16 +202,11 @@ def status(which: Which) -> Report:
 @command(app, "fault")
 def fault(
     which: Which,
-    kind: Annotated[
-        str | None, typer.Argument(help="Inject this kind of fault; without it, list the active faults.")
-    ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Set the fields of the fault: status=503 path=/transfer count=2 ...", metavar="NAME=VALUE..."
-        ),
-    ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Clear all faults, or those of this kind or id.")] = False,
+    kind: str | None = typer.Argument(None, help="Inject this kind of fault; without it, list the active faults."),
+    fields: list[str] | None = typer.Argument(
+        None, help="Set the fields of the fault: status=503 path=/transfer count=2 ...", metavar="NAME=VALUE..."
+    ),
+    clear: bool = typer.Option(False, "--clear", help="Clear all faults, or those of this kind or id."),
 ) -> Report:
     """Inject a fault; docs/sandbox.md lists the kinds and their fields."""
     return report(lambda: commands.fault(which.directory(), kind, fields or (), clear=clear, program=PROGRAM))
@@ -236,7 +216,7 @@ def fault(
 def progress(
     which: Which,
     mode: Annotated[str, typer.Argument(help="Set the mode: at-once, polls:N, timed:SECONDS or held.")],
-    task: Annotated[str | None, typer.Option(help="Change only this task.")] = None,
+    task: str | None = typer.Option(None, help="Change only this task."),
 ) -> Report:
     """Set when tasks end."""
     return report(lambda: commands.progress(which.directory(), mode, task))
@@ -256,16 +236,14 @@ def clock(
 @command(app, "log")
 def show_log(
     which: Which,
-    service: Annotated[
-        str | None, typer.Option(help="Show requests to auth, transfer, timer, flows, search, groups or gcs.")
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Show requests with this method: GET, POST, PUT or DELETE.")
-    ] = None,
-    path: Annotated[str | None, typer.Option(help="Show requests for paths that match, e.g. '/task/*'.")] = None,
-    unknown: Annotated[
-        bool, typer.Option("--unknown", help="Show requests that the sandbox does not serve; exit 1 if there are any.")
-    ] = False,
+    service: str | None = typer.Option(
+        None, help="Show requests to auth, transfer, timer, flows, search, groups or gcs."
+    ),
+    method: str | None = typer.Option(None, help="Show requests with this method: GET, POST, PUT or DELETE."),
+    path: str | None = typer.Option(None, help="Show requests for paths that match, e.g. '/task/*'."),
+    unknown: bool = typer.Option(
+        False, "--unknown", help="Show requests that the sandbox does not serve; exit 1 if there are any."
+    ),
 ) -> Report:
     """Show the requests that the sandbox received."""
     return report(lambda: commands.log(which.directory(), service, method, path, unknown=unknown))

@@ -29,35 +29,25 @@ Index = Annotated[
 @command(app)
 def ingest(
     index: Index,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            help="Read entries from this file, one JSON object per line, or from stdin (-).", metavar="FILE"
-        ),
-    ] = None,
-    receipts: Annotated[
-        list[str] | None, typer.Option(help="Make entries from receipts: files, directories, or task ids and keys.")
-    ] = None,
-    template: Annotated[
-        Path | None, typer.Option(help="Make each entry from this JSON template, with {fields} of the receipt.")
-    ] = None,
-    each_file: Annotated[
-        bool, typer.Option("--each-file", help="Make an entry for each file that a receipt lists.")
-    ] = False,
-    visible_to: Annotated[
-        list[str] | None,
-        typer.Option(help="Set who sees entries that name nobody: public, all-users, a person, group:NAME."),
-    ] = None,
-    subject: Annotated[
-        str | None, typer.Option(help="Read lines as content only, with the subject in this field.")
-    ] = None,
-    entry_id: Annotated[str | None, typer.Option("--id", help="Set the id of entries that have none.")] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait until the entries are in the index (default).")
-    ] = True,
-    timeout: Annotated[str | None, typer.Option(help="Give up waiting after this time (exit 75).")] = None,
-    poll: Annotated[str, typer.Option(help="Poll at least this often.")] = "10s",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the entries as JSON lines; send nothing.")] = False,
+    source: str | None = typer.Argument(
+        None, help="Read entries from this file, one JSON object per line, or from stdin (-).", metavar="FILE"
+    ),
+    receipts: list[str] | None = typer.Option(
+        None, help="Make entries from receipts: files, directories, or task ids and keys."
+    ),
+    template: Path | None = typer.Option(
+        None, help="Make each entry from this JSON template, with {fields} of the receipt."
+    ),
+    each_file: bool = typer.Option(False, "--each-file", help="Make an entry for each file that a receipt lists."),
+    visible_to: list[str] | None = typer.Option(
+        None, help="Set who sees entries that name nobody: public, all-users, a person, group:NAME."
+    ),
+    subject: str | None = typer.Option(None, help="Read lines as content only, with the subject in this field."),
+    entry_id: str | None = typer.Option(None, "--id", help="Set the id of entries that have none."),
+    wait: bool = typer.Option(True, "--wait/--no-wait", help="Wait until the entries are in the index (default)."),
+    timeout: str | None = typer.Option(None, help="Give up waiting after this time (exit 75)."),
+    poll: str = typer.Option("10s", help="Poll at least this often."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the entries as JSON lines; send nothing."),
 ) -> Report:
     """Put entries into an index, and wait until they are indexed.
 
@@ -96,12 +86,10 @@ def ingest(
 @command(app)
 def query(
     index: Index,
-    text: Annotated[str | None, typer.Argument(help="Search for these words.", metavar="TEXT")] = None,
-    document: Annotated[
-        str | None, typer.Option(help="Send this request document (a JSON file, or - for stdin).")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Show at most this many results.", min=1)] = None,
-    advanced: Annotated[bool, typer.Option("--advanced", help="Read TEXT in the advanced query syntax.")] = False,
+    text: str | None = typer.Argument(None, help="Search for these words.", metavar="TEXT"),
+    document: str | None = typer.Option(None, help="Send this request document (a JSON file, or - for stdin)."),
+    limit: int | None = typer.Option(None, help="Show at most this many results.", min=1),
+    advanced: bool = typer.Option(False, "--advanced", help="Read TEXT in the advanced query syntax."),
 ) -> Report:
     """Query an index: print the subjects, and the facets of a --document as tables.
 

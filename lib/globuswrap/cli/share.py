@@ -19,6 +19,7 @@ from globuswrap.cli.options import (
     TransferOptions,
     WaitOptions,
     command,
+    option,
 )
 from globuswrap.cli.output import Report, table
 from globuswrap.cli.transfer import planned, summary
@@ -48,14 +49,11 @@ People = Annotated[
 class MailOptions:
     """What happens besides for people who get a permission."""
 
-    mail: Annotated[bool, typer.Option("--mail", help="Have Globus email the people when they get the permission.")] = (
-        False
+    mail: bool = option(False, "--mail", help="Have Globus email the people when they get the permission.")
+    message: str | None = option(None, help="Set the text of that email.")
+    provision: bool = option(
+        False, "--provision", help="Create an identity for people who have never logged in to Globus."
     )
-    message: Annotated[str | None, typer.Option(help="Set the text of that email.")] = None
-    provision: Annotated[
-        bool,
-        typer.Option("--provision", help="Create an identity for people who have never logged in to Globus."),
-    ] = False
 
     def __post_init__(self) -> None:
         if self.message is not None and not self.mail:
@@ -71,10 +69,8 @@ class MailOptions:
 class GrantOptions(MailOptions):
     """What people are permitted."""
 
-    permissions: Annotated[str, typer.Option(help="Grant read (r), or read and write (rw).")] = "r"
-    expires: Annotated[str | None, typer.Option(help="Expire the permission on 2027-01-31, after +30d, or never.")] = (
-        None
-    )
+    permissions: str = option("r", help="Grant read (r), or read and write (rw).")
+    expires: str | None = option(None, help="Expire the permission on 2027-01-31, after +30d, or never.")
 
 
 @command(app)
@@ -100,9 +96,7 @@ def grant(share: Share, granting: GrantOptions, people: People = None, dry_run: 
 def revoke(
     share: Share,
     people: People = None,
-    everyone: Annotated[
-        bool, typer.Option("--all", help="Revoke the permissions of everyone on this directory.")
-    ] = False,
+    everyone: bool = typer.Option(False, "--all", help="Revoke the permissions of everyone on this directory."),
     dry_run: DryRun = False,
 ) -> Report:
     """Revoke permissions on exactly this directory. No error if there are none."""
@@ -127,7 +121,7 @@ def revoke(
 @command(app, "list")
 def list_(
     share: Annotated[str, typer.Argument(help="List this guest collection: NAME_OR_UUID.", metavar="SHARE")],
-    roles: Annotated[bool, typer.Option("--roles", help="List its roles too.")] = False,
+    roles: bool = typer.Option(False, "--roles", help="List its roles too."),
 ) -> Report:
     """List the rules of a collection, with the names of the people."""
     from globuswrap.collections import resolve
@@ -167,14 +161,11 @@ def deliver(
     submitting: SubmitOptions,
     waiting: WaitOptions,
     granting: GrantOptions,
-    to: Annotated[list[str] | None, typer.Option(help="Grant access to these people (see `share grant`).")] = None,
-    grant_first: Annotated[
-        bool, typer.Option("--grant-first", help="Grant access before the data has arrived.")
-    ] = False,
-    replace: Annotated[
-        bool,
-        typer.Option("--replace", help="Delete files of earlier deliveries that the source no longer has."),
-    ] = False,
+    to: list[str] | None = typer.Option(None, help="Grant access to these people (see `share grant`)."),
+    grant_first: bool = typer.Option(False, "--grant-first", help="Grant access before the data has arrived."),
+    replace: bool = typer.Option(
+        False, "--replace", help="Delete files of earlier deliveries that the source no longer has."
+    ),
 ) -> Report:
     """Transfer to a guest collection, then give people permission on the data.
 
@@ -226,8 +217,8 @@ def deliver(
 def apply(
     file: Annotated[Path, typer.Argument(help="Read the rules and roles from this TOML file.", metavar="POLICY.toml")],
     mailing: MailOptions,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove rules and roles that the file does not list.")] = False,
-    mkdir: Annotated[bool, typer.Option("--mkdir", help="Create missing directories that rules name.")] = False,
+    prune: bool = typer.Option(False, "--prune", help="Remove rules and roles that the file does not list."),
+    mkdir: bool = typer.Option(False, "--mkdir", help="Create missing directories that rules name."),
     dry_run: DryRun = False,
 ) -> Report:
     """Make the rules and roles of a guest collection match a file. The plan is shown first."""
@@ -263,7 +254,7 @@ def guest(
         typer.Argument(help="Share this directory of a mapped collection.", metavar="NAME_OR_UUID:/PATH"),
     ],
     title: Annotated[str, typer.Argument(help="Set the display name of the guest collection.")],
-    name: Annotated[str | None, typer.Option(help="Use this name for it in globuswrap.")] = None,
+    name: str | None = typer.Option(None, help="Use this name for it in globuswrap."),
 ) -> Report:
     """Print the commands that create a separate guest collection for a project.
 
@@ -281,11 +272,11 @@ def guest(
 @command(app)
 def group(
     name: Annotated[str, typer.Argument(help="Use this group that you are in: its name or UUID.", metavar="GROUP")],
-    create: Annotated[bool, typer.Option("--create", help="Create the group if you are in none of this name.")] = False,
-    description: Annotated[str | None, typer.Option(help="Describe the new group.")] = None,
-    add: Annotated[list[str] | None, typer.Option(metavar="WHO", help="Add this person (repeatable).")] = None,
-    remove: Annotated[list[str] | None, typer.Option(metavar="WHO", help="Remove this person (repeatable).")] = None,
-    role: Annotated[str, typer.Option(help="Add people with this role: member, manager or admin.")] = "member",
+    create: bool = typer.Option(False, "--create", help="Create the group if you are in none of this name."),
+    description: str | None = typer.Option(None, help="Describe the new group."),
+    add: list[str] | None = typer.Option(None, metavar="WHO", help="Add this person (repeatable)."),
+    remove: list[str] | None = typer.Option(None, metavar="WHO", help="Remove this person (repeatable)."),
+    role: str = typer.Option("member", help="Add people with this role: member, manager or admin."),
     dry_run: DryRun = False,
 ) -> Report:
     """Show the members of a group; create the group, add or remove people.

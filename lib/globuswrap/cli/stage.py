@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from globuswrap.cli.options import (
@@ -31,7 +29,7 @@ def stage_in(
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data has arrived (default).")] = True,
+    wait: bool = typer.Option(True, "--wait/--no-wait", help="Wait until the data has arrived (default)."),
 ) -> Report:
     """Stage data in: transfer and wait.
 
@@ -47,8 +45,8 @@ def stage_out(
     options: TransferOptions,
     submitting: SubmitOptions,
     waiting: WaitOptions,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the data has arrived (default).")] = True,
-    if_present: Annotated[bool, typer.Option("--if-present", help="Accept a source that does not exist.")] = False,
+    wait: bool = typer.Option(True, "--wait/--no-wait", help="Wait until the data has arrived (default)."),
+    if_present: bool = typer.Option(False, "--if-present", help="Accept a source that does not exist."),
 ) -> Report:
     """Stage results out: transfer and wait."""
     from globuswrap.collections import resolve

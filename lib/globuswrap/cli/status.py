@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -23,17 +23,15 @@ app = Commands()
 
 @command(app)
 def status(
-    tasks: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Show these tasks, keys or chains; a unique prefix is enough (default: all).",
-            metavar="TASK_OR_KEY_OR_CHAIN...",
-        ),
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", "-a", help="Show finished ones too (see also: history).")] = False,
-    live: Annotated[bool, typer.Option("--live/--no-live", help="Ask Globus about unfinished tasks (default).")] = True,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until nothing is under way.")] = False,
-    every: Annotated[str, typer.Option(help="Refresh this often, with --watch.")] = "5s",
+    tasks: list[str] | None = typer.Argument(
+        None,
+        help="Show these tasks, keys or chains; a unique prefix is enough (default: all).",
+        metavar="TASK_OR_KEY_OR_CHAIN...",
+    ),
+    all_: bool = typer.Option(False, "--all", "-a", help="Show finished ones too (see also: history)."),
+    live: bool = typer.Option(True, "--live/--no-live", help="Ask Globus about unfinished tasks (default)."),
+    watch: bool = typer.Option(False, "--watch", "-w", help="Refresh the view until nothing is under way."),
+    every: str = typer.Option("5s", help="Refresh this often, with --watch."),
 ) -> Report:
     """Show what is under way: chains and tasks with their state, age, bytes, and why they wait.
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -24,36 +24,28 @@ app = Commands()
 
 @command(app, context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]})
 def submit(
-    job_script: Annotated[str | None, typer.Argument(help="Submit this job script, with its #GLOBUS lines.")] = None,
-    scheduler_arguments: Annotated[
-        list[str] | None, typer.Argument(help="Pass these arguments to sbatch or qsub.", metavar="[-- ARGUMENTS...]")
-    ] = None,
-    scheduler: Annotated[
-        str, typer.Option(help="Use this batch system, or local for this machine (auto: detect).")
-    ] = "auto",
-    staging: Annotated[
-        str | None,
-        typer.Option(help="Stage data in jobs (default), from a login node (login) or in the job itself (inline)."),
-    ] = None,
+    job_script: str | None = typer.Argument(None, help="Submit this job script, with its #GLOBUS lines."),
+    scheduler_arguments: list[str] | None = typer.Argument(
+        None, help="Pass these arguments to sbatch or qsub.", metavar="[-- ARGUMENTS...]"
+    ),
+    scheduler: str = typer.Option("auto", help="Use this batch system, or local for this machine (auto: detect)."),
+    staging: str | None = typer.Option(
+        None, help="Stage data in jobs (default), from a login node (login) or in the job itself (inline)."
+    ),
     stage_partition: StagePartition = None,
-    stage_account: Annotated[
-        str | None, typer.Option(help="Charge stage jobs to this account (default: the job's).")
-    ] = None,
-    stage_time: Annotated[str | None, typer.Option(help="Limit each stage job to this time (default 10m).")] = None,
-    poll: Annotated[str | None, typer.Option(help="Poll each task at least this often.")] = None,
-    fault_grace: Annotated[
-        str | None, typer.Option(help="Tolerate a permanent fault or a pause for this long (default 5m).")
-    ] = None,
-    resume: Annotated[str | None, typer.Option(help="Continue this chain where it stopped.", metavar="CHAIN")] = None,
+    stage_account: str | None = typer.Option(None, help="Charge stage jobs to this account (default: the job's)."),
+    stage_time: str | None = typer.Option(None, help="Limit each stage job to this time (default 10m)."),
+    poll: str | None = typer.Option(None, help="Poll each task at least this often."),
+    fault_grace: str | None = typer.Option(
+        None, help="Tolerate a permanent fault or a pause for this long (default 5m)."
+    ),
+    resume: str | None = typer.Option(None, help="Continue this chain where it stopped.", metavar="CHAIN"),
     key: Key = None,
     once: Once = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show what would happen, with -v every script and command too; submit nothing."),
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Check first for problems, as doctor does (default).")
-    ] = True,
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Show what would happen, with -v every script and command too; submit nothing."
+    ),
+    check: bool = typer.Option(True, "--check/--no-check", help="Check first for problems, as doctor does (default)."),
 ) -> Report:
     """Submit a job script as a chain: stage data in, release the job, stage results out.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from globuswrap.cli import options, output, progress
-from globuswrap.cli.options import Commands, OrderedFilters, WaitOptions, command
+from globuswrap.cli.options import Commands, OrderedFilters, WaitOptions, command, option
 from globuswrap.cli.output import Report
 from globuswrap.errors import UsageProblem
 from globuswrap.system import log, units
@@ -28,44 +28,31 @@ Name = Annotated[
 class ProfileRules(Common):
     """What a profile says beside its two ends, as options."""
 
-    local_root: Annotated[
-        str | None, typer.Option(help="Find changes in this local directory, where the source is mounted.")
-    ] = None
-    include: Annotated[
-        list[str] | None, typer.Option(help="Include names that match this pattern; the order with --exclude matters.")
-    ] = None
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Exclude names that match this pattern; NAME/ matches directories.")
-    ] = None
-    symlinks: Annotated[
-        str | None, typer.Option(help="Handle symbolic links: skip (default), follow, keep or error.")
-    ] = None
-    schedule: Annotated[str | None, typer.Option(help="Run on this schedule: '*/15 * * * *', @daily, 15m.")] = None
-    settle: Annotated[
-        str | None, typer.Option(help="Leave files that changed within this time for the next run (default: 10s).")
-    ] = None
-    max_bytes: Annotated[
-        str | None, typer.Option(help="Send at most this much in one run, and the rest in the next.")
-    ] = None
-    max_bytes_per_day: Annotated[
-        str | None,
-        typer.Option(help="Send at most this much to the destination collection in 24 hours, over all profiles."),
-    ] = None
-    order: Annotated[str | None, typer.Option(help="Send the oldest or the newest files first under a limit.")] = None
-    delete: Annotated[
-        bool | None,
-        typer.Option("--delete/--no-delete", help="Delete files at the destination that are gone from the source."),
-    ] = None
-    max_delete: Annotated[
-        str | None, typer.Option(help="Delete nothing if more files are gone than this number or share (default: 25%).")
-    ] = None
-    check_file: Annotated[
-        str | None, typer.Option(help="Require this file at the source; without it nothing is sent or deleted.")
-    ] = None
-    skip_unsendable: Annotated[
-        bool | None,
-        typer.Option("--skip-unsendable", help="Skip files whose names Globus cannot handle, without a message."),
-    ] = None
+    local_root: str | None = option(None, help="Find changes in this local directory, where the source is mounted.")
+    include: list[str] | None = option(
+        None, help="Include names that match this pattern; the order with --exclude matters."
+    )
+    exclude: list[str] | None = option(None, help="Exclude names that match this pattern; NAME/ matches directories.")
+    symlinks: str | None = option(None, help="Handle symbolic links: skip (default), follow, keep or error.")
+    schedule: str | None = option(None, help="Run on this schedule: '*/15 * * * *', @daily, 15m.")
+    settle: str | None = option(None, help="Leave files that changed within this time for the next run (default: 10s).")
+    max_bytes: str | None = option(None, help="Send at most this much in one run, and the rest in the next.")
+    max_bytes_per_day: str | None = option(
+        None, help="Send at most this much to the destination collection in 24 hours, over all profiles."
+    )
+    order: str | None = option(None, help="Send the oldest or the newest files first under a limit.")
+    delete: bool | None = option(
+        None, "--delete/--no-delete", help="Delete files at the destination that are gone from the source."
+    )
+    max_delete: str | None = option(
+        None, help="Delete nothing if more files are gone than this number or share (default: 25%)."
+    )
+    check_file: str | None = option(
+        None, help="Require this file at the source; without it nothing is sent or deleted."
+    )
+    skip_unsendable: bool | None = option(
+        None, "--skip-unsendable", help="Skip files whose names Globus cannot handle, without a message."
+    )
     label: options.Label = None
     notify: options.Notify = None
     deadline: options.Deadline = None
@@ -83,8 +70,8 @@ class ProfileRules(Common):
 class ProfileOptions(ProfileRules):
     """What a profile says, as options; what is given here wins over the configuration."""
 
-    source: Annotated[str | None, typer.Option(help="Sync from this directory: NAME_OR_UUID:/path.")] = None
-    destination: Annotated[str | None, typer.Option(help="Sync to this directory: NAME_OR_UUID:/path.")] = None
+    source: str | None = option(None, help="Sync from this directory: NAME_OR_UUID:/path.")
+    destination: str | None = option(None, help="Sync to this directory: NAME_OR_UUID:/path.")
 
 
 @command(app, cls=OrderedFilters)
@@ -119,14 +106,12 @@ def run(
     profile: ProfileOptions,
     waiting: WaitOptions,
     name: Name = None,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Accept a source that no longer has any files.")
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the tasks of this run are finished.")] = False,
+    allow_empty: bool = typer.Option(False, "--allow-empty", help="Accept a source that no longer has any files."),
+    wait: bool = typer.Option(False, "--wait", "-w", help="Wait until the tasks of this run are finished."),
     dry_run: options.DryRun = False,
-    start_delay: Annotated[
-        str, typer.Option(help="Wait a random time up to this first, so that many hosts do not start at once.")
-    ] = "0",
+    start_delay: str = typer.Option(
+        "0", help="Wait a random time up to this first, so that many hosts do not start at once."
+    ),
     key: options.Key = None,
     once: options.Once = False,
 ) -> Report:
@@ -206,12 +191,11 @@ def _rehearsed(chosen: Any, result: Any) -> list[str]:
 def baseline(
     profile: ProfileOptions,
     name: Name = None,
-    until: Annotated[
-        str | None,
-        typer.Option(help="Record only files last modified by then: 2026-11-20T18:00, or -2h for two hours ago."),
-    ] = None,
-    path: Annotated[str, typer.Option(help="Record only files at or below this path, relative to the source.")] = "",
-    forget: Annotated[bool, typer.Option("--forget", help="Record the files as not transferred instead.")] = False,
+    until: str | None = typer.Option(
+        None, help="Record only files last modified by then: 2026-11-20T18:00, or -2h for two hours ago."
+    ),
+    path: str = typer.Option("", help="Record only files at or below this path, relative to the source."),
+    forget: bool = typer.Option(False, "--forget", help="Record the files as not transferred instead."),
     dry_run: options.DryRun = False,
 ) -> Report:
     """Record the present files as already transferred, without sending them."""
@@ -275,15 +259,11 @@ def _last(last: dict[str, Any] | None) -> str:
 def export(
     profile: ProfileOptions,
     name: Name = None,
-    form: Annotated[
-        str, typer.Option("--as", help="Export for cron, systemd, timer (a Globus timer) or flow-timer.")
-    ] = "cron",
-    flow: Annotated[
-        str | None, typer.Option(help="Start this flow with --as flow-timer: its directory or ID.", metavar="DIR_OR_ID")
-    ] = None,
-    diff: Annotated[
-        bool, typer.Option("--diff", help="Show how the existing Globus timer differs; exit 1 if it does.")
-    ] = False,
+    form: str = typer.Option("cron", "--as", help="Export for cron, systemd, timer (a Globus timer) or flow-timer."),
+    flow: str | None = typer.Option(
+        None, help="Start this flow with --as flow-timer: its directory or ID.", metavar="DIR_OR_ID"
+    ),
+    diff: bool = typer.Option(False, "--diff", help="Show how the existing Globus timer differs; exit 1 if it does."),
 ) -> Report:
     """Print the crontab line, the systemd units, or the `globus timer` command for a profile."""
     from globuswrap.flows import deploy as deploying

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
 import typer
 
@@ -17,11 +16,9 @@ app = Commands()
 
 @command(app)
 def tend(
-    chains: Annotated[
-        list[str] | None, typer.Argument(help="Advance these chains (default: all).", metavar="CHAIN...")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until all chains have ended.")] = False,
-    every: Annotated[str, typer.Option(help="Wait this long between passes, with --follow.")] = "60s",
+    chains: list[str] | None = typer.Argument(None, help="Advance these chains (default: all).", metavar="CHAIN..."),
+    follow: bool = typer.Option(False, "--follow", "-f", help="Continue until all chains have ended."),
+    every: str = typer.Option("60s", help="Wait this long between passes, with --follow."),
 ) -> Report:
     """Advance all chains once and exit, or with --follow until all have ended.
 

@@ -47,10 +47,10 @@ def transfer(
     submitting: SubmitOptions,
     waiting: WaitOptions,
     wait: Waits = False,
-    external_checksum: Annotated[str | None, typer.Option(help="Verify the file against this checksum.")] = None,
-    checksum_algorithm: Annotated[
-        str | None, typer.Option(help="Compute the checksum with this algorithm (default: MD5).")
-    ] = None,
+    external_checksum: str | None = typer.Option(None, help="Verify the file against this checksum."),
+    checksum_algorithm: str | None = typer.Option(
+        None, help="Compute the checksum with this algorithm (default: MD5)."
+    ),
     check: Check = None,
 ) -> Report:
     """Transfer a file, a directory or the matches of a pattern as one Globus task, exactly once.

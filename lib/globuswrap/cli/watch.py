@@ -16,34 +16,24 @@ app = Commands()
 @command(app)
 def watch(
     directory: Annotated[str, typer.Argument(help="Watch this directory.", metavar="DIR")],
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Run this command, after --, for each new file.",
-            metavar="COMMAND...",
-        ),
-    ] = None,
-    pattern: Annotated[list[str] | None, typer.Option(help="Process matching complete files (default: all).")] = None,
-    marker: Annotated[
-        list[str] | None, typer.Option(help="Process matching files at once: markers of complete data.")
-    ] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="Ignore matching files.")] = None,
-    settle: Annotated[str | None, typer.Option(help="Wait until a file is unchanged this long (default 10s).")] = None,
-    recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Include subdirectories.")] = True,
-    once_per_path: Annotated[
-        bool, typer.Option("--once-per-path", help="Ignore later changes to a processed file.")
-    ] = False,
-    in_flight: Annotated[int, typer.Option(min=1, help="Run at most N commands at once.")] = 4,
-    attempts: Annotated[int, typer.Option(min=1, metavar="N", help="Set aside a file after N failures.")] = 5,
-    retry_after: Annotated[str, typer.Option(help="Wait to retry, doubling each time.")] = "30s",
-    lost: Annotated[str, typer.Option(metavar="ACTION", help="Treat cut-off runs: again, or aside.")] = "again",
-    observe: Annotated[str, typer.Option(metavar="HOW", help="Use events, or poll (auto: poll on NFS).")] = "auto",
-    every: Annotated[str, typer.Option(help="Poll this often, if events do not tell.")] = "10s",
-    name: Annotated[str | None, typer.Option(help="Name the ledger, for a second command on DIR.")] = None,
-    drain: Annotated[
-        bool, typer.Option("--drain", help="Exit when the present files are processed, for cron.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run now; run nothing.")] = False,
+    words: list[str] | None = typer.Argument(
+        None, help="Run this command, after --, for each new file.", metavar="COMMAND..."
+    ),
+    pattern: list[str] | None = typer.Option(None, help="Process matching complete files (default: all)."),
+    marker: list[str] | None = typer.Option(None, help="Process matching files at once: markers of complete data."),
+    ignore: list[str] | None = typer.Option(None, help="Ignore matching files."),
+    settle: str | None = typer.Option(None, help="Wait until a file is unchanged this long (default 10s)."),
+    recursive: bool = typer.Option(True, "--recursive/--no-recursive", help="Include subdirectories."),
+    once_per_path: bool = typer.Option(False, "--once-per-path", help="Ignore later changes to a processed file."),
+    in_flight: int = typer.Option(4, min=1, help="Run at most N commands at once."),
+    attempts: int = typer.Option(5, min=1, metavar="N", help="Set aside a file after N failures."),
+    retry_after: str = typer.Option("30s", help="Wait to retry, doubling each time."),
+    lost: str = typer.Option("again", metavar="ACTION", help="Treat cut-off runs: again, or aside."),
+    observe: str = typer.Option("auto", metavar="HOW", help="Use events, or poll (auto: poll on NFS)."),
+    every: str = typer.Option("10s", help="Poll this often, if events do not tell."),
+    name: str | None = typer.Option(None, help="Name the ledger, for a second command on DIR."),
+    drain: bool = typer.Option(False, "--drain", help="Exit when the present files are processed, for cron."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would run now; run nothing."),
 ) -> Report:
     """Run a command for each new file, once, across crashes and restarts.
 
@@ -79,20 +69,20 @@ def watch(
 @command(app, "watch repair")
 def watch_repair(
     directory: Annotated[str, typer.Argument(help="Repair the ledger of this directory.", metavar="DIR")],
-    name: Annotated[str | None, typer.Option(help="Use the ledger of this name, as the watcher does.")] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Retry the files that were set aside.")] = False,
-    take_over: Annotated[
-        str | None, typer.Option(metavar="HOST", help="Retry what this host started, which is gone for good.")
-    ] = None,
-    skip_present: Annotated[
-        bool, typer.Option("--skip-present", help="Mark the present files as done; nothing runs for them.")
-    ] = False,
-    forget: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Remove records older than this whose files are gone.")
-    ] = None,
-    new_command: Annotated[
-        bool, typer.Option("--new-command", help="Let the next run of the watcher use another command.")
-    ] = False,
+    name: str | None = typer.Option(None, help="Use the ledger of this name, as the watcher does."),
+    retry: bool = typer.Option(False, "--retry", help="Retry the files that were set aside."),
+    take_over: str | None = typer.Option(
+        None, metavar="HOST", help="Retry what this host started, which is gone for good."
+    ),
+    skip_present: bool = typer.Option(
+        False, "--skip-present", help="Mark the present files as done; nothing runs for them."
+    ),
+    forget: str | None = typer.Option(
+        None, metavar="DURATION", help="Remove records older than this whose files are gone."
+    ),
+    new_command: bool = typer.Option(
+        False, "--new-command", help="Let the next run of the watcher use another command."
+    ),
     dry_run: DryRun = False,
 ) -> Report:
     """Show what a watcher did with each file, and repair it.
