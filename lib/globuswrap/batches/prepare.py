@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from globuswrap.batches import collisions, listing, parse, patterns, run
 from globuswrap.batches.ahead import Ids
@@ -40,6 +40,10 @@ class PathList:
     file: Path | IO[bytes]
     format: str = "paths"
     null: bool = False
+
+
+#: What to send: see `batch`.
+Items: TypeAlias = Iterable[str | tuple[str, str] | Item] | PathList | Listing | Patterns
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Prepared:
 def batch(
     sources: str | Sequence[str],
     destination: str,
-    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing | Patterns,
+    items: Items,
     *,
     choices: Choices | None = None,
     options: Options | None = None,
@@ -126,7 +130,7 @@ def batch(
 def prepare(
     sources: str | Sequence[str],
     destination: str,
-    items: Iterable[str | tuple[str, str] | Item] | PathList | Listing | Patterns,
+    items: Items,
     *,
     choices: Choices | None = None,
     options: Options | None = None,
@@ -153,33 +157,23 @@ def prepare(
             loads[source] = replace(loads[source], within=None)
         else:
             shared = Request(source, into.base.collection, (), options or Options(), **rest)
-            requests.checked(
-                replace(shared, items=(Item("/a", "/b"),))
-            )  # the rest of it: items are checked by themselves
+            # Items are checked by themselves; a request has to have one.
+            requests.checked(replace(shared, items=(Item("/a", "/b"),)))
             loads[source] = Load(shared, Spool(), (column.base.path, into.base.path))
-    if isinstance(items, Listing):
-        for column in columns:
-            collector.add(loads[column.base.collection], column, listing.files(column.base, items, unsendable))
-    elif isinstance(items, Patterns):
-        for column, pattern in zip(columns, items.each, strict=True):
-            collector.add(loads[column.base.collection], column, patterns.rows(pattern))
-    else:
-        log.set_activity("reading the list")
-        for rows in _rows(items, unsendable):
-            for column in columns:
-                collector.add(loads[column.base.collection], column, rows)
-            log.set_activity(f"reading the list: {sum(load.spool.count for load in loads.values())} items")
+    log.set_activity("reading the list")
+    for column, rows in _read(items, columns, unsendable):
+        collector.add(loads[column.base.collection], column, rows)
+        log.set_activity(f"reading the list: {sum(load.spool.count for load in loads.values())} items")
     if unsendable.count and not choices.skip_unsendable:
         raise unsendable.problem()
     log.set_activity("comparing destinations")
-    kept, found = collisions.settled(
-        [load for load in loads.values() if load.spool.count], collector, choices.on_collision
-    )
+    filled = [load for load in loads.values() if load.spool.count]
+    kept, found = collisions.settled(filled, collector, choices.on_collision)
     if not kept:
         raise UsageProblem("nothing-to-do", "the list of items is empty", "check how the list was made")
     if choices.order is not None:
         log.set_activity("putting the items in order")
-        kept = [_ordered(kept[0], columns[0], _rows(choices.order, Unsendable()))]
+        kept = [_ordered(kept[0], columns[0], _listed(choices.order, Unsendable()))]
     log.set_activity("")
     if choices.check:
         listing.refuse_missing(kept)
@@ -230,10 +224,19 @@ def _column(text: str) -> PathBase:
     return PathBase(address, os.path.abspath(os.path.expanduser(text)) if local else None)
 
 
-def _rows(items: Iterable[str | tuple[str, str] | Item] | PathList, unsendable: Unsendable) -> Iterable[parse.Rows]:
-    if not isinstance(items, PathList):
-        yield from parse.rows_of(items)
-    elif isinstance(items.file, Path):
+def _read(items: Items, columns: list[PathBase], unsendable: Unsendable) -> Iterator[tuple[PathBase, parse.Rows]]:
+    """What to send, by the base that it is below."""
+    if isinstance(items, Listing):
+        yield from ((column, listing.files(column.base, items, unsendable)) for column in columns)
+    elif isinstance(items, Patterns):
+        yield from zip(columns, map(patterns.rows, items.each), strict=True)
+    else:
+        blocks = _listed(items, unsendable) if isinstance(items, PathList) else parse.rows_of(items)
+        yield from ((column, rows) for rows in blocks for column in columns)
+
+
+def _listed(items: PathList, unsendable: Unsendable) -> Iterator[parse.Rows]:
+    if isinstance(items.file, Path):
         try:
             with items.file.open("rb") as file:
                 yield from parse.read(file, items.format, items.null, unsendable)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from globuswrap.deletion.announcements import Announcement
-from globuswrap.errors import DONE, FinishedWithSkips, Problem, Refused, combined
+from globuswrap.errors import Problem, Refused, combined
 from globuswrap.syncs.planning import Planned
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import RunIssue, State
@@ -105,7 +105,3 @@ class RunContext:
 
     def add_problem(self, problem: Problem) -> None:
         self.add_issue(problem.name, problem.cause, problem.remedy, problem.exit_code)
-
-
-def skips(wait_policy: WaitPolicy) -> int:
-    return FinishedWithSkips.exit_code if wait_policy.strict else DONE

@@ -15,6 +15,7 @@ from globuswrap.errors import Problem, Refused, UsageProblem
 from globuswrap.globus import command, queries
 from globuswrap.syncs import schedule as schedules
 from globuswrap.syncs.profile import Profile
+from globuswrap.syncs.schedule import Schedule
 from globuswrap.system import machine, process
 from globuswrap.transfers.options import SYNC_LEVELS, Common, declared
 
@@ -53,9 +54,10 @@ def export(profile: Profile, form: str, flow: str | None = None) -> Exported:
         )
     if (form == "flow-timer") != (flow is not None):
         raise UsageProblem("bad-option", "--as flow-timer and --flow need each other", "give both, or another --as")
+    schedule = schedules.parse(profile.schedule)
     if flow is not None:
-        return _flow_timer(profile, flow)
-    return {"cron": _cron, "systemd": _systemd, "timer": _timer}[form](profile)
+        return _flow_timer(profile, schedule, flow)
+    return {"cron": _cron, "systemd": _systemd, "timer": _timer}[form](profile, schedule)
 
 
 def carried() -> tuple[dict[str, str], tuple[str, ...]]:
@@ -82,9 +84,8 @@ def _spread(profile: Profile) -> int:
     return zlib.crc32(f"{profile.name} {profile.identity} {os.getuid()}".encode())
 
 
-def _cron(profile: Profile) -> Exported:
-    assert profile.schedule is not None
-    fields = schedules.cron_fields(schedules.parse(profile.schedule), _spread(profile))
+def _cron(profile: Profile, schedule: Schedule) -> Exported:
+    fields = schedules.cron_fields(schedule, _spread(profile))
     variables, remarks = carried()
     words = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items())]
     words += [shlex.quote(word) for word in (*machine.own_command(), "sync", "run", profile.name)]
@@ -93,8 +94,7 @@ def _cron(profile: Profile) -> Exported:
     return Exported(text, (*remarks, "add it with: crontab -e"))
 
 
-def _systemd(profile: Profile) -> Exported:
-    assert profile.schedule is not None
+def _systemd(profile: Profile, schedule: Schedule) -> Exported:
     variables, remarks = carried()
     name = f"globuswrap-sync-{profile.name}"
     environment = [f"Environment={_systemd_quoted(f'{key}={value}')}" for key, value in variables.items()]
@@ -117,7 +117,7 @@ def _systemd(profile: Profile) -> Exported:
         f"Description=when {profile.title} runs",
         "",
         "[Timer]",
-        *schedules.on_calendar(schedules.parse(profile.schedule)),
+        *schedules.on_calendar(schedule),
         "Persistent=true",
         "",
         "[Install]",
@@ -134,9 +134,8 @@ def _systemd_quoted(word: str) -> str:
     return f'"{escaped}"' if any(each in escaped for each in " \t'\"\\;") or not escaped else escaped
 
 
-def _interval(profile: Profile) -> str:
-    assert profile.schedule is not None
-    interval = schedules.timer_interval(schedules.parse(profile.schedule))
+def _interval(profile: Profile, schedule: Schedule) -> str:
+    interval = schedules.timer_interval(schedule)
     if interval is None:
         raise UsageProblem(
             "schedule-not-for-timer",
@@ -146,7 +145,7 @@ def _interval(profile: Profile) -> str:
     return interval
 
 
-def _flow_timer(profile: Profile, flow: str) -> Exported:
+def _flow_timer(profile: Profile, schedule: Schedule, flow: str) -> Exported:
     """A timer that starts a flow whose input is that of recipes/flows/transfer: two places, `recursive` and `label`."""
     given = {
         "source": {"id": profile.source.collection, "path": profile.source.path},
@@ -154,7 +153,8 @@ def _flow_timer(profile: Profile, flow: str) -> Exported:
         "recursive": True,
         "label": profile.label or profile.title,
     }
-    words = ["globus", "timer", "create", "flow", "--name", profile.title, "--interval", _interval(profile)]
+    words = ["globus", "timer", "create", "flow", "--name", profile.title]
+    words += ["--interval", _interval(profile, schedule)]
     words += ["--input", json.dumps(given), "--", flow]
     remarks = [
         "the flow decides how to transfer; it gets only source, destination and label from the profile",
@@ -163,8 +163,8 @@ def _flow_timer(profile: Profile, flow: str) -> Exported:
     return Exported(shlex.join(words) + "\n", tuple(remarks))
 
 
-def _timer(profile: Profile) -> Exported:
-    interval = _interval(profile)
+def _timer(profile: Profile, schedule: Schedule) -> Exported:
+    interval = _interval(profile, schedule)
     options = profile.options
     words: list[str] = ["globus", "timer", "create", "transfer", "--name", profile.title, "--interval", interval]
     words += ["--recursive", "--notify", _notify(profile)]

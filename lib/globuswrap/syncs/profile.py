@@ -27,8 +27,6 @@ from globuswrap.system import files, units
 from globuswrap.transfers.options import Common, Options, declared
 from globuswrap.transfers.request import digest_of
 
-DEFAULT_SETTLE = 10.0
-DEFAULT_MAX_DELETE = "25%"
 ORDERS = ("oldest", "newest")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
@@ -65,12 +63,12 @@ class Profile:
     filters: Filters = field(default_factory=Filters)
     symlinks: str = "skip"
     schedule: str | None = None
-    settle: float = DEFAULT_SETTLE
+    settle: float = 10.0
     max_bytes: int | None = None
     max_bytes_per_day: int | None = None
     order: str | None = None
     delete: bool = False
-    max_delete: MaxDelete = field(default_factory=lambda: max_delete(DEFAULT_MAX_DELETE))
+    max_delete: MaxDelete = MaxDelete(percent=25.0)
     check_file: str | None = None
     #: Whether `max_delete` was given for this run over what the profile says: a person confirms these deletions.
     max_delete_raised: bool = False

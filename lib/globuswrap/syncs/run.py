@@ -19,13 +19,13 @@ from globuswrap.deletion import announcements
 from globuswrap.errors import Problem, UsageProblem
 from globuswrap.syncs import deleting, look, quota
 from globuswrap.syncs import profile as profiles
-from globuswrap.syncs.context import RunContext, RunOptions, RunResult, skips
+from globuswrap.syncs.context import RunContext, RunOptions, RunResult
 from globuswrap.syncs.planning import Planned
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.settle import conclude, finish, settle, submit, whole
-from globuswrap.syncs.state import RecordedRun, Run, RunIssue, State
+from globuswrap.syncs.state import RecordedRun, Run, State
 from globuswrap.system import locks, log
-from globuswrap.transfers import journal, operations
+from globuswrap.transfers import journal, operations, outcome
 from globuswrap.transfers import wait as waiting
 
 
@@ -107,10 +107,8 @@ def _refuse_another(profile: Profile, request: str, key: str | None) -> None:
 
 
 def _recorded(known: RecordedRun, how: RunOptions) -> RunResult:
-    def now(issue: RunIssue) -> RunIssue:
-        return replace(issue, code=skips(how.wait_policy)) if issue.name == "files-skipped" else issue
-
-    issues = [now(issue) for issue in known.issues]
+    skipped = outcome.code_of(outcome.WITH_SKIPS, strict=how.wait_policy.strict)
+    issues = [replace(issue, code=skipped) if issue.name == "files-skipped" else issue for issue in known.issues]
     return RunResult(known.outcome, issues, list(known.task_ids), key=known.key, how="recorded")
 
 

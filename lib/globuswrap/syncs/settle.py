@@ -14,7 +14,7 @@ from globuswrap.collections.address import normalised
 from globuswrap.deletion import announcements
 from globuswrap.errors import DONE, Refused, TryLater
 from globuswrap.syncs import manifest, planning
-from globuswrap.syncs.context import RunContext, skips
+from globuswrap.syncs.context import RunContext
 from globuswrap.syncs.profile import Profile
 from globuswrap.syncs.state import Run, Task, submissions_of
 from globuswrap.system import records, units
@@ -139,7 +139,7 @@ def commit(context: RunContext, current: Run, ended: list[tuple[Task, Outcome]])
             continue
         if known.name == outcomes.WITH_SKIPS:
             cause = f"task {known.task_id}: {known.cause}; they are sent again"
-            context.add_issue("files-skipped", cause, known.remedy, skips(context.options.wait_policy))
+            context.add_issue("files-skipped", cause, known.remedy, known.exit_code)
         if not task.whole:
             kind = (task.kind, task.sync_level)
             delta = manifest.without(manifest.delta_blocks(current.directory / task.delta), skipped)
