@@ -90,8 +90,8 @@ class RunContext:
     profile: Profile
     state: State
     options: RunOptions
-    lease: locks.Lease | None
     result: RunResult
+    lease: locks.Lease | None = None
     planned_id: str | None = None
     announced: Announcement | None = None
 

@@ -51,30 +51,29 @@ def run(profile: Profile, how: RunOptions | None = None) -> RunResult:
             "--once needs --key; without it, this profile would only ever run once",
             'name the run: --key "$(date +%F)" for one a day, --key "$SLURM_JOB_ID" for one in this job',
         )
+    context = RunContext(profile, state, how, RunResult(key=how.key))
     if how.dry_run:
-        return _rehearse(RunContext(profile, state, how, None, RunResult(key=how.key)))
-    known = _known(profile, state, how)
+        return _rehearse(context)
+    known = _known(context)
     if known is not None and known.reported:  # neither Globus, nor the tree, nor who works on it matters
         state.note(f"not run: {known.outcome} already under key {known.key!r}")
         _say_not_new(known.key, known.finished, known.task_ids, "ended")
-        return _recorded(known, how)
+        return _recorded(context, known)
     if how.start_delay > 0:
         time.sleep(random.uniform(0, how.start_delay))
     state.make()
     try:
-        lease = locks.take(state.lease)
+        context.lease = locks.take(state.lease)
     except locks.LeaseTaken as taken:
-        state.note(f"not run: {taken.cause}")
-        return RunResult(outcome="busy", later=True, key=how.key)
-    with lease:
+        return _busy(context, f"not run: {taken.cause}")
+    with context.lease:
         state.rotate()
         state.tidy()
         started = time.time()
         try:
-            result = _run(RunContext(profile, state, how, lease, RunResult(key=how.key)))
+            result = _run(context)
         except locks.LeaseLost as lost:
-            state.note(f"stopped: {lost.cause}")
-            return RunResult(outcome="busy", later=True, key=how.key)
+            return _busy(context, f"stopped: {lost.cause}")
         except Problem as problem:
             state.note(f"stopped: {problem.cause} [{problem.name}]")
             state.tell(problem.exit_code, "stopped", problem.cause, started)
@@ -85,29 +84,36 @@ def run(profile: Profile, how: RunOptions | None = None) -> RunResult:
         return result
 
 
-def _known(profile: Profile, state: State, how: RunOptions) -> RecordedRun | None:
+def _busy(context: RunContext, note: str) -> RunResult:
+    context.state.note(note)
+    return RunResult(outcome="busy", later=True, key=context.options.key)
+
+
+def _known(context: RunContext) -> RecordedRun | None:
     """The run under this key whose end is to be told, instead of beginning one; None if there is none.
 
     Raises UsageProblem if the key stands for a run of the same profile with another request.
     """
-    known = state.known(how.key) if how.key is not None else None
+    how = context.options
+    known = context.state.known(how.key) if how.key is not None else None
     if known is None or (known.reported and not (known.once or how.once)):
         return None
-    _refuse_another(profile, known.request, known.key)
+    _refuse_another(context, known.request)
     return known
 
 
-def _refuse_another(profile: Profile, request: str, key: str | None) -> None:
+def _refuse_another(context: RunContext, request: str) -> None:
+    profile = context.profile
     if request != profile.request:
         raise UsageProblem(
             "key-taken",
-            f"key {key} already names a run of {profile.name} with other options, rules, links or deletion",
+            f"key {context.options.key} already names a run of {profile.name} with other options, rules, links or deletion",
             "use another --key",
         )
 
 
-def _recorded(known: RecordedRun, how: RunOptions) -> RunResult:
-    skipped = outcome.code_of(outcome.WITH_SKIPS, strict=how.wait_policy.strict)
+def _recorded(context: RunContext, known: RecordedRun) -> RunResult:
+    skipped = outcome.code_of(outcome.WITH_SKIPS, strict=context.options.wait_policy.strict)
     issues = [replace(issue, code=skipped) if issue.name == "files-skipped" else issue for issue in known.issues]
     return RunResult(known.outcome, issues, list(known.task_ids), key=known.key, how="recorded")
 
@@ -123,7 +129,7 @@ def _run(context: RunContext) -> RunResult:
     after = context.state.last_number()  # before anything is looked at: see State
     current = context.state.current()
     mine = current is not None and _is_mine(context, current)
-    if not mine and (known := _known(context.profile, context.state, context.options)) is not None:
+    if not mine and (known := _known(context)) is not None:
         _say_not_new(known.key, known.finished, known.task_ids, "ended")
         return _reported(context)
     if current is not None:
@@ -132,11 +138,8 @@ def _run(context: RunContext) -> RunResult:
             _promise(context, current)
             if all(task.ended or ((entry := current.entry(task)) and entry.task_id) for task in current.tasks):
                 _say_not_new(current.key, current.created, current.task_ids, "was started")
-        settle(
-            context,
-            current,
-            context.options.wait_policy if context.options.wait else replace(context.options.wait_policy, timeout=0.0),
-        )
+        wait_policy = context.options.wait_policy
+        settle(context, current, wait_policy if context.options.wait else replace(wait_policy, timeout=0.0))
         if (mine and not again) or not current.settled:
             return _reported(context)
     before = len(context.result.issues)
@@ -201,17 +204,17 @@ def _is_mine(context: RunContext, current: Run) -> bool:
     """Is it the run under this key? Raises UsageProblem if it is, of another request."""
     if context.options.key is None or current.key != context.options.key:
         return False
-    _refuse_another(context.profile, current.request, current.key)
+    _refuse_another(context, current.request)
     context.result.how = "adopted"
     return True
 
 
 def _reported(context: RunContext) -> RunResult:
     """The result, with the end of the run under this key; what comes after it is done until it has been told once."""
-    known = _known(context.profile, context.state, context.options)
+    known = _known(context)
     if known is None:
         return context.result
-    recorded = _recorded(known, context.options)
+    recorded = _recorded(context, known)
     others = [issue for issue in context.result.issues if issue not in known.issues]
     context.result = replace(
         recorded,
@@ -232,9 +235,9 @@ def _rehearse(context: RunContext) -> RunResult:
     """What `run` would do now; nothing is sent, nothing of the state changes."""
     state = context.state
     context.result.outcome = "planned"
-    known = _known(context.profile, state, context.options)
+    known = _known(context)
     if known is not None:
-        return _recorded(known, context.options)
+        return _recorded(context, known)
     current = state.current() if state.runs.exists() else None
     if current is not None:
         context.result.task_ids = current.task_ids
