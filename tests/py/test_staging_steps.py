@@ -75,7 +75,7 @@ def test_every_option_of_a_line_reaches_the_request() -> None:
     assert (known.sync_level, known.verify_checksum, known.filters) == ("checksum", False, options["filters"])
     assert known.preserve_timestamp and known.encrypt_data and known.skip_source_errors and known.fail_on_quota_errors
     assert (known.source_local_user, known.destination_local_user) == ("u1", "u2")
-    wait_policy = steps.wait_policy_of(Staging(), step, False)
+    wait_policy = steps.wait_policy_of(Staging(), step)
     assert wait_policy.strict and wait_policy.fault_grace == 9.0
     assert (
         steps.request_of(Step("s", "stage-in", 1, f"{ARCHIVE}:/a", f"{SCRATCH}:/x"), {"x": "a\nb"}).label == "a\\nb s"

@@ -15,7 +15,6 @@ from globuswrap.deletion import uses
 from globuswrap.errors import Problem, UsageProblem, combined
 from globuswrap.staging import directives, steps
 from globuswrap.staging import plan as plans
-from globuswrap.staging.chain import progress
 from globuswrap.staging.chain.local import Local
 from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.directives import expand
@@ -122,9 +121,9 @@ def _one(step: Step, values: Mapping[str, str], chain: Chain | None) -> None:
     if chain is not None:
         element = f"{values['j']}/{values.get('a', '')}"
         staging = chain.plan.staging
-        policy = Policy(name=f"{progress.scope(chain)}/{element}/{step.name}", chain=chain.id)
+        policy = Policy(name=f"{chain.scope}/{element}/{step.name}", chain=chain.id)
     request = requested_again(steps.request_of(step, values), policy)
-    wait_policy = replace(steps.wait_policy_of(staging, step, False), timeout=None, retry_for=None, poll=staging.poll)
+    wait_policy = replace(steps.wait_policy_of(staging, step), timeout=None, retry_for=None, poll=staging.poll)
     result = operations.perform(request, policy, wait_policy)
     receipt = (result.outcome.receipt if result.outcome else None) or {}
     log.say(

@@ -18,6 +18,7 @@ from globuswrap.deletion.judge import Verdict
 from globuswrap.errors import Held, LoginNeeded, NoGlobus, Problem, TryLater
 from globuswrap.globus import verbs
 from globuswrap.globus.errors import NotFound
+from globuswrap.staging.chain.record import Chain
 from globuswrap.staging.directives import expand
 from globuswrap.staging.plan import CLEANUP, Plan, Staging, Step
 from globuswrap.system import log, units
@@ -81,18 +82,17 @@ def _label(step: Step, symbols: Mapping[str, str]) -> str:
     return f"{log.printable(symbols.get('x', ''))} {step.name}".strip()
 
 
-def look(
-    plan: Plan, steps: Iterable[Step], symbols: Mapping[str, str], scope: str, *, receipt_files: bool = False
-) -> dict[str, StepResult]:
-    """Submit what is not submitted yet, then look at all tasks once. `scope` begins the key of each step.
+def look(chain: Chain, steps: Iterable[Step]) -> dict[str, StepResult]:
+    """Submit what is not submitted yet, then look at all tasks once.
 
     A problem of one step is in its StepResult; the others go on.
     """
+    symbols, cleaning = chain.symbols, bool(chain.plan.of(CLEANUP))
     results: dict[str, StepResult] = {}
     entries: dict[WaitPolicy, dict[str, Entry]] = {}
     for step in steps:
         try:
-            submitted = _submitted(plan, step, symbols, scope)
+            submitted = _submitted(chain, step, symbols)
         except Problem as problem:
             results[step.name] = of_problem(problem)
             continue
@@ -101,22 +101,18 @@ def look(
         elif submitted.how == "new":  # begun this moment: the next look will find something to see
             results[step.name] = StepResult(MOVING, submitted.task_id)
         else:
-            wait_policy = wait_policy_of(plan.staging, step, receipt_files)
+            wait_policy = wait_policy_of(chain.plan.staging, step, receipt_files=cleaning)
             entries.setdefault(wait_policy, {})[step.name] = submitted.entry
     for wait_policy, some in entries.items():
         results |= _looked_at(some, wait_policy)
     return results
 
 
-def key(scope: str, step: Step) -> str:
-    return f"{scope}/{step.name}"
-
-
-def _submitted(plan: Plan, step: Step, symbols: Mapping[str, str], scope: str) -> Submitted | None:
+def _submitted(chain: Chain, step: Step, symbols: Mapping[str, str]) -> Submitted | None:
     """The submission of a step; None if it has no source, and needs none."""
-    policy = Policy(name=key(scope, step), once=True, retry_for=0.0, chain=plan.id)
+    policy = Policy(name=f"{chain.scope}/{step.name}", once=True, retry_for=0.0, chain=chain.id)
     request = request_of(step, symbols)
-    begun = journal.latest(requests.key_of("", policy.name, plan.id)) is not None
+    begun = journal.latest(requests.key_of("", policy.name, chain.id)) is not None
     if step.if_present and not begun and not present(resolve.address(expand(step.source, symbols)), 0.0):
         return None
     return submitting.submit(request, policy)
@@ -139,7 +135,7 @@ def _looked_at(entries: Mapping[str, Entry], wait_policy: WaitPolicy) -> dict[st
     return found
 
 
-def wait_policy_of(staging: Staging, step: Step, receipt_files: bool) -> WaitPolicy:
+def wait_policy_of(staging: Staging, step: Step, *, receipt_files: bool = False) -> WaitPolicy:
     grace = step.options.get("fault-grace")
     return WaitPolicy(
         timeout=0.0,
@@ -275,27 +271,25 @@ def paths_used(plan: Plan, symbols: Mapping[str, str]) -> list[tuple[str, str]]:
 _EACH = "\ue000"
 
 
-def clean(
-    plan: Plan, step: Step, address: Address, paths: Iterable[str], symbols: Mapping[str, str], scope: str
-) -> StepResult:
+def clean(chain: Chain, step: Step, address: Address, paths: Iterable[str]) -> StepResult:
     """Delete those of these paths that may go, for a cleanup step, exactly once, and look at it."""
     wanted = sorted({normalised(path) for path in paths})
     if not wanted:
         return StepResult(SKIPPED, cause="no receipt of this chain covers a file there")
 
     def again(left: Iterable[str]) -> list[Verdict]:
-        return carry_out.judged(evidence.gather(address.collection, None, owner=plan.id), left, evidence.View())
+        return carry_out.judged(evidence.gather(address.collection, None, owner=chain.id), left, evidence.View())
 
     notify = config.load().settings.notify
-    wait_policy = wait_policy_of(plan.staging, step, False)
-    sending = Sending(_label(step, symbols), key(scope, step), plan.id, notify, wait_policy)
+    wait_policy = wait_policy_of(chain.plan.staging, step)
+    sending = Sending(_label(step, chain.symbols), f"{chain.scope}/{step.name}", chain.id, notify, wait_policy)
     try:
         begun = carry_out.once(address.collection, wanted, again, sending)
     except Problem as problem:
         return of_problem(problem)
     kept = [each for each in begun.verdicts.values() if not each.delete]
     for each in kept:
-        log.say(f"{plan.id}: {step.name}: kept {each.path}: {each.reason}")
+        log.say(f"{chain.id}: {step.name}: kept {each.path}: {each.reason}")
     if begun.submitted is None:
         cause = f"{units.counted(len(kept), 'file')} kept, such as {kept[0].path}: {kept[0].reason}"
         return StepResult(STUCK if any(each.later for each in kept) else SKIPPED, cause=cause)

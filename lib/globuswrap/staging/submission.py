@@ -176,7 +176,7 @@ def _possible(plan: Plan, name: str) -> None:
                 resolve.address(directives.expand(step.source, values))
             else:
                 request = steps.request_of(step, values)
-                steps.wait_policy_of(plan.staging, step, False)
+                steps.wait_policy_of(plan.staging, step)
                 if step.kind == plans.STAGE_IN and plan.staging.mode == INLINE and names.on_tape(request.source):
                     log.say(
                         f"{log.printable(name)}:{step.line}: {step.source} is on tape, and the job will hold its node "

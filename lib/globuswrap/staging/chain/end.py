@@ -111,7 +111,7 @@ def clean(chain: Chain, step: Step) -> StepResult:
         return steps.of_problem(problem)
     if covered and not paths:
         return StepResult(steps.SKIPPED, cause="another chain still uses these files")
-    return steps.clean(chain.plan, step, address, paths, chain.symbols, progress.scope(chain))
+    return steps.clean(chain, step, address, paths)
 
 
 def _not_in_use(chain: Chain, step: Step, address: Address, paths: Iterable[str]) -> list[str]:

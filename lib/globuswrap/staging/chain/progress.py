@@ -10,18 +10,13 @@ from typing import Any
 from globuswrap.errors import Problem, Refused
 from globuswrap.staging import steps
 from globuswrap.staging.chain.record import BlockedOn, Chain, ChainStatus, typed
-from globuswrap.staging.plan import CLEANUP, STAGE_IN, Step
+from globuswrap.staging.plan import STAGE_IN, Step
 from globuswrap.staging.steps import StepResult
 from globuswrap.system import log, units
 from globuswrap.transfers import hooks
 
 #: Data that was staged longer ago than this is looked at before the job is released: scratch may have been purged.
 LOOK_AGAIN_AFTER = 3600.0
-
-
-def scope(chain: Chain) -> str:
-    """Begins the keys of the chain's requests: each generation makes its own."""
-    return f"chain/{chain.id}/g{chain.generation}"
 
 
 def recorded(chain: Chain, step: str) -> StepResult | None:
@@ -41,8 +36,7 @@ def look(chain: Chain, wanted: Sequence[Step]) -> dict[str, StepResult]:
     results = {step.name: result for step in wanted if (result := recorded(chain, step.name)) is not None}
     unsettled = [step for step in wanted if step.name not in results]
     if unsettled:
-        cleaning = bool(chain.plan.of(CLEANUP))
-        results |= steps.look(chain.plan, unsettled, chain.symbols, scope(chain), receipt_files=cleaning)
+        results |= steps.look(chain, unsettled)
     noted = {name: note(chain, name, result) for name, result in results.items()}
     if unsettled and chain.ending is not None:
         cancel_tasks(chain)  # ended meanwhile by someone who did not see what has just been submitted

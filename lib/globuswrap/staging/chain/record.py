@@ -121,6 +121,11 @@ class Chain:
         return TryLater("submission-cut-off", "its submission was interrupted", remedy)
 
     @property
+    def scope(self) -> str:
+        """Begins the keys of the chain's requests: each generation makes its own."""
+        return f"chain/{self.id}/g{self.generation}"
+
+    @property
     def facts_directory(self) -> Path:
         return self.directory / f"g{self.generation}"
 
