@@ -70,10 +70,7 @@ def _needed(entries: Sequence[Entry]) -> tuple[list[Place], list[Finding]]:
             continue
         if profile.schedule is not None:
             wanted += places.of_profile(profile)
-    firsts: dict[str, Place] = {}
-    for place in wanted:
-        firsts.setdefault(place.address.collection, place)
-    return list(firsts.values()), problems
+    return list(places.first_of_each(wanted).values()), problems
 
 
 def _session(place: Place, session: Session, window: float) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ from globuswrap.doctor import login
 from globuswrap.doctor.finding import Finding, Say, failure, of_problem, ok, warning
 from globuswrap.doctor.login import Session
 from globuswrap.errors import HELD, REFUSED, TRY_LATER, USAGE, LoginNeeded, Problem
-from globuswrap.globus import errors as globus_errors
 from globuswrap.globus import verbs
 from globuswrap.globus.errors import NotFound
 from globuswrap.staging import directives
@@ -89,6 +88,14 @@ def of_names() -> Iterator[Place]:
         yield Place(Address(named.id, path, named.name), ANY, named.name)
 
 
+def first_of_each(places: Iterable[Place]) -> dict[str, Place]:
+    """The first place on each collection, by the collection's id."""
+    firsts: dict[str, Place] = {}
+    for place in places:
+        firsts.setdefault(place.address.collection, place)
+    return firsts
+
+
 def look(
     places: Iterable[Place], session: Session, until: float | None, say: Say, *, write: bool, mounts: bool
 ) -> Iterator[Finding]:
@@ -96,9 +103,7 @@ def look(
     `write`, a directory is made and removed at each destination; with `mounts`, local directories are compared."""
     wanted = list(places)
     usable: set[str] = set()
-    firsts: dict[str, Place] = {}
-    for place in wanted:
-        firsts.setdefault(place.address.collection, place)
+    firsts = first_of_each(wanted)
     say(f"collections {', '.join(place.address.name or key for key, place in firsts.items())}")
     looked = map_concurrently(lambda place: list(collection(place, session, until)), firsts.values())
     for collection_id, found in zip(firsts, looked, strict=True):
@@ -196,11 +201,9 @@ def _disconnected(name: str) -> Finding:
 
 def _unusable(problem: Problem, place: Place) -> Finding:
     """A finding from a refused stat or mkdir, by the service's code."""
-    body = globus_errors.body_of(problem.detail)
-    code, name = str(body.get("code") or ""), place.address.collection_shown
-    message = " ".join(str(body.get("message") or problem.cause).split())
-    if code in ("OperationPaused", "GCPaused") or code.endswith(("PausedByAdmin", "GCPaused")):
-        return _paused(name, message)
+    code, name = problem.code, place.address.collection_shown
+    if code == "OperationPaused" or code.endswith(("PausedByAdmin", "GCPaused")):
+        return _paused(name, problem.cause.removeprefix(f"{code}: "))
     if code.endswith("GCDisconnected"):
         return _disconnected(name)
     if code.endswith("PermissionDenied") and not isinstance(problem, LoginNeeded):
@@ -289,16 +292,14 @@ def _probe(place: Place, directory: Address) -> Iterator[Finding]:
 
 
 def _not_writable(problem: Problem, place: Place, directory: Address) -> Finding:
-    code = str(globus_errors.body_of(problem.detail).get("code") or "")
     shown = f"{place.said}: {directory.shown}"
     why = "the results could not be written there; the task would be retried until its deadline"
-    if code.endswith("QuotaExceeded"):
-        return failure(
-            "destination-over-quota", f"{shown}: the quota is exceeded", why, "free some space there", REFUSED
-        )
-    if code.endswith("NoSpaceLeft"):
-        return failure("destination-full", f"{shown}: the disk is full", why, "free some space there", REFUSED)
-    if code.endswith("PermissionDenied"):
+    room = "free some space there"
+    if problem.code.endswith("QuotaExceeded"):
+        return failure("destination-over-quota", f"{shown}: the quota is exceeded", why, room, REFUSED)
+    if problem.code.endswith("NoSpaceLeft"):
+        return failure("destination-full", f"{shown}: the disk is full", why, room, REFUSED)
+    if problem.code.endswith("PermissionDenied"):
         remedy = f"choose one of your own directories, or ask the owner: globus ls -l {shlex.quote(str(directory))}"
         return failure("destination-not-writable", f"{shown} is not writable", why, remedy, REFUSED)
     return _unusable(problem, place)
