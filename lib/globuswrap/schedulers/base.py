@@ -250,7 +250,7 @@ def last_known(values: Iterable[float | None]) -> float | None:
 def option_words(text: str, prefix: str) -> list[str]:
     """The options on a script's own lines, as words; a line that a shell could not split counts by its spaces."""
     words: list[str] = []
-    for line in header(text, prefix):
+    for _, line in header(text, prefix):
         try:
             words += shlex.split(line, comments=True)
         except ValueError:
@@ -258,15 +258,13 @@ def option_words(text: str, prefix: str) -> list[str]:
     return words
 
 
-def header(text: str, prefix: str) -> list[str]:
-    """What follows the prefix on the lines before the first command."""
-    found = []
-    for line in text.split("\n"):
+def header(text: str, prefix: str) -> Iterator[tuple[int, str]]:
+    """What follows the prefix on the lines before the first command, with the number of each line."""
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.startswith("#"):
-            break
+            return
         if line.startswith(prefix):
-            found.append(line[len(prefix) :])
-    return found
+            yield number, line.removeprefix(prefix)
 
 
 def ran(argv: Sequence[str], cwd: str | None = None, env: Mapping[str, str | None] | None = None) -> Completed:

@@ -106,7 +106,7 @@ def element(plan: Plan, directory: Path, payload: Path, text: str, scheduler: Sc
 
 
 def _own_lines(text: str, scheduler: Scheduler | None) -> list[str]:
-    return [] if scheduler is None else [scheduler.prefix + rest for rest in header(text, scheduler.prefix)]
+    return [] if scheduler is None else [scheduler.prefix + rest for _, rest in header(text, scheduler.prefix)]
 
 
 def toolkit() -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from globuswrap import config, schedulers
 from globuswrap.collections import names, resolve
 from globuswrap.errors import UsageProblem
-from globuswrap.schedulers.base import Scheduler, option_words
+from globuswrap.schedulers.base import Scheduler, header, option_words
 from globuswrap.staging import directives, scripts, steps
 from globuswrap.staging import plan as plans
 from globuswrap.staging.chain import record
@@ -138,16 +138,11 @@ def checked_arguments(scheduler: Scheduler | None, arguments: Sequence[str]) -> 
 def check_header(scheduler: Scheduler, text: str, name: str) -> None:
     """Raise the UsageProblem of the first option on the script's own lines for the scheduler that does not go with
     a chain."""
-    prefix = scheduler.prefix
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip() and not line.startswith("#"):
-            return
-        if not line.startswith(prefix):
-            continue
-        words = list(re.finditer(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", line[len(prefix) :]))
+    for number, line in header(text, scheduler.prefix):
+        words = list(re.finditer(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", line))
         found = scheduler.unfit([word[0] for word in words])
         if found is not None:
-            column = len(prefix) + words[found[0]].start() + 1
+            column = len(scheduler.prefix) + words[found[0]].start() + 1
             raise UsageProblem(
                 "bad-argument",
                 f"{log.printable(name)}:{number}:{column}: {found[1]} does not work with a chain",
