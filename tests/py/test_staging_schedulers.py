@@ -396,7 +396,7 @@ def test_a_job_of_this_machine_that_vanished_has_failed(tmp_path: Path, monkeypa
     """The machine went down while it ran: there is its process id, and nobody has written down how it ended."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     chain = record.create(a_plan(scheduler="local"), {})
-    scheduler = Local(chain)
+    scheduler = Local(chain, chain.script)
     assert scheduler.states(["local"])["local"].phase == base.HELD
     chain.add("local.started")
     ended = subprocess.Popen(["true"])

@@ -68,6 +68,20 @@ def test_a_chain_on_this_machine(sandbox: Sandbox, tmp_path: Path) -> None:
         assert not any(sent[f"notify_on_{each}"] for each in ("succeeded", "failed", "inactive"))
 
 
+def test_a_job_on_this_machine_stages_by_itself(sandbox: Sandbox, tmp_path: Path) -> None:
+    names = fill(sandbox)
+    script = write(tmp_path, f"#!/bin/bash\n{IN}{OUT}{body(sandbox, 'touch out/x')}")
+    options = ("--no-check", "--scheduler", "local", "--staging", "inline", "--poll", "1", "--fault-grace", "0")
+    done = run_json(sandbox, "submit", *options, str(script), cwd=str(tmp_path))
+    assert done["data"]["state"] == "done"
+    assert sorted(path.name for path in (sandbox.collections["results"].path / "out").iterdir()) == sorted(
+        [*names, "x"]
+    )
+    script.write_text(f"#!/bin/bash\n{IN.replace('/in/', '/missing/', 1)}touch '{tmp_path}/ran'\n")
+    run_json(sandbox, "submit", *options, str(script), expect=5, cwd=str(tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.usefixtures("globus_loaded")  # some fifty globus processes
 def test_hostile_names_in_the_lines_themselves(sandbox: Sandbox, tmp_path: Path) -> None:
     """Names as sources of their own, written with $'...'."""

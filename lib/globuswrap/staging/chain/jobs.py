@@ -50,7 +50,7 @@ ELEMENTS = "array"
 
 def scheduler_of(chain: Chain) -> JobSystem:
     """The scheduler that the chain was submitted to."""
-    return schedulers.batch_system(chain.plan.scheduler) or Local(chain)
+    return schedulers.batch_system(chain.plan.scheduler) or Local(chain, payload(chain.plan, chain.directory))
 
 
 def stage_system(plan: Plan) -> Scheduler | None:

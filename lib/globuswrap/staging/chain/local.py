@@ -24,8 +24,9 @@ class Local(JobSystem):
     tells_of_deletion = True
     variables: ClassVar[Mapping[str, str]] = {"id": "GLOBUSWRAP_JOB_ID"}
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, payload: Path) -> None:
         self.chain = chain
+        self.payload = payload
 
     @property
     def output(self) -> Path:
@@ -52,7 +53,7 @@ class Local(JobSystem):
         log.say(f"{self.chain.id}: the job runs; its output goes to {self.output}")
         with self.output.open("ab") as output:
             process.run(
-                ("/bin/sh", "-c", f"exec 2>&1; {_RUN}", "sh", str(self.chain.facts_directory), str(self.chain.script)),
+                ("/bin/sh", "-c", f"exec 2>&1; {_RUN}", "sh", str(self.chain.facts_directory), str(self.payload)),
                 cwd=self.chain.plan.cwd,
                 env={self.variables["id"]: job_id},
                 stdout=output,
