@@ -147,9 +147,8 @@ def client_of(call: Call) -> str:
     if given in ((CLIENT, CLIENT_SECRET), (INSTANCE, INSTANCE_SECRET)):
         assert given is not None
         return given[0]
-    raise Refusal(
-        401, "UNAUTHORIZED", "Call must be authenticated", {"title": "Unauthorized", "error": "invalid_client"}
-    )
+    more = {"title": "Unauthorized", "error": "invalid_client"}
+    raise Refusal(401, "UNAUTHORIZED", "Call must be authenticated", more)
 
 
 @routes("GET", "/v2/oauth2/userinfo")
@@ -229,12 +228,8 @@ def revoke(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("GET", "/v2/api/identities", query=("usernames", "ids", "provision"))
 def identities(state: Any, call: Call) -> dict[str, Any]:
-    found = []
-    provision = call.flag("provision")
-    everyone = known(state)
-    for key in call.several("ids"):
-        if key.lower() in everyone:
-            found.append(everyone[key.lower()])
+    provision, everyone = call.flag("provision"), known(state)
+    found = [everyone[key.lower()] for key in call.several("ids") if key.lower() in everyone]
     by_name = {document["username"].lower(): document for document in everyone.values()}
     for name in call.several("usernames"):
         lowered = name.lower()
@@ -258,13 +253,8 @@ def is_active(state: Any, text: str) -> bool:
 
 def known(state: Any) -> dict[str, dict[str, Any]]:
     """The identities there are: the user, the client, and those provisioned or asked for by tests."""
-    everyone = {
-        USER: identity_document(USER, USERNAME),
-        CLIENT: identity_document(CLIENT, f"{CLIENT}@clients.auth.globus.org"),
-    }
-    for document in state.documents.all("identity"):
-        everyone[document["id"]] = document
-    return everyone
+    own = (identity_document(USER, USERNAME), identity_document(CLIENT, f"{CLIENT}@clients.auth.globus.org"))
+    return {document["id"]: document for document in (*own, *state.documents.all("identity"))}
 
 
 def identity_of(state: Any, call: Call, server: str) -> str:
@@ -272,13 +262,8 @@ def identity_of(state: Any, call: Call, server: str) -> str:
     scheme, _, text = call.headers.get("authorization", "").partition(" ")
     parts = token_parts(text) if scheme.lower() == "bearer" else None
     if call.path == "/v2/oauth2/userinfo" and parts is not None and parts[1] != server and is_active(state, text):
-        message = "Call must be authenticated"  # recorded: a token that lacks the scope
-        raise Refusal(
-            403,
-            "FORBIDDEN",
-            message,
-            {"error": "unauthorized", "error_description": "Unauthorized", "title": "Unauthorized"},
-        )
+        more = {"error": "unauthorized", "error_description": "Unauthorized", "title": "Unauthorized"}
+        raise Refusal(403, "FORBIDDEN", "Call must be authenticated", more)  # recorded: a token that lacks the scope
     if parts is None or parts[0] != "access" or not is_active(state, text) or (server and parts[1] != server):
         if call.service == "auth":
             raise Refusal(401, "UNAUTHORIZED", "Call must be authenticated", {"error_description": "Unauthorized"})

@@ -27,12 +27,13 @@ class ControlApi:
         if name == "GET health":
             return {"healthy": True, "url": state.url, "tasks": len(state.engine.all()), "now": state.clock.now()}
         if name == "GET requests":
-            wanted = {key: query[key] for key in ("service", "method", "path") if key in query}
-            after = int(query.get("after", 0))
+            after, pattern = int(query.get("after", 0)), query.get("path", "*")
             return [
                 entry
                 for entry in state.documents.all("request")
-                if entry["number"] > after and all(_matches(entry[key], value, key) for key, value in wanted.items())
+                if entry["number"] > after
+                and path_matches(entry["path"], pattern)
+                and all(entry[key].lower() == query.get(key, entry[key]).lower() for key in ("service", "method"))
             ]
         if name == "GET unknown":
             return state.documents.all("unknown")
@@ -117,7 +118,3 @@ class ControlApi:
             "items_total": len(task.items),
             "looks": task.looks,
         }
-
-
-def _matches(found: str, wanted: str, key: str) -> bool:
-    return path_matches(found, wanted) if key == "path" else found.lower() == wanted.lower()

@@ -171,9 +171,13 @@ def update(state: Any, call: Call) -> dict[str, Any]:
     collection = collection_of(state, call.params["endpoint"])
     rights.require_role(state, call, collection)
     changes = {name: value for name, value in call.body.items() if name in _EDITABLE}
+    change(state, collection, changes)
+    return result(call, "Updated", "Endpoint updated successfully")
+
+
+def change(state: Any, collection: Collection, changes: dict[str, Any]) -> None:
     before = state.documents.get("endpoint", collection.id) or {}
     state.documents.put("endpoint", collection.id, {**before, **changes})
-    return result(call, "Updated", "Endpoint updated successfully")
 
 
 @routes("DELETE", V + "/endpoint/{endpoint}")

@@ -203,12 +203,8 @@ def validate(state: Any, call: Call) -> dict[str, Any]:
     body = call.body
     check_definition(body.get("definition"))
     body.get("input_schema")
-    return {"scopes": {"User": sorted(_scopes(body["definition"]))}}
-
-
-def _scopes(definition: dict[str, Any]) -> set[str]:
-    """The scopes that the actions of a definition name."""
-    return {str(one["ActionScope"]) for one in definition["States"].values() if one.get("ActionScope")}
+    scopes = {str(one["ActionScope"]) for one in body["definition"]["States"].values() if one.get("ActionScope")}
+    return {"scopes": {"User": sorted(scopes)}}
 
 
 @routes("GET", "/flows/{flow}")

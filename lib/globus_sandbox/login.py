@@ -98,31 +98,26 @@ def delete_client(state: Any, call: Call) -> dict[str, Any]:
 @routes(
     "GET",
     "/v2/oauth2/authorize",
-    query=words(
-        "client_id redirect_uri scope state response_type access_type prompt code_challenge code_challenge_method "
-        "prefill_named_grant session_message session_required_identities session_required_single_domain "
-        "session_required_policies session_required_mfa"
+    query=(
+        *words("client_id redirect_uri scope state response_type access_type prompt code_challenge"),
+        *words("code_challenge_method prefill_named_grant session_message"),
+        *_SESSION,
     ),
-    inert=words("response_type prompt code_challenge_method prefill_named_grant session_message"),
+    inert=words("client_id response_type prompt code_challenge_method prefill_named_grant session_message"),
     login=False,
 )
 def authorize(state: Any, call: Call) -> Reply:
     code = uuid.uuid4().hex
-    session = {name: call.query[name] for name in _SESSION if name in call.query}
-    state.documents.put(
-        "code",
-        code,
-        {
-            "scope": call.query.get("scope", ""),
-            "client": call.query.get("client_id", ""),
-            "session": session,
-            "access_type": call.query.get("access_type", "online"),
-            "state": call.query.get("state", "_default"),
-            "redirect_uri": call.query.get("redirect_uri", ""),
-            "challenge": call.query.get("code_challenge", ""),
-        },
-    )
     target = call.query.get("redirect_uri", "")
+    given = {
+        "scope": call.query.get("scope", ""),
+        "session": {name: call.query[name] for name in _SESSION if name in call.query},
+        "access_type": call.query.get("access_type", "online"),
+        "state": call.query.get("state", "_default"),
+        "redirect_uri": target,
+        "challenge": call.query.get("code_challenge", ""),
+    }
+    state.documents.put("code", code, given)
     host = urllib.parse.urlsplit(target).hostname
     if host in ("localhost", "127.0.0.1") and "/v2/web/auth-code" not in target:
         back = urllib.parse.urlencode({"code": code, "state": call.query.get("state", "")})
@@ -159,16 +154,7 @@ def keys(state: Any, call: Call) -> dict[str, Any]:
 @routes(
     "POST",
     "/v2/oauth2/token",
-    body=(
-        "grant_type",
-        "scope",
-        "refresh_token",
-        "code",
-        "redirect_uri",
-        "code_verifier",
-        "client_id",
-        "client_secret",
-    ),
+    body=words("grant_type scope refresh_token code redirect_uri code_verifier client_id client_secret"),
     inert=("client_id", "client_secret", "scope"),  # a client names itself in its header; a refresh keeps its scopes
     login=False,
 )
@@ -186,9 +172,7 @@ def grant(state: Any, call: Call) -> Any:
             raise auth.invalid_grant()
         consented = [path[0] for path in consents.given(state, parts[2]) if auth.server_of(path[0]) == parts[1]]
         scopes = list(dict.fromkeys(consented)) or [auth.scope_of(parts[1])]
-        reply = auth.token_reply(parts[2], scopes, refresh=False)
-        reply["refresh_token"] = body["refresh_token"]
-        return reply
+        return {**auth.token_reply(parts[2], scopes, refresh=False), "refresh_token": body["refresh_token"]}
     if kind == "authorization_code":
         return exchange(state, call, body)
     raise Refusal(400, "UNSUPPORTED_GRANT_TYPE", f"grant_type {kind!r}", {"error": "unsupported_grant_type"})
@@ -222,17 +206,13 @@ def fulfill(state: Any, identity: str, scopes: list[str], session: dict[str, str
     consents.give(state, identity, scopes)
     for fault in state.faults.all():
         if fault.kind == "consent":
-            wanted = fault.with_.get("scopes")
-            if wanted and all(_consented(one, scopes) for one in wanted):
+            wanted = {scope.replace("*", "") for scope in fault.with_.get("scopes") or ()}
+            if wanted and wanted <= {scope.replace("*", "") for scope in scopes}:
                 state.faults.clear(fault.id)
         elif (fault.kind in ("session", "login-failed") and session) or (
             fault.kind in ("logged-out", "expired-token") and login
         ):
             state.faults.clear(fault.id)
-
-
-def _consented(wanted: str, scopes: list[str]) -> bool:
-    return any(wanted.replace("*", "") == scope.replace("*", "") for scope in scopes)
 
 
 def _signed(claims: dict[str, Any]) -> str:

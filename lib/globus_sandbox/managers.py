@@ -53,11 +53,21 @@ def managed(state: Any, call: Call) -> list[Collection]:
     return [one for one in state.collections if endpoints.host_of(state, one) == endpoint]
 
 
-def collection_of(state: Any, call: Call, key: str) -> Collection:
+def collection_of(state: Any, call: Call, key: str = "") -> Collection:
+    """A collection of the endpoint that is asked: that of the path, unless another is named. Raises Refusal."""
+    key = key or call.params["collection"]
     for one in managed(state, call):
         if one.id == key.lower():
             return one
     raise refused(f"Collection {key} not found", 404, "not_found")
+
+
+def administered(state: Any, call: Call) -> Collection:
+    """The collection of the path. Raises Refusal unless the caller is its administrator."""
+    collection = collection_of(state, call)
+    if not rights.has_role(state, collection, call.identity, ("administrator",)):
+        raise refused(f"Insufficient permissions on collection {collection.id}")
+    return collection
 
 
 def credential(collection: Collection, identity: str) -> str:
@@ -116,15 +126,8 @@ def info(state: Any, call: Call) -> dict[str, Any]:
         "endpoint_id": endpoint,
         "manager_version": "5.4.80",
     }
-    connector = {
-        "DATA_TYPE": "connector#1.1.0",
-        "display_name": "POSIX",
-        "id": POSIX,
-        "is_baa": False,
-        "is_ha": False,
-    }
-    shown = {name: value for name, value in result(about, connector).items() if name in ("code", "data")}
-    return {"DATA_TYPE": "result#1.1.0", **shown}
+    connector = {"DATA_TYPE": "connector#1.1.0", "display_name": "POSIX", "id": POSIX, "is_baa": False, "is_ha": False}
+    return {"DATA_TYPE": "result#1.1.0", "code": "success", "data": [about, connector]}
 
 
 @routes("GET", "/{manager}/collections", query=("mapped_collection_id", "filter", "page_size"))
@@ -153,22 +156,17 @@ def listed(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("GET", "/{manager}/collections/{collection}", query=("include",))
 def show(state: Any, call: Call) -> dict[str, Any]:
-    collection = collection_of(state, call, call.params["collection"])
+    collection = collection_of(state, call)
     row = document(state, collection, call.identity)
     include = call.query.get("include")
     if include not in (None, "private_policies"):
         raise Unknown(f"include '{include}' of a collection")
     if include:
-        require_administrator(state, call, collection)
+        administered(state, call)
         mapped = state.collections.get(row.get("mapped_collection_id", "")) or collection
         below = os.path.relpath(collection.path, mapped.path)
         row["root_path"] = "/" if below == "." else f"/{below}/"
     return result(row)
-
-
-def require_administrator(state: Any, call: Call, collection: Collection) -> None:
-    if not rights.has_role(state, collection, call.identity, ("administrator",)):
-        raise refused(f"Insufficient permissions on collection {collection.id}")
 
 
 def store(state: Any, collection: Collection, body: Any) -> None:
@@ -176,9 +174,7 @@ def store(state: Any, collection: Collection, body: Any) -> None:
     changes = {name: body[name] for name in _SHOWN if name in body}
     if "keywords" in body:
         changes["keywords"] = ",".join(body["keywords"] or ()) or None
-    state.documents.put(
-        "endpoint", collection.id, {**(state.documents.get("endpoint", collection.id) or {}), **changes}
-    )
+    endpoints.change(state, collection, changes)
     if not collection.is_guest and "allow_guest_collections" in body:
         policy = {"allow_guest_collections": body["allow_guest_collections"]}
         state.documents.put("collection-policy", collection.id, policy)
@@ -186,8 +182,7 @@ def store(state: Any, collection: Collection, body: Any) -> None:
 
 @routes("PATCH", "/{manager}/collections/{collection}", body=_CHANGED, inert=_INERT)
 def update(state: Any, call: Call) -> dict[str, Any]:
-    collection = collection_of(state, call, call.params["collection"])
-    require_administrator(state, call, collection)
+    collection = administered(state, call)
     store(state, collection, call.body)
     return result(document(state, collection, call.identity))
 
@@ -231,8 +226,7 @@ def create(state: Any, call: Call) -> Reply:
 
 @routes("DELETE", "/{manager}/collections/{collection}")
 def delete(state: Any, call: Call) -> dict[str, Any]:
-    collection = collection_of(state, call, call.params["collection"])
-    require_administrator(state, call, collection)
+    collection = administered(state, call)
     if not collection.is_guest:
         raise Unknown("the deletion of a mapped collection")
     state.collections.remove(collection.id)

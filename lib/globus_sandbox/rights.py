@@ -59,17 +59,14 @@ def may(state: Any, collection: Collection, identity: str | None, path: str, *, 
     below = path.rstrip("/") + "/"
     for each in state.documents.all("access", collection=collection.id):
         rule = each["rule"]
-        if (rule["principal_type"], _named(rule)) not in mine:
+        principal = rule["principal"] if rule["principal_type"] in ("identity", "group") else ""
+        if (rule["principal_type"], principal) not in mine:
             continue
         if not below.startswith(rule["path"]) and (write or not rule["path"].startswith(below)):
             continue  # the directories above what is shared can be listed, to get there
         if rule["permissions"] == "rw" or not write:
             return True
     return False
-
-
-def _named(rule: dict[str, Any]) -> str:
-    return str(rule["principal"]) if rule["principal_type"] in ("identity", "group") else ""
 
 
 def visible(state: Any, collection: Collection, identity: str | None) -> bool:

@@ -69,20 +69,17 @@ def create(state: Any, call: Call) -> Reply:
         "submitted_at": iso(state.clock.now()),
     }
     state.documents.put("timer", job["job_id"], job)
-    return Reply({"timer": _flow_timer(job) if job["timer_type"] == "flow" else _without_owner(job)}, 201)
-
-
-def _without_owner(timer: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in timer.items() if name != "owner"}
+    if job["timer_type"] == "flow":
+        return Reply({"timer": _flow_timer(job)}, 201)
+    return Reply({"timer": {name: value for name, value in job.items() if name != "owner"}}, 201)
 
 
 def _flow_timer(timer: dict[str, Any]) -> dict[str, Any]:
     """A timer that starts a flow (recorded: create_timer, flow_timer_success)."""
     flow = timer["flow_id"]
-    job = as_job(timer)
-    names = "inactive_reason interval job_id last_ran_at n_errors n_runs name next_run schedule status stop_after submitted_at"
+    left_out = ("flow_id", "start")
     return {
-        **{name: job[name] for name in (*names.split(), "timer_type")},
+        **{name: value for name, value in as_job(timer).items() if name not in left_out},
         "callback_body": timer["body"],
         "callback_url": f"https://flows.sandbox.invalid/flows/{flow}/run",
         "results": [],
@@ -93,12 +90,9 @@ def _flow_timer(timer: dict[str, Any]) -> dict[str, Any]:
 def as_job(timer: dict[str, Any]) -> dict[str, Any]:
     """A timer in the older form, in which the CLI lists and shows it."""
     schedule = timer["schedule"]
+    other = ("owner", "body", "number_of_errors", "number_of_runs")
     return {
-        **{
-            name: value
-            for name, value in timer.items()
-            if name not in ("owner", "body", "number_of_errors", "number_of_runs")
-        },
+        **{name: value for name, value in timer.items() if name not in other},
         "start": schedule.get("start") or timer["next_run"],
         "interval": float(schedule["interval_seconds"]) if "interval_seconds" in schedule else None,
         "stop_after": {"date": None, "n_runs": (schedule.get("end") or {}).get("count")},
@@ -139,15 +133,18 @@ def delete(state: Any, call: Call) -> dict[str, Any]:
     return as_job({**timer, "status": "deleted"})
 
 
+def _changed(state: Any, call: Call, what: str, **changes: Any) -> dict[str, Any]:
+    timer = {**timer_of(state, call), **changes}
+    state.documents.put("timer", timer["job_id"], timer)
+    return {"message": f"Successfully {what} job {timer['job_id']}."}
+
+
 @routes("POST", "/jobs/{job}/pause", body=())
 def pause(state: Any, call: Call) -> dict[str, Any]:
-    timer = {**timer_of(state, call), "status": "inactive", "inactive_reason": {"cause": "user", "detail": None}}
-    state.documents.put("timer", timer["job_id"], timer)
-    return {"message": f"Successfully paused job {timer['job_id']}."}
+    reason = {"cause": "user", "detail": None}
+    return _changed(state, call, "paused", status="inactive", inactive_reason=reason)
 
 
 @routes("POST", "/jobs/{job}/resume", body=("update_credentials",), inert=("update_credentials",))
 def resume(state: Any, call: Call) -> dict[str, Any]:
-    timer = {**timer_of(state, call), "status": "loaded", "inactive_reason": None}
-    state.documents.put("timer", timer["job_id"], timer)
-    return {"message": f"Successfully resumed job {timer['job_id']}."}
+    return _changed(state, call, "resumed", status="loaded", inactive_reason=None)

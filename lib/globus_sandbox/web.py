@@ -256,40 +256,22 @@ def refusal_body(call: Call, refusal: Refusal) -> dict[str, Any]:
             "error_description": refusal.extra.get("error_description", refusal.message),
             "error": refusal.extra.get("error", refusal.code.lower()),
         }
-    if call.service == "transfer":
+    said = {"code": refusal.code, "message": refusal.message}
+    if call.service in ("flows", "timer"):
         return {
-            "code": refusal.code,
-            "message": refusal.message,
-            "request_id": call.request_id,
-            "resource": call.path,
-            **refusal.extra,
+            "error": {"code": refusal.code, "detail": refusal.message, **refusal.extra},
+            "debug_id": call.request_id,
         }
     if call.service == "gcs":
-        return {
-            "DATA_TYPE": "result#1.0.0",
-            "code": refusal.code,
-            "http_response_code": refusal.status,
-            "detail": None,
-            "message": refusal.message,
-            "data": [],
-            "has_next_page": False,
-            "marker": "",
-            **refusal.extra,
-        }
-    if call.service in ("flows", "timer"):
-        detail = {"code": refusal.code, "detail": refusal.message, **refusal.extra}
-        return {"error": detail, "debug_id": call.request_id}
+        page = {"data": [], "has_next_page": False, "marker": ""}
+        about = {"DATA_TYPE": "result#1.0.0", "http_response_code": refusal.status, "detail": None}
+        return {**about, **said, **page, **refusal.extra}
+    said["request_id"] = call.request_id
+    if call.service == "transfer":
+        said["resource"] = call.path
     if call.service == "search":
-        return {
-            "@datatype": "GError",
-            "@version": "2017-09-01",
-            "code": refusal.code,
-            "message": refusal.message,
-            "request_id": call.request_id,
-            "status": refusal.status,
-            **refusal.extra,
-        }
-    return {"code": refusal.code, "message": refusal.message, "request_id": call.request_id, **refusal.extra}
+        return {"@datatype": "GError", "@version": "2017-09-01", "status": refusal.status, **said, **refusal.extra}
+    return {**said, **refusal.extra}
 
 
 def parsed(body: bytes, content_type: str) -> Any:
