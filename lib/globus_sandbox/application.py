@@ -177,7 +177,7 @@ class Application:
     def _check_rate(self, call: web.Call) -> None:
         """Raises Refusal, 429, for a user's request beyond the number for one second."""
         most = self.state.settings.requests_per_second
-        if most is None or call.identity is None:
+        if most is None or not call.identity:
             return
         now = time.monotonic()
         recent = self.recent.setdefault(call.identity, deque())

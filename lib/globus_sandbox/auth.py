@@ -153,7 +153,7 @@ def client_of(call: Call) -> str:
 
 @routes("GET", "/v2/oauth2/userinfo")
 def userinfo(state: Any, call: Call) -> dict[str, Any]:
-    me = known(state)[call.identity or ""]
+    me = known(state)[call.identity]
     one = {
         "sub": me["id"],
         "name": me["name"],

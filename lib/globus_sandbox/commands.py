@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,15 +143,12 @@ def down(base: Path, say: Callable[[str], None], program: str, *, keep: bool) ->
 def _await_end(pid: int) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:
-            pass
         time.sleep(0.02)
 
 
@@ -161,9 +160,7 @@ def status(base: Path) -> Answer:
     lines += columns(
         [("NAME", "ID", "TYPE", "DIRECTORY"), *((c["name"], c["id"], c["entity_type"], c["path"]) for c in collections)]
     )
-    counts: dict[str, int] = {}
-    for task in tasks:
-        counts[task["status"]] = counts.get(task["status"], 0) + 1
+    counts = Counter(task["status"] for task in tasks)
     lines.append("tasks: " + (", ".join(f"{number} {name}" for name, number in sorted(counts.items())) or "none"))
     lines += [f"fault: {fault_line(fault)}" for fault in faults]
     lines += [f"not served: {entry['what']}" for entry in unknown]

@@ -63,7 +63,7 @@ def require(state: Any, call: Call, *collections: Collection, scope: str = TRANS
     """Raises Refusal, ConsentRequired, where no consent was given for the data of these collections below this scope."""
     if not state.settings.data_access:
         return
-    held = given(state, call.identity or "")
+    held = given(state, call.identity)
     missing = [one for one in collections if wants_consent(one) and (scope, data_access(one)) not in held]
     if missing:
         scopes = [f"{scope}[*{data_access(one)}]" for one in missing]

@@ -44,7 +44,7 @@ _NOT_SO = words(
 )
 
 
-def document(state: Any, collection: Collection, identity: str | None) -> dict[str, Any]:
+def document(state: Any, collection: Collection, identity: str) -> dict[str, Any]:
     """The endpoint document: the keys of the recording, and those that the CLI reads beside them."""
     owner = rights.owner_of(state, collection)
     owner_name = auth.known(state)[owner]["username"]
@@ -149,7 +149,7 @@ def search(state: Any, call: Call) -> dict[str, Any]:
 SCOPES = words("all my-endpoints my-gcp-endpoints administered-by-me recently-used in-use shared-by-me shared-with-me")
 
 
-def _used(state: Any, identity: str | None) -> dict[str, bool]:
+def _used(state: Any, identity: str) -> dict[str, bool]:
     """The collections of an identity's tasks, and whether one of them is unfinished."""
     found: dict[str, bool] = {}
     for task in state.engine.all():

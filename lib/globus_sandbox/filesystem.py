@@ -122,9 +122,8 @@ def file_document(local: str, name: str) -> dict[str, Any]:
 
     Raises OSError when there is nothing.
     """
-    link = os.lstat(local)
+    link = seen = os.lstat(local)
     is_link = stat_module.S_ISLNK(link.st_mode)
-    seen = link
     kind = kind_of(link.st_mode)
     if is_link:
         try:
@@ -132,20 +131,24 @@ def file_document(local: str, name: str) -> dict[str, Any]:
             kind = kind_of(seen.st_mode)
         except OSError:
             kind = "invalid_symlink"
+    linked = _about(link) if is_link else {}
     return {
         "DATA_TYPE": "file",
-        "group": group_name(seen.st_gid),
-        "last_modified": spaced(seen.st_mtime),
-        "link_group": group_name(link.st_gid) if is_link else None,
-        "link_last_modified": spaced(link.st_mtime) if is_link else None,
-        "link_size": link.st_size if is_link else None,
+        **_about(seen),
+        **{f"link_{name}": linked.get(name) for name in ("group", "last_modified", "size", "user")},
         "link_target": os.readlink(local) if is_link else None,
-        "link_user": user_name(link.st_uid) if is_link else None,
         "name": name,
         "permissions": f"{stat_module.S_IMODE(seen.st_mode):04o}",
-        "size": seen.st_size,
         "type": kind,
-        "user": user_name(seen.st_uid),
+    }
+
+
+def _about(status: os.stat_result) -> dict[str, Any]:
+    return {
+        "group": group_name(status.st_gid),
+        "last_modified": spaced(status.st_mtime),
+        "size": status.st_size,
+        "user": user_name(status.st_uid),
     }
 
 

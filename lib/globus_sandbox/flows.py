@@ -105,10 +105,8 @@ def check_definition(definition: Any) -> None:
             place = f"$.definition.States.{name}"
             said = {"message": f"1 validation error in body. {place}: {message}"}
             raise unprocessable(["definition", "States", name], message, said)
-        followers = [state.get("Next"), state.get("Default")]
-        followers += [choice.get("Next") for choice in state.get("Choices") or ()]
-        followers += [catch.get("Next") for catch in state.get("Catch") or ()]
-        for follower in followers:
+        branches = (state, *(state.get("Choices") or ()), *(state.get("Catch") or ()))
+        for follower in (state.get("Default"), *(one.get("Next") for one in branches)):
             if follower is not None and follower not in states:
                 raise unprocessable(["definition", "States", name], f"there is no state {follower!r}")
 
@@ -120,13 +118,12 @@ def create(state: Any, call: Call) -> Reply:
         if name not in body:
             raise unprocessable([name], "field required")
     given = checked(body)
-    key, now = str(uuid.uuid4()), state.clock.now()
-    scope = auth.scope_of(key)
+    key, now = str(uuid.uuid4()), iso(state.clock.now())
     flow = {
         "id": key,
         "definition": given["definition"],
         "input_schema": given["input_schema"],
-        "globus_auth_scope": scope,
+        "globus_auth_scope": auth.scope_of(key),
         "synchronous": False,
         "log_supported": True,
         "types": sorted({str(one.get("Type")) for one in given["definition"]["States"].values()}),
@@ -134,20 +131,14 @@ def create(state: Any, call: Call) -> Reply:
         "title": given["title"],
         "subtitle": given.get("subtitle", ""),
         "description": given.get("description", ""),
-        "keywords": list(given.get("keywords") or ()),
         "principal_urn": auth.urn(key),
         "globus_auth_username": f"{key}@clients.auth.globus.org",
-        "created_at": iso(now),
-        "updated_at": iso(now),
         "user_role": "flow_owner",
-        "created_by": auth.urn(call.identity or ""),
-        "visible_to": [],
-        "runnable_by": [],
-        "administered_by": [],
-        "action_url": f"{state.url}/flows/flows/{key}",
-        "flow_url": f"{state.url}/flows/flows/{key}",
-        "flow_owner": auth.urn(call.identity or ""),
-        **{name: list(given.get(name) or ()) for name in _LISTS if name != "keywords"},
+        **dict.fromkeys(("created_at", "updated_at"), now),
+        **dict.fromkeys(("created_by", "flow_owner"), auth.urn(call.identity)),
+        **dict.fromkeys(("action_url", "flow_url"), f"{state.url}/flows/flows/{key}"),
+        **{name: [] for name in ("visible_to", "runnable_by", "administered_by")},
+        **{name: list(given.get(name) or ()) for name in _LISTS},
         **{name: given[name] for name in ("subscription_id", "authentication_policy_id") if given.get(name)},
     }
     state.documents.put("flow", key, flow)
@@ -266,8 +257,8 @@ def start(state: Any, call: Call) -> Reply:
         "status": "ACTIVE",
         "display_status": "ACTIVE",
         "details": _starting(given),
-        "created_by": auth.urn(call.identity or ""),
-        "run_owner": auth.urn(call.identity or ""),
+        "created_by": auth.urn(call.identity),
+        "run_owner": auth.urn(call.identity),
         "run_managers": list(body.get("run_managers") or ()),
         "run_monitors": list(body.get("run_monitors") or ()),
         "manage_by": list(body.get("run_managers") or ()),

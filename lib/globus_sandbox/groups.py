@@ -56,20 +56,20 @@ def groups_of(state: Any, identity: str) -> list[dict[str, Any]]:
     return [group for group in all_groups(state) if _role(group, identity) is not None]
 
 
-def urns_of(state: Any, identity: str | None) -> set[str]:
+def urns_of(state: Any, identity: str) -> set[str]:
     """What a list of principals may hold that means this identity."""
-    groups = {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, identity or "")}
-    return {auth.urn(identity or ""), "public", "all_authenticated_users", *groups}
+    groups = {f"urn:globus:groups:id:{group['id']}" for group in groups_of(state, identity)}
+    return {auth.urn(identity), "public", "all_authenticated_users", *groups}
 
 
-def _role(group: dict[str, Any], identity: str | None) -> str | None:
+def _role(group: dict[str, Any], identity: str) -> str | None:
     for one in group["memberships"]:
         if one["identity_id"] == identity and one["status"] == "active":
             return str(one["role"])
     return None
 
 
-def _shown(group: dict[str, Any], identity: str | None, include: Iterable[str] = ()) -> dict[str, Any]:
+def _shown(group: dict[str, Any], identity: str, include: Iterable[str] = ()) -> dict[str, Any]:
     """A group as one member sees it; `include` adds parts to it (the CLI asks for my_memberships and memberships)."""
     hidden = ("memberships", "subscription_admin_verified_id", "terms_and_conditions")
     document = {name: value for name, value in group.items() if name not in hidden}
@@ -131,7 +131,7 @@ def create(state: Any, call: Call) -> dict[str, Any]:
         "name": body["name"],
         "description": body.get("description"),
         "parent_id": body.get("parent_id"),
-        "memberships": [membership(state, key, call.identity or "", "admin")],
+        "memberships": [membership(state, key, call.identity, "admin")],
     }
     state.documents.put("group", key, group)
     return _shown(group, call.identity)

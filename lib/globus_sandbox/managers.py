@@ -83,7 +83,7 @@ def allows_guests(state: Any, collection: Collection) -> bool:
     return bool((state.documents.get("collection-policy", collection.id) or {}).get("allow_guest_collections", True))
 
 
-def document(state: Any, collection: Collection, identity: str | None) -> dict[str, Any]:
+def document(state: Any, collection: Collection, identity: str) -> dict[str, Any]:
     shown = endpoints.document(state, collection, identity)
     owner = rights.owner_of(state, collection)
     mapped = state.collections.get(shown["mapped_collection_id"] or "") or collection
@@ -205,7 +205,7 @@ def create(state: Any, call: Call) -> Reply:
         raise refused("This collection does not allow guest collections")
     if body.get("identity_id", call.identity) != call.identity:
         raise refused("A guest collection is created for its owner alone")
-    if body.get("user_credential_id") not in (None, credential(mapped, call.identity or "")):
+    if body.get("user_credential_id") not in (None, credential(mapped, call.identity)):
         raise refused("Invalid user credential", 422, "unprocessable_entity")
     if not body.get("display_name"):
         raise refused("display_name is required", 422, "unprocessable_entity")
@@ -243,7 +243,7 @@ def credentials(state: Any, call: Call) -> dict[str, Any]:
             "DATA_TYPE": "user_credential#1.0.0",
             "connector_id": POSIX,
             "display_name": "posix_credential",
-            "id": credential(one, call.identity or ""),
+            "id": credential(one, call.identity),
             "identity_id": call.identity,
             "invalid": False,
             "policies": {"DATA_TYPE": "posix_user_credential_policies#1.0.0"},

@@ -23,13 +23,13 @@ def owner_of(state: Any, collection: Collection) -> str:
     return str(made.get("owner", state.owner))
 
 
-def principals(state: Any, identity: str | None) -> set[tuple[str, str]]:
+def principals(state: Any, identity: str) -> set[tuple[str, str]]:
     """As whom an identity may be named in a permission or a role."""
-    groups = {("group", group["id"]) for group in groups_of(state, identity or "")}
-    return {("identity", identity or ""), ("all_authenticated_users", ""), ("anonymous", ""), *groups}
+    groups = {("group", group["id"]) for group in groups_of(state, identity)}
+    return {("identity", identity), ("all_authenticated_users", ""), ("anonymous", ""), *groups}
 
 
-def roles_of(state: Any, collection: Collection, identity: str | None) -> list[str]:
+def roles_of(state: Any, collection: Collection, identity: str) -> list[str]:
     if owner_of(state, collection) == identity:
         return ["administrator"]
     mine = principals(state, identity)
@@ -37,7 +37,7 @@ def roles_of(state: Any, collection: Collection, identity: str | None) -> list[s
     return sorted({each["role"] for each in every if (each["principal_type"], each["principal"]) in mine})
 
 
-def has_role(state: Any, collection: Collection, identity: str | None, roles: tuple[str, ...]) -> bool:
+def has_role(state: Any, collection: Collection, identity: str, roles: tuple[str, ...]) -> bool:
     return any(role in roles for role in roles_of(state, collection, identity))
 
 
@@ -51,7 +51,7 @@ def require_role(state: Any, call: Call, collection: Collection, roles: tuple[st
         )
 
 
-def may(state: Any, collection: Collection, identity: str | None, path: str, *, write: bool) -> bool:
+def may(state: Any, collection: Collection, identity: str, path: str, *, write: bool) -> bool:
     """Whether an identity may read or write a path: the most permissive of its permissions counts (documented)."""
     if not collection.is_guest or owner_of(state, collection) == identity:
         return True
@@ -69,6 +69,6 @@ def may(state: Any, collection: Collection, identity: str | None, path: str, *, 
     return False
 
 
-def visible(state: Any, collection: Collection, identity: str | None) -> bool:
+def visible(state: Any, collection: Collection, identity: str) -> bool:
     """Whether a collection that is not public shows itself."""
     return may(state, collection, identity, "/", write=False) or bool(roles_of(state, collection, identity))

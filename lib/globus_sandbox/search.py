@@ -47,7 +47,7 @@ def unknown_fields(document: dict[str, Any], known: tuple[str, ...], what: str) 
         raise Unknown(f"field '{min(unknown)}' of {what}")
 
 
-def roles_on(state: Any, index: dict[str, Any], identity: str | None) -> list[str]:
+def roles_on(state: Any, index: dict[str, Any], identity: str) -> list[str]:
     """The caller's roles on an index, the strongest first."""
     mine = urns_of(state, identity)
     held = {role["role_name"] for role in index["roles"] if role["principal"] in mine}
@@ -125,7 +125,7 @@ def create(state: Any, call: Call) -> dict[str, Any]:
         max_size_in_mb=1,
         size_in_mb=0,
         status="open",
-        roles=[_role(state, key, auth.urn(call.identity or ""), "owner")],
+        roles=[_role(state, key, auth.urn(call.identity), "owner")],
     )
     state.documents.put("index", key, index)
     return shown(state, index)

@@ -55,18 +55,18 @@ def submission_id(state: Any, call: Call) -> dict[str, Any]:
 
 
 @routes("POST", V + "/transfer", body=_TRANSFER, inert=_NO_EFFECT)
-def submit_transfer(state: Any, call: Call) -> Any:
+def submit_transfer(state: Any, call: Call) -> Reply:
     return _submit(state, call, "TRANSFER")
 
 
 @routes("POST", V + "/delete", body=_DELETE, inert=_NO_EFFECT)
-def submit_delete(state: Any, call: Call) -> Any:
+def submit_delete(state: Any, call: Call) -> Reply:
     return _submit(state, call, "DELETE")
 
 
-def _submit(state: Any, call: Call, kind: str) -> Any:
+def _submit(state: Any, call: Call, kind: str) -> Reply:
     body = call.body
-    if not isinstance(body, dict) or body.get("DATA_TYPE") != kind.lower():
+    if body.get("DATA_TYPE") != kind.lower():
         raise bad(f"DATA_TYPE must be '{kind.lower()}'")
     key = body.get("submission_id")
     if not isinstance(key, str) or not key:
@@ -80,7 +80,7 @@ def _submit(state: Any, call: Call, kind: str) -> Any:
         state.documents.put("submission", key, issued)
         body.items()  # the request was read when it came first
         return _result(call, kind, before, "Duplicate")
-    task = _task(state, call, body, kind)
+    task = _task(state, call, kind)
     if kind == "TRANSFER" and state.engine.conflicting(task):
         raise Refusal(409, "Conflict", "A transfer with identical paths has not yet completed")
     most = state.settings.pending_tasks
@@ -107,10 +107,10 @@ def _result(call: Call, kind: str, task: Task, code: str) -> Reply:
     return Reply({**document, "task_id": task.id, "task_link": link}, 202 if accepted else 200)
 
 
-def _task(state: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
+def _task(state: Any, call: Call, kind: str) -> Task:
     """The task a submission asks for. Raises Refusal for bad input, Unknown for fields not served."""
+    body, what = call.body, kind.lower()
     rows = body.get("DATA")
-    what = kind.lower()
     if not isinstance(rows, list):
         raise bad("DATA must be a list")
     if not rows:
@@ -119,7 +119,6 @@ def _task(state: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
     names = ("source_endpoint", "destination_endpoint") if kind == "TRANSFER" else ("endpoint",)
     collections = [collection_of(state, str(body.get(name, "")), name) for name in names]
     consents.require(state, call, *collections)
-    found = [one.id for one in collections]
     for name in _BOOLEANS:
         if name in body and not isinstance(body[name], bool):
             raise bad(f"{name} must be a boolean")
@@ -134,17 +133,15 @@ def _task(state: Any, call: Call, body: dict[str, Any], kind: str) -> Task:
             raise bad("Invalid filter rule")
     if body.get("recursive_symlinks", "ignore") not in ("ignore", "keep", "copy"):
         raise bad("recursive_symlinks must be 'ignore', 'keep' or 'copy'")
-    deadline = None
-    if body.get("deadline") is not None:
-        deadline = _deadline(str(body["deadline"]))
+    deadline = _deadline(body)
     options = {name: body[name] for name in (*_TRANSFER, *_DELETE) if name in body and name not in _NOT_OPTIONS}
     return Task(
         type=kind,
-        owner=call.identity or "",
+        owner=call.identity,
         label=checked_label(body.get("label")),
         submission_id=body["submission_id"],
-        source=found[0],
-        destination=found[1] if kind == "TRANSFER" else None,
+        source=collections[0].id,
+        destination=collections[1].id if kind == "TRANSFER" else None,
         items=items,
         options=options,
         deadline=deadline or 0.0,
@@ -192,11 +189,11 @@ def _delete_item(row: Any) -> Item:
     return Item(_checked_item(row, "delete_item", ("path",), _DELETE_ITEM)["path"])
 
 
-def _deadline(text: str) -> float:
+def _deadline(body: dict[str, Any]) -> float | None:
     try:
-        return seconds_of(text)
+        return None if body.get("deadline") is None else seconds_of(str(body["deadline"]))
     except ValueError:
-        raise bad(f"Invalid deadline: '{text}'") from None
+        raise bad(f"Invalid deadline: '{body['deadline']}'") from None
 
 
 def checked_label(label: Any) -> str | None:
@@ -288,8 +285,9 @@ def task_update(state: Any, call: Call) -> dict[str, Any]:
     body = call.body
     if body.get("label") is not None:
         task.label = checked_label(body["label"])
-    if body.get("deadline") is not None:
-        task.deadline, task.deadline_given = _deadline(str(body["deadline"])), True
+    deadline = _deadline(body)
+    if deadline is not None:
+        task.deadline, task.deadline_given = deadline, True
     state.engine.keep(task)
     state.engine.wake()
     return result(call, "Updated", "Updated task successfully")

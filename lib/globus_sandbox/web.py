@@ -63,7 +63,8 @@ class Call:
     queries: list[tuple[str, str]] = field(default_factory=list)
     body: Any = field(default_factory=Fields)
     headers: Mapping[str, str] = field(default_factory=dict)
-    identity: str | None = None
+    #: Who asks; empty where no login is needed.
+    identity: str = ""
     #: The resource server that the caller's token is for.
     server: str = ""
     request_id: str = ""
