@@ -48,6 +48,7 @@ _FILTERS = words(
 def task_list(state: Any, call: Call) -> dict[str, Any]:
     """The tasks on a collection, whoever submitted them, the newest first."""
     asked = call.query
+    states, ids = call.several("filter_status"), call.several("filter_task_id")
     rows = [task for task in reversed(state.engine.all()) if transfer.managed(state, call, task)]
     if asked.get("filter_endpoint"):
         collection = collection_of(state, asked["filter_endpoint"], "filter_endpoint")
@@ -57,12 +58,12 @@ def task_list(state: Any, call: Call) -> dict[str, Any]:
             raise bad(f"Invalid filter_endpoint_use: '{use}'")
         sides = [side for side in ("source", "destination") if use in (None, side)]
         rows = [task for task in rows if collection.id in (getattr(task, side) for side in sides)]
-    elif asked.get("filter_task_id") is None and asked.get("filter_status") is None:
+    elif not states and not ids:
         raise bad("filter_endpoint is required unless filter_status or filter_task_id is given")
-    if asked.get("filter_status"):
-        rows = [task for task in rows if task.status in asked["filter_status"].split(",")]
-    if asked.get("filter_task_id"):
-        rows = [task for task in rows if task.id in asked["filter_task_id"].lower().split(",")]
+    if states:
+        rows = [task for task in rows if task.status in states]
+    if ids:
+        rows = [task for task in rows if task.id in ids]
     if asked.get("filter_owner_id"):
         rows = [task for task in rows if task.owner == asked["filter_owner_id"].lower()]
     if asked.get("filter_is_paused"):

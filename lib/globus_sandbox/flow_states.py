@@ -205,15 +205,8 @@ _KINDS: dict[str, Callable[[Any, Document, Document], Outcome]] = {
 
 
 def _call(at: Document, service: str, method: str, path: str, body: Any, **params: str) -> Call:
-    return Call(
-        service=service,
-        method=method,
-        path=path,
-        params=dict(params),
-        body=Fields(body),
-        identity=at["owner"],
-        server=auth.SERVER_OF_SERVICE[service] or "",
-    )
+    server = auth.SERVER_OF_SERVICE[service]
+    return Call(service, method, path, params, body=Fields(body), identity=at["owner"], server=server)
 
 
 def _transfer(state: Any, at: Document) -> Document:
@@ -232,12 +225,10 @@ def _transfer(state: Any, at: Document) -> Document:
 
 
 def _permission(state: Any, at: Document) -> Document:
-    given = dict(at["input"] or {})
+    given = {"DATA_TYPE": "access", **(at["input"] or {})}
     given.pop("operation", None)
     endpoint = str(given.pop("endpoint_id", ""))
-    call = _call(
-        at, "transfer", "POST", f"/endpoint/{endpoint}/access", {"DATA_TYPE": "access", **given}, endpoint=endpoint
-    )
+    call = _call(at, "transfer", "POST", f"/endpoint/{endpoint}/access", given, endpoint=endpoint)
     return {"status": "SUCCEEDED", "details": dict(sharing.access_create(state, call).body)}
 
 

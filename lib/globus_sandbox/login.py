@@ -47,28 +47,25 @@ def consent_list(state: Any, call: Call) -> dict[str, Any]:
     if me != call.identity:
         raise Refusal(403, "FORBIDDEN", "Only your own consents can be listed")
     numbers: dict[tuple[str, ...], int] = {}
-    rows = []
     for path in consents.given(state, me):
         for depth in range(1, len(path) + 1):
             numbers.setdefault(path[:depth], 1000 + len(numbers))
-    for path, number in numbers.items():
-        rows.append(
-            {
-                "created": "2026-01-01T00:00:00+00:00",
-                "id": number,
-                "status": "approved",
-                "updated": "2026-01-01T00:00:00+00:00",
-                "allows_refresh": True,
-                "dependency_path": [numbers[path[:depth]] for depth in range(1, len(path) + 1)],
-                "scope_name": path[-1],
-                "atomically_revocable": len(path) > 1,
-                "effective_identity": me,
-                "auto_approved": False,
-                "last_used": "2026-01-01T00:00:00+00:00",
-                "scope": id_of("scope " + path[-1]),
-                "client": auth.INSTANCE,
-            }
-        )
+    rows = [
+        {
+            **dict.fromkeys(("created", "updated", "last_used"), "2026-01-01T00:00:00+00:00"),
+            "id": number,
+            "status": "approved",
+            "allows_refresh": True,
+            "dependency_path": [numbers[path[:depth]] for depth in range(1, len(path) + 1)],
+            "scope_name": path[-1],
+            "atomically_revocable": len(path) > 1,
+            "effective_identity": me,
+            "auto_approved": False,
+            "scope": id_of("scope " + path[-1]),
+            "client": auth.INSTANCE,
+        }
+        for path, number in numbers.items()
+    ]
     return {"consents": rows}
 
 
@@ -78,15 +75,9 @@ def register_client(state: Any, call: Call) -> Reply:
     client = call.body.get("client")
     if not isinstance(client, dict) or not client.keys() <= {"template_id", "name"}:
         raise Unknown("a client other than the instance of a template")
-    return Reply(
-        {
-            "client": {"id": auth.INSTANCE, "name": "Globus CLI"},
-            "included": {
-                "client_credential": {"client": auth.INSTANCE, "secret": auth.INSTANCE_SECRET, "name": "Globus CLI"}
-            },
-        },
-        201,
-    )
+    credential = {"client": auth.INSTANCE, "secret": auth.INSTANCE_SECRET, "name": "Globus CLI"}
+    document = {"id": auth.INSTANCE, "name": "Globus CLI"}
+    return Reply({"client": document, "included": {"client_credential": credential}}, 201)
 
 
 @routes("DELETE", "/v2/api/clients/{client}", login=False)
@@ -144,11 +135,8 @@ def openid_configuration(state: Any, call: Call) -> dict[str, Any]:
 
 @routes("GET", "/jwk.json", login=False)
 def keys(state: Any, call: Call) -> dict[str, Any]:
-    return {
-        "keys": [
-            {"kty": "RSA", "alg": "RS256", "use": "sig", "e": _number(_E), "n": _number(_P * _Q), "kid": "sandbox"}
-        ]
-    }
+    key = {"kty": "RSA", "alg": "RS256", "use": "sig", "e": _number(_E), "n": _number(_P * _Q), "kid": "sandbox"}
+    return {"keys": [key]}
 
 
 @routes(

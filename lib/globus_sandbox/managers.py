@@ -32,17 +32,16 @@ _INERT = words("activity_notification_policy collection_type")
 
 
 def result(*rows: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "DATA_TYPE": "result#1.0.0",
-        "code": "success",
-        "detail": "success",
-        "http_response_code": 200,
-        "data": list(rows),
-    }
+    about = {"DATA_TYPE": "result#1.0.0", "code": "success", "detail": "success", "http_response_code": 200}
+    return {**about, "data": list(rows)}
 
 
 def refused(message: str, status: int = 403, code: str = "permission_denied") -> Refusal:
     return Refusal(status, code, message)
+
+
+def unprocessable(message: str) -> Refusal:
+    return Refusal(422, "unprocessable_entity", message)
 
 
 def managed(state: Any, call: Call) -> list[Collection]:
@@ -87,14 +86,10 @@ def document(state: Any, collection: Collection, identity: str) -> dict[str, Any
     shown = endpoints.document(state, collection, identity)
     owner = rights.owner_of(state, collection)
     mapped = state.collections.get(shown["mapped_collection_id"] or "") or collection
+    kind = {"collection_type": "mapped", "allow_guest_collections": allows_guests(state, collection)}
     if collection.is_guest:
-        kind = {
-            "collection_type": "guest",
-            "mapped_collection_id": mapped.id,
-            "user_credential_id": credential(mapped, owner),
-        }
-    else:
-        kind = {"collection_type": "mapped", "allow_guest_collections": allows_guests(state, collection)}
+        kind = {"collection_type": "guest", "mapped_collection_id": mapped.id}
+        kind["user_credential_id"] = credential(mapped, owner)
     return {
         "DATA_TYPE": "collection#1.0.0",
         "id": collection.id,
@@ -146,7 +141,7 @@ def listed(state: Any, call: Call) -> dict[str, Any]:
             "created_by_me": row["identity_id"] == call.identity,
         }
         if set(wanted) - set(tests):
-            raise refused(f"Invalid filter: {','.join(wanted)}", 422, "unprocessable_entity")
+            raise unprocessable(f"Invalid filter: {','.join(wanted)}")
         if all(tests[name] for name in wanted) and on in (None, row.get("mapped_collection_id")):
             rows += [row] if roles or not one.is_guest else []
     if call.integer("page_size", 1000, 1, 1000) < len(rows):
@@ -206,9 +201,9 @@ def create(state: Any, call: Call) -> Reply:
     if body.get("identity_id", call.identity) != call.identity:
         raise refused("A guest collection is created for its owner alone")
     if body.get("user_credential_id") not in (None, credential(mapped, call.identity)):
-        raise refused("Invalid user credential", 422, "unprocessable_entity")
+        raise unprocessable("Invalid user credential")
     if not body.get("display_name"):
-        raise refused("display_name is required", 422, "unprocessable_entity")
+        raise unprocessable("display_name is required")
     base = str(body.get("collection_base_path") or "/")
     try:
         root = filesystem.place(mapped, base)
@@ -217,7 +212,7 @@ def create(state: Any, call: Call) -> Reply:
     except (TransferError, OSError):
         found = False
     if not found:
-        raise refused(f"'{base}' is not a directory of the mapped collection", 422, "unprocessable_entity")
+        raise unprocessable(f"'{base}' is not a directory of the mapped collection")
     one = Collection(str(body["display_name"]), str(uuid.uuid4()), Path(root), "guest")
     state.collections.add(one, owner=call.identity, mapped_collection_id=mapped.id)
     store(state, one, body)
