@@ -108,8 +108,8 @@ def start(
         key=key,
         label=label,
         tags=tag or [],
-        managers=[each.urn for each in principals.resolve(manager)] if manager else [],
-        monitors=[each.urn for each in principals.resolve(monitor)] if monitor else [],
+        managers=principals.urns(manager or []),
+        monitors=principals.urns(monitor or []),
     )
     runs.checked(wanted)
     if dry_run:

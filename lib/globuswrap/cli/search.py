@@ -53,11 +53,12 @@ def ingest(
 
     Every entry must name who may see it. Sending an entry again is safe: it replaces the one with the same subject and id.
     """
+    from globuswrap.collections import principals
     from globuswrap.search import ingest as ingesting
     from globuswrap.search.entries import Defaults
 
     identifier = _index(index)
-    defaults = Defaults(_urns(visible_to or []), subject, entry_id)
+    defaults = Defaults(principals.urns(visible_to or []), subject, entry_id)
     if (source is None) == (not receipts):
         raise UsageProblem(
             "no-entries",
@@ -134,15 +135,6 @@ def _index(text: str) -> str:
     if not names.UUID.fullmatch(text):
         raise UsageProblem("bad-uuid", f"{text!r} is not the ID of a search index", "find it: globus search index list")
     return str(uuid.UUID(text))
-
-
-def _urns(texts: list[str]) -> list[str]:
-    from globuswrap.collections import principals
-
-    known = {"public": "public", "all-users": "all_authenticated_users"}
-    people = [text for text in texts if text not in known]
-    urns = dict(zip(people, (who.urn for who in principals.resolve(people)), strict=True)) if people else {}
-    return [known.get(text) or urns[text] for text in texts]
 
 
 def _lines(source: str, defaults: Defaults) -> Iterator[dict[str, Any]]:

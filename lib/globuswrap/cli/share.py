@@ -85,7 +85,7 @@ def grant(share: Share, granting: GrantOptions, people: People = None, dry_run: 
     where = resolve.address(share)
     directory, permissions = rules.directory(where.path), rules.checked_permissions(granting.permissions)
     ends = None if granting.expires is None else rules.expiry(granting.expires)
-    whos = principals.resolve(people or [], provision=granting.provision)
+    whos = principals.somebody(people or [], provision=granting.provision)
     wanted = [rules.Wanted(who, directory, permissions, ends) for who in whos]
     if dry_run:
         return _told(actions.plan(where.collection, wanted), {"dry_run": True})
@@ -283,11 +283,12 @@ def group(
 
     Only differences are applied.
     """
+    from globuswrap.collections import principals
     from globuswrap.sharing import groups
 
     if role not in groups.ROLES:
         raise UsageProblem("bad-option", f"--role {role} is not valid", f"one of: {', '.join(groups.ROLES)}")
-    coming, going = groups.resolve(add), groups.resolve(remove)
+    coming, going = principals.resolve(add or []), principals.resolve(remove or [])
     found = groups.find(name)
     if found is None and not create:
         raise UsageProblem("no-such-group", f"you are in no group named {name!r}", "add --create to make it")

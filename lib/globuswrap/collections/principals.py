@@ -54,12 +54,6 @@ def resolve(texts: Sequence[str], *, provision: bool = False) -> list[Who]:
     `provision`: a user name that Globus does not know is kept as `new`, for `provisioned`. Raises UsageProblem for one that is
     not known, or stands for several; login problems as they come.
     """
-    if not texts:
-        raise UsageProblem(
-            "nobody",
-            "nobody to share with: no names given",
-            "name a person, a group or everyone: person@example.org, group:NAME, all-users",
-        )
     people = [each for each in texts if each not in EVERYONE and not each.startswith("group:")]
     known = _identities(people)
     found = []
@@ -71,6 +65,24 @@ def resolve(texts: Sequence[str], *, provision: bool = False) -> list[Who]:
         else:
             found.append(_identity(text, known, provision))
     return found
+
+
+def somebody(texts: Sequence[str], *, provision: bool = False) -> list[Who]:
+    """As `resolve`; UsageProblem for nobody at all."""
+    if not texts:
+        raise UsageProblem(
+            "nobody",
+            "nobody to share with: no names given",
+            "name a person, a group or everyone: person@example.org, group:NAME, all-users",
+        )
+    return resolve(texts, provision=provision)
+
+
+def urns(texts: Sequence[str]) -> list[str]:
+    """As Flows and Search have them; they know `public` too, which is everyone without a login."""
+    people = [each for each in texts if each != "public"]
+    named = dict(zip(people, (who.urn for who in resolve(people)), strict=True))
+    return [named.get(each, each) for each in texts]
 
 
 def provisioned(whos: Iterable[Who]) -> dict[Who, Who]:

@@ -26,7 +26,6 @@ from globuswrap.system import files, log, records
 
 #: Flows of one's own that are looked through for a keyword.
 LISTED = 1000
-_PUBLIC = {"public": "public", "all-users": "all_authenticated_users"}
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,9 @@ def function_id(name: str) -> str:
 
 def wanted_of(described: Described) -> dict[str, Any]:
     """The fields of the flow, its people resolved."""
-    texts = [text for listed in described.people.values() for text in listed if text not in _PUBLIC]
-    known = {text: who.urn for text, who in zip(texts, principals.resolve(texts) if texts else [], strict=True)}
-    people = {
-        field: [known.get(text) or _PUBLIC[text] for text in described.people[name]] for name, field in PEOPLE.items()
-    }
+    texts = [text for listed in described.people.values() for text in listed]
+    known = dict(zip(texts, principals.urns(texts), strict=True))
+    people = {field: [known[text] for text in described.people[name]] for name, field in PEOPLE.items()}
     return {
         "title": described.title,
         "subtitle": described.subtitle,

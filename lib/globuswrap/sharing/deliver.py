@@ -65,7 +65,7 @@ def delivery_of(
     return Delivery(
         resolve.address(source),
         resolve.address(destination),
-        principals.resolve(to, provision=provision),
+        principals.somebody(to, provision=provision),
         rules.checked_permissions(permissions),
         None if expires is None else rules.expiry(expires),
         mail or Mail(),

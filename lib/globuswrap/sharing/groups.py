@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from globuswrap.collections import principals
 from globuswrap.collections.names import UUID
 from globuswrap.collections.principals import Who
 from globuswrap.errors import UsageProblem
@@ -101,7 +100,3 @@ def carry_out(group: str, changes: Sequence[Change], role: str) -> None:
             verbs.send("group", "member", "add", "--role", role, group, each.id)
         elif each.act == "remove":
             verbs.send("group", "member", "remove", group, each.id)
-
-
-def resolve(texts: Sequence[str] | None) -> list[Who]:
-    return principals.resolve(texts) if texts else []

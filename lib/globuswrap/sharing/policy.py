@@ -52,7 +52,7 @@ def parse(document: Mapping[str, Any], where: str, *, provision: bool = False) -
     for place, each in offices:
         _only(each, _ROLE, place)
     texts = [text for place, each in (*written, *offices) for text in _people(each, place)]
-    known = dict(zip(texts, principals.resolve(texts, provision=provision) if texts else [], strict=True))
+    known = dict(zip(texts, principals.resolve(texts, provision=provision), strict=True))
     wanted = [rule for place, each in written for rule in _rules(each, place, known)]
     roles = [role for place, each in offices for role in _roles(each, place, known)]
     return Policy(resolve.collection(document["collection"]), wanted, roles if "role" in document else None)
