@@ -158,14 +158,16 @@ def deploy(directory: Path) -> Deployed:
         record = {"keyword": f"gw-{uuid.uuid4().hex[:12]}"}
         _write(directory, record)
         said = {name: value for name, value in wanted.items() if value not in ("", [])}
-        made = _send("POST", "/flows", {**said, "keywords": [*wanted["keywords"], record["keyword"]]})
+        said["keywords"] = [*wanted["keywords"], record["keyword"]]
+        made = verbs.send_document("flows", "POST", "/flows", said)["id"]
         mine = _carrying(record["keyword"])
         for extra in mine[1:]:  # a reply was lost, and the CLI asked twice
             log.say(f"flow {extra} was created twice; this copy was deleted")
             verbs.send("flows", "delete", extra)
-        planned = Deployed(mine[0] if mine else made, "created")
+        planned = Deployed(mine[0] if mine else str(made), "created")
     elif planned.act == "updated":
-        _send("PUT", f"/flows/{planned.flow_id}", {name: wanted[name] for name in planned.changed})
+        said = {name: wanted[name] for name in planned.changed}
+        verbs.send_document("flows", "PUT", f"/flows/{planned.flow_id}", said)
     if record.get("id") != planned.flow_id:
         _write(directory, {**record, "id": planned.flow_id})
     return planned
@@ -175,10 +177,3 @@ def _carrying(keyword: str) -> list[str]:
     """One's own flows with a keyword, oldest first."""
     mine = [row for row in verbs.my_flows(LISTED) if keyword in (row.get("keywords") or ())]
     return [str(row["id"]) for row in sorted(mine, key=lambda row: str(row.get("created_at")))]
-
-
-def _send(method: str, path: str, fields: Mapping[str, Any]) -> str:
-    """The id of the flow that is created or updated with these fields. They go as a document: they may be longer than a command
-    line."""
-    argv = ("api", "flows", method, path, "--body-file", "-", "--content-type", "json")
-    return str(verbs.send(*argv, stdin=json.dumps(fields).encode())["id"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -229,10 +230,17 @@ def new_submission_id(retry_for: float | None = None) -> str:
         ) from None
 
 
+_FROM_STDIN = ("--body-file", "-", "--content-type", "json")
+
+
+def send_document(service: str, method: str, path: str, document: Mapping[str, Any]) -> Any:
+    """Send a JSON document to the API of a service, as `send` does."""
+    return send("api", service, method, path, *_FROM_STDIN, stdin=json.dumps(document).encode())
+
+
 def post(path: str, body: Any) -> Any:
     """Send a document to the Transfer API (bytes, or a file to read), once."""
-    argv = ("api", "transfer", "POST", path, "--body-file", "-", "--content-type", "json")
-    return send(*argv, stdin=body, retry_for=0.0)
+    return send("api", "transfer", "POST", path, *_FROM_STDIN, stdin=body, retry_for=0.0)
 
 
 # --- who one is, and what there is ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -88,15 +87,23 @@ def carry_out(
 
 
 def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
+    """A rule is sent as a document. Not all that it says is an option of each supported `globus endpoint permission`: the date
+    is one since 3.33, taking a date away is none."""
     who, ends = wanted.who, wanted.expires.text if wanted.expires is not None else None
     rule = {
-        **{"principal_type": who.kind, "principal": who.id, "path": wanted.path, "permissions": wanted.permissions},
+        **{
+            "DATA_TYPE": "access",
+            "principal_type": who.kind,
+            "principal": who.id,
+            "path": wanted.path,
+            "permissions": wanted.permissions,
+        },
         **({"expiration_date": ends} if ends is not None else {}),
         **({"notify_email": who.mail} if mail.send else {}),
         **({"notify_message": mail.message} if mail.send and mail.message else {}),
     }
     try:
-        _send("POST", f"/endpoint/{collection}/access", rule)
+        verbs.send_document("transfer", "POST", f"/endpoint/{collection}/access", rule)
     except Conflict:
         # There is no submission id here: a reply that was lost, or someone else, has made it meanwhile.
         there = next((each for each in list_rules(collection) if rules.same_place(wanted, each)), None)
@@ -106,20 +113,13 @@ def _create(collection: str, wanted: Wanted, mail: Mail) -> None:
             _update(collection, wanted, there)
 
 
-def _send(method: str, path: str, rule: dict[str, Any]) -> None:
-    """The document of a rule. Not all that it can say is an option of each supported `globus endpoint permission`: the date since
-    3.33, taking a date away not at all."""
-    argv = ("api", "transfer", method, path, "--body-file", "-", "--content-type", "json")
-    verbs.send(*argv, stdin=json.dumps({"DATA_TYPE": "access", **rule}).encode())
-
-
 def _update(collection: str, wanted: Wanted, rule: Existing) -> None:
-    changed: dict[str, Any] = {"permissions": wanted.permissions}
+    changed: dict[str, Any] = {"DATA_TYPE": "access", "permissions": wanted.permissions}
     if wanted.expires is not None:
         changed["expiration_date"] = wanted.expires.text
     elif rule.expires is not None and rule.expires <= datetime.now(timezone.utc):
         changed["expiration_date"] = None  # one that is not given stays as it is
-    _send("PUT", f"/endpoint/{collection}/access/{rule.id}", changed)
+    verbs.send_document("transfer", "PUT", f"/endpoint/{collection}/access/{rule.id}", changed)
 
 
 def _delete(collection: str, rule: str) -> None:
