@@ -22,8 +22,8 @@ from typing import Any
 from globus_sandbox.documents import Collection, spaced
 from globus_sandbox.faults import TransferError
 
-#: Files up to this size are moved in one read and one write.
-SMALL = 1 << 20
+#: Bytes that are read at once.
+BLOCK = 1 << 20
 
 _BY_ERRNO = {
     errno.ENOENT: "FILE_NOT_FOUND",
@@ -158,7 +158,7 @@ def readable(status: os.stat_result) -> bool:
 
 
 def make_directories(collection: Collection, local: str, path: str) -> None:
-    """The directory and those above it. Raises TransferError."""
+    """The directory and those above it, to be written to. Raises TransferError."""
     try:
         os.makedirs(local, exist_ok=True)
     except FileExistsError:
@@ -166,6 +166,8 @@ def make_directories(collection: Collection, local: str, path: str) -> None:
     except OSError as error:
         raise trouble_of(error, path, "destination") from None
     held_inside(collection, local, path, "destination")
+    if not writable(local):
+        raise TransferError("PERMISSION_DENIED", path, "destination")
 
 
 def writable(local_directory: str) -> bool:
@@ -175,49 +177,34 @@ def writable(local_directory: str) -> bool:
         return True
 
 
+def _sums(algorithm: str) -> Any:
+    return hashlib.new(algorithm.lower().replace("-", ""), usedforsecurity=False)
+
+
 def digest(local: str, algorithm: str = "md5") -> str:
-    """Hex digest of a file. Raises OSError, and ValueError for an algorithm there is not."""
-    sums = hashlib.new(algorithm.lower().replace("-", ""), usedforsecurity=False)
-    with open(local, "rb") as file:
-        while block := file.read(SMALL):
+    """Hex digest of a file. Raises OSError."""
+    sums = _sums(algorithm)
+    with open(local, "rb", buffering=0) as file:
+        while block := file.read(BLOCK):
             sums.update(block)
-    return sums.hexdigest()
+    return str(sums.hexdigest())
 
 
 def copy(source: str, destination: str, size: int, *, verify: bool, spoil: bool = False) -> None:
-    """The bytes of one file, `size` of them, to another place. `spoil` damages one on the way.
+    """The bytes of one file, `size` of them, to another place. `spoil` damages some on the way.
 
     Raises OSError; TransferError: FILE_SIZE_CHANGED for more or fewer, VERIFY_CHECKSUM when `verify` finds a difference.
     """
-    if size > SMALL:
-        _copy_large(source, destination, size, verify=verify, spoil=spoil)
-        return
-    with open(source, "rb", buffering=0) as file:
-        data = file.read(size + 1)
-    if len(data) != size:
+    sums, copied = _sums("md5"), 0
+    with open(source, "rb", buffering=0) as file, open(destination, "wb") as target:
+        while block := file.read(BLOCK):
+            copied += len(block)
+            if verify:
+                sums.update(block)
+            target.write(block[:-1] + bytes([block[-1] ^ 0xFF]) if spoil else block)
+    if copied != size:
         raise TransferError("FILE_SIZE_CHANGED", source)
-    with open(destination, "wb", buffering=0) as target:
-        target.write(_spoilt(data) if spoil else data)
-    if verify:
-        with open(destination, "rb", buffering=0) as target:
-            if target.read(size + 1) != data:
-                raise TransferError("VERIFY_CHECKSUM", destination, "destination")
-
-
-def _spoilt(data: bytes) -> bytes:
-    return data[:-1] + bytes([data[-1] ^ 0xFF]) if data else data
-
-
-def _copy_large(source: str, destination: str, size: int, *, verify: bool, spoil: bool) -> None:
-    shutil.copyfile(source, destination)
-    if os.stat(destination).st_size != size:
-        raise TransferError("FILE_SIZE_CHANGED", source)
-    if spoil:
-        with open(destination, "r+b") as target:
-            first = target.read(1)
-            target.seek(0)
-            target.write(_spoilt(first))
-    if verify and digest(source) != digest(destination):
+    if verify and digest(destination) != sums.hexdigest():
         raise TransferError("VERIFY_CHECKSUM", destination, "destination")
 
 

@@ -301,12 +301,9 @@ class Mover:
         return ()
 
     def _make(self, local: str, path: str) -> None:
-        if local in self.made:
-            return
-        filesystem.make_directories(self.destination, local, path)
-        if not filesystem.writable(local):
-            raise TransferError("PERMISSION_DENIED", path, "destination")
-        self.made.add(local)
+        if local not in self.made:
+            filesystem.make_directories(self.destination, local, path)
+            self.made.add(local)
 
     def _clear_other_type(self, target: str, kind: str) -> None:
         if not os.path.lexists(target):
