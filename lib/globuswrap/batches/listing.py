@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -71,10 +71,19 @@ def files(source: Address, listing: Listing, unsendable: Unsendable) -> Rows:
     if others:
         log.say(f"{source.shown}: {others} entries are neither files nor directories; skipped")
     names = [str(name) for name in queries.search(wanted, {"DATA": entries}) or []]
+    return Rows(sendable(names, unsendable))
+
+
+def sendable(names: Iterable[str], unsendable: Unsendable) -> list[str]:
+    """The names of a listing that can be sent; the others are added to `unsendable`."""
+    found = []
     for name in names:
-        if (bad := not_utf8(name)) is not None:
+        bad = _not_utf8(name)
+        if bad is None:
+            found.append(name)
+        else:
             unsendable.add(bad)
-    return Rows([name for name in names if not_utf8(name) is None])
+    return found
 
 
 def cut_off(directory: Address) -> UsageProblem:
@@ -85,7 +94,7 @@ def cut_off(directory: Address) -> UsageProblem:
     )
 
 
-def not_utf8(path: str) -> bytes | None:
+def _not_utf8(path: str) -> bytes | None:
     """The bytes of a path that a listing shows otherwise because they are not UTF-8; None if it shows it as it is."""
     if _MARK not in path or not any(map(_marked, path.split("/"))):
         return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from globuswrap.batches import batch_run
 from globuswrap.collections.names import UUID
-from globuswrap.errors import Problem, TryLater, UsageProblem, combined
+from globuswrap.errors import Problem, TryLater, UsageProblem
 from globuswrap.transfers import hooks, journal, operations
 from globuswrap.transfers import request as requests
 from globuswrap.transfers import wait as waiting
@@ -130,7 +130,3 @@ def wait(
 def _report_any(task: str | Entry) -> None:
     if isinstance(task, Entry):
         operations.report(task)
-
-
-def exit_code(outcomes: dict[str, Outcome]) -> int:
-    return combined(each.exit_code for each in outcomes.values())

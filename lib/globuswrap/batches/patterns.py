@@ -98,9 +98,7 @@ def matches(pattern: Pattern) -> list[Match]:
             f"list the directory: globus ls '{pattern.base}'; a literal * is written \\*",
         )
     unsendable = Unsendable()
-    for match in found:
-        if (bad := listing.not_utf8(match.path)) is not None:
-            unsendable.add(bad)
+    listing.sendable((match.path for match in found), unsendable)
     if unsendable.count:
         raise unsendable.problem()
     return found

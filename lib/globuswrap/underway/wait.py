@@ -44,7 +44,7 @@ class Waited:
         """That of the worst."""
         missing = [] if self.missing is None else [self.missing.exit_code]
         chains = [each.exit_code for each in self.chains]
-        return combined([*missing, *chains, tasks.exit_code(dict(self.outcomes))])
+        return combined([*missing, *chains, *(each.exit_code for each in self.outcomes.values())])
 
 
 def wait(
