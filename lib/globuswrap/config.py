@@ -6,7 +6,6 @@ current directory, and no file that others can write: either could send data to 
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import UsageProblem, did_you_mean
 from globuswrap.system import files, toml, units
 
 #: Nice statuses of an ACTIVE task that do not go away by themselves (Transfer API documentation, "nice_status").
@@ -186,6 +185,5 @@ def _with_value(settings: Settings, name: str, value: object, where: str) -> Set
 
 
 def _unknown(path: Path, key: str, known: tuple[str, ...], what: str) -> UsageProblem:
-    near = difflib.get_close_matches(key, known, 1)
-    remedy = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(known)}"
+    remedy = did_you_mean(key, known, f"use one of: {', '.join(known)}")
     return UsageProblem("unknown-config-key", f"{path}: unknown {what}: {key}", remedy)

@@ -35,7 +35,7 @@ from globuswrap.transfers.wait import WaitPolicy, Watcher
 
 @dataclass(frozen=True)
 class PathList:
-    """A list of paths to read: a file, or an open binary one; its format (see batching.parse)."""
+    """A list of paths to read: a file, or an open binary one; its format (see `batches.parse`)."""
 
     file: Path | IO[bytes]
     format: str = "paths"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import Any
 
@@ -13,7 +12,7 @@ from globuswrap import __version__
 from globuswrap.cli import output
 from globuswrap.cli.options import CONTEXT, Commands
 from globuswrap.cli.table import COMMANDS, GROUPS, module, shown
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import UsageProblem, did_you_mean
 
 
 class LazyGroup(TyperGroup):
@@ -25,8 +24,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         output.state.command = cmd_name
         if cmd_name not in COMMANDS:
-            near = difflib.get_close_matches(cmd_name, shown(), 1)
-            remedy = f"did you mean {near[0]}?" if near else "see: globuswrap --help"
+            remedy = did_you_mean(cmd_name, shown(), "see: globuswrap --help")
             raise UsageProblem("unknown-command", f"there is no command named {cmd_name!r}", remedy)
         return load(cmd_name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from globuswrap import config
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import UsageProblem, did_you_mean
 from globuswrap.system import files, records
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -63,10 +62,7 @@ def on_tape(collection_id: str | None) -> bool:
 
 
 def remedy_for(name: str) -> str:
-    near = difflib.get_close_matches(name, known(), 1)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"name it once: globuswrap collection add {name} UUID"
+    return did_you_mean(name, known(), f"name it once: globuswrap collection add {name} UUID")
 
 
 def add(name: str, collection_id: str, mounted: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Choose which files a run deletes at the destination: gone at the source, and unchanged since they were sent.
 
 One task for each run, of a bounded number of files and directories: every file is looked at on both sides right before, and the
-rest follows with the next runs. The process that looked submits the task; none that takes the run up later does (`sync.run`).
+rest follows with the next runs. The process that looked submits the task; none that takes the run up later does (`syncs.run`).
 """
 
 from __future__ import annotations

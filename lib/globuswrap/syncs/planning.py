@@ -1,6 +1,6 @@
 """Plan tasks from the differences: which files are sent now, and which wait.
 
-Reads a delta (`sync.manifest`) as a stream and writes, for every task, its own delta (what the manifest gains when the task
+Reads a delta (`syncs.manifest`) as a stream and writes, for every task, its own delta (what the manifest gains when the task
 succeeds) and its items as JSON, so that memory does not grow with their number.
 """
 

@@ -6,7 +6,6 @@ Pure but for reading the configuration. Nothing is asked of Globus, and the loca
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ from typing import Any
 from globuswrap import config
 from globuswrap.collections import mounts, resolve
 from globuswrap.collections.address import Address, normalised
-from globuswrap.errors import UsageProblem, raise_together
+from globuswrap.errors import UsageProblem, did_you_mean, raise_together
 from globuswrap.syncs import state
 from globuswrap.syncs.scan import SYMLINK_POLICIES, Filters, ScanOptions
 from globuswrap.system import files, units
@@ -229,18 +228,14 @@ def load(name: str | None = None, given: Mapping[str, Any] | None = None) -> Pro
             if not isinstance(table, Mapping):
                 raise UsageProblem("bad-profile", f"sync.{name} is not a table", f"write it as [sync.{name}]")
         elif not {"source", "destination"} <= said.keys():
-            near = difflib.get_close_matches(name, known, 1)
-            remedy = (
-                f"did you mean {near[0]}?" if near else f"add [sync.{name}] to {files.config_dir() / 'config.toml'}"
-            )
+            remedy = did_you_mean(name, known, f"add [sync.{name}] to {files.config_dir() / 'config.toml'}")
             raise UsageProblem("unknown-profile", f"there is no profile named {name!r}", remedy)
     where = f"[sync.{name}]" if name is not None else "options"
     values: dict[str, Any] = {}
     wrong: list[UsageProblem] = []
     for key, value in {**table, **said}.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(KEYS)}"
+            remedy = did_you_mean(key, KEYS, f"use one of: {', '.join(KEYS)}")
             wrong.append(UsageProblem("unknown-config-key", f"unknown key {key}", remedy))
             continue
         try:

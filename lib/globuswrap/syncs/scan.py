@@ -1,6 +1,6 @@
 """List a local tree: fast, sorted, streaming.
 
-`scan` yields frames. Joined, the TEXT frames are the listing in the form the manifest has (see `sync.manifest`): a header for
+`scan` yields frames. Joined, the TEXT frames are the listing in the form the manifest has (see `syncs.manifest`): a header for
 every directory, then one record for every file, each ended by NUL. Directories come depth first, an outer one before what it
 holds; siblings, files and directories alike, in the order of the bytes of their names. A frame ends between two records.
 
