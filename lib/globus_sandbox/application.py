@@ -52,6 +52,8 @@ class ServerState:
     #: The identity whom the collections belong to.
     owner: str
     settings: Settings
+    #: By service.
+    routes: dict[str, list[web.Route]]
 
 
 class Dropped(Exception):
@@ -75,14 +77,14 @@ class Application:
             documents.set("progress", settings.progress)
         faults = Faults(documents, collections)
         engine = Engine(documents, clock, collections, faults)
-        self.state = ServerState(url, documents, clock, collections, faults, engine, settings.owner, settings)
+        routes = {service: routes_of(service) for service in SERVICES}
+        self.state = ServerState(url, documents, clock, collections, faults, engine, settings.owner, settings, routes)
         self.open_to_others = settings.bind not in ("127.0.0.1", "localhost")
         self.recent: dict[str, deque[float]] = {}
         engine.may = functools.partial(rights.may, self.state)
         #: Large requests are answered one at a time: side by side, they take more memory and no less time.
         self.large = threading.Lock()
         self.numbered = max((each["number"] for each in documents.all("request")), default=0)
-        self.tables = {service: routes_of(service) for service in SERVICES}
         self.control = control_api.ControlApi(self.state)
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> Reply:
@@ -161,7 +163,7 @@ class Application:
         return reply
 
     def _handle(self, call: web.Call) -> Reply:
-        table = self.tables.get(call.service)
+        table = self.state.routes.get(call.service)
         if table is None:
             raise web.Unknown(f"service '{call.service}'")
         route, call.params = web.find(table, call.method, call.path)
@@ -169,10 +171,7 @@ class Application:
             if route.login:
                 call.identity = auth.identity_of(self.state, call, auth.SERVER_OF_SERVICE.get(call.service, ""))
             self._check_rate(call)
-            web.check_strictly(route, call)
-            answer = route.handler(self.state, call)
-        web.check_all_read(route, call)
-        return answer if isinstance(answer, Reply) else Reply(answer)
+            return web.handled(route, self.state, call)
 
     def _check_rate(self, call: web.Call) -> None:
         """Raises Refusal, 429, for a user's request beyond the number for one second."""

@@ -16,9 +16,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from globus_sandbox import auth, search, sharing, transfer
+from globus_sandbox import auth
 from globus_sandbox.documents import iso, seconds_of
-from globus_sandbox.web import Call, Fields, Refusal
+from globus_sandbox.web import Call, Fields, Refusal, Unknown, find, handled
 
 #: Seconds that an action may take unless its state says so (documented: WaitTime).
 WAIT_TIME = 300.0
@@ -204,9 +204,12 @@ _KINDS: dict[str, Callable[[Any, Document, Document], Outcome]] = {
 # actions
 
 
-def _call(at: Document, service: str, method: str, path: str, body: Any, **params: str) -> Call:
-    server = auth.SERVER_OF_SERVICE[service]
-    return Call(service, method, path, params, body=Fields(body), identity=at["owner"], server=server)
+def _asked(state: Any, at: Document, service: str, method: str, path: str, body: Any = None) -> Document:
+    """What a service answers to the identity that owns the run. Raises Refusal, Unknown."""
+    call = Call(service, method, path, body=Fields(body or {}), identity=at["owner"])
+    call.server = auth.SERVER_OF_SERVICE[service]
+    route, call.params = find(state.routes[service], method, path)
+    return dict(handled(route, state, call).body)
 
 
 def _transfer(state: Any, at: Document) -> Document:
@@ -214,31 +217,31 @@ def _transfer(state: Any, at: Document) -> Document:
     items = given.pop("DATA", None) or given.pop("transfer_items", None) or []
     body = {
         "DATA_TYPE": "transfer",
-        "submission_id": transfer.submission_id(state, _call(at, "transfer", "GET", "/submission_id", {}))["value"],
+        "submission_id": _asked(state, at, "transfer", "GET", "/v0.10/submission_id")["value"],
         "source_endpoint": given.pop("source_endpoint", None) or given.pop("source_endpoint_id", None),
         "destination_endpoint": given.pop("destination_endpoint", None) or given.pop("destination_endpoint_id", None),
         **given,
         "DATA": [{"DATA_TYPE": "transfer_item", **item} for item in items],
     }
-    reply = transfer.submit_transfer(state, _call(at, "transfer", "POST", "/transfer", body))
-    return {"task": reply.body["task_id"], "id": reply.body["task_id"]}
+    task = _asked(state, at, "transfer", "POST", "/v0.10/transfer", body)["task_id"]
+    return {"task": task, "id": task}
 
 
 def _permission(state: Any, at: Document) -> Document:
     given = {"DATA_TYPE": "access", **(at["input"] or {})}
-    given.pop("operation", None)
-    endpoint = str(given.pop("endpoint_id", ""))
-    call = _call(at, "transfer", "POST", f"/endpoint/{endpoint}/access", given, endpoint=endpoint)
-    return {"status": "SUCCEEDED", "details": dict(sharing.access_create(state, call).body)}
+    operation, endpoint = given.pop("operation", "CREATE"), given.pop("endpoint_id", None)
+    if operation != "CREATE":
+        raise Unknown(f"operation '{operation}' of the action set_permission")
+    details = _asked(state, at, "transfer", "POST", f"/v0.10/endpoint/{endpoint}/access", given)
+    return {"status": "SUCCEEDED", "details": details}
 
 
 def _ingest(state: Any, at: Document) -> Document:
     given = dict(at["input"] or {})
-    index = str(given.pop("search_index", ""))
+    index = given.pop("search_index", None)
     entry = {"@datatype": "GMetaEntry", "@version": "2016-11-09", **given}
     body = {"ingest_type": "GMetaEntry", "ingest_data": entry}
-    call = _call(at, "search", "POST", f"/v1/index/{index}/ingest", body, index=index)
-    return {"ingested": search.ingest(state, call).body["task_id"]}
+    return {"ingested": _asked(state, at, "search", "POST", f"/v1/index/{index}/ingest", body)["task_id"]}
 
 
 _ACTIONS: dict[str, Callable[[Any, Document], Document]] = {
@@ -262,8 +265,7 @@ def _looked(state: Any, at: Document) -> tuple[str, Document] | None:
         document = dict(state.engine.document(task))
         return (str(document["status"]), document) if not task.unfinished else None
     if "ingested" in action:
-        call = _call(at, "search", "GET", f"/v1/task/{action['ingested']}", {}, task=action["ingested"])
-        task = dict(search.task_show(state, call))
+        task = _asked(state, at, "search", "GET", f"/v1/task/{action['ingested']}")
         ended = {"SUCCESS": "SUCCEEDED", "FAILED": "FAILED"}.get(str(task.get("state")))
         return (ended, task) if ended else None
     return str(action["status"]), dict(action["details"])

@@ -235,6 +235,14 @@ def check_all_read(route: Route, call: Call) -> None:
                 raise Unknown(f"body field '{name}' of {call.method} {call.path} (it has no effect here)")
 
 
+def handled(route: Route, state: Any, call: Call) -> Reply:
+    """The reply of a handler. Raises Refusal, and Unknown for what the route does not know or the handler never read."""
+    check_strictly(route, call)
+    answer = route.handler(state, call)
+    check_all_read(route, call)
+    return answer if isinstance(answer, Reply) else Reply(answer)
+
+
 def new_request_id() -> str:
     return uuid.uuid4().hex[:9]
 

@@ -193,3 +193,20 @@ def test_the_cli_makes_starts_and_follows_a_flow(
     ]
     assert len(globus.json("flows", "run", "show-logs", run["run_id"])["entries"]) == 4
     assert globus("flows", "start", flow["id"], "--input", "{}").returncode == 1
+
+
+@pytest.mark.sandbox_unknown
+@pytest.mark.parametrize(
+    ("url", "given", "what"),
+    [
+        ("https://transfer.actions.globus.org/transfer", {"no_such_field": 1}, "body field 'no_such_field'"),
+        ("https://actions.globus.org/transfer/set_permission", {"operation": "DELETE"}, "operation 'DELETE'"),
+    ],
+)
+def test_what_an_action_does_not_know_is_listed(api: Any, url: str, given: dict[str, Any], what: str) -> None:
+    """An action is as strict as the request that it stands for."""
+    state = {"Type": "Action", "ActionUrl": url, "Parameters": given, "End": True}
+    flow = make_flow(api, definition={"StartAt": "Do", "States": {"Do": state}}, input_schema={})
+    run = started(api, flow)
+    assert api.call("GET", f"/runs/{run['run_id']}", service="flows")[0] == 501
+    assert what in api.box.control.unknown()[0]["what"]
