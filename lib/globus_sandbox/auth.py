@@ -99,18 +99,17 @@ def token_reply(identity: str, scopes: list[str], *, refresh: bool, id_token: st
     by_server: dict[str, list[str]] = {}
     for scope in scopes:
         by_server.setdefault(server_of(scope), []).append(scope.partition("[")[0])
-    tokens = []
-    for server, names in by_server.items():
-        one = {
+    tokens = [
+        {
             "access_token": token("access", server, identity),
             "scope": " ".join(names),
             "expires_in": LIFETIME,
             "token_type": "Bearer",
             "resource_server": server,
+            **({"refresh_token": token("refresh", server, identity)} if refresh else {}),
         }
-        if refresh:
-            one["refresh_token"] = token("refresh", server, identity)
-        tokens.append(one)
+        for server, names in by_server.items()
+    ]
     reply = {**tokens[0], "other_tokens": tokens[1:]}
     if "openid" in scopes and id_token:
         reply["id_token"] = id_token

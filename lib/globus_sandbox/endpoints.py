@@ -99,7 +99,7 @@ def show(state: Any, call: Call) -> dict[str, Any]:
     query=words("filter_scope filter_fulltext filter_owner_id filter_entity_type filter_non_functional limit offset"),
 )
 def search(state: Any, call: Call) -> dict[str, Any]:
-    """Any word of the text in name, description or id; every collection here is the user's own."""
+    """Collections that have every word of the text in name, description, id or organization."""
     limit, offset = call.integer("limit", 25, 1, 100), call.integer("offset", 0)
     scope = call.query.get("filter_scope", "all")
     if scope not in SCOPES:
@@ -115,29 +115,28 @@ def search(state: Any, call: Call) -> dict[str, Any]:
     rows = []
     for collection in state.collections:
         one = document(state, collection, call.identity)
-        mine = "administrator" in one["my_effective_roles"]
+        mine, own = "administrator" in one["my_effective_roles"], rights.owner_of(state, collection)
         text = f"{one['display_name']} {one['description']} {one['id']} {one['organization']}".lower()
         belongs = {
             "all": True,
-            "my-endpoints": mine and rights.owner_of(state, collection) == call.identity,
+            "my-endpoints": mine and own == call.identity,
             "my-gcp-endpoints": mine and one["is_globus_connect"] and not collection.is_guest,
             "administered-by-me": mine,
             "recently-used": collection.id in used,
-            "in-use": collection.id in used and used[collection.id],
+            "in-use": used.get(collection.id, False),
             "shared-by-me": collection.is_guest and mine,
             "shared-with-me": collection.is_guest and not mine and rights.visible(state, collection, call.identity),
         }
         if (
             belongs[scope]
             and all(word in text for word in wanted)
-            and owner in (None, one["owner_id"], rights.owner_of(state, collection))
+            and owner in (None, one["owner_id"], own)
             and kind in (None, one["entity_type"])
             and broken not in ("1", "true")  # none is
         ):
             rows.append(one)
-    shown = rows[offset : offset + limit]
     return {
-        "DATA": shown,
+        "DATA": rows[offset : offset + limit],
         "DATA_TYPE": "endpoint_list",
         "has_next_page": offset + limit < len(rows),
         "limit": limit,

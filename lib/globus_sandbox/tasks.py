@@ -151,7 +151,6 @@ class Engine:
         self._age(task)
         now = self._clock.now()
         delete = task.type == "DELETE"
-        nice, details, ok = self._nice(task, now)
         options = task.options
         end = task.completed if task.completed is not None else now
         begun = sum(getattr(task, name) for name in COUNTS if name.startswith("subtasks_"))
@@ -160,6 +159,7 @@ class Engine:
             "DATA_TYPE": "task",
             **{name: getattr(task, name) for name in _SHOWN},
             **{name: bool(options.get(name, False)) for name in _OPTIONS},
+            **self._nice(task, now),
             **{f"{side}_endpoint": f"u_sandbox#{key}" if key else None for side, key in sides.items()},
             **{f"{side}_endpoint_display_name": self._display_name(key) for side, key in sides.items()},
             **{f"{side}_endpoint_id": key for side, key in sides.items()},
@@ -171,12 +171,7 @@ class Engine:
             "effective_bytes_per_second": int(task.bytes_transferred / max(1.0, end - task.requested)),
             "fatal_error": task.fatal,
             "filter_rules": options.get("filter_rules"),
-            "is_ok": ok,
             "is_paused": task.paused is not None and task.unfinished,
-            "nice_status": nice,
-            "nice_status_details": details,
-            "nice_status_expires_in": None if nice is None else -1,
-            "nice_status_short_description": _short(nice),
             "owner_id": task.owner,
             "recursive_symlinks": None if delete else options.get("recursive_symlinks", "ignore"),
             "request_time": iso(task.requested),
@@ -369,17 +364,22 @@ class Engine:
 
     # small parts
 
-    def _nice(self, task: Task, now: float) -> tuple[str | None, str | None, bool | None]:
-        """nice_status, nice_status_details, is_ok."""
-        if not task.unfinished:
-            return None, None, None
+    def _nice(self, task: Task, now: float) -> dict[str, Any]:
+        """How it stands, in the fields that say so (short descriptions seen in public: "OK", "checksum verification failed")."""
+        nice, details = None, None
         if task.paused is not None and task.status == "ACTIVE":
-            return "PAUSED_BY_ADMIN", task.paused, False
-        if task.trouble is not None and now - task.trouble_at < ERROR_SHOWN:
-            return task.trouble, None, False
-        if task.place == "queued":
-            return "Queued", None, True
-        return "OK", None, True
+            nice, details = "PAUSED_BY_ADMIN", task.paused
+        elif task.unfinished and task.trouble is not None and now - task.trouble_at < ERROR_SHOWN:
+            nice = task.trouble
+        elif task.unfinished:
+            nice = "Queued" if task.place == "queued" else "OK"
+        return {
+            "is_ok": None if nice is None else nice in ("OK", "Queued"),
+            "nice_status": nice,
+            "nice_status_details": details,
+            "nice_status_expires_in": None if nice is None else -1,
+            "nice_status_short_description": nice if nice in (None, "OK", "Queued") else in_words(nice),
+        }
 
     def _display_name(self, collection_id: str | None) -> str | None:
         found = self.collections.get(collection_id or "")
@@ -449,8 +449,3 @@ class Engine:
                 setattr(task, name, 0)
             if task.paused is not None or task.status == "INACTIVE":
                 task.place = "paused"
-
-
-def _short(nice: str | None) -> str | None:
-    """nice_status_short_description (seen in public: "OK", "checksum verification failed")."""
-    return nice if nice in (None, "OK", "Queued") else in_words(nice)
