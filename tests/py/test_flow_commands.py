@@ -224,3 +224,10 @@ def test_start_under_each_fault_and_again_without_is_one_run(
     box.control.clear_faults()
     run_json(box, *arguments)
     assert len(box.control.documents("run")) == 1
+
+
+def test_a_time_that_is_none_starts_nothing(box: Sandbox, place: Path) -> None:
+    deployed(box, place)
+    before = changes(box)
+    refused = run_json(box, "flow", "start", str(place), "--set", "n=1", "--wait", "--timeout", "5x", expect=2)
+    assert refused["error"]["name"] == "bad-duration" and changes(box) == before

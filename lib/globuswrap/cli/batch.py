@@ -46,8 +46,8 @@ class ListOptions:
     newer_than: str | None = option(
         None, help="List the sources; send only files changed in the last 2d, or since a time."
     )
-    larger_than: str | None = option(
-        None, metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
+    larger_than: int | None = option(
+        None, parser=units.size, metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
     )
     depth: int | None = option(None, help="List this many levels below the source; refuse a deeper tree (default 3).")
 
@@ -88,7 +88,7 @@ class ListOptions:
             depth=3 if self.depth is None else self.depth,
             filter=self.filter_,
             newer_than=None if self.newer_than is None else since(self.newer_than),
-            larger_than=None if self.larger_than is None else units.size(self.larger_than),
+            larger_than=self.larger_than,
         )
 
 
@@ -143,7 +143,7 @@ def batch(
         )
     from globuswrap.batches.ahead import Ids
 
-    policy = submitting.policy(waiting.retry_seconds)
+    policy = submitting.policy(waiting.retry_for)
     ids = Ids(policy.retry_for)
     if not submitting.dry_run:
         ids.ahead()  # first of all: what is imported and read meanwhile costs no time

@@ -39,11 +39,15 @@ def cleanup(
     fetched: bool = typer.Option(
         False, "--fetched", help="Delete what collaborators have downloaded, according to the collection's activity."
     ),
-    since: str | None = typer.Option(None, help="Count downloads since this long ago, with --fetched (default: 90d)."),
+    since: float | None = typer.Option(
+        None, parser=units.duration, help="Count downloads since this long ago, with --fetched (default: 90d)."
+    ),
     by: list[str] | None = typer.Option(
         None, metavar="WHO", help="Require a download by WHO or anyone, with --fetched (default: all with permission)."
     ),
-    older_than: str | None = typer.Option(None, help="Delete only what was delivered at least this long ago."),
+    older_than: float | None = typer.Option(
+        None, parser=units.duration, help="Delete only what was delivered at least this long ago."
+    ),
     keep_rules: bool = typer.Option(False, "--keep-rules", help="Keep permissions on directories that become empty."),
     label: str | None = typer.Option(None, help="Label the deletion task with this text."),
     yes: bool = typer.Option(False, "--yes", help="Delete; without it, only show what would be deleted."),
@@ -63,7 +67,7 @@ def cleanup(
         wrong.append(
             UsageProblem("no-under", "cleanup needs --under, which limits what it may delete", "add --under NAME:/dir/")
         )
-    if (since or by) and not fetched:
+    if (since is not None or by) and not fetched:
         wrong.append(
             UsageProblem("bad-option", "--since and --by work only with --fetched", "add --fetched, or remove them")
         )
@@ -76,8 +80,8 @@ def cleanup(
             resolve.address(under),
             [resolve.address(each) for each in paths or []],
             receipts=receipts,
-            older_than=units.duration(older_than) if older_than is not None else 0.0,
-            fetched=_collaborators(since or "90d", by) if fetched else None,
+            older_than=older_than or 0.0,
+            fetched=_collaborators(units.duration("90d") if since is None else since, by) if fetched else None,
             keep_rules=keep_rules,
             sending=Sending(
                 label or "globuswrap cleanup", wait_policy=waiting.wait_policy(), after=waiting.after(), watcher=watcher
@@ -105,11 +109,11 @@ def cleanup(
     )
 
 
-def _collaborators(since: str, by: list[str] | None) -> Collaborators:
+def _collaborators(since: float, by: list[str] | None) -> Collaborators:
     from globuswrap.collections import principals
     from globuswrap.sharing.cleanup import Collaborators
 
-    start = time.time() - units.duration(since)
+    start = time.time() - since
     if by == ["anyone"]:
         return Collaborators(anyone=True, since=start)
     people = None if not by else principals.resolve(by)

@@ -32,8 +32,8 @@ def doctor(
     until: str | None = typer.Option(
         None, help="Require a login that lasts for +36h or until a time (default: the job's expected end)."
     ),
-    expiring: str | None = typer.Option(
-        None, help="Report only what unfinished work will lose within this time (7d); for cron."
+    expiring: float | None = typer.Option(
+        None, parser=units.duration, help="Report only what unfinished work will lose within this time (7d); for cron."
     ),
     credentials: str | None = typer.Option(
         None, help="Check only that Globus accepts the secret in this file, with a new token."
@@ -44,7 +44,7 @@ def doctor(
     probe_node: bool = typer.Option(
         False, "--probe-node", help="Submit a short job that checks whether nodes reach Globus."
     ),
-    probe_wait: str = typer.Option("5m", help="Wait this long for that job."),
+    probe_wait: float = typer.Option("5m", parser=units.duration, help="Wait this long for that job."),
     scheduler: str = typer.Option("auto", help="Use this batch system, as in submit."),
     stage_partition: StagePartition = None,
 ) -> Report:
@@ -66,7 +66,7 @@ def doctor(
         until=None if until is None else units.moment(until).timestamp(),
         write=probe,
         node=probe_node,
-        node_wait=units.duration(probe_wait),
+        node_wait=probe_wait,
         staging=StagingRequest(scheduler, stage_partition=stage_partition),
         arguments=tuple(scheduler_arguments or ()),
     )
@@ -85,7 +85,7 @@ def examined(questions: Questions) -> Report:
     return report
 
 
-def _only(subject: str | None, expiring: str | None, credentials: str | None) -> Report:
+def _only(subject: str | None, expiring: float | None, credentials: str | None) -> Report:
     from globuswrap.doctor import expiring as ends
     from globuswrap.doctor import login
 
@@ -96,7 +96,7 @@ def _only(subject: str | None, expiring: str | None, credentials: str | None) ->
             "use one of them alone",
         )
     with progress.doing() as say:
-        found = ends.look(units.duration(expiring), say) if expiring else list(login.secret(str(credentials), say))
+        found = ends.look(expiring, say) if expiring is not None else list(login.secret(str(credentials), say))
     return told(found)
 
 

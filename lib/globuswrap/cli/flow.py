@@ -28,9 +28,9 @@ Flow = Annotated[
 class RunWaitOptions:
     """How to wait for a run."""
 
-    timeout: str | None = option(None, help="Give up waiting after this time (exit 75).")
-    poll: str = option("60s", help="Poll at least this often.")
-    fault_grace: str = option("5m", help="Tolerate an inactive run for this long (exit 7).")
+    timeout: float | None = option(None, parser=units.duration, help="Give up waiting after this time (exit 75).")
+    poll: float = option("60s", parser=units.duration, help="Poll at least this often.")
+    fault_grace: float = option("5m", parser=units.duration, help="Tolerate an inactive run for this long (exit 7).")
 
     def ended(self, run_id: str) -> Ended:
         """The good end of a run; raises the problem of any other."""
@@ -39,9 +39,9 @@ class RunWaitOptions:
 
         ended = runs.wait(
             run_id,
-            timeout=None if self.timeout is None else units.duration(self.timeout),
-            poll=units.duration(self.poll),
-            grace=units.duration(self.fault_grace),
+            timeout=self.timeout,
+            poll=self.poll,
+            grace=self.fault_grace,
             retry_for=config.load().settings.retry_for,
         )
         problem = ended.problem()

@@ -17,7 +17,8 @@ from globuswrap.system import log, units
 app = Commands()
 
 Since = Annotated[
-    str | None, typer.Option("--since", help="List only the last 1d, 1w or 1mo (default: all, kept for 90 days).")
+    float | None,
+    typer.Option(parser=units.duration, help="List only the last 1d, 1w or 1mo (default: all, kept for 90 days)."),
 ]
 Route = Annotated[
     str | None,
@@ -39,7 +40,7 @@ def history(
     from globuswrap.reports import history as room
 
     with progress.doing("reading the journal"):
-        found = room.moved(None if since is None else units.duration(since), route, live=live)
+        found = room.moved(since, route, live=live)
     data = [each.as_data() for each in found]
     if as_csv:
         head = list(data[0] if data else room.Moved.__dataclass_fields__)

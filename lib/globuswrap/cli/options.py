@@ -143,13 +143,17 @@ class SubmitOptions:
 class WaitOptions:
     """How to wait, and what to do then."""
 
-    timeout: str | None = option(None, help="Give up waiting after this time (exit 75).")
-    poll: str | None = option(None, help="Poll at least this often (default 60s).")
-    fault_grace: str | None = option(None, help="Tolerate a permanent fault or a pause for this long (default 5m).")
+    timeout: float | None = option(None, parser=units.duration, help="Give up waiting after this time (exit 75).")
+    poll: float | None = option(None, parser=units.duration, help="Poll at least this often (default 60s).")
+    fault_grace: float | None = option(
+        None, parser=units.duration, help="Tolerate a permanent fault or a pause for this long (default 5m)."
+    )
     max_faults: int | None = option(None, help="Cancel the task after more faults than this.")
     permanent: str | None = option(None, help="Treat these error codes as permanent (comma-separated).")
     keep: bool = option(False, "--keep", help="Keep a task with a permanent fault instead of canceling it.")
-    retry_for: str | None = option(None, help="Retry for this long when Globus cannot be reached (default 10m).")
+    retry_for: float | None = option(
+        None, parser=units.duration, help="Retry for this long when Globus cannot be reached (default 10m)."
+    )
     strict: bool = option(False, "--strict", help="Treat skipped files as a failure (exit 6).")
     receipt: Path | None = option(None, help="Write the receipt (JSON) to this file too.")
     receipt_files: bool = option(False, "--receipt-files", help="List the copied files in the receipt.")
@@ -162,29 +166,21 @@ class WaitOptions:
 
         return WaitPolicy(
             wait=wait,
-            timeout=_seconds(self.timeout),
-            poll=_seconds(self.poll),
-            fault_grace=_seconds(self.fault_grace),
+            timeout=self.timeout,
+            poll=self.poll,
+            fault_grace=self.fault_grace,
             max_faults=self.max_faults,
             permanent=None if self.permanent is None else tuple(code.strip() for code in self.permanent.split(",")),
             keep=self.keep,
             strict=self.strict,
             receipt_files=self.receipt_files,
-            retry_for=self.retry_seconds,
+            retry_for=self.retry_for,
         )
-
-    @property
-    def retry_seconds(self) -> float | None:
-        return _seconds(self.retry_for)
 
     def after(self) -> Hooks:
         from globuswrap.transfers.operations import Hooks
 
         return Hooks(then=self.then, on_failure=self.on_failure, receipt=self.receipt)
-
-
-def _seconds(text: str | None) -> float | None:
-    return None if text is None else units.duration(text)
 
 
 class OrderedFilters(help.Command):

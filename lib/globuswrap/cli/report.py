@@ -19,7 +19,7 @@ app = Commands()
 
 @command(app)
 def report(
-    since: str = typer.Option("1mo", help="Report on the last 1d, 1w or 1mo."),
+    since: float = typer.Option("1mo", parser=units.duration, help="Report on the last 1d, 1w or 1mo."),
     output: Path | None = typer.Option(
         None, "--output", "-o", help="Write one HTML page to this file instead.", metavar="FILE.html"
     ),
@@ -35,15 +35,14 @@ def report(
     from globuswrap.reports import report as room
     from globuswrap.staging import timeline
 
-    seconds = units.duration(since)
     with progress.doing("reading the journal"):
-        moved = history.moved(seconds, route, live=live)
-        lines = [] if route else timeline.lines(time.time() - seconds)
+        moved = history.moved(since, route, live=live)
+        lines = [] if route else timeline.lines(time.time() - since)
     found = room.figures(moved, lines)
     data = room.as_data(found)
     if output is None:
         return Report(data, room.text(found, shutil.get_terminal_size().columns))
-    title = f"Globus transfers, {time.strftime('%Y-%m-%d', time.localtime(time.time() - seconds))} to {time.strftime('%Y-%m-%d')}"
+    title = f"Globus transfers, {time.strftime('%Y-%m-%d', time.localtime(time.time() - since))} to {time.strftime('%Y-%m-%d')}"
     files.write_atomic(output, room.page(found, title))
     log.say(f"{units.counted(found.tasks, 'task')} in {output}, {units.human_size(output.stat().st_size)}")
     return Report({**data, "file": str(output)}, [str(output)])

@@ -45,8 +45,10 @@ def ingest(
     subject: str | None = typer.Option(None, help="Read lines as content only, with the subject in this field."),
     entry_id: str | None = typer.Option(None, "--id", help="Set the id of entries that have none."),
     wait: bool = typer.Option(True, "--wait/--no-wait", help="Wait until the entries are in the index (default)."),
-    timeout: str | None = typer.Option(None, help="Give up waiting after this time (exit 75)."),
-    poll: str = typer.Option("10s", help="Poll at least this often."),
+    timeout: float | None = typer.Option(
+        None, parser=units.duration, help="Give up waiting after this time (exit 75)."
+    ),
+    poll: float = typer.Option("10s", parser=units.duration, help="Poll at least this often."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the entries as JSON lines; send nothing."),
 ) -> Report:
     """Put entries into an index, and wait until they are indexed.
@@ -76,8 +78,8 @@ def ingest(
         identifier,
         listed,
         wait=wait,
-        timeout=None if timeout is None else units.duration(timeout),
-        poll=units.duration(poll),
+        timeout=timeout,
+        poll=poll,
     )
     log.say(f"{len(listed)} entries in {len(done)} batches{'' if wait else ', not waited for'}")
     data = {"index": identifier, "entries": len(listed), "tasks": [vars(each) for each in done]}

@@ -199,7 +199,7 @@ def deliver(
         )
     with progress.shown() as watcher:
         done = delivering.deliver(
-            delivery, submitting.policy(waiting.retry_seconds), waiting.wait_policy(), waiting.after(), watcher
+            delivery, submitting.policy(waiting.retry_for), waiting.wait_policy(), waiting.after(), watcher
         )
     log.say(summary(done.result))
     kept = done.replaced.kept if done.replaced is not None else []

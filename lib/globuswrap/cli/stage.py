@@ -77,5 +77,5 @@ def _staged(
         options=options.options(),
         **submitting.rest(),
     )
-    request = inline.requested_again(request, submitting.policy(waiting.retry_seconds))
+    request = inline.requested_again(request, submitting.policy(waiting.retry_for))
     return performed(request, submitting, waiting, wait)

@@ -31,7 +31,7 @@ def status(
     all_: bool = typer.Option(False, "--all", "-a", help="Show finished ones too (see also: history)."),
     live: bool = typer.Option(True, "--live/--no-live", help="Ask Globus about unfinished tasks (default)."),
     watch: bool = typer.Option(False, "--watch", "-w", help="Refresh the view until nothing is under way."),
-    every: str = typer.Option("5s", help="Refresh this often, with --watch."),
+    every: float = typer.Option("5s", parser=units.duration, help="Refresh this often, with --watch."),
 ) -> Report:
     """Show what is under way: chains and tasks with their state, age, bytes, and why they wait.
 
@@ -39,7 +39,7 @@ def status(
     """
     from globuswrap.underway.stand import stand
 
-    pause = max(0.5, units.duration(every))
+    pause = max(0.5, every)
     if not watch:
         with progress.doing("asking Globus and the scheduler"):
             standing = stand(tasks or (), all_=all_, live=live)

@@ -109,8 +109,8 @@ def run(
     allow_empty: bool = typer.Option(False, "--allow-empty", help="Accept a source that no longer has any files."),
     wait: bool = typer.Option(False, "--wait", "-w", help="Wait until the tasks of this run are finished."),
     dry_run: options.DryRun = False,
-    start_delay: str = typer.Option(
-        "0", help="Wait a random time up to this first, so that many hosts do not start at once."
+    start_delay: float = typer.Option(
+        "0", parser=units.duration, help="Wait a random time up to this first, so that many hosts do not start at once."
     ),
     key: options.Key = None,
     once: options.Once = False,
@@ -132,7 +132,7 @@ def run(
             wait_policy=waiting.wait_policy(),
             after=waiting.after(),
             dry_run=dry_run,
-            start_delay=units.duration(start_delay),
+            start_delay=start_delay,
             watcher=watcher if wait else None,
             key=key,
             once=once,

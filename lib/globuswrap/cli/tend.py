@@ -18,7 +18,7 @@ app = Commands()
 def tend(
     chains: list[str] | None = typer.Argument(None, help="Advance these chains (default: all).", metavar="CHAIN..."),
     follow: bool = typer.Option(False, "--follow", "-f", help="Continue until all chains have ended."),
-    every: str = typer.Option("60s", help="Wait this long between passes, with --follow."),
+    every: float = typer.Option("60s", parser=units.duration, help="Wait this long between passes, with --follow."),
 ) -> Report:
     """Advance all chains once and exit, or with --follow until all have ended.
 
@@ -37,7 +37,7 @@ def tend(
         if not follow or not left:
             break
         log.set_activity(f"{units.counted(left, 'chain')} under way; the next pass comes")
-        time.sleep(units.duration(every))
+        time.sleep(every)
     lines = [
         f"{chain_id}  {'ended' if status.ended else 'under way'}  {status.why}".rstrip()
         for chain_id, status in rounds.items()

@@ -92,7 +92,7 @@ def performed(
     if submitting.dry_run:
         return planned(request)
     with progress.shown() as watcher:
-        policy = submitting.policy(waiting.retry_seconds)
+        policy = submitting.policy(waiting.retry_for)
         wait_policy, after = waiting.wait_policy(wait=wait), waiting.after()
         return told(operations.perform(request, policy, wait_policy, after, watcher, check=check))
 

@@ -22,15 +22,17 @@ def watch(
     pattern: list[str] | None = typer.Option(None, help="Process matching complete files (default: all)."),
     marker: list[str] | None = typer.Option(None, help="Process matching files at once: markers of complete data."),
     ignore: list[str] | None = typer.Option(None, help="Ignore matching files."),
-    settle: str | None = typer.Option(None, help="Wait until a file is unchanged this long (default 10s)."),
+    settle: float | None = typer.Option(
+        None, parser=units.duration, help="Wait until a file is unchanged this long (default 10s)."
+    ),
     recursive: bool = typer.Option(True, "--recursive/--no-recursive", help="Include subdirectories."),
     once_per_path: bool = typer.Option(False, "--once-per-path", help="Ignore later changes to a processed file."),
     in_flight: int = typer.Option(4, min=1, help="Run at most N commands at once."),
     attempts: int = typer.Option(5, min=1, metavar="N", help="Set aside a file after N failures."),
-    retry_after: str = typer.Option("30s", help="Wait to retry, doubling each time."),
+    retry_after: float = typer.Option("30s", parser=units.duration, help="Wait to retry, doubling each time."),
     lost: str = typer.Option("again", metavar="ACTION", help="Treat cut-off runs: again, or aside."),
     observe: str = typer.Option("auto", metavar="HOW", help="Use events, or poll (auto: poll on NFS)."),
-    every: str = typer.Option("10s", help="Poll this often, if events do not tell."),
+    every: float = typer.Option("10s", parser=units.duration, help="Poll this often, if events do not tell."),
     name: str | None = typer.Option(None, help="Name the ledger, for a second command on DIR."),
     drain: bool = typer.Option(False, "--drain", help="Exit when the present files are processed, for cron."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show what would run now; run nothing."),
@@ -53,12 +55,12 @@ def watch(
         markers=tuple(marker or ()),
         ignored=tuple(ignore or ()),
         recursive=recursive,
-        settle=None if settle is None else units.duration(settle),
+        settle=settle,
         once_per_path=once_per_path,
         in_flight=in_flight,
         attempts=attempts,
-        retry_after=units.duration(retry_after),
-        every=units.duration(every),
+        retry_after=retry_after,
+        every=every,
         lost=lost,
         observe=observe,
     )
@@ -77,8 +79,8 @@ def watch_repair(
     skip_present: bool = typer.Option(
         False, "--skip-present", help="Mark the present files as done; nothing runs for them."
     ),
-    forget: str | None = typer.Option(
-        None, metavar="DURATION", help="Remove records older than this whose files are gone."
+    forget: float | None = typer.Option(
+        None, parser=units.duration, metavar="DURATION", help="Remove records older than this whose files are gone."
     ),
     new_command: bool = typer.Option(
         False, "--new-command", help="Let the next run of the watcher use another command."
@@ -93,6 +95,6 @@ def watch_repair(
     from globuswrap.watch import repair
     from globuswrap.watch.repair import Repairs
 
-    repairs = Repairs(retry, take_over, None if forget is None else units.duration(forget), skip_present, new_command)
+    repairs = Repairs(retry, take_over, forget, skip_present, new_command)
     data, lines = repair.repair(directory, name, repairs, dry_run=dry_run)
     return Report(data, lines)
