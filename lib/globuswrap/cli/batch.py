@@ -47,7 +47,7 @@ class ListOptions:
         None, help="List the sources; send only files changed in the last 2d, or since a time."
     )
     larger_than: int | None = option(
-        None, parser=units.size, metavar="SIZE", help="List the sources; send only files larger than this, e.g. 10M."
+        None, parser=units.size, help="List the sources; send only files larger than this, e.g. 10M."
     )
     depth: int | None = option(None, help="List this many levels below the source; refuse a deeper tree (default 3).")
 
@@ -115,7 +115,7 @@ def batch(
         None, "--from", metavar="ADDRESS", help="Add another source base for the same destination (repeatable)."
     ),
     order: Path | None = typer.Option(
-        None, metavar="FILE", help="Send items in the order of the paths in FILE, others last; for archives on tape."
+        None, help="Send items in the order of the paths in FILE, others last; for archives on tape."
     ),
     on_collision: str = typer.Option(
         "error", help="Handle items with the same destination: error, first, last or rename."

@@ -43,7 +43,7 @@ def cleanup(
         None, parser=units.duration, help="Count downloads since this long ago, with --fetched (default: 90d)."
     ),
     by: list[str] | None = typer.Option(
-        None, metavar="WHO", help="Require a download by WHO or anyone, with --fetched (default: all with permission)."
+        None, help="Require a download by WHO or anyone, with --fetched (default: all with permission)."
     ),
     older_than: float | None = typer.Option(
         None, parser=units.duration, help="Delete only what was delivered at least this long ago."

@@ -25,23 +25,21 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 
-#: What an option's value is called, where the last word of its name does not say it.
+#: What an option's value is called, by its type,
+_TYPES = {"duration": "DURATION", "size": "SIZE", "integer": "N", "integer range": "N", "path": "FILE"}
+#: or by the option, where the last word of its name does not say it.
 VALUES = {
     **dict.fromkeys(("--include", "--exclude"), "PATTERN"),
     **dict.fromkeys(("--then", "--on-failure"), "COMMAND"),
-    **dict.fromkeys(("--timeout", "--poll", "--fault-grace", "--retry-for", "--settle", "--start-delay"), "DURATION"),
-    **dict.fromkeys(("--stage-time", "--every", "--retry-after", "--probe-wait", "--since"), "DURATION"),
-    **dict.fromkeys(("--max-faults", "--chunk", "--in-flight", "--depth"), "N"),
+    **dict.fromkeys(("--poll", "--fault-grace", "--settle", "--stage-time"), "DURATION"),
     **dict.fromkeys(("--expires", "--deadline", "--newer-than", "--until"), "TIME"),
-    **dict.fromkeys(("--older-than", "--expiring"), "DURATION"),
     **dict.fromkeys(("--max-bytes", "--max-bytes-per-day"), "SIZE"),
-    **dict.fromkeys(("--receipt", "--input", "--template", "--document", "--credentials"), "FILE"),
-    **dict.fromkeys(("--to", "--visible-to", "--manager", "--monitor"), "WHO"),
+    **dict.fromkeys(("--input", "--document", "--credentials"), "FILE"),
+    **dict.fromkeys(("--to", "--by", "--add", "--remove", "--visible-to", "--manager", "--monitor"), "WHO"),
     **dict.fromkeys(("--source", "--destination", "--under"), "ADDRESS"),
     **dict.fromkeys(("--local-root", "--base"), "DIRECTORY"),
-    **dict.fromkeys(("--on-collision", "--symlinks"), "ACTION"),
+    **dict.fromkeys(("--on-collision", "--symlinks", "--lost"), "ACTION"),
     **dict.fromkeys(("--staging", "--progress"), "MODE"),
-    "--limit": "N",
     "--max-delete": "LIMIT",
     "--notify": "WHEN",
     "--permanent": "CODES",
@@ -140,7 +138,12 @@ def groups_of(options: Iterable[Any]) -> dict[str, str]:
 def value_of(option: Any) -> str:
     """What the value of an option is called."""
     long = max(option.opts, key=len)
-    return str(option.metavar or VALUES.get(long) or long.lstrip("-").rpartition("-")[2].upper())
+    return str(
+        option.metavar
+        or VALUES.get(long)
+        or _TYPES.get(option.type.name)
+        or long.lstrip("-").rpartition("-")[2].upper()
+    )
 
 
 class Command(TyperCommand):

@@ -92,9 +92,7 @@ class StartOptions:
     login: str = option("user", help="Log in as user, client (credentials in the environment) or none.")
     progress: str = option("at-once", help="Set when tasks end: at-once, polls:N, timed:SECONDS, held.")
     durable: bool = option(False, "--durable", help="Keep the state on disk.")
-    seed: Path | None = option(
-        None, help="Start with the identities, groups and collections of this TOML file.", metavar="FILE"
-    )
+    seed: Path | None = option(None, help="Start with the identities, groups and collections of this TOML file.")
     bind: str = option("127.0.0.1", help="Listen on this address.", metavar="ADDRESS")
     data_access: bool = option(False, "--data-access", help="Require a data_access consent for mapped collections.")
     limit: list[str] | None = option(

@@ -274,8 +274,8 @@ def group(
     name: Annotated[str, typer.Argument(help="Use this group that you are in: its name or UUID.", metavar="GROUP")],
     create: bool = typer.Option(False, "--create", help="Create the group if you are in none of this name."),
     description: str | None = typer.Option(None, help="Describe the new group."),
-    add: list[str] | None = typer.Option(None, metavar="WHO", help="Add this person (repeatable)."),
-    remove: list[str] | None = typer.Option(None, metavar="WHO", help="Remove this person (repeatable)."),
+    add: list[str] | None = typer.Option(None, help="Add this person (repeatable)."),
+    remove: list[str] | None = typer.Option(None, help="Remove this person (repeatable)."),
     role: str = typer.Option("member", help="Add people with this role: member, manager or admin."),
     dry_run: DryRun = False,
 ) -> Report:

@@ -28,9 +28,9 @@ def watch(
     recursive: bool = typer.Option(True, "--recursive/--no-recursive", help="Include subdirectories."),
     once_per_path: bool = typer.Option(False, "--once-per-path", help="Ignore later changes to a processed file."),
     in_flight: int = typer.Option(4, min=1, help="Run at most N commands at once."),
-    attempts: int = typer.Option(5, min=1, metavar="N", help="Set aside a file after N failures."),
+    attempts: int = typer.Option(5, min=1, help="Set aside a file after N failures."),
     retry_after: float = typer.Option("30s", parser=units.duration, help="Wait to retry, doubling each time."),
-    lost: str = typer.Option("again", metavar="ACTION", help="Treat cut-off runs: again, or aside."),
+    lost: str = typer.Option("again", help="Treat cut-off runs: again, or aside."),
     observe: str = typer.Option("auto", metavar="HOW", help="Use events, or poll (auto: poll on NFS)."),
     every: float = typer.Option("10s", parser=units.duration, help="Poll this often, if events do not tell."),
     name: str | None = typer.Option(None, help="Name the ledger, for a second command on DIR."),
@@ -80,7 +80,7 @@ def watch_repair(
         False, "--skip-present", help="Mark the present files as done; nothing runs for them."
     ),
     forget: float | None = typer.Option(
-        None, parser=units.duration, metavar="DURATION", help="Remove records older than this whose files are gone."
+        None, parser=units.duration, help="Remove records older than this whose files are gone."
     ),
     new_command: bool = typer.Option(
         False, "--new-command", help="Let the next run of the watcher use another command."
