@@ -4,6 +4,8 @@ Nothing here waits for Globus. Remote paths come from the mounted directory wher
 earlier question fetched in the background: the first TAB in a new directory may find nothing, the next one does. A file
 server that does not answer, or a directory of a hundred thousand names, is left to a process in the background in the same
 way.
+
+Click's own completion has no public name here: typer carries a click of its own, whose commands the package click does not know.
 """
 
 from __future__ import annotations
