@@ -81,6 +81,7 @@ def test_without_a_list_of_files_nothing_goes_and_it_says_what_to_do(box: Sandbo
 def test_a_checksum_sync_proves_what_it_skipped_as_equal(box: Sandbox) -> None:
     place = source(box)
     deliver(box)
+    box.control.advance_clock(60)
     deliver(box, "--sync-level", "checksum")
     assert len(run_json(box, "cleanup", "--under", "archive:/run", "--yes")["data"]["deleted"]) == 2
     assert names_in(place) == []
@@ -139,6 +140,21 @@ def test_a_cut_off_cleanup_revokes_the_rule_the_next_time(box: Sandbox, how: str
     again = run_json(box, "cleanup", "--under", "share:/all", "--yes")
     assert not again["data"]["deleted"] and again["data"]["rules"] == [f"/all/p/ r {ANNA}"]
     assert other.exists()
+
+
+def test_permissions_that_cannot_be_read_stop_a_cleanup_before_it_deletes(box: Sandbox) -> None:
+    """They would stay on directories that become empty, and nobody would know."""
+    source(box)
+    run_json(box, "share", "deliver", "archive:/run", "share:/for/anna", "--to", ANNA, "--receipt-files")
+    box.control.advance_clock(3600)
+    refusal = {"code": "PermissionDenied", "message": "no"}
+    box.control.fault(kind="status", status=403, body=refusal, path="/v0.10/endpoint/*/access_list")
+    done = run_json(box, "cleanup", "--under", "share:/for", "--yes", expect=1)
+    assert done["error"]["name"] == "permission-denied" and "--keep-rules" in done["error"]["remedy"]
+    assert len(names_in(box.collection("share").path / "for" / "anna")) == 2
+    box.control.fault(kind="status", status=403, body=refusal, path="/v0.10/endpoint/*/access_list")
+    done = run_json(box, "cleanup", "--under", "share:/for", "--yes", "--keep-rules")
+    assert len(done["data"]["deleted"]) == 2 and done["data"]["rules"] == []
 
 
 def test_receipts_can_come_from_files(box: Sandbox, tmp_path: Path) -> None:

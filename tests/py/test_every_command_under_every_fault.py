@@ -540,10 +540,11 @@ def state_of(place: Place) -> Any:
 
 
 def moved(tasks: list[dict[str, Any]]) -> Counter[str]:
-    """Of the tasks that ended well, by what they did: files that went over; deletions that were made."""
+    """What tasks did: files that went over; deletions that were made. What a canceled one has brought counts where the next one
+    compares, and does not send it again."""
     found: Counter[str] = Counter()
     for task in tasks:
-        if task["status"] == "SUCCEEDED":
+        if task["status"] == "SUCCEEDED" or task["sync_level"] is not None:
             found[f"{task['type']} {task['destination_endpoint_id']}"] += (
                 task["files_transferred"] if task["type"] == "TRANSFER" else 1
             )

@@ -266,6 +266,11 @@ def collection(collection_id: str, retry_for: float | None = None) -> Mapping[st
     return shown if isinstance(shown, dict) else {}
 
 
+def has_permissions(collection_id: str) -> bool:
+    """Can this collection have permissions of its own? Guest collections do (Transfer documentation, "Entity Types")."""
+    return str(collection(collection_id).get("entity_type")).endswith(("_guest_collection", "_share"))
+
+
 def pause_rules(collection_id: str) -> list[Mapping[str, Any]]:
     """The rules that pause this user's tasks there (Transfer documentation, "Get My Effective Endpoint Pause Rules")."""
     return _rows(command.call("api", "transfer", "GET", f"/endpoint/{collection_id}/my_effective_pause_rule_list"))

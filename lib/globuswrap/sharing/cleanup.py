@@ -17,9 +17,9 @@ from globuswrap.deletion import fetched as fetching
 from globuswrap.deletion.carry_out import Sending
 from globuswrap.deletion.judge import Plan, Verdict
 from globuswrap.errors import Refused, UsageProblem
+from globuswrap.globus import verbs
 from globuswrap.sharing import actions
 from globuswrap.sharing.rules import Step
-from globuswrap.system import log
 from globuswrap.transfers import receipt
 from globuswrap.transfers.operations import Result
 
@@ -76,10 +76,10 @@ def clean_up(
     now, view = known(), evidence.View()
     verdicts = judged(now, carry_out.files_below(under.collection, roots, view), view)
     found = Plan(under.collection, verdicts, now.delivered, now.silent if fetches is None else 0)
+    revoked = [] if keep_rules else _rules(found, roots)
     results = []
     if sending is not None and found.deleted:
         results = carry_out.carry_out(found, lambda left: judged(known(), left, evidence.View()), sending)
-    revoked = [] if keep_rules else _rules(found, roots)
     if sending is not None:
         actions.carry_out(under.collection, revoked)
     return CleanedUp(found, results, revoked)
@@ -102,13 +102,16 @@ def _fetches(collection: str, wanted: Collaborators, before: float | None) -> fe
 
 
 def _rules(found: Plan, roots: Iterable[str]) -> list[Step]:
-    """The permissions on directories within the roots that no file will be in any more."""
+    """The permissions on directories within the roots that no file will be in any more. Refused if they cannot be read."""
     if not found.deleted and not any(found.delivered(root) for root in roots):
         return []
     try:
         there = actions.list_rules(found.collection, names=True)
     except Refused as problem:
-        log.say(f"no permissions to check: {problem.cause}", 2)  # not a guest collection
+        if verbs.has_permissions(found.collection):
+            cause = f"the permissions there cannot be read ({problem.cause}); nothing was deleted"
+            remedy = "ask the collection's manager for the role access_manager, or add --keep-rules to leave them as they are"
+            raise Refused("permission-denied", cause, remedy, ran=problem.ran, detail=problem.detail) from None
         return []
     return [
         Step("delete", None, each)

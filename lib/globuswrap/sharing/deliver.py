@@ -78,6 +78,10 @@ def share(
     destination: str,
     to: Sequence[str],
     *,
+    permissions: str = "r",
+    expires: str | None = None,
+    mail: Mail | None = None,
+    provision: bool = False,
     policy: Policy | None = None,
     wait_policy: WaitPolicy | None = None,
     after: operations.Hooks | None = None,
@@ -86,10 +90,12 @@ def share(
 ) -> Delivered:
     """Transfer to a guest collection and, when the data has arrived, give people permission on it, as `share deliver` does.
 
-    `to` are people as `share grant` takes them. `rest`: permissions, expires, mail, provision, recursive, options, replace,
-    grant_first, label, notify, deadline. Waits for the transfer; raises the Problem of any bad end, and nothing is granted then.
+    `to` are people as `share grant` takes them. `rest`: recursive, options, replace, grant_first, label, notify, deadline. Waits
+    for the transfer; raises the Problem of any bad end, and nothing is granted then.
     """
-    return deliver(delivery_of(source, destination, to, **rest), policy, wait_policy, after, watcher)
+    granted = {"permissions": permissions, "expires": expires, "mail": mail, "provision": provision}
+    delivery = delivery_of(source, destination, to, **{**granted, **rest})
+    return deliver(delivery, policy, wait_policy, after, watcher)
 
 
 @dataclass(frozen=True, repr=False)
