@@ -105,14 +105,16 @@ def _rules(found: Plan, roots: Iterable[str]) -> list[Step]:
     """The permissions on directories within the roots that no file will be in any more. Refused if they cannot be read."""
     if not found.deleted and not any(found.delivered(root) for root in roots):
         return []
+    if not verbs.has_permissions(found.collection):
+        return []
     try:
         there = actions.list_rules(found.collection, names=True)
     except Refused as problem:
-        if verbs.has_permissions(found.collection):
-            cause = f"the permissions there cannot be read ({problem.cause}); nothing was deleted"
-            remedy = "ask the collection's manager for the role access_manager, or add --keep-rules to leave them as they are"
-            raise Refused("permission-denied", cause, remedy, ran=problem.ran, detail=problem.detail) from None
-        return []
+        cause = f"the permissions there cannot be read ({problem.cause}); nothing was deleted"
+        remedy = (
+            "ask the collection's manager for the role access_manager, or add --keep-rules to leave them as they are"
+        )
+        raise Refused("permission-denied", cause, remedy, ran=problem.ran, detail=problem.detail) from None
     return [
         Step("delete", None, each)
         for each in there
