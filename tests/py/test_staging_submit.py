@@ -316,6 +316,13 @@ def test_a_dry_run_says_in_plain_lines_what_will_happen(
     assert loud.stdout.startswith(steps) and "#!/bin/bash" in loud.stdout and "\nsbatch " in loud.stdout
 
 
+def test_arguments_of_a_scheduler_are_refused_where_there_is_none(untouched: Sandbox, tmp_path: Path) -> None:
+    """They were shown as the script's, and passed to nobody."""
+    script = write(tmp_path, "#!/bin/bash\ntrue\n")
+    done = run(untouched, "submit", "--scheduler", "local", "--no-check", str(script), "--", "-A", "x")
+    assert done.returncode == 2 and "[bad-argument]" in done.stderr and "sbatch or qsub" in done.stderr
+
+
 def test_a_service_accounts_secret_stays_off_pbs(new_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
     sandbox = new_sandbox(login="client")
     env = fake(tmp_path / "bin", "qsub")

@@ -128,7 +128,10 @@ def staging_of(wanted: StagingRequest, said: Mapping[str, str], scheduler: Sched
 def checked_arguments(scheduler: Scheduler | None, arguments: Sequence[str]) -> tuple[str, ...]:
     """The scheduler's arguments, without any that would keep the job's id from being known."""
     if scheduler is None:
-        return tuple(arguments)
+        if arguments:
+            cause = "arguments after -- go to sbatch or qsub, and this machine runs the job by itself"
+            raise UsageProblem("bad-argument", cause, "remove them, or name a scheduler: --scheduler slurm")
+        return ()
     found = scheduler.unfit(arguments)
     if found is not None:
         raise UsageProblem("bad-argument", f"{found[1]} does not work with a chain", "remove it")

@@ -99,7 +99,7 @@ def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
     """The scheduler's commands in their order, for a dry run; JOB stands for the id of the compute job."""
     scheduler = schedulers.batch_system(plan.scheduler)
     if scheduler is None:
-        return [(str(payload(plan, directory)), *plan.arguments)]
+        return [(str(payload(plan, directory)),)]
     hold = plan.staging.mode != INLINE
     listed = [scheduler.compute_command(payload(plan, directory), plan.arguments, hold=hold)]
     if hold:

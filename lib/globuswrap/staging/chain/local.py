@@ -34,7 +34,7 @@ class Local(JobSystem):
         return Path(self.chain.plan.cwd) / f"{self.chain.script.name}-{self.chain.id}.out"
 
     def compute_command(self, script: Path, arguments: Sequence[str], *, hold: bool) -> tuple[str, ...]:
-        return (str(script), *arguments)
+        return (str(script),)
 
     def submit(self, command: tuple[str, ...], cwd: str | None = None) -> str:
         return f"local-{self.chain.id}"
