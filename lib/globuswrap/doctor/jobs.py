@@ -61,7 +61,7 @@ def session_end(start: float | None, walltime: float | None) -> float | None:
 
 def forecast(plan: Plan, text: str, say: Say) -> tuple[float | None, list[Finding]]:
     """Until when a login session has to last for the job of a plan, as far as the scheduler says before it is queued."""
-    scheduler = schedulers.batch_system(plan.scheduler)
+    scheduler = plan.system
     if scheduler is None:
         return None, []
     walltime = scheduler.walltime([*option_words(text, scheduler.prefix), *plan.arguments])

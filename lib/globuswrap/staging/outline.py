@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from globuswrap import schedulers
 from globuswrap.collections import mounts, resolve
 from globuswrap.errors import UsageProblem
 from globuswrap.staging import directives
@@ -37,8 +36,7 @@ def outline(plan: Plan) -> list[str]:
 
 def _run(plan: Plan, waits: bool) -> str:
     arguments = f" with {' '.join(plan.arguments)}" if plan.arguments else ""
-    system = schedulers.batch_system(plan.scheduler)
-    where = "this machine" if system is None else system.title
+    where = "this machine" if plan.system is None else plan.system.title
     until = ", held until its data has arrived" if waits and plan.staging.mode != INLINE else ""
     return f"Run        {log.printable(os.path.basename(plan.script))} on {where}{arguments}{until}"
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from globuswrap import schedulers
 from globuswrap.errors import UsageProblem
-from globuswrap.schedulers import LOCAL
+from globuswrap.schedulers.base import Scheduler
 from globuswrap.staging.directives import CLEANUP, STAGE_IN, STAGE_OUT, Step
 from globuswrap.system import log, records
 
@@ -76,7 +77,17 @@ class Plan:
     @property
     def on_this_machine(self) -> bool:
         """Whether the job runs here, without a batch system."""
-        return self.scheduler == LOCAL
+        return self.scheduler == schedulers.LOCAL
+
+    @property
+    def system(self) -> Scheduler | None:
+        """The batch system that the job goes to; None for this machine."""
+        return schedulers.batch_system(self.scheduler)
+
+    @property
+    def stage_system(self) -> Scheduler | None:
+        """The batch system whose nodes run short jobs that advance the chain; None if others advance it."""
+        return self.system if self.staging.mode == JOBS else None
 
     def of(self, kind: str) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.kind == kind)

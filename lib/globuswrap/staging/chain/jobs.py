@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from globuswrap import schedulers
 from globuswrap.errors import Problem, Refused, TryLater
 from globuswrap.schedulers import base
-from globuswrap.schedulers.base import JobInfo, JobState, JobSystem, Scheduler, StageJob
+from globuswrap.schedulers.base import JobInfo, JobState, JobSystem, StageJob
 from globuswrap.staging import scripts
 from globuswrap.staging.chain.local import Local
 from globuswrap.staging.chain.record import Chain
-from globuswrap.staging.plan import INLINE, JOBS, STAGE_IN, Plan
+from globuswrap.staging.plan import INLINE, STAGE_IN, Plan
 from globuswrap.system import locks, log
 
 
@@ -50,12 +49,7 @@ ELEMENTS = "array"
 
 def scheduler_of(chain: Chain) -> JobSystem:
     """The scheduler that the chain was submitted to."""
-    return schedulers.batch_system(chain.plan.scheduler) or Local(chain, payload(chain.plan, chain.directory))
-
-
-def stage_system(plan: Plan) -> Scheduler | None:
-    """The batch system whose nodes run short jobs that advance the chain; None if others advance it."""
-    return schedulers.batch_system(plan.scheduler) if plan.staging.mode == JOBS else None
+    return chain.plan.system or Local(chain, payload(chain.plan, chain.directory))
 
 
 # --- texts and commands; pure -----------------------------------------------------------------------------------------
@@ -65,7 +59,7 @@ def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
     """The scripts that the chain submits besides the user's: file below the chain's directory -> text."""
     name = os.path.basename(plan.script)
     copy, text = directory / "script" / name, script.decode("utf-8", "surrogateescape")
-    system = schedulers.batch_system(plan.scheduler)
+    system = plan.system
     if plan.staging.mode == INLINE:
         return {f"inline/{name}": scripts.inline(plan, copy, text, system)}
     if system is None:
@@ -74,7 +68,7 @@ def generated(plan: Plan, directory: Path, script: bytes) -> dict[str, str]:
     if plan.array:
         texts[f"{ELEMENTS}/{name}"] = scripts.element(plan, directory / ELEMENTS, copy, text, system)
     followers = [FOLLOWERS[outcome] for outcome in system.dependencies]
-    if stage_system(plan) is None:
+    if plan.stage_system is None:
         witness = "#!/bin/bash\n# Never runs: the scheduler keeps it to tell how the job ended.\nexit 0\n"
         return texts | {each.script: witness for each in followers}
     texts["settings"] = scripts.settings(plan)
@@ -97,7 +91,7 @@ def is_payload(chain: Chain, script: str) -> bool:
 
 def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
     """The scheduler's commands in their order, for a dry run; JOB stands for the id of the compute job."""
-    scheduler = schedulers.batch_system(plan.scheduler)
+    scheduler = plan.system
     if scheduler is None:
         return [(str(payload(plan, directory)),)]
     hold = plan.staging.mode != INLINE
@@ -105,7 +99,7 @@ def commands(plan: Plan, directory: Path) -> list[tuple[str, ...]]:
     if hold:
         info = JobInfo("JOB", "", plan.user, plan.cwd)
         kinds = [FOLLOWERS[outcome] for outcome in scheduler.outcomes(info)]
-        if stage_system(plan) is not None and plan.of(STAGE_IN):
+        if plan.stage_system is not None and plan.of(STAGE_IN):
             kinds.append(STAGE)
         listed += [scheduler.stage_command(_job(plan, directory, info, each)) for each in kinds]
     return listed
@@ -118,7 +112,7 @@ def _job(plan: Plan, directory: Path, info: JobInfo, kind: Kind, delay: float = 
         account=staging.account if staging.account is not None else info.account,
         after=None if kind.after is None else (info.id, kind.after),
         delay=delay,
-        witness=stage_system(plan) is None,
+        witness=plan.stage_system is None,
     )
 
 
@@ -231,7 +225,7 @@ def submit_compute(chain: Chain) -> str:
 
 def submit_followers(chain: Chain, info: JobInfo) -> None:
     """Submit the jobs by which a batch system tells how the compute job ended, as far as they are not recorded."""
-    scheduler = schedulers.batch_system(chain.plan.scheduler)
+    scheduler = chain.plan.system
     if scheduler is None or chain.plan.staging.mode == INLINE:
         return
     for each in (FOLLOWERS[outcome] for outcome in scheduler.outcomes(info)):
@@ -242,7 +236,7 @@ def submit_followers(chain: Chain, info: JobInfo) -> None:
 
 def submit_stage(chain: Chain, delay: float) -> str | None:
     """Submit the next stage job, `delay` seconds from now; None if someone else has just done so, or the chain has none."""
-    scheduler = stage_system(chain.plan)
+    scheduler = chain.plan.stage_system
     if scheduler is None:
         return None
     number = _last_claim(chain) + 1

@@ -80,7 +80,7 @@ def tend(chain: Chain) -> ChainStatus:
     if status.blocked_on is BlockedOn.SUBMISSION:
         return _tend_cut_off(chain, status)
     wanted = status.blocked_on in (BlockedOn.TRANSFER, BlockedOn.USER) or status.watch
-    if wanted and jobs.stage_system(chain.plan) is not None and not jobs.is_helped(chain):
+    if wanted and chain.plan.stage_system is not None and not jobs.is_helped(chain):
         job_id = jobs.submit_stage(chain, 0.0)
         if job_id is not None:
             log.say(f"{chain.id}: its stage job has vanished; job {job_id} takes over")
