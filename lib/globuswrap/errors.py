@@ -153,9 +153,10 @@ def raise_together(problems: Sequence[UsageProblem], what: str = "") -> None:
     raise UsageProblem(problems[0].name, f"{start}{causes}", "; ".join(dict.fromkeys(each.remedy for each in problems)))
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """The remedy for a word that is not known: the known one that is most like it, or something else."""
+def did_you_mean(word: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
+    """The remedy for a word that is not known: the known one that is most like it, with what stands before it, or something
+    else."""
     import difflib  # takes longer than most commands need for all their errors
 
     near = difflib.get_close_matches(word, list(known), 1)
-    return f"did you mean {near[0]}?" if near else otherwise
+    return f"did you mean {prefix}{near[0]}?" if near else otherwise

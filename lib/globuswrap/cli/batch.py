@@ -12,7 +12,6 @@ import typer
 from globuswrap.cli import progress
 from globuswrap.cli.options import (
     Commands,
-    OrderedFilters,
     SubmitOptions,
     TransferOptions,
     WaitOptions,
@@ -92,7 +91,7 @@ class ListOptions:
         )
 
 
-@command(app, cls=OrderedFilters)
+@command(app)
 def batch(
     source: Annotated[
         str,

@@ -212,7 +212,7 @@ class Commands(TyperGroup):
             return None
         function, rest = self.functions[cmd_name]
         alone = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=CONTEXT)
-        _register(alone, cmd_name, {"cls": help.Command, **rest}, function)
+        _register(alone, cmd_name, {"cls": OrderedFilters, **rest}, function)
         made: Any = typer.main.get_command(alone)
         made.name = cmd_name
         made.examples = help.EXAMPLES.get(f"{self.name or ''} {cmd_name}".strip(), ())

@@ -13,7 +13,6 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import (
     Commands,
     DryRun,
-    OrderedFilters,
     Source,
     SubmitOptions,
     TransferOptions,
@@ -153,7 +152,7 @@ def list_(
     return Report({"collection": collection, "rules": data, **({"roles": listed} if roles else {})}, lines)
 
 
-@command(app, cls=OrderedFilters)
+@command(app)
 def deliver(
     source: Source,
     share: Annotated[str, typer.Argument(help="Copy to this path on a guest collection.", metavar="SHARE:/PATH")],

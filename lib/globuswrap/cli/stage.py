@@ -7,7 +7,6 @@ import typer
 from globuswrap.cli.options import (
     Commands,
     Destination,
-    OrderedFilters,
     Source,
     SubmitOptions,
     TransferOptions,
@@ -22,7 +21,7 @@ from globuswrap.system import log
 app = Commands(help="Stage data in or out, inside a job.")
 
 
-@command(app, "in", cls=OrderedFilters)
+@command(app, "in")
 def stage_in(
     source: Source,
     destination: Destination,
@@ -38,7 +37,7 @@ def stage_in(
     return _staged(source, destination, options, submitting, waiting, wait)
 
 
-@command(app, "out", cls=OrderedFilters)
+@command(app, "out")
 def stage_out(
     source: Source,
     destination: Destination,

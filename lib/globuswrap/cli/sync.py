@@ -74,7 +74,7 @@ class ProfileOptions(ProfileRules):
     destination: str | None = option(None, help="Sync to this directory: NAME_OR_UUID:/path.")
 
 
-@command(app, cls=OrderedFilters)
+@command(app)
 def add(
     name: Annotated[str, typer.Argument(help="Name the new profile.", metavar="NAME")],
     source: Annotated[
@@ -101,7 +101,7 @@ def add(
     return Report(data, list(made.lines))
 
 
-@command(app, cls=OrderedFilters)
+@command(app)
 def run(
     profile: ProfileOptions,
     waiting: WaitOptions,
@@ -187,7 +187,7 @@ def _rehearsed(chosen: Any, result: Any) -> list[str]:
     return lines
 
 
-@command(app, cls=OrderedFilters)
+@command(app)
 def baseline(
     profile: ProfileOptions,
     name: Name = None,
@@ -255,7 +255,7 @@ def _last(last: dict[str, Any] | None) -> str:
     return f"{when} {last['outcome']} ({last['exit_code']}){': ' + last['message'] if last['message'] else ''}"
 
 
-@command(app, cls=OrderedFilters)
+@command(app)
 def export(
     profile: ProfileOptions,
     name: Name = None,

@@ -11,7 +11,6 @@ from globuswrap.cli import progress
 from globuswrap.cli.options import (
     Commands,
     Destination,
-    OrderedFilters,
     SubmitOptions,
     TransferOptions,
     WaitOptions,
@@ -36,7 +35,7 @@ Check = Annotated[
 ]
 
 
-@command(app, cls=OrderedFilters)
+@command(app)
 def transfer(
     source: Annotated[
         str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 import re
 import uuid
@@ -11,7 +10,7 @@ from functools import cache
 
 from globuswrap.collections import mounts, names
 from globuswrap.collections.address import Address, checked_path
-from globuswrap.errors import UsageProblem
+from globuswrap.errors import UsageProblem, did_you_mean
 
 #: In place of a collection: what follows begins with the name of one of the user's Globus bookmarks.
 BOOKMARK = "bookmark"
@@ -64,8 +63,8 @@ def _of_bookmark(text: str) -> Address:
     found = [(name, place) for name, place in _bookmarks() if text == name or text.startswith(f"{name}/")]
     if not found:
         name = text.partition("/")[0]
-        near = difflib.get_close_matches(name, [each for each, _ in _bookmarks()], 1)
-        remedy = f"did you mean bookmark:{near[0]}?" if near else "see: globuswrap collection bookmarks"
+        known = (each for each, _ in _bookmarks())
+        remedy = did_you_mean(name, known, "see: globuswrap collection bookmarks", f"{BOOKMARK}:")
         raise UsageProblem("unknown-bookmark", f"you have no bookmark named {name!r}", remedy)
     name, place = max(found, key=lambda each: len(each[0]))
     path = checked_path(posixpath.join(place.path, text[len(name) :].lstrip("/")))

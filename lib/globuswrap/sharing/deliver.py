@@ -93,8 +93,9 @@ def share(
     `to` are people as `share grant` takes them. `rest`: recursive, options, replace, grant_first, label, notify, deadline. Waits
     for the transfer; raises the Problem of any bad end, and nothing is granted then.
     """
-    granted = {"permissions": permissions, "expires": expires, "mail": mail, "provision": provision}
-    delivery = delivery_of(source, destination, to, **{**granted, **rest})
+    delivery = delivery_of(
+        source, destination, to, permissions=permissions, expires=expires, mail=mail, provision=provision, **rest
+    )
     return deliver(delivery, policy, wait_policy, after, watcher)
 
 
